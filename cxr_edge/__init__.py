@@ -1,0 +1,45 @@
+"""Chest X-ray inference at the edge: a radiograph goes in, findings with their evidence come out.
+
+>>> import cxr_edge
+>>> model = cxr_edge.load()
+>>> result = model.predict("chest.png", tta=True, heatmaps=True)
+
+A research tool, not a medical device: not for diagnosis.
+"""
+
+from importlib.metadata import version
+
+from cxr_edge.errors import (
+    BundleError,
+    CxrEdgeError,
+    DeviceUnavailable,
+    HeatmapNotComputed,
+    InputError,
+    OutputError,
+    UnknownOperatingPoint,
+)
+from cxr_edge.labels import DISEASES, LABELS, NO_FINDING
+from cxr_edge.model import Model, load
+from cxr_edge.results import NOTICE, Finding, InputFailure, Result
+
+__version__ = version("cxr-edge")
+
+__all__ = [
+    "DISEASES",
+    "LABELS",
+    "NOTICE",
+    "NO_FINDING",
+    "BundleError",
+    "CxrEdgeError",
+    "DeviceUnavailable",
+    "Finding",
+    "HeatmapNotComputed",
+    "InputError",
+    "InputFailure",
+    "Model",
+    "OutputError",
+    "Result",
+    "UnknownOperatingPoint",
+    "__version__",
+    "load",
+]

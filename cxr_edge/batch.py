@@ -1,0 +1,113 @@
+"""Many films: decode, infer and draw on one thread per core, results in input order."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from cxr_edge import images
+from cxr_edge.errors import InputError
+from cxr_edge.model import Model, failure_of
+from cxr_edge.overlays import FOLDER, overlay_prefix, top_diseases, write_overlay
+from cxr_edge.results import Result
+from cxr_edge.rundir import Line, RunDirectory
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run computes.
+
+    Attributes
+    ----------
+    tta : bool
+    operating_point : str
+    cam : int
+        Overlays for that many diseases of highest probability.
+    colormap : str
+        One of `cxr_edge.gradcam.COLORMAPS`.
+    """
+
+    tta: bool
+    operating_point: str
+    cam: int
+    colormap: str
+
+
+def infer(
+    model: Model, inputs: Iterable[str], options: Options, directory: RunDirectory | None, workers: int
+) -> Iterator[Line]:
+    """Infer films from files, and record each in the results directory as it is done.
+
+    Parameters
+    ----------
+    model : Model
+    inputs : iterable of str
+    options : Options
+    directory : RunDirectory or None
+        Where lines and overlays go. What it holds already and still fits is not computed again.
+    workers : int
+        Films in work at the same time.
+
+    Yields
+    ------
+    dict
+        The line of each input, in input order.
+    """
+
+    def one(path: str) -> Line:
+        try:
+            return _infer_one(model, path, options, directory)
+        except InputError as error:
+            return failure_of(path, error).to_dict()
+
+    for line in map_in_order(one, inputs, workers):
+        if directory is not None:
+            directory.append(line)
+        yield line
+
+
+def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Map in threads, in order, with at most ``4 * workers`` items begun and not yet yielded."""
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= 4 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _infer_one(model: Model, path: str, options: Options, directory: RunDirectory | None) -> Line:
+    data = images.read_bytes(path)
+    if directory is not None and (line := directory.reusable(path, hashlib.sha256(data).hexdigest())):
+        return line
+    film = images.decode(data)
+    result = model.predict_film(
+        film, path=path, tta=options.tta, heatmaps=options.cam > 0, operating_point=options.operating_point
+    )
+    if directory is not None and options.cam:
+        result = _with_overlays(result, film, path, options, directory)
+    return result.to_dict()
+
+
+def _with_overlays(result: Result, film: images.Film, path: str, options: Options, directory: RunDirectory) -> Result:
+    prefix = overlay_prefix(path)
+    if directory.has(path):
+        directory.discard_overlays(prefix)
+    files = {label: f"{FOLDER}/{prefix}-{label.replace(' ', '_')}.png" for label in top_diseases(result, options.cam)}
+    for label, name in files.items():
+        write_overlay(directory.root, name, film.pixels, result, label, options.colormap)
+    findings = tuple(
+        replace(f, heatmap=files[f.label], heatmap_empty=not result.map_of(f.label).any()) if f.label in files else f
+        for f in result.findings
+    )
+    return replace(result, findings=findings)

@@ -1,0 +1,195 @@
+"""The command line: parses, calls, prints."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import cv2
+import typer
+
+import cxr_edge
+from cxr_edge.backends import DEVICES, usable_cores
+from cxr_edge.batch import Options
+from cxr_edge.batch import infer as infer_films
+from cxr_edge.errors import CxrEdgeError, NotFound, OutputError, UnknownOperatingPoint
+from cxr_edge.gradcam import COLORMAPS
+from cxr_edge.inputs import discover, printable_path
+from cxr_edge.model import Model, failure_of, load
+from cxr_edge.results import NOTICE
+from cxr_edge.rundir import Line, RunDirectory, encode_line
+
+SOME_FAILED: Final = 1
+USAGE: Final = 2
+NO_MODEL_OR_DEVICE: Final = 3
+INTERRUPTED: Final = 130
+
+#: With a results directory to look into, a longer table is cut to this many rows.
+MAX_ROWS: Final = 100
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cxr-edge {cxr_edge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Chest X-ray findings with heat maps, on whatever the edge box has.
+
+    A research tool, not a medical device: not for diagnosis.
+    """
+
+
+@app.command()
+def infer(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Films (PNG, JPEG) or directories, searched recursively.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write predictions.jsonl, predictions.csv, heatmaps/ and run.json here. An interrupted run goes on "
+            "where it stopped when the same command is given again.",
+        ),
+    ] = None,
+    tta: Annotated[
+        bool | None,
+        typer.Option("--tta/--no-tta", help="Average six views of a film, or take one.  [default: as the bundle says]"),
+    ] = None,
+    cam: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Heat-map overlays for the N most probable diseases; needs --out.")
+    ] = 0,
+    device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Model bundle.  [default: the shipped one]")
+    ] = None,
+    operating_point: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Set of thresholds.  [default: as the bundle says]")
+    ] = None,
+    colormap: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(COLORMAPS)}.")] = "turbo",
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="CPU threads to use.  [default: all cores]")
+    ] = None,
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")
+    ] = False,
+) -> None:
+    """Say what radiographs show.
+
+    Exit status: 0 all read; 1 some inputs failed; 2 usage, or nothing found; 3 the model or the
+    device cannot be had; 130 interrupted.
+
+    For example:
+
+      cxr-edge infer film.png
+
+      cxr-edge infer films/ --cam 3 --out results/
+
+      cxr-edge infer films/ --json --no-tta
+    """
+    inputs = _inputs(paths, out, json_lines)
+    _check_choices(out, cam, colormap)
+    cv2.setNumThreads(1)
+    cores = threads or usable_cores()
+    one_film = len(inputs) == 1
+    try:
+        model = load(bundle, device=device, threads=cores if one_film else 1)
+        options = Options(
+            tta=model.view_mode(tta) == "tta",
+            operating_point=operating_point or model.manifest.default_operating_point,
+            cam=cam,
+            colormap=colormap,
+        )
+        model.manifest.thresholds(options.operating_point, "single")
+        with _run_directory(out, model, options) as directory:
+            lines = infer_films(model, inputs, options, directory, workers=1 if one_film else cores)
+            failures = _report(lines, len(inputs), model, json_lines, out)
+            if directory is not None:
+                directory.finish(map(printable_path, inputs))
+    except (OutputError, UnknownOperatingPoint) as error:
+        _fail(error, USAGE)
+    except CxrEdgeError as error:
+        _fail(error, NO_MODEL_OR_DEVICE)
+    except KeyboardInterrupt:
+        resume = f" {out} keeps what is done: give the same command again to go on." if out else ""
+        typer.echo(f"Interrupted.{resume}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    raise typer.Exit(SOME_FAILED if failures else 0)
+
+
+def _inputs(paths: list[str], out: Path | None, json_lines: bool) -> list[str]:
+    if out is not None and any(os.path.isdir(path) and out.resolve() == Path(path).resolve() for path in paths):
+        raise typer.BadParameter("the results directory cannot be an input directory", param_hint="--out")
+    inputs = discover(paths, exclude=out)
+    if not any(os.path.lexists(path) for path in inputs):
+        for path in inputs:
+            line = failure_of(path, NotFound("nothing exists at this path; check its spelling")).to_dict()
+            if json_lines:
+                sys.stdout.buffer.write(encode_line(line))
+        typer.echo(
+            f"Nothing to read at {', '.join(map(printable_path, paths))}: expected films or directories of films.",
+            err=True,
+        )
+        raise typer.Exit(USAGE)
+    return inputs
+
+
+def _check_choices(out: Path | None, cam: int, colormap: str) -> None:
+    if cam and out is None:
+        raise typer.BadParameter("overlays need a directory: add --out DIR", param_hint="--cam")
+    if colormap not in COLORMAPS:
+        raise typer.BadParameter(f"expected one of {', '.join(COLORMAPS)}, got {colormap!r}", param_hint="--colormap")
+
+
+def _run_directory(out: Path | None, model: Model, options: Options) -> AbstractContextManager[RunDirectory | None]:
+    if out is None:
+        return nullcontext()
+    identity = {
+        "bundle_sha256": model.bundle_sha256,
+        "view_mode": model.view_mode(options.tta),
+        "operating_point": options.operating_point,
+        "device": model.device,
+        "version": cxr_edge.__version__,
+        "cam": options.cam,
+        "colormap": options.colormap,
+    }
+    notes = {"model": model.identity, "device_reason": model.device_reason, "notice": NOTICE}
+    return RunDirectory(out, identity, notes)
+
+
+def _report(lines: Iterator[Line], total: int, model: Model, json_lines: bool, out: Path | None) -> int:
+    """Print the lines as they come, or a table at the end; give the number of failures."""
+    # Rich costs a tenth of a second to import, which a program that reads JSON lines need not pay.
+    from cxr_edge.terminal import film_counter, print_findings
+
+    shown: list[Line] = []
+    failures = 0
+    with film_counter(total) as advance:
+        for line in lines:
+            failures += line["status"] == "error"
+            if json_lines:
+                sys.stdout.buffer.write(encode_line(line))
+                sys.stdout.buffer.flush()
+            elif out is None or len(shown) < MAX_ROWS:
+                shown.append(line)
+            advance()
+    if not json_lines:
+        where = f"Results in {out}. " if out else ""
+        print_findings(shown, total, f"{total - failures} of {total} films read on {model.device}. {where}{NOTICE}")
+    return failures
+
+
+def _fail(error: CxrEdgeError, status: int) -> NoReturn:
+    typer.echo(f"cxr-edge: {error.code}: {error}", err=True)
+    raise typer.Exit(status) from error

@@ -1,0 +1,211 @@
+"""Every exception the SDK raises, each with a stable code.
+
+::
+
+    CxrEdgeError
+    ├── InputError                  costs this one input, the rest of a run goes on
+    │   ├── NotFound                not_found
+    │   ├── NotAFile                not_a_file
+    │   ├── PermissionDenied        permission_denied
+    │   ├── Unreadable              unreadable
+    │   ├── NonUtf8Name             non_utf8_name
+    │   ├── EmptyFile               empty_file
+    │   ├── NotAnImage              not_an_image
+    │   ├── UnsupportedFormat       unsupported_format
+    │   ├── Truncated               truncated
+    │   ├── TooLarge                too_large
+    │   ├── TooSmall                too_small
+    │   ├── Blank                   blank
+    │   └── InvalidArray            invalid_array
+    ├── BundleError                 the model cannot be had
+    │   ├── BundleNotFound          bundle_not_found
+    │   ├── BundleInvalid           bundle_invalid
+    │   ├── BundleVersion           bundle_version
+    │   ├── BundleDamaged           bundle_damaged
+    │   └── BundleTensors           bundle_tensors
+    ├── DeviceUnavailable           device_unavailable
+    ├── UnknownOperatingPoint       unknown_operating_point
+    ├── HeatmapNotComputed          heatmap_not_computed
+    └── OutputError                 the results directory cannot be used
+        ├── OutputMismatch          output_mismatch
+        ├── OutputBusy              output_busy
+        └── OutputUnwritable        output_unwritable
+
+A message says what was expected, what came, and what to do.
+"""
+
+from typing import ClassVar
+
+
+class CxrEdgeError(Exception):
+    """Base of everything the SDK raises.
+
+    Attributes
+    ----------
+    code : str
+        Stable identifier for programs; the message is for people.
+    """
+
+    code: ClassVar[str] = "error"
+
+
+class InputError(CxrEdgeError):
+    """One input cannot be used; other inputs are unharmed."""
+
+    code = "input_error"
+
+
+class NotFound(InputError):
+    """Nothing exists at the path."""
+
+    code = "not_found"
+
+
+class NotAFile(InputError):
+    """The path is a device, a pipe or a socket."""
+
+    code = "not_a_file"
+
+
+class PermissionDenied(InputError):
+    """The operating system refuses to open the file."""
+
+    code = "permission_denied"
+
+
+class Unreadable(InputError):
+    """The operating system fails while reading the file."""
+
+    code = "unreadable"
+
+
+class NonUtf8Name(InputError):
+    """The file name is not valid UTF-8, so no report could name it."""
+
+    code = "non_utf8_name"
+
+
+class EmptyFile(InputError):
+    """The file has zero bytes."""
+
+    code = "empty_file"
+
+
+class NotAnImage(InputError):
+    """The content is no known image format."""
+
+    code = "not_an_image"
+
+
+class UnsupportedFormat(InputError):
+    """The content is an image, but of a format or coding that is not read."""
+
+    code = "unsupported_format"
+
+
+class Truncated(InputError):
+    """The image data ends early or is damaged."""
+
+    code = "truncated"
+
+
+class TooLarge(InputError):
+    """The file, a side or the number of pixels exceeds the bounds."""
+
+    code = "too_large"
+
+
+class TooSmall(InputError):
+    """A side is too short to show a chest."""
+
+    code = "too_small"
+
+
+class Blank(InputError):
+    """All pixels have practically the same value."""
+
+    code = "blank"
+
+
+class InvalidArray(InputError):
+    """The array's shape, dtype or value range is not that of a film."""
+
+    code = "invalid_array"
+
+
+class BundleError(CxrEdgeError):
+    """The model bundle cannot be used."""
+
+    code = "bundle_error"
+
+
+class BundleNotFound(BundleError):
+    """The directory or its manifest does not exist."""
+
+    code = "bundle_not_found"
+
+
+class BundleInvalid(BundleError):
+    """The manifest lacks a key, or a value breaks its rule."""
+
+    code = "bundle_invalid"
+
+
+class BundleVersion(BundleError):
+    """The manifest has another major format version."""
+
+    code = "bundle_version"
+
+
+class BundleDamaged(BundleError):
+    """A file of the bundle is missing or its hash differs."""
+
+    code = "bundle_damaged"
+
+
+class BundleTensors(BundleError):
+    """A graph lacks a tensor that the manifest names, or its shape differs."""
+
+    code = "bundle_tensors"
+
+
+class DeviceUnavailable(CxrEdgeError):
+    """The device that was asked for cannot be had here."""
+
+    code = "device_unavailable"
+
+
+class UnknownOperatingPoint(CxrEdgeError):
+    """The bundle has no operating point of that name."""
+
+    code = "unknown_operating_point"
+
+
+class HeatmapNotComputed(CxrEdgeError):
+    """The result was computed without heat maps."""
+
+    code = "heatmap_not_computed"
+
+
+class OutputError(CxrEdgeError):
+    """The results directory cannot be used."""
+
+    code = "output_error"
+
+
+class OutputMismatch(OutputError):
+    """The directory holds the results of a run with another identity."""
+
+    code = "output_mismatch"
+
+
+class OutputBusy(OutputError):
+    """Another process is writing to the directory."""
+
+    code = "output_busy"
+
+
+class OutputUnwritable(OutputError):
+    """The directory or a file in it cannot be written."""
+
+    code = "output_unwritable"

@@ -1,0 +1,70 @@
+"""Grad-CAM (Selvaraju et al. 2017) for display: from 7x7 maps to colour over the film.
+
+The maps come from the bundle's companion graph: ReLU(Σ_k α_k A_k) with α_k the mean of
+∂logit/∂A_k over the positions of the last convolution's output A, for all labels in one pass.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+#: Perceptually ordered colour maps, red important in the first; viridis and cividis suit the colour-blind.
+COLORMAPS: Final = {
+    "turbo": cv2.COLORMAP_TURBO,
+    "viridis": cv2.COLORMAP_VIRIDIS,
+    "cividis": cv2.COLORMAP_CIVIDIS,
+    "inferno": cv2.COLORMAP_INFERNO,
+}
+
+#: Opacity of the colour where the map is at its maximum; it falls to 0 with the map.
+MAX_OPACITY: Final = 0.5
+
+
+def upsample(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Normalise a map by its maximum and enlarge it to the film.
+
+    Parameters
+    ----------
+    activation : ndarray, (h, w) float32
+        At least 0.
+    size : (int, int)
+        Height and width of the film.
+
+    Returns
+    -------
+    ndarray, ``size`` float32
+        0 to 1; all zero if the map has no positive value.
+    """
+    peak = float(activation.max())
+    if peak <= 0:
+        return np.zeros(size, np.float32)
+    enlarged = cv2.resize(activation / np.float32(peak), size[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(enlarged, 0, 1), dtype=np.float32)
+
+
+def overlay(
+    film: npt.NDArray[np.uint8],
+    heatmap: npt.NDArray[np.float32],
+    colormap: str = "turbo",
+) -> npt.NDArray[np.uint8]:
+    """Lay a heat map over a film; where the map is 0 the film stays grey.
+
+    Parameters
+    ----------
+    film : ndarray, (H, W) uint8
+    heatmap : ndarray, (H, W) float32
+        0 to 1.
+    colormap : str
+        One of `COLORMAPS`.
+
+    Returns
+    -------
+    ndarray, (H, W, 3) uint8, BGR
+    """
+    grey = cv2.cvtColor(film, cv2.COLOR_GRAY2BGR)
+    levels = np.rint(heatmap * 255).astype(np.uint8)
+    colour = cv2.applyColorMap(levels, COLORMAPS[colormap])
+    opacity = (MAX_OPACITY * heatmap)[..., None]
+    return np.asarray(np.rint(grey + opacity * (colour.astype(np.float32) - grey)), dtype=np.uint8)

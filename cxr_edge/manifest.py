@@ -1,0 +1,235 @@
+"""The manifest: one typed, frozen object that says what a bundle's model takes, gives and means.
+
+JSON is decoded by msgspec, which checks the types and names the key that is wrong; the rules
+that tie keys together are checked here. Keys this version does not know are ignored for
+inference and kept in `Manifest.source` for whoever writes the manifest on.
+"""
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from cxr_edge import errors
+from cxr_edge.labels import NO_FINDING
+from cxr_edge.views import IDENTITY, View
+
+FORMAT_MAJOR: Final = 1
+
+ViewMode = Literal["single", "tta"]
+
+
+class InputFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """What the network's image input expects.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    color, scaling, interpolation : str
+        The only values this version knows are those of `cxr_edge.preprocess`.
+    """
+
+    size: tuple[int, int]
+    color: Literal["grey"]
+    scaling: Literal["0-255"]
+    interpolation: Literal["area"]
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """Decision thresholds on calibrated probabilities.
+
+    Attributes
+    ----------
+    thresholds : dict
+        One per label; a finding is positive at or above it.
+    fitted_on : str
+        The films they were fitted on.
+    """
+
+    thresholds: dict[str, float]
+    fitted_on: str
+
+
+class OperatingPoint(msgspec.Struct, frozen=True):
+    """Thresholds by view mode: averaging views shifts the scores, so each mode has its own."""
+
+    single: Thresholds
+    tta: Thresholds
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """From averaged raw probabilities to the emitted ones; ``identity`` emits them as they are."""
+
+    method: Literal["identity"]
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One numeric precision of the two graphs.
+
+    Attributes
+    ----------
+    model, gradcam : str
+        File names within the bundle.
+    precision : str
+    gate : dict
+        Figures of the parity gate it passed.
+    """
+
+    model: str
+    gradcam: str
+    precision: str
+    gate: dict[str, Any]
+
+
+class Tensors(msgspec.Struct, frozen=True):
+    """Names of the graphs' inputs and outputs."""
+
+    image: str
+    probabilities: str
+    logits: str
+    last_conv: str
+    maps: str
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """Hash and length of one file of the bundle."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module; `source` is the manifest as decoded, unknown keys included."""
+
+    format_version: str
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    input: InputFormat
+    views: tuple[View, ...]
+    default_view_mode: ViewMode
+    operating_points: dict[str, OperatingPoint]
+    default_operating_point: str
+    calibration: Calibration
+    min_probability: float
+    variants: dict[str, Variant]
+    default_variant: str
+    tensors: Tensors
+    tolerances: dict[str, float]
+    training: dict[str, Any]
+    files: dict[str, FileEntry]
+    members: None = None
+    view: None = None
+    source: dict[str, Any] = {}
+
+    def thresholds(self, operating_point: str, mode: ViewMode) -> dict[str, float]:
+        """Give the thresholds of an operating point.
+
+        Raises
+        ------
+        UnknownOperatingPoint
+        """
+        if operating_point not in self.operating_points:
+            raise errors.UnknownOperatingPoint(
+                f"expected one of {', '.join(self.operating_points)}, got {operating_point!r}"
+            )
+        point = self.operating_points[operating_point]
+        return (point.single if mode == "single" else point.tta).thresholds
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Decode and check a manifest.
+
+    Raises
+    ------
+    BundleInvalid
+        It is no JSON, lacks a key, or a value breaks its rule; the message names the key.
+    BundleVersion
+        Its major format version is another.
+    """
+    try:
+        source = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise errors.BundleInvalid(f"manifest.json is no JSON object: {error}") from error
+    _check_version(source)
+    try:
+        manifest = msgspec.convert({**source, "source": source}, Manifest)
+    except msgspec.MsgspecError as error:
+        raise errors.BundleInvalid(f"manifest.json: {error}") from error
+    for problem in _problems(manifest):
+        raise errors.BundleInvalid(f"manifest.json: {problem}")
+    return manifest
+
+
+def _check_version(source: dict[str, Any]) -> None:
+    version = source.get("format_version")
+    major = version.split(".")[0] if isinstance(version, str) else ""
+    if not major.isdecimal():
+        raise errors.BundleInvalid(f"manifest.json: expected format_version like '{FORMAT_MAJOR}.0', got {version!r}")
+    if int(major) != FORMAT_MAJOR:
+        raise errors.BundleVersion(
+            f"expected format version {FORMAT_MAJOR}.x, got {version}; "
+            + ("update cxr-edge" if int(major) > FORMAT_MAJOR else "export the bundle again")
+        )
+
+
+def _problems(manifest: Manifest) -> "list[str]":
+    return [
+        *_label_problems(manifest),
+        *_threshold_problems(manifest),
+        *_view_problems(manifest),
+        *_file_problems(manifest),
+    ]
+
+
+def _label_problems(manifest: Manifest) -> list[str]:
+    labels = manifest.labels
+    if not labels or len(set(labels)) != len(labels):
+        return [f"expected distinct labels, got {list(labels)}"]
+    return []
+
+
+def _threshold_problems(manifest: Manifest) -> list[str]:
+    problems = []
+    if manifest.default_operating_point not in manifest.operating_points:
+        problems.append(f"default_operating_point {manifest.default_operating_point!r} is not among operating_points")
+    for name, point in manifest.operating_points.items():
+        for mode, fitted in (("single", point.single), ("tta", point.tta)):
+            where = f"operating_points.{name}.{mode}"
+            if missing := set(manifest.labels) - set(fitted.thresholds):
+                problems.append(f"{where} lacks a threshold for {', '.join(sorted(missing))}")
+            for label, value in fitted.thresholds.items():
+                if not 0 < value <= 1:
+                    problems.append(f"{where}: expected a threshold in (0, 1] for {label}, got {value}")
+                elif label != NO_FINDING and value < manifest.min_probability:
+                    problems.append(
+                        f"{where}: the threshold of {label} ({value}) lies below min_probability "
+                        f"({manifest.min_probability}), which would hide positive findings"
+                    )
+    return problems
+
+
+def _view_problems(manifest: Manifest) -> list[str]:
+    problems = []
+    if not manifest.views or manifest.views[0] != IDENTITY:
+        problems.append("views: expected the unchanged film (flip false, brightness 1.0) first")
+    if any(not 0 < view.brightness <= 10 for view in manifest.views):
+        problems.append("views: expected brightness factors above 0 and at most 10")
+    if min(manifest.input.size) < 1 or max(manifest.input.size) > 4096:
+        problems.append(f"input.size: expected sides from 1 to 4096, got {list(manifest.input.size)}")
+    return problems
+
+
+def _file_problems(manifest: Manifest) -> list[str]:
+    problems = [
+        f"files: {name!r} is not a plain file name"
+        for name in manifest.files
+        if name in {"", ".", ".."} or set(name) & set("/\\:\0")
+    ]
+    if manifest.default_variant not in manifest.variants:
+        problems.append(f"default_variant {manifest.default_variant!r} is not among variants")
+    for key, variant in manifest.variants.items():
+        for file in (variant.model, variant.gradcam):
+            if file not in manifest.files:
+                problems.append(f"variants.{key} names {file!r}, which is not among files")
+    return problems

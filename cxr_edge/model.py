@@ -1,0 +1,242 @@
+"""The one object an integrator holds: a loaded model that turns films into results."""
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge import images
+from cxr_edge.backends import Graph, open_graph, open_on_best_device, usable_cores
+from cxr_edge.backends.base import Shape, Tensor
+from cxr_edge.bundle import Bundle, read_bundle
+from cxr_edge.errors import BundleTensors, InputError
+from cxr_edge.findings import make_findings
+from cxr_edge.inputs import printable_path
+from cxr_edge.manifest import Manifest, ViewMode
+from cxr_edge.preprocess import preprocess
+from cxr_edge.results import InputFailure, Result
+from cxr_edge.views import average_maps, make_views
+
+#: A path, the bytes of a file, or pixels as (H, W) uint8 or uint16.
+Source = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+def load(bundle: str | os.PathLike[str] | None = None, *, device: str = "auto", threads: int | None = None) -> "Model":
+    """Load a bundle onto a device.
+
+    Parameters
+    ----------
+    bundle : path, optional
+        A bundle directory; the shipped one if left out.
+    device : str
+        ``auto`` (the fastest that truly works here; `Model.device_reason` says why), ``cpu`` or
+        ``cuda``.
+    threads : int, optional
+        CPU threads that share one inference. All cores if left out: the shortest time for one
+        film. With 1, `Model.predict_batch` works on one film per core: the most films a second.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    BundleError
+        The bundle is missing, damaged or foreign.
+    DeviceUnavailable
+        The device was asked for and cannot be had.
+    ValueError
+        `threads` is below 1.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"expected threads of at least 1, got {threads}")
+    verified = read_bundle(bundle)
+    return Model(verified, device, threads or usable_cores())
+
+
+class Model:
+    """A loaded model: immutable, and safe to call from several threads. Made by `load`.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    identity : str
+        Name, version and short hash of the bundle.
+    bundle_sha256 : str
+    device : str
+        What it truly runs on.
+    device_reason : str
+        Why, where ``auto`` chose.
+    """
+
+    def __init__(self, bundle: Bundle, device: str, threads: int) -> None:
+        self.manifest = bundle.manifest
+        self.identity = bundle.identity
+        self.bundle_sha256 = bundle.sha256
+        variant = self.manifest.variants[self.manifest.default_variant]
+        network = bundle.files[variant.model]
+        if device == "auto":
+            self._network, self.device_reason = open_on_best_device(network, threads)
+        else:
+            self._network, self.device_reason = open_graph(network, device, threads), "asked for"
+        self.device = self._network.device
+        self._gradcam = open_graph(bundle.files[variant.gradcam], self.device, threads=1)
+        _check_tensors(self.manifest, self._network, self._gradcam)
+        self._workers = max(1, usable_cores() // threads)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the network's outputs."""
+        return self.manifest.labels
+
+    def predict(
+        self,
+        source: Source,
+        *,
+        tta: bool | None = None,
+        heatmaps: bool = False,
+        operating_point: str | None = None,
+        bits_stored: int = 16,
+    ) -> Result:
+        """Say what one film shows.
+
+        Parameters
+        ----------
+        source : path, bytes, or ndarray of (H, W) uint8 or uint16
+            A PNG or JPEG file, its bytes, or decoded grey levels (bright bone).
+        tta : bool, optional
+            Average over the manifest's views (six in the shipped bundle) instead of one view;
+            the manifest's default if left out.
+        heatmaps : bool
+            Compute Grad-CAM maps of all labels, for `Result.heatmap`.
+        operating_point : str, optional
+            Which thresholds; the manifest's default if left out.
+        bits_stored : int
+            For uint16 arrays: bits that carry the picture, 8 to 16.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        InputError
+            The film cannot be used; `code` says why.
+        UnknownOperatingPoint
+        """
+        path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+        film = _film(source, bits_stored)
+        return self.predict_film(film, path=path, tta=tta, heatmaps=heatmaps, operating_point=operating_point)
+
+    def predict_batch(self, sources: Iterable[Source], **options: Any) -> list[Result | InputFailure]:
+        """Say what many films show; a film that cannot be used costs itself alone.
+
+        Parameters
+        ----------
+        sources : iterable
+            As for `predict`.
+        **options
+            As for `predict`, the same for all.
+
+        Returns
+        -------
+        list of Result or InputFailure
+            In the order of the sources.
+        """
+
+        def attempt(source: Source) -> Result | InputFailure:
+            try:
+                return self.predict(source, **options)
+            except InputError as error:
+                return failure_of(source, error)
+
+        with ThreadPoolExecutor(self._workers) as pool:
+            return list(pool.map(attempt, sources))
+
+    def predict_film(
+        self,
+        film: images.Film,
+        *,
+        path: str | None = None,
+        tta: bool | None = None,
+        heatmaps: bool = False,
+        operating_point: str | None = None,
+    ) -> Result:
+        """Say what a film shows that is decoded already; see `predict`."""
+        manifest = self.manifest
+        mode = self.view_mode(tta)
+        thresholds = manifest.thresholds(operating_point or manifest.default_operating_point, mode)
+        views = manifest.views if mode == "tta" else manifest.views[:1]
+        batch = make_views(preprocess(film.pixels, manifest.input.size), views)
+        wanted = [manifest.tensors.probabilities] + [manifest.tensors.last_conv] * heatmaps
+        per_view, *last_conv = self._network.run(wanted, {manifest.tensors.image: batch})
+        maps = None
+        if heatmaps:
+            (raw_maps,) = self._gradcam.run([manifest.tensors.maps], {manifest.tensors.last_conv: last_conv[0]})
+            maps = average_maps(raw_maps, views)
+            maps.setflags(write=False)
+        values = tuple(float(p) for p in per_view.mean(axis=0, dtype=np.float64))
+        return Result(
+            path=path,
+            sha256=film.sha256,
+            model=self.identity,
+            view_mode=mode,
+            views=len(views),
+            labels=manifest.labels,
+            values=values,
+            findings=make_findings(manifest.labels, values, per_view, thresholds, manifest.min_probability),
+            warnings=film.warnings,
+            size=(film.pixels.shape[0], film.pixels.shape[1]),
+            maps=maps,
+        )
+
+    def view_mode(self, tta: bool | None) -> ViewMode:
+        """Give the view mode that a choice of `tta` means."""
+        if tta is None:
+            return self.manifest.default_view_mode
+        return "tta" if tta else "single"
+
+
+def failure_of(source: Source, error: InputError) -> InputFailure:
+    """Turn an input's exception into its place in a list of results."""
+    path = printable_path(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
+    return InputFailure(path, error.code, str(error))
+
+
+def _film(source: Source, bits_stored: int) -> images.Film:
+    if isinstance(source, np.ndarray):
+        return images.from_array(source, bits_stored)
+    if isinstance(source, bytes):
+        return images.decode(source)
+    if isinstance(source, str | os.PathLike):
+        return images.read_film(source)
+    raise TypeError(f"expected a path, bytes or a numpy array, got {type(source).__name__}")
+
+
+def _check_tensors(manifest: Manifest, network: Graph, gradcam: Graph) -> None:
+    names = manifest.tensors
+    count, (height, width) = len(manifest.labels), manifest.input.size
+    _expect(network.inputs, names.image, "uint8", (None, height, width))
+    _expect(network.outputs, names.probabilities, "float32", (None, count))
+    _expect(network.outputs, names.logits, "float32", (None, count))
+    _expect(network.outputs, names.last_conv, "float32", (None, None, None, None))
+    _expect(gradcam.inputs, names.last_conv, "float32", network.outputs[names.last_conv].shape)
+    _expect(gradcam.outputs, names.maps, "float32", (None, count, None, None))
+
+
+def _expect(tensors: Mapping[str, Tensor], name: str, dtype: str, shape: Shape) -> None:
+    remedy = "export the bundle again"
+    if name not in tensors:
+        raise BundleTensors(f"the manifest names a tensor {name!r}, the graph has {', '.join(tensors)}; {remedy}")
+    found = tensors[name]
+    fits = len(found.shape) == len(shape) and all(
+        want in (None, got) for want, got in zip(shape, found.shape, strict=True)
+    )
+    if found.dtype != dtype or not fits:
+        raise BundleTensors(
+            f"tensor {name!r}: expected {dtype} {list(shape)} (None: any length), "
+            f"got {found.dtype} {list(found.shape)}; {remedy}"
+        )

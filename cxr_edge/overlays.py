@@ -1,0 +1,79 @@
+"""Heat-map overlays as files: drawn over the film, captioned, named so that none collide."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge.errors import OutputUnwritable
+from cxr_edge.gradcam import overlay
+from cxr_edge.labels import NO_FINDING
+from cxr_edge.results import Result
+
+FOLDER = "heatmaps"
+
+
+def top_diseases(result: Result, count: int) -> list[str]:
+    """Give the diseases of highest probability, found or not."""
+    diseases = [(label, p) for label, p in result.probabilities.items() if label != NO_FINDING]
+    return [label for label, _ in sorted(diseases, key=lambda pair: -pair[1])[:count]]
+
+
+def overlay_prefix(path: str) -> str:
+    """Give the part of an overlay's name that stands for the film.
+
+    The hash of the whole path keeps films of the same name in different folders apart, also
+    where the file system ignores case.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:60]
+    return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+
+
+def write_overlay(
+    root: Path, name: str, film: npt.NDArray[np.uint8], result: Result, label: str, colormap: str
+) -> None:
+    """Draw one label's overlay at the film's size and write it whole or not at all.
+
+    Raises
+    ------
+    OutputUnwritable
+    """
+    picture = overlay(film, result.heatmap(label), colormap)
+    _caption(picture, f"{label} {result.probabilities[label]:.2f}  research only, not for diagnosis")
+    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    write_atomically(root / name, encoded.tobytes())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    OutputUnwritable
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); mend that and run again") from error
+
+
+def _caption(picture: npt.NDArray[np.uint8], text: str) -> None:
+    scale = picture.shape[1] / 1024 * 0.6
+    origin = (round(12 * scale), picture.shape[0] - round(14 * scale))
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(
+            picture,
+            text,
+            origin,
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            colour,
+            max(1, round(thickness * scale)),
+            cv2.LINE_AA,
+        )

@@ -1,0 +1,35 @@
+"""Results as spreadsheets read them."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cxr_edge.labels import LABELS
+
+
+def csv_text(lines: Iterable[Mapping[str, Any]]) -> str:
+    """Give result lines as CSV: one row an input, one column a label.
+
+    ``positive`` holds the positive findings, by falling probability, separated by ``|``.
+    """
+    buffer = io.StringIO(newline="")
+    rows = list(lines)
+    labels = next((list(row["probabilities"]) for row in rows if row["status"] == "ok"), list(LABELS))
+    columns = ["path", "sha256", "status", "error_code", "error_message", "model", "view_mode", "views", "positive"]
+    writer = csv.DictWriter(buffer, [*columns, *labels, "warnings"], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_csv_row(row) for row in rows)
+    return buffer.getvalue()
+
+
+def _csv_row(line: Mapping[str, Any]) -> dict[str, Any]:
+    if line["status"] == "error":
+        error = line["error"]
+        return {"path": line["path"], "status": "error", "error_code": error["code"], "error_message": error["message"]}
+    return {
+        **{key: line[key] for key in ("path", "sha256", "status", "model", "view_mode", "views")},
+        "positive": "|".join(f["label"] for f in line["findings"] if f["positive"]),
+        **line["probabilities"],
+        "warnings": "|".join(line["warnings"]),
+    }

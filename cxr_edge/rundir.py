@@ -1,0 +1,156 @@
+"""The results directory of a run: lines appended as they come, resumed after any interruption.
+
+``predictions.jsonl`` is an append-only log while the run lasts. What a killed process left of
+its last line is cut off on the next start. At the end, where resuming broke the order, the file
+is put into input order in one atomic step, and ``predictions.csv`` is derived from it.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from cxr_edge.errors import OutputBusy, OutputMismatch, OutputUnwritable
+from cxr_edge.overlays import FOLDER, write_atomically
+from cxr_edge.report import csv_text
+
+PREDICTIONS: Final = "predictions.jsonl"
+TABLE: Final = "predictions.csv"
+RUN: Final = "run.json"
+
+Line = dict[str, Any]
+
+
+def encode_line(line: Mapping[str, Any]) -> bytes:
+    """Encode one line of ``predictions.jsonl``."""
+    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+class RunDirectory:
+    """A results directory, held exclusively while the context lasts.
+
+    Parameters
+    ----------
+    root : Path
+        Made if missing.
+    identity : mapping
+        What the results depend on; a directory with another identity is refused.
+    notes : mapping
+        What else ``run.json`` tells.
+
+    Raises
+    ------
+    OutputMismatch, OutputBusy, OutputUnwritable
+        On entering the context.
+    """
+
+    def __init__(self, root: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+        self.root = root
+        self._identity = dict(identity)
+        self._notes = dict(notes)
+        self._lock = FileLock(root / ".lock", timeout=0)
+        self._lines: dict[str, bytes] = {}
+
+    def __enter__(self) -> "RunDirectory":
+        try:
+            (self.root / FOLDER).mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout as error:
+            raise OutputBusy(f"{self.root} is in use by another run; wait for it, or choose another --out") from error
+        except OSError as error:
+            raise OutputUnwritable(f"{self.root} cannot be written ({error.strerror}); choose another --out") from error
+        try:
+            self._claim()
+            self._lines = self._recover()
+            self._log = (self.root / PREDICTIONS).open("ab", buffering=0)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._log.close()
+        self._lock.release()
+
+    def has(self, path: str) -> bool:
+        """Tell whether an earlier run left a line for this path."""
+        return path in self._lines
+
+    def reusable(self, path: str, sha256: str) -> Line | None:
+        """Give the line of an earlier run if it still holds: the same content, and its overlays are there."""
+        if path not in self._lines:
+            return None
+        line: Line = json.loads(self._lines[path])
+        if line["status"] != "ok" or line["sha256"] != sha256:
+            return None
+        overlays = [f["heatmap"] for f in line["findings"] if f["heatmap"]]
+        return line if all((self.root / name).is_file() for name in overlays) else None
+
+    def discard_overlays(self, prefix: str) -> None:
+        """Remove the overlays of an earlier version of a film."""
+        for old in (self.root / FOLDER).glob(f"{prefix}-*"):
+            old.unlink()
+
+    def append(self, line: Line) -> None:
+        """Record a line; it is complete on disk, or absent, whenever the process ends."""
+        encoded = encode_line(line)
+        if self._lines.get(line["path"]) == encoded:
+            return
+        try:
+            self._log.write(encoded)
+        except OSError as error:
+            raise OutputUnwritable(
+                f"{self.root / PREDICTIONS} cannot be written ({error.strerror}); free space, then run again to go on"
+            ) from error
+        self._lines[line["path"]] = encoded
+
+    def finish(self, order: Iterable[str]) -> None:
+        """Put the lines into input order, after those of inputs this run did not name, and derive the CSV."""
+        named = dict.fromkeys(order)
+        ordered = [line for path, line in self._lines.items() if path not in named]
+        ordered += [self._lines[path] for path in named]
+        content = b"".join(ordered)
+        log = self.root / PREDICTIONS
+        if log.read_bytes() != content:
+            self._log.close()
+            write_atomically(log, content)
+        write_atomically(self.root / TABLE, csv_text(map(json.loads, ordered)).encode())
+
+    def _claim(self) -> None:
+        run = self.root / RUN
+        if not run.exists():
+            if (self.root / PREDICTIONS).exists():
+                raise OutputMismatch(f"{self.root} holds {PREDICTIONS} but no {RUN}; choose another --out")
+            text = json.dumps({**self._identity, **self._notes}, indent=2, ensure_ascii=False)
+            write_atomically(run, f"{text}\n".encode())
+            return
+        try:
+            found = json.loads(run.read_bytes())
+        except ValueError as error:
+            raise OutputMismatch(f"{run} is damaged ({error}); choose another --out") from error
+        differing = [key for key, value in self._identity.items() if found.get(key) != value]
+        if differing:
+            told = "; ".join(f"{key}: {found.get(key)} there, {self._identity[key]} now" for key in differing)
+            raise OutputMismatch(f"{self.root} holds another run ({told}); repeat its options or choose another --out")
+
+    def _recover(self) -> dict[str, bytes]:
+        log = self.root / PREDICTIONS
+        if not log.exists():
+            return {}
+        content = log.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(log, whole)
+        lines = {}
+        for number, line in enumerate(content[:whole].splitlines(keepends=True), 1):
+            try:
+                lines[json.loads(line)["path"]] = line
+            except (ValueError, KeyError, TypeError) as error:
+                raise OutputMismatch(f"{log}: line {number} is not a result line; choose another --out") from error
+        return lines

@@ -1,0 +1,73 @@
+"""Results as people read them in a terminal: a progress bar, a table, a closing line."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+
+@contextmanager
+def film_counter(total: int) -> Iterator[Any]:
+    """Show a progress bar on standard error where that is a terminal.
+
+    Yields
+    ------
+    callable
+        To be called once per film.
+    """
+    columns = (TextColumn("Reading films"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("films", total=total)
+        yield lambda: progress.advance(task)
+
+
+def print_findings(lines: Sequence[Mapping[str, Any]], total: int, closing: str) -> None:
+    """Print the positive findings of each film, or its error, and a closing line.
+
+    Parameters
+    ----------
+    lines : sequence of mapping
+        Result lines, all or the first of them.
+    total : int
+        How many there are in all.
+    closing : str
+    """
+    console = Console()
+    console.print(_table(lines))
+    if len(lines) < total:
+        console.print(f"… and {total - len(lines)} more", style="dim")
+    console.print(_plain(closing))
+
+
+def _table(lines: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("Film", overflow="fold", ratio=2)
+    table.add_column("Positive findings (probability / threshold)", ratio=3)
+    for line in lines:
+        table.add_row(_plain(line["path"] or "-"), _summary(line))
+    return table
+
+
+def _summary(line: Mapping[str, Any]) -> Text:
+    if line["status"] == "error":
+        return Text(f"{line['error']['code']}: {printable(line['error']['message'])}", style="red")
+    positive = [f"{f['label']} {f['probability']:.2f}/{f['threshold']:.2f}" for f in line["findings"] if f["positive"]]
+    summary = Text(", ".join(positive) or "none above its threshold", style="" if positive else "dim")
+    for warning in line["warnings"]:
+        summary.append(f"\nwarning: {warning}", style="yellow")
+    return summary
+
+
+def _plain(text: str) -> Text:
+    """Show text from outside without letting it drive the terminal."""
+    return Text(printable(text))
+
+
+def printable(text: str) -> str:
+    """Escape what is not printable, so that a file's name cannot drive the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,66 @@
+"""Command line of the export package: ``python -m export``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+@app.command()
+def main(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A trained model.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle; replaced only when the new one is complete.")],
+    operating_points: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="[default: operating_points.json beside the model]")
+    ] = None,
+    films: Annotated[Path, typer.Option(metavar="DIR", help="Real films for the parity gate.")] = SAMPLES,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "nih14-efficientnetb0",
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    default_view_mode: Annotated[str, typer.Option(help="single or tta.")] = "tta",
+) -> None:
+    """Export a trained model as a bundle: ONNX graphs, manifest and model card.
+
+    The graphs are held against Keras on real films; over tolerance, nothing is written. Beside
+    the model, training.json (its provenance) and evaluation.json (for the card) are taken along.
+    """
+    import keras
+
+    from cxr_edge.errors import CxrEdgeError
+    from export.films import load_gate_films
+    from export.network_graph import ExportError
+    from export.publish import Description, export
+
+    points = operating_points or model.with_name("operating_points.json")
+    if not points.is_file():
+        raise typer.BadParameter(
+            f"{points} does not exist; run `python -m training thresholds` first", param_hint="--operating-points"
+        )
+    description = Description(
+        name=name,
+        version=version,
+        operating_points=_read(points) or {},
+        training=_read(model.with_name("training.json")) or {},
+        evaluation=_read(model.with_name("evaluation.json")),
+        default_view_mode=default_view_mode,
+    )
+    try:
+        size = keras.models.load_model(model, compile=False).input_shape[1:3]
+        written = export(model, description, load_gate_films(films, size), out)
+    except (ExportError, CxrEdgeError) as error:
+        typer.echo(f"export: {error}", err=True)
+        raise typer.Exit(1) from error
+    gate = json.loads((written / "manifest.json").read_bytes())["variants"]["fp32"]["gate"]
+    typer.echo(f"Wrote {written}. Parity gate: {json.dumps(gate)}")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_bytes()) if path.is_file() else None
+
+
+if __name__ == "__main__":
+    app()

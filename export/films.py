@@ -1,0 +1,28 @@
+"""Real films for the parity gate."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge.images import read_film
+from cxr_edge.preprocess import preprocess
+from export.network_graph import ExportError
+
+
+def load_gate_films(folder: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Read every PNG and JPEG of a folder, pre-processed.
+
+    Returns
+    -------
+    ndarray, (N, *size) uint8
+
+    Raises
+    ------
+    ExportError
+        There is none: a gate without films would let anything pass.
+    """
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".png", ".jpg", ".jpeg"})
+    if not paths:
+        raise ExportError(f"{folder}: expected PNG or JPEG films for the parity gate; name their folder with --films")
+    return np.stack([preprocess(read_film(path).pixels, size) for path in paths])

@@ -1,0 +1,108 @@
+"""The parity gate: the ONNX graphs against Keras on real films, within stated tolerances."""
+
+from dataclasses import asdict, dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from cxr_edge.backends import open_graph, usable_cores
+from cxr_edge.views import SIX_VIEWS, make_views
+from export.network_graph import TENSORS, ExportError
+from training.network import LAST_CONVOLUTION, LOGITS, PROBABILITIES
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Largest differences between two runtimes over some films.
+
+    Attributes
+    ----------
+    probabilities, logits, last_conv : float
+        Absolute.
+    maps : float
+        Relative to the largest value of the film's map, over all labels.
+    """
+
+    probabilities: float
+    logits: float
+    last_conv: float
+    maps: float
+
+
+#: Against Keras in float32, the maps against ``tf.GradientTape``.
+TOLERANCES = Differences(probabilities=1e-4, logits=1e-3, last_conv=1e-3, maps=1e-4)
+
+
+class ParityError(ExportError):
+    """The exported graphs do not compute what the Keras model computes."""
+
+
+def measure(network: keras.Model, model: bytes, gradcam: bytes, films: npt.NDArray[np.uint8]) -> Differences:
+    """Compare on all six views of the films.
+
+    Both sides get the maps from the same last convolution: the sign of a ReLU's input that is
+    zero but for rounding would otherwise decide.
+
+    Parameters
+    ----------
+    network : keras.Model
+        float32.
+    model, gradcam : bytes
+        The serialised graphs.
+    films : ndarray, (N, H, W) uint8
+        Pre-processed.
+    """
+    runtime, companion = (open_graph(graph, "cpu", usable_cores()) for graph in (model, gradcam))
+    layers = (PROBABILITIES, LOGITS, LAST_CONVOLUTION)
+    reference = keras.Model(network.input, [network.get_layer(name).output for name in layers])
+    head = keras.Model(network.get_layer(LAST_CONVOLUTION).output, network.get_layer(LOGITS).output)
+    worst = np.zeros(4)
+    for film in films:
+        views = make_views(film, SIX_VIEWS)
+        found = runtime.run([TENSORS.probabilities, TENSORS.logits, TENSORS.last_conv], {TENSORS.image: views})
+        expected = [np.asarray(v) for v in reference(views[..., np.newaxis].astype(np.float32), training=False)]
+        (maps,) = companion.run([TENSORS.maps], {TENSORS.last_conv: found[2]})
+        differences = [float(np.abs(f - e).max()) for f, e in zip(found, expected, strict=True)]
+        worst = np.fmax(worst, [*differences, _relative(maps, gradient_tape_maps(head, found[2]))])
+    return Differences(*worst.tolist())
+
+
+def require_parity(differences: Differences) -> None:
+    """Raise `ParityError` where a difference is over its tolerance, or is no number."""
+    for name, found in asdict(differences).items():
+        tolerance = asdict(TOLERANCES)[name]
+        if not found <= tolerance:
+            raise ParityError(
+                f"{name} differ from Keras by {found:.3g}, over the tolerance of {tolerance:g}; no bundle is written"
+            )
+
+
+def gradient_tape_maps(head: keras.Model, last_conv: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Compute Grad-CAM by automatic differentiation: the oracle.
+
+    Parameters
+    ----------
+    head : keras.Model
+        last_conv → logits.
+    last_conv : ndarray, (N, h, w, K) float32
+
+    Returns
+    -------
+    ndarray, (N, C, h, w) float32
+    """
+    activation = tf.constant(last_conv)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(activation)
+        logits = tf.unstack(head(activation, training=False), axis=1)
+    maps = []
+    for logit in logits:
+        alpha = tf.reduce_mean(tape.gradient(logit, activation), axis=(1, 2))
+        maps.append(tf.nn.relu(tf.einsum("nhwk,nk->nhw", activation, alpha)))
+    return tf.stack(maps, axis=1).numpy()
+
+
+def _relative(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
+    scale = expected.max(axis=(1, 2, 3), keepdims=True)
+    return float((np.abs(found - expected) / np.maximum(scale, np.finfo(np.float32).tiny)).max())

@@ -1,0 +1,169 @@
+"""Gate the graphs and write the bundle: all of it, or nothing."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from cxr_edge.bundle import MANIFEST, MODEL_CARD
+from cxr_edge.labels import LABELS, NO_FINDING
+from cxr_edge.manifest import FORMAT_MAJOR, parse_manifest
+from cxr_edge.model import load
+from cxr_edge.views import SIX_VIEWS
+from export.card import model_card
+from export.gradcam_graph import gradcam_graph, read_head
+from export.network_graph import TENSORS, network_graph, to_float32
+from export.parity import TOLERANCES, measure, require_parity
+from training.network import LAST_CONVOLUTION
+
+#: Diseases less probable than this are not reported, unless a threshold lies lower still.
+MIN_PROBABILITY = 0.05
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The two serialised ONNX graphs of one precision."""
+
+    model: bytes
+    gradcam: bytes
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the manifest tells beyond the graphs.
+
+    Attributes
+    ----------
+    name, version : str
+        Of the model.
+    operating_points : dict
+        As in the manifest.
+    training : dict
+        Where the weights come from.
+    evaluation : dict or None
+        Figures for the model card.
+    default_view_mode : str
+        ``single`` or ``tta``.
+    """
+
+    name: str
+    version: str
+    operating_points: dict[str, Any]
+    training: dict[str, Any]
+    evaluation: dict[str, Any] | None
+    default_view_mode: str
+
+
+def convert(network: keras.Model) -> Graphs:
+    """Convert a float32 model and its Grad-CAM companion."""
+    positions = network.get_layer(LAST_CONVOLUTION).output.shape[1:3]
+    return Graphs(
+        model=network_graph(network).SerializeToString(),
+        gradcam=gradcam_graph(read_head(network), positions).SerializeToString(),
+    )
+
+
+def export(model: Path, description: Description, films: npt.NDArray[np.uint8], out: Path) -> Path:
+    """Convert a trained model, hold it against Keras on real films, and write the bundle.
+
+    Parameters
+    ----------
+    model : Path
+        A trained ``.keras`` file.
+    description : Description
+    films : ndarray, (N, H, W) uint8
+        Pre-processed, for the gate.
+    out : Path
+        Replaced only once the new bundle is complete.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    ExportError, cxr_edge.errors.BundleError
+        No bundle is written, and one that was there stays.
+    """
+    network = to_float32(keras.models.load_model(model, compile=False))
+    return publish(network, convert(network), description, films, out)
+
+
+def publish(
+    network: keras.Model, graphs: Graphs, description: Description, films: npt.NDArray[np.uint8], out: Path
+) -> Path:
+    """Gate graphs that are converted already, and write the bundle; see `export`."""
+    differences = measure(network, graphs.model, graphs.gradcam, films)
+    require_parity(differences)
+    gate = {"films": len(films), "views": len(SIX_VIEWS), "largest_difference_to_keras": asdict(differences)}
+    manifest = _manifest(network, description, gate)
+    card = model_card(manifest, description.evaluation)
+    files = {"model.onnx": graphs.model, "gradcam.onnx": graphs.gradcam, MODEL_CARD: card.encode()}
+    manifest["files"] = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
+    }
+    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    parse_manifest(files[MANIFEST])
+    return _write(files, out)
+
+
+def _manifest(network: keras.Model, description: Description, gate: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "format_version": f"{FORMAT_MAJOR}.0",
+        "name": description.name,
+        "version": description.version,
+        "labels": LABELS,
+        "input": {"size": network.input_shape[1:3], "color": "grey", "scaling": "0-255", "interpolation": "area"},
+        "views": [asdict(view) for view in SIX_VIEWS],
+        "default_view_mode": description.default_view_mode,
+        "operating_points": description.operating_points,
+        "default_operating_point": next(iter(description.operating_points)),
+        "calibration": {"method": "identity"},
+        "min_probability": min([MIN_PROBABILITY, *_disease_thresholds(description.operating_points)]),
+        "variants": {"fp32": {"model": "model.onnx", "gradcam": "gradcam.onnx", "precision": "float32", "gate": gate}},
+        "default_variant": "fp32",
+        "tensors": {field: getattr(TENSORS, field) for field in TENSORS.__struct_fields__},
+        "tolerances": asdict(TOLERANCES),
+        "training": description.training,
+        "export": {
+            "tensorflow": tf.__version__,
+            **{name: version(name) for name in ("keras", "tf2onnx", "onnx", "onnxslim", "onnxruntime")},
+        },
+        "members": None,
+        "view": None,
+    }
+
+
+def _disease_thresholds(operating_points: dict[str, Any]) -> list[float]:
+    return [
+        value
+        for point in operating_points.values()
+        for mode in point.values()
+        for label, value in mode["thresholds"].items()
+        if label != NO_FINDING
+    ]
+
+
+def _write(files: dict[str, bytes], out: Path) -> Path:
+    """Write to a neighbour directory, load it with the SDK, and only then put it in place."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        fresh = Path(scratch, "bundle")
+        fresh.mkdir()
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
+        load(fresh, device="cpu")
+        if out.exists():
+            out.rename(Path(scratch, "replaced"))
+        shutil.move(fresh, out)
+    return out

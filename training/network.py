@@ -1,0 +1,56 @@
+"""The network: EfficientNetB0, global average pooling, and a head of three dense layers."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from cxr_edge.labels import LABELS
+
+LAST_CONVOLUTION = "top_activation"
+LOGITS = "logits"
+PROBABILITIES = "probabilities"
+
+
+def build_network(size: int = 224, imagenet: bool = False) -> keras.Model:
+    """Build the classifier as one flat Keras model.
+
+    EfficientNetB0 → GAP (1280) → Dense 512 ReLU → Dropout .3 → Dense 256 ReLU → Dropout .2 →
+    Dense 15 → sigmoid. The one normalisation is EfficientNet's own, so the input takes 0 to 255.
+    Under the ``mixed_float16`` policy the head computes in float32.
+
+    Parameters
+    ----------
+    size : int
+        Side of the input in pixels.
+    imagenet : bool
+        Start from Keras's ImageNet weights (downloads them).
+
+    Returns
+    -------
+    keras.Model
+        (N, size, size, 1) float32 grey levels 0..255 → (N, 15) float32 probabilities. The layers
+        `LAST_CONVOLUTION`, `LOGITS` and `PROBABILITIES` are named.
+    """
+    film = keras.Input((size, size, 1), name="film")
+    colour = layers.Concatenate(name="grey_to_rgb")([film, film, film])
+    backbone = keras.applications.EfficientNetB0(
+        include_top=False, weights="imagenet" if imagenet else None, input_tensor=colour
+    )
+    x = backbone.get_layer(LAST_CONVOLUTION).output
+    x = layers.GlobalAveragePooling2D(name="gap", dtype="float32")(x)
+    x = layers.Dense(512, activation="relu", name="fc1", dtype="float32")(x)
+    x = layers.Dropout(0.3, name="drop1", dtype="float32")(x)
+    x = layers.Dense(256, activation="relu", name="fc2", dtype="float32")(x)
+    x = layers.Dropout(0.2, name="drop2", dtype="float32")(x)
+    x = layers.Dense(len(LABELS), name=LOGITS, dtype="float32")(x)
+    x = layers.Activation("sigmoid", name=PROBABILITIES, dtype="float32")(x)
+    return keras.Model(film, x, name="cxr_efficientnetb0")
+
+
+def round_kernels_to_half(network: keras.Model) -> None:
+    """Round every kernel to a value that float16 can hold, in place.
+
+    What ships is then the same numbers in any precision of storage. Biases and BatchNorm
+    statistics stay in float32: small variances fall below float16's normal range.
+    """
+    network.set_weights([w.astype(np.float16).astype(w.dtype) if w.ndim > 1 else w for w in network.get_weights()])

@@ -1,0 +1,175 @@
+"""A run directory: the model, the operating points fitted for it, and where both came from."""
+
+import hashlib
+import importlib
+import json
+import zipfile
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from cxr_edge.views import SIX_VIEWS
+from training.evaluate import evaluate
+from training.films import load_films, targets
+from training.fit import Part, Recipe, fit
+from training.nih import DataError, read_dataset
+from training.predict import predict_views
+from training.splits import split_official
+from training.thresholds import operating_points
+
+MODEL = "model.keras"
+PROVENANCE = "training.json"
+OPERATING_POINTS = "operating_points.json"
+EVALUATION = "evaluation.json"
+
+#: Every look at the test part is on record.
+TEST_LOOKS = Path(__file__).parent / "results" / "test_looks.jsonl"
+
+
+def fit_run(data: Path, out: Path, recipe: Recipe, validation: float) -> Path:
+    """Fit on the training part of a data set and save the whole model with its provenance.
+
+    Parameters
+    ----------
+    data : Path
+        See `training.nih.read_dataset`.
+    out : Path
+        The run directory; made if missing.
+    recipe : Recipe
+    validation : float
+        Share of the patients outside the official test list that are held out.
+
+    Returns
+    -------
+    Path
+        The saved ``.keras`` file.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    parts = split_official(read_dataset(data), validation, recipe.seed)
+    train, held_out = (load_part(parts[name], recipe.size, name) for name in ("train", "validation"))
+    network = fit(recipe, train, held_out, out)
+    save_model(network, out / MODEL)
+    _write_json(out / PROVENANCE, provenance(parts, recipe, validation))
+    return out / MODEL
+
+
+def provenance(parts: dict[str, pd.DataFrame], recipe: Recipe, validation: float) -> dict[str, Any]:
+    """Tell where a model comes from, for its manifest and card."""
+    backend = keras.config.backend()
+    return {
+        "data": "NIH ChestX-ray14 (Wang et al. 2017), or the part of it in the data folder",
+        "split": f"official test list; validation {validation:.0%} of the other patients at random",
+        "films": {name: len(part) for name, part in parts.items()},
+        "patients": {name: int(part["patient"].nunique()) for name, part in parts.items()},
+        "table_sha256": hash_of_table(pd.concat(parts.values())),
+        "recipe": asdict(recipe),
+        "validation": validation,
+        "precision": keras.config.dtype_policy().name,
+        "versions": {
+            "keras": keras.__version__,
+            backend: importlib.import_module(backend).__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def fit_operating_points(run: Path, data: Path) -> Path:
+    """Fit the operating points of a run's model on the validation films of its own split.
+
+    Returns
+    -------
+    Path
+        The written ``operating_points.json``.
+    """
+    films = _split_of(run, data)["validation"]
+    network, part = _model_and_part(run, films, "validation")
+    points = operating_points(
+        part.targets,
+        predict_views(network, part.films, SIX_VIEWS),
+        f"{len(films)} validation films of {films['patient'].nunique()} patients, held out at random by patient",
+    )
+    return _write_json(run / OPERATING_POINTS, points)
+
+
+def evaluate_run(run: Path, data: Path, part_name: str) -> Path:
+    """Evaluate a run's model on one part of its split, with one view and with six.
+
+    A look at the test part is appended to `TEST_LOOKS`.
+
+    Returns
+    -------
+    Path
+        The written ``evaluation.json``.
+    """
+    films = _split_of(run, data)[part_name]
+    network, part = _model_and_part(run, films, part_name)
+    per_view = predict_views(network, part.films, SIX_VIEWS)
+    patients = films["patient"].to_numpy()
+    scores = {"single": per_view[:, 0].astype(np.float64), "tta": per_view.mean(axis=1, dtype=np.float64)}
+    figures = {mode: evaluate(part.targets, of_mode, patients) for mode, of_mode in scores.items()}
+    report = {"part": part_name, "model_sha256": _sha256(run / MODEL), "view_modes": figures}
+    if part_name == "test":
+        _record_look(report)
+    return _write_json(run / EVALUATION, report)
+
+
+def load_part(films: pd.DataFrame, size: int, name: str) -> Part:
+    """Decode one part of a split."""
+    return Part(load_films(films, size, name), targets(films))
+
+
+def save_model(network: keras.Model, path: Path) -> None:
+    """Save a model whole, compressed: rounded kernels shrink to about 60 % of their size."""
+    plain = path.with_suffix(".uncompressed.keras")
+    network.save(plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+    plain.unlink()
+
+
+def hash_of_table(films: pd.DataFrame) -> str:
+    """Give the sha256 of image names and labels, independent of folders and of row order."""
+    rows = films.drop(columns="path").sort_values("image").to_csv(index=False)
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def _split_of(run: Path, data: Path) -> dict[str, pd.DataFrame]:
+    provenance = json.loads((run / PROVENANCE).read_text())
+    parts = split_official(read_dataset(data), provenance["validation"], provenance["recipe"]["seed"])
+    if (found := hash_of_table(pd.concat(parts.values()))) != provenance["table_sha256"]:
+        raise DataError(
+            f"{data}: expected the table the model was fitted on ({provenance['table_sha256'][:12]}…), "
+            f"got {found[:12]}…; with other films the split would be another"
+        )
+    return parts
+
+
+def _model_and_part(run: Path, films: pd.DataFrame, name: str) -> tuple[keras.Model, Part]:
+    network = keras.models.load_model(run / MODEL, compile=False)
+    return network, load_part(films, network.input_shape[1], name)
+
+
+def _record_look(report: dict[str, Any]) -> None:
+    look = {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "model_sha256": report["model_sha256"],
+        "mean_auc": {mode: figures["mean_auc"] for mode, figures in report["view_modes"].items()},
+    }
+    TEST_LOOKS.parent.mkdir(exist_ok=True)
+    with TEST_LOOKS.open("a") as file:
+        file.write(json.dumps(look) + "\n")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
