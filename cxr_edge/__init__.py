@@ -7,8 +7,7 @@
 A research tool, not a medical device: not for diagnosis.
 """
 
-from importlib.metadata import version
-
+from cxr_edge._version import __version__
 from cxr_edge.errors import (
     BundleError,
     CxrEdgeError,
@@ -21,8 +20,6 @@ from cxr_edge.errors import (
 from cxr_edge.labels import DISEASES, LABELS, NO_FINDING
 from cxr_edge.model import Model, load
 from cxr_edge.results import NOTICE, Finding, InputFailure, Result
-
-__version__ = version("cxr-edge")
 
 __all__ = [
     "DISEASES",

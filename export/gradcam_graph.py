@@ -67,10 +67,9 @@ def gradcam_graph(head: list[Dense], positions: tuple[int, int]) -> ModelProto:
     build = _Builder()
     gradient = build.constant("logits_kernel", head[-1].kernel.T[np.newaxis])
     pooled = build.node("ReduceMean", [TENSORS.last_conv], "pooled", axes=[1, 2], keepdims=0)
-    for index, (layer, mask) in reversed(
-        list(enumerate(zip(head[:-1], _masks(build, pooled, head[:-1]), strict=True)))
-    ):
-        masked = build.node("Mul", [gradient, mask], f"masked_{index}")
+    masks = _masks(build, pooled, head[:-1])
+    for index in reversed(range(len(masks))):
+        masked = build.node("Mul", [gradient, masks[index]], f"masked_{index}")
         backwards = build.node("Transpose", [f"kernel_{index}"], f"kernel_transposed_{index}", perm=[1, 0])
         gradient = build.node("MatMul", [masked, backwards], f"gradient_{index}")
     alpha = build.node("Mul", [gradient, build.constant("per_position", np.float32(1 / (height * width)))], "alpha")

@@ -1,9 +1,11 @@
 """The classifier as ONNX: uint8 film in; probabilities, logits and the last convolution out."""
 
+import copy
 from typing import Any
 
 import keras
 import onnx
+import onnx.compose
 import onnxslim
 import tensorflow as tf
 import tf2onnx
@@ -57,27 +59,54 @@ def network_graph(network: keras.Model) -> ModelProto:
     height, width = network.input_shape[1:3]
     image = keras.Input((height, width), dtype="uint8", name=TENSORS.image)
     film = keras.ops.expand_dims(keras.ops.cast(image, "float32"), -1)
-    exposed = keras.Model(
-        network.input, [network.get_layer(n).output for n in (PROBABILITIES, LOGITS, LAST_CONVOLUTION)]
+    last_conv = network.get_layer(LAST_CONVOLUTION).output
+    backbone = keras.Model(image, keras.Model(network.input, last_conv)(film))
+    head = keras.Model(last_conv, [network.get_layer(name).output for name in (PROBABILITIES, LOGITS)])
+    return _joined(
+        _converted(backbone, TENSORS.image, [TENSORS.last_conv]),
+        _converted(head, TENSORS.last_conv, [TENSORS.probabilities, TENSORS.logits]),
     )
-    wrapped = keras.Model(image, exposed(film))
-    signature = [tf.TensorSpec((None, height, width), tf.uint8, name=TENSORS.image)]
-    converted, _ = tf2onnx.convert.from_keras(wrapped, input_signature=signature, opset=OPSET)
-    if [i.name for i in converted.graph.input] != [TENSORS.image]:
-        raise ExportError(f"expected the one input {TENSORS.image!r}, got {[i.name for i in converted.graph.input]}")
-    _rename_outputs(converted, [TENSORS.probabilities, TENSORS.logits, TENSORS.last_conv])
-    slimmed = onnxslim.slim(converted)
-    for value in (*slimmed.graph.input, *slimmed.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "N"
-    return finished(slimmed)
 
 
 def finished(model: ModelProto) -> ModelProto:
     """Strip what depends on the machine, and let the checker look at the whole model."""
     model.doc_string = ""
     model.producer_name, model.producer_version = "cxr-edge", ""
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _converted(part: keras.Model, input_name: str, output_names: list[str]) -> ModelProto:
+    """Convert one part, slim it, and name its ends."""
+    (tensor,) = part.inputs
+    signature = [tf.TensorSpec(tensor.shape, tensor.dtype, name=input_name)]
+    converted, _ = tf2onnx.convert.from_keras(part, input_signature=signature, opset=OPSET)
+    if [i.name for i in converted.graph.input] != [input_name]:
+        raise ExportError(f"expected the one input {input_name!r}, got {[i.name for i in converted.graph.input]}")
+    outputs = [output.name for output in converted.graph.output]
+    _rename(converted, dict(zip(outputs, output_names, strict=True)))
+    return onnxslim.slim(converted)
+
+
+def _joined(backbone: ModelProto, head: ModelProto) -> ModelProto:
+    """Join the parts at the last convolution, and let it out.
+
+    Converted as one, the pooling would read the convolution before its transposition to channels
+    last, and ``last_conv`` would be a branch beside the path to the logits.
+    """
+    joined = onnx.compose.merge_models(
+        backbone, head, io_map=[(TENSORS.last_conv, TENSORS.last_conv)], prefix1="backbone/", prefix2="head/"
+    )
+    exposed = copy.deepcopy(backbone.graph.output[0])
+    exposed.name = f"backbone/{TENSORS.last_conv}"
+    joined.graph.output.append(exposed)
+    ends = (*joined.graph.input, *joined.graph.output)
+    for value in ends:
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    _rename(joined, {value.name: value.name.split("/", 1)[1] for value in ends})
+    return finished(joined)
 
 
 def _set_policies(config: Any, name: str) -> None:
@@ -91,10 +120,9 @@ def _set_policies(config: Any, name: str) -> None:
             _set_policies(value, name)
 
 
-def _rename_outputs(model: ModelProto, names: list[str]) -> None:
-    new_name = {output.name: name for output, name in zip(model.graph.output, names, strict=True)}
-    for output in model.graph.output:
-        output.name = new_name[output.name]
+def _rename(model: ModelProto, names: dict[str, str]) -> None:
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names.get(value.name, value.name)
     for node in model.graph.node:
-        node.input[:] = [new_name.get(name, name) for name in node.input]
-        node.output[:] = [new_name.get(name, name) for name in node.output]
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]

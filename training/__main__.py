@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from training.recipe import DEFAULT
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 Data = Annotated[Path, typer.Argument(help="Folder of NIH ChestX-ray14, as downloaded or a subset with labels.csv.")]
@@ -19,18 +21,13 @@ def main() -> None:
 def fit(
     data: Data,
     out: Annotated[Path, typer.Option(help="Directory of this run; an interrupted fit goes on where it stopped.")],
-    initial: Annotated[str, typer.Option(help="random, imagenet, lite0, or a .keras file.")] = "lite0",
-    epochs: Annotated[int, typer.Option(min=2)] = 10,
-    batch: Annotated[int, typer.Option(min=1, help="Films in a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the schedule.")] = 1e-3,
-    validation: Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of patients held out.")] = 0.15,
-    seed: Annotated[int, typer.Option(help="Of split, shuffling, dropout and augmentation.")] = 0,
+    recipe: Annotated[Path, typer.Option(help="What to fit and how.", exists=True, dir_okay=False)] = DEFAULT,
 ) -> None:
-    """Fit a network; writes model.keras, history.csv and training.json."""
-    from training import run
+    """Fit a network; writes model.keras, history-*.csv and training.json."""
+    from training.recipe import read_recipe
+    from training.run import fit_run
 
-    recipe = run.Recipe(initial=initial, epochs=epochs, batch=batch, learning_rate=learning_rate, seed=seed)
-    typer.echo(f"Wrote {run.fit_run(data, out, recipe, validation)}")
+    typer.echo(f"Wrote {fit_run(data, out, read_recipe(recipe))}")
 
 
 Run = Annotated[Path, typer.Argument(help="Directory of a finished fit.", exists=True, file_okay=False)]

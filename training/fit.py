@@ -1,5 +1,6 @@
 """One fit: AdamW with warm-up and cosine decay on binary cross-entropy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,34 +11,7 @@ import numpy.typing as npt
 from training.augment import augmentation
 from training.initial_weights import initial_network
 from training.network import round_kernels_to_half
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is fitted.
-
-    Attributes
-    ----------
-    initial : str
-        See `training.initial_weights.initial_network`.
-    size : int
-        Side of the input in pixels.
-    epochs, batch : int
-    learning_rate : float
-        Peak of the schedule: one epoch of linear warm-up, then cosine decay to zero.
-    weight_decay : float
-        Decoupled (AdamW), on kernels only.
-    seed : int
-        Of the split, the shuffling, dropout and augmentation.
-    """
-
-    initial: str = "lite0"
-    size: int = 224
-    epochs: int = 10
-    batch: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    seed: int = 0
+from training.recipe import Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -54,7 +28,7 @@ class Part:
     targets: npt.NDArray[np.float32]
 
 
-def fit(recipe: Recipe, train: Part, validation: Part, run: Path) -> keras.Model:
+def fit(recipe: Recipe, parts: Callable[[int], tuple[Part, Part]], run: Path) -> keras.Model:
     """Fit a network and give it back with its kernels rounded to half precision.
 
     The last epoch's weights are taken: the schedule ends there, and nothing is chosen on
@@ -63,48 +37,60 @@ def fit(recipe: Recipe, train: Part, validation: Part, run: Path) -> keras.Model
     Parameters
     ----------
     recipe : Recipe
-    train, validation : Part
+    parts : callable
+        Size in pixels → training and validation part.
     run : Path
-        Directory for the state of an interrupted fit and ``history.csv``.
+        Directory for the state of an interrupted fit and ``history-*.csv``.
 
     Returns
     -------
     keras.Model
         As `training.network.build_network` describes it, without the augmentation.
     """
-    keras.utils.set_random_seed(recipe.seed)
-    network = initial_network(recipe.initial, recipe.size)
-    trainer = keras.Sequential(
-        [keras.Input((recipe.size, recipe.size, 1)), augmentation(recipe.seed), network], name="trainer"
-    )
-    trainer.compile(
-        optimizer=_optimizer(recipe, steps_per_epoch=-(-len(train.films) // recipe.batch)),
-        loss=keras.losses.BinaryCrossentropy(),
-        metrics=[keras.metrics.AUC(multi_label=True, num_labels=train.targets.shape[1], name="auc")],
-    )
-    trainer.fit(
-        train.films[..., None],
-        train.targets,
-        batch_size=recipe.batch,
-        epochs=recipe.epochs,
-        validation_data=(validation.films[..., None], validation.targets),
-        callbacks=[
-            keras.callbacks.BackupAndRestore(run / "backup"),
-            keras.callbacks.CSVLogger(run / "history.csv", append=True),
-            keras.callbacks.TerminateOnNaN(),
-        ],
-        verbose=2,
-    )
+    initial = recipe.initial
+    for number, stage in enumerate(recipe.stages, 1):
+        finished = run / f"stage-{number}.keras"
+        if not finished.exists():
+            keras.utils.set_random_seed(recipe.seed + number)
+            network = initial_network(initial, stage.size)
+            _fit_stage(network, recipe, stage, parts(stage.size), run / f"history-{number}.csv")
+            network.save(finished)
+        initial = str(finished)
+    network = keras.models.load_model(initial, compile=False)
     round_kernels_to_half(network)
     return network
 
 
-def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def _fit_stage(network: keras.Model, recipe: Recipe, stage: Stage, parts: tuple[Part, Part], history: Path) -> None:
+    train, validation = parts
+    film = keras.Input((stage.size, stage.size, 1))
+    trainer = keras.Sequential([film, augmentation(recipe.seed), network], name="trainer")
+    trainer.compile(
+        optimizer=_optimizer(recipe, stage, steps_per_epoch=-(-len(train.films) // recipe.batch)),
+        loss=keras.losses.BinaryCrossentropy(),
+        metrics=[keras.metrics.AUC(multi_label=True, num_labels=train.targets.shape[1], name="auc")],
+    )
+    trainer.fit(
+        train.films[..., np.newaxis],
+        train.targets,
+        batch_size=recipe.batch,
+        epochs=stage.epochs,
+        validation_data=(validation.films[..., np.newaxis], validation.targets),
+        callbacks=[
+            keras.callbacks.BackupAndRestore(history.with_suffix(".backup")),
+            keras.callbacks.CSVLogger(history, append=True),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+        verbose=2,
+    )
+
+
+def _optimizer(recipe: Recipe, stage: Stage, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
-        warmup_target=recipe.learning_rate,
+        warmup_target=stage.learning_rate,
         warmup_steps=steps_per_epoch,
-        decay_steps=steps_per_epoch * (recipe.epochs - 1),
+        decay_steps=steps_per_epoch * (stage.epochs - 1),
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -7,7 +7,7 @@ import pandas as pd
 from cxr_edge.labels import LABELS, NO_FINDING
 
 #: Columns every table has, besides one 0/1 column per label.
-COLUMNS = ("image", "path", "patient", "age", "sex", "view", "official")
+COLUMNS = ("image", "patient", "age", "sex", "view", "official")
 
 
 class DataError(Exception):
@@ -17,32 +17,49 @@ class DataError(Exception):
 def read_dataset(root: Path) -> pd.DataFrame:
     """Read the table of a data set and find its images.
 
-    Two layouts are known. NIH's own: ``Data_Entry_2017*.csv[.gz]``, ``test_list.txt[.gz]`` (or
-    ``official_test_list.txt[.gz]``) and PNG files anywhere below (``images_001/images/…`` or one
-    folder). A subset's: ``labels.csv`` with the columns image, labels, patient, age, sex, view,
-    split (``train_val`` or ``test``) and images anywhere below. ``labels.csv`` goes first.
-
     Parameters
     ----------
     root : Path
+        See `read_table`; images are PNG or JPEG files anywhere below.
 
     Returns
     -------
     DataFrame
-        One row per film whose image is there: `COLUMNS`, then `LABELS` as int8. ``official`` is
-        ``train_val`` or ``test``, the published split. Further columns of ``labels.csv`` are kept.
+        The rows of `read_table` whose image is there, with its ``path``.
 
     Raises
     ------
     DataError
         No known table, an unknown label, or no image at all.
     """
-    table = _read_subset(root) if (root / "labels.csv").is_file() else _read_nih(root)
+    table = read_table(root)
     paths = {p.name: p for p in sorted(root.rglob("*")) if p.suffix in {".png", ".jpg"}}
     table["path"] = table["image"].map(paths)
     table = table[table["path"].notna()].reset_index(drop=True)
     if table.empty:
         raise DataError(f"{root}: the table names no image that lies below this folder; unpack the images here")
+    return table
+
+
+def read_table(root: Path) -> pd.DataFrame:
+    """Read the table of a data set.
+
+    Two layouts are known. NIH's own: ``Data_Entry_2017*.csv[.gz]`` and ``test_list.txt[.gz]`` (or
+    ``official_test_list.txt[.gz]``). A subset's: ``labels.csv`` with the columns image, labels,
+    patient, age, sex, view, split (``train_val`` or ``test``). ``labels.csv`` goes first.
+
+    Returns
+    -------
+    DataFrame
+        One row per film: `COLUMNS`, then `LABELS` as int8. ``official`` is ``train_val`` or
+        ``test``, the published split. Further columns of ``labels.csv`` are kept.
+
+    Raises
+    ------
+    DataError
+        No known table, or an unknown label.
+    """
+    table = _read_subset(root) if (root / "labels.csv").is_file() else _read_nih(root)
     return _with_label_columns(table)
 
 
@@ -64,7 +81,7 @@ def _read_nih(root: Path) -> pd.DataFrame:
             "View Position": "view",
         }
     )
-    test_names = set(pd.read_csv(test_list, header=None)[0])
+    test_names = set(pd.read_csv(test_list, header=None, names=["image"])["image"])
     table["official"] = table["image"].isin(test_names).map({True: "test", False: "train_val"})
     return table[["image", "labels", "patient", "age", "sex", "view", "official"]]
 

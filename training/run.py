@@ -4,21 +4,22 @@ import hashlib
 import importlib
 import json
 import zipfile
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import pandas as pd
 
 from cxr_edge.views import SIX_VIEWS
 from training.evaluate import evaluate
 from training.films import load_films, targets
-from training.fit import Part, Recipe, fit
+from training.fit import Part, fit
 from training.nih import DataError, read_dataset
 from training.predict import predict_views
+from training.recipe import Recipe
 from training.splits import split_official
 from training.thresholds import operating_points
 
@@ -31,7 +32,7 @@ EVALUATION = "evaluation.json"
 TEST_LOOKS = Path(__file__).parent / "results" / "test_looks.jsonl"
 
 
-def fit_run(data: Path, out: Path, recipe: Recipe, validation: float) -> Path:
+def fit_run(data: Path, out: Path, recipe: Recipe) -> Path:
     """Fit on the training part of a data set and save the whole model with its provenance.
 
     Parameters
@@ -41,8 +42,6 @@ def fit_run(data: Path, out: Path, recipe: Recipe, validation: float) -> Path:
     out : Path
         The run directory; made if missing.
     recipe : Recipe
-    validation : float
-        Share of the patients outside the official test list that are held out.
 
     Returns
     -------
@@ -50,25 +49,26 @@ def fit_run(data: Path, out: Path, recipe: Recipe, validation: float) -> Path:
         The saved ``.keras`` file.
     """
     out.mkdir(parents=True, exist_ok=True)
-    parts = split_official(read_dataset(data), validation, recipe.seed)
-    train, held_out = (load_part(parts[name], recipe.size, name) for name in ("train", "validation"))
-    network = fit(recipe, train, held_out, out)
-    save_model(network, out / MODEL)
-    _write_json(out / PROVENANCE, provenance(parts, recipe, validation))
+    parts = split_official(read_dataset(data), recipe.validation, recipe.seed)
+
+    def load(size: int) -> tuple[Part, Part]:
+        return load_part(parts["train"], size, "train"), load_part(parts["validation"], size, "validation")
+
+    save_model(fit(recipe, load, out), out / MODEL)
+    _write_json(out / PROVENANCE, provenance(parts, recipe))
     return out / MODEL
 
 
-def provenance(parts: dict[str, pd.DataFrame], recipe: Recipe, validation: float) -> dict[str, Any]:
+def provenance(parts: dict[str, pd.DataFrame], recipe: Recipe) -> dict[str, Any]:
     """Tell where a model comes from, for its manifest and card."""
     backend = keras.config.backend()
     return {
         "data": "NIH ChestX-ray14 (Wang et al. 2017), or the part of it in the data folder",
-        "split": f"official test list; validation {validation:.0%} of the other patients at random",
+        "split": f"official test list; validation {recipe.validation:.0%} of the other patients at random",
         "films": {name: len(part) for name, part in parts.items()},
         "patients": {name: int(part["patient"].nunique()) for name, part in parts.items()},
         "table_sha256": hash_of_table(pd.concat(parts.values())),
-        "recipe": asdict(recipe),
-        "validation": validation,
+        "recipe": msgspec.to_builtins(recipe),
         "precision": keras.config.dtype_policy().name,
         "versions": {
             "keras": keras.__version__,
@@ -140,9 +140,10 @@ def hash_of_table(films: pd.DataFrame) -> str:
 
 
 def _split_of(run: Path, data: Path) -> dict[str, pd.DataFrame]:
-    provenance = json.loads((run / PROVENANCE).read_text())
-    parts = split_official(read_dataset(data), provenance["validation"], provenance["recipe"]["seed"])
-    if (found := hash_of_table(pd.concat(parts.values()))) != provenance["table_sha256"]:
+    told = json.loads((run / PROVENANCE).read_text())
+    recipe = told["recipe"]
+    parts = split_official(read_dataset(data), recipe["validation"], recipe["seed"])
+    if (found := hash_of_table(pd.concat(parts.values()))) != told["table_sha256"]:
         raise DataError(
             f"{data}: expected the table the model was fitted on ({provenance['table_sha256'][:12]}…), "
             f"got {found[:12]}…; with other films the split would be another"

@@ -1,0 +1,54 @@
+"""Fixtures: the real bundle, the real films the repository carries, and NIH's where they are at hand."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cxr_edge
+from cxr_edge.images import read_film
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = sorted((ROOT / "samples").glob("*.png"))
+NIH = ROOT.parent / "shared" / "data" / "nih"
+
+
+@pytest.fixture(scope="session")
+def model() -> cxr_edge.Model:
+    """The shipped bundle, one thread per inference."""
+    return cxr_edge.load(device="cpu", threads=1)
+
+
+@pytest.fixture(params=SAMPLES, ids=lambda path: path.stem)
+def sample(request: pytest.FixtureRequest) -> Path:
+    """Each of the repository's films in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def film_path() -> Path:
+    """One of the repository's films."""
+    return SAMPLES[0]
+
+
+@pytest.fixture(scope="session")
+def film(film_path: Path) -> np.ndarray:
+    """Its pixels, (1024, 1024) uint8."""
+    return read_film(film_path).pixels
+
+
+@pytest.fixture(scope="session")
+def nih() -> Path:
+    """A part of NIH ChestX-ray14, which the repository does not carry."""
+    if not NIH.is_dir():
+        pytest.skip("needs a part of NIH ChestX-ray14 beside the repository (shared/data/nih)")
+    return NIH
+
+
+@pytest.fixture(scope="session")
+def trained_keras() -> Path:
+    """The Keras model that the shipped bundle was exported from."""
+    return ROOT / "training" / "models" / "nih14-efficientnetb0" / "model.keras"

@@ -1,0 +1,170 @@
+"""The bundle: anything wrong with it is refused, with what to do."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import cxr_edge
+from cxr_edge import errors
+from cxr_edge.bundle import SHIPPED, read_bundle
+from cxr_edge.manifest import parse_manifest
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+
+
+def edit(bundle: Path, change) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def replace_file(bundle: Path, name: str, data: bytes) -> None:
+    """Put other content into the bundle, hashed as it should be: a consistent but foreign bundle."""
+    import hashlib
+
+    (bundle / name).write_bytes(data)
+    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    edit(bundle, lambda m: m["files"].update({name: entry}))
+
+
+def test_the_shipped_bundle_verifies():
+    bundle = read_bundle()
+    assert bundle.manifest.labels == cxr_edge.LABELS
+    assert set(bundle.files) == {"model.onnx", "gradcam.onnx", "MODEL_CARD.md"}
+    assert "not a medical device" in bundle.files["MODEL_CARD.md"].decode()
+
+
+def test_the_shipped_gate_figures_are_within_its_tolerances():
+    manifest = read_bundle().manifest
+    gate = manifest.variants["fp32"].gate
+    assert gate["films"] > 0
+    for name, tolerance in manifest.tolerances.items():
+        assert gate["largest_difference_to_keras"][name] <= tolerance
+
+
+def test_missing_directory_and_missing_manifest(tmp_path):
+    for directory in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(errors.BundleNotFound, match="python -m export"):
+            read_bundle(directory)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "gradcam.onnx", "MODEL_CARD.md"])
+@pytest.mark.parametrize("damage", ["flip a bit", "cut", "lengthen", "remove"])
+def test_damaged_files(bundle, name, damage):
+    path = bundle / name
+    data = bytearray(path.read_bytes())
+    if damage == "flip a bit":
+        data[len(data) // 2] ^= 1
+    elif damage == "cut":
+        del data[-1]
+    elif damage == "lengthen":
+        data.append(0)
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(data)
+    with pytest.raises(errors.BundleDamaged, match="copy or export the bundle again"):
+        read_bundle(bundle)
+
+
+KEYS = [
+    key
+    for key in json.loads((SHIPPED / "manifest.json").read_text())
+    if key not in {"members", "view", "export"}  # reserved or informative
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named(bundle, key):
+    edit(bundle, lambda m: m.pop(key))
+    with pytest.raises(errors.BundleInvalid, match=key):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["operating_points"]["max_f1"]["tta"]["thresholds"].pop("Mass"), "lacks a threshold for Mass"),
+        (lambda m: m["operating_points"]["max_f1"].pop("single"), "single"),
+        (lambda m: m["operating_points"]["max_f1"]["tta"]["thresholds"].update(Mass=1.5), r"\(0, 1\] for Mass"),
+        (lambda m: m["operating_points"]["max_f1"]["tta"]["thresholds"].update(Mass="high"), "float"),
+        (lambda m: m.update(min_probability=0.99), "hide positive findings"),
+        (lambda m: m.update(default_operating_point="best"), "'best' is not among operating_points"),
+        (lambda m: m.update(default_view_mode="triple"), "triple"),
+        (lambda m: m.update(labels=["Mass", "Mass"]), "distinct labels"),
+        (lambda m: m["views"].reverse(), "unchanged film"),
+        (lambda m: m["views"][1].update(brightness=-1), "brightness"),
+        (lambda m: m["input"].update(size=[0, 224]), "input.size"),
+        (lambda m: m["input"].update(color="rgb"), "rgb"),
+        (lambda m: m["input"].update(interpolation="linear"), "linear"),
+        (lambda m: m["calibration"].update(method="magic"), "magic"),
+        (lambda m: m["files"].update({"../evil": m["files"]["model.onnx"]}), "not a plain file name"),
+        (lambda m: m["files"].update({"C:evil": m["files"]["model.onnx"]}), "not a plain file name"),
+        (lambda m: m["variants"]["fp32"].update(model="other.onnx"), "'other.onnx', which is not among files"),
+        (lambda m: m.update(default_variant="int3"), "'int3' is not among variants"),
+        (lambda m: m.update(format_version=1), "format_version"),
+    ],
+)
+def test_a_value_that_breaks_its_rule_is_named(bundle, change, message):
+    edit(bundle, change)
+    with pytest.raises(errors.BundleInvalid, match=message):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(("version", "advice"), [("2.0", "update cxr-edge"), ("0.9", "export the bundle again")])
+def test_another_major_version(bundle, version, advice):
+    edit(bundle, lambda m: m.update(format_version=version))
+    with pytest.raises(errors.BundleVersion, match=advice):
+        read_bundle(bundle)
+
+
+def test_the_same_major_version_keeps_unknown_keys(bundle):
+    edit(bundle, lambda m: m.update(format_version="1.7", novelty={"a": 1}))
+    manifest = parse_manifest((bundle / "manifest.json").read_bytes())
+    assert manifest.source["novelty"] == {"a": 1}
+    cxr_edge.load(bundle, device="cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b'{"format_version": "1.0"}'])
+def test_a_manifest_that_is_none(bundle, content):
+    (bundle / "manifest.json").write_bytes(content)
+    with pytest.raises(errors.BundleInvalid):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("tensor", ["image", "probabilities", "logits", "last_conv", "maps"])
+def test_wrong_tensor_names(bundle, tensor):
+    edit(bundle, lambda m: m["tensors"].update({tensor: "other"}))
+    with pytest.raises(errors.BundleTensors, match="'other'"):
+        cxr_edge.load(bundle, device="cpu")
+
+
+def test_wrong_tensor_shape(bundle):
+    edit(bundle, lambda m: m["input"].update(size=[256, 256]))
+    with pytest.raises(errors.BundleTensors, match="256"):
+        cxr_edge.load(bundle, device="cpu")
+
+
+def test_a_graph_that_does_not_load(bundle):
+    replace_file(bundle, "gradcam.onnx", b"no graph")
+    with pytest.raises(errors.BundleTensors, match="cannot load"):
+        cxr_edge.load(bundle, device="cpu")
+
+
+def test_cutting_at_last_conv_leaves_a_runnable_head(film):
+    model = onnx.load(SHIPPED / "model.onnx")
+    head = onnx.utils.Extractor(model).extract_model(["last_conv"], ["logits"])
+    from cxr_edge.backends import open_graph
+    from cxr_edge.preprocess import preprocess
+
+    whole = open_graph(model.SerializeToString(), "cpu", 1)
+    logits, last_conv = whole.run(["logits", "last_conv"], {"image": preprocess(film, (224, 224))[np.newaxis]})
+    (of_head,) = open_graph(head.SerializeToString(), "cpu", 1).run(["logits"], {"last_conv": last_conv})
+    np.testing.assert_allclose(of_head, logits, atol=1e-5)

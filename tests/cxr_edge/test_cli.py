@@ -1,0 +1,289 @@
+"""The command line as its users call it: a subprocess, its streams and its exit status."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import cxr_edge
+from cxr_edge.bundle import SHIPPED
+from tests.conftest import SAMPLES
+
+COMMAND = [sys.executable, "-m", "cxr_edge"]
+
+
+def run(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "100"}
+    return subprocess.run(
+        [*COMMAND, "infer", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        **options,
+    )
+
+
+def lines_of(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Three films in a tree, the same name twice."""
+    root = tmp_path / "films"
+    for name, source in {"a.png": SAMPLES[0], "sub/a.png": SAMPLES[1], "sub/no suffix": SAMPLES[2]}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, root / name)
+    return root
+
+
+def test_a_run_keeps_the_contract(films, tmp_path):
+    out = tmp_path / "out"
+    done = run(films, "--tta", "--cam", 2, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    lines = lines_of(done.stdout)
+    assert lines == lines_of((out / "predictions.jsonl").read_text())
+    assert [line["path"] for line in lines] == [str(films / n) for n in ("a.png", "sub/a.png", "sub/no suffix")]
+    overlays = set()
+    for line in lines:
+        assert set(line) == {
+            "path", "sha256", "status", "model", "view_mode", "views", "probabilities", "findings", "warnings",
+        }  # fmt: skip
+        assert (line["status"], line["view_mode"], line["views"]) == ("ok", "tta", 6)
+        assert tuple(line["probabilities"]) == cxr_edge.LABELS
+        probabilities = [f["probability"] for f in line["findings"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        for finding in line["findings"]:
+            assert set(finding) - {"heatmap_empty"} == {
+                "label",
+                "probability",
+                "threshold",
+                "positive",
+                "std",
+                "heatmap",
+            }
+            assert finding["positive"] == (finding["probability"] >= finding["threshold"])
+            assert finding["probability"] == line["probabilities"][finding["label"]]
+        written = [f["heatmap"] for f in line["findings"] if f["heatmap"]]
+        assert written == [f["heatmap"] for f in line["findings"][: len(written)]]
+        overlays |= set(written)
+    found = sorted((out / "heatmaps").iterdir())
+    assert len(found) == 6
+    assert overlays <= {f"heatmaps/{path.name}" for path in found}
+    assert all(cv2.imread(str(path)).shape == (1024, 1024, 3) for path in found)
+    rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
+    for row, line in zip(rows, lines, strict=True):
+        assert float(row["Mass"]) == line["probabilities"]["Mass"]
+        assert row["positive"] == "|".join(f["label"] for f in line["findings"] if f["positive"])
+    told = json.loads((out / "run.json").read_text())
+    assert told["bundle_sha256"] == cxr_edge.load().bundle_sha256
+    assert {k: told[k] for k in ("view_mode", "operating_point", "device", "version")} == {
+        "view_mode": "tta",
+        "operating_point": "max_f1",
+        "device": "cpu",
+        "version": cxr_edge.__version__,
+    }
+    assert "not a medical device" in told["notice"]
+
+
+def test_single_view_and_table(films):
+    done = run(films / "a.png", "--no-tta")
+    assert done.returncode == 0
+    assert "1 of 1 films read on cpu" in done.stdout
+    assert "not a medical device" in " ".join(done.stdout.split())
+    (line,) = lines_of(run(films / "a.png", "--no-tta", "--json").stdout)
+    assert (line["view_mode"], line["views"]) == ("single", 1)
+    assert all(f["std"] is None and f["heatmap"] is None for f in line["findings"])
+
+
+def test_bad_input_costs_itself_alone(films, tmp_path):
+    (films / "b.txt").write_text("not a film")
+    (films / "c.png").write_bytes(SAMPLES[0].read_bytes()[:5000])
+    (films / "d.png").touch()
+    cv2.imwrite(str(films / "e.png"), np.zeros((200, 200), np.uint8))
+    cv2.imwrite(str(films / "f.bmp"), np.zeros((200, 200), np.uint8))
+    out = tmp_path / "out"
+    done = run(films, films / "missing.png", "--no-tta", "--json", "--out", out)
+    assert done.returncode == 1
+    codes = {
+        Path(line["path"]).name: line["error"]["code"] for line in lines_of(done.stdout) if line["status"] == "error"
+    }
+    assert codes == {
+        "b.txt": "not_an_image",
+        "c.png": "truncated",
+        "d.png": "empty_file",
+        "e.png": "blank",
+        "f.bmp": "unsupported_format",
+        "missing.png": "not_found",
+    }
+    assert sum(line["status"] == "ok" for line in lines_of(done.stdout)) == 3
+    assert lines_of((out / "predictions.jsonl").read_text()) == lines_of(done.stdout)
+    assert len((out / "predictions.csv").read_text().splitlines()) == 10
+    table = run(films, "--no-tta").stdout
+    assert "truncated" in table
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets any bytes be a file name")
+def test_a_name_that_is_no_utf8(films):
+    shutil.copy(SAMPLES[0], os.fsencode(films) + b"/b\xff.png")
+    done = run(films, "--no-tta", "--json")
+    assert done.returncode == 1
+    (failed,) = [line for line in lines_of(done.stdout) if line["status"] == "error"]
+    assert failed["error"]["code"] == "non_utf8_name"
+    assert failed["path"].endswith("b\\xff.png")
+    assert run(films, "--no-tta").returncode == 1
+
+
+def test_a_hostile_name_does_not_drive_the_terminal(tmp_path):
+    shutil.copy(SAMPLES[0], tmp_path / "\x1b[31m[bold]red\n.png")
+    done = run(tmp_path, "--no-tta")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "[bold]" in done.stdout
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or shutil.which("setpriv") is None, reason="needs setpriv to drop root's rights"
+)
+def test_no_permission(films):
+    for folder in (films, *films.parents):
+        folder.chmod(folder.stat().st_mode | 0o055)
+        if folder.name.startswith("pytest-of-"):
+            break
+    (films / "b.png").write_bytes(SAMPLES[0].read_bytes())
+    (films / "b.png").chmod(0)
+    (films / "closed").mkdir(mode=0)
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*drop, *COMMAND, "infer", str(films), "--no-tta", "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    codes = {
+        Path(line["path"]).name: line["error"]["code"] for line in lines_of(done.stdout) if line["status"] == "error"
+    }
+    assert codes == {"b.png": "permission_denied", "closed": "permission_denied"}
+
+
+def test_hidden_files_links_and_the_results_directory_are_skipped(films, tmp_path):
+    (films / ".hidden.png").write_bytes(b"x")
+    (films / ".git").mkdir()
+    (films / ".git" / "a.png").write_bytes(b"x")
+    (films / "loop").symlink_to(films, target_is_directory=True)
+    out = films / "results"
+    for _ in range(2):
+        done = run(films, "--no-tta", "--json", "--cam", 1, "--out", out)
+        assert done.returncode == 0
+        assert len(lines_of(done.stdout)) == 3
+
+
+def test_a_film_named_twice_is_read_once(films):
+    assert len(lines_of(run(films / "a.png", films, f"{films}/./a.png", "--no-tta", "--json").stdout)) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["{films}", "--cam", 1],
+        ["{films}", "--cam", -1],
+        ["{films}", "--colormap", "jet", "--cam", 1, "--out", "{out}"],
+        ["{films}", "--out", "{films}"],
+        ["{films}", "--operating-point", "no such"],
+        ["{films}", "--no-such-option"],
+        ["{empty}"],
+        ["{empty}/missing.png"],
+    ],
+    ids=str,
+)
+def test_usage_errors_and_nothing_to_read(films, tmp_path, arguments):
+    (tmp_path / "empty").mkdir()
+    places = {"films": films, "out": tmp_path / "out", "empty": tmp_path / "empty"}
+    done = run(*(str(argument).format(**places) for argument in arguments))
+    assert done.returncode == 2
+    assert done.stderr
+    assert done.stdout == ""
+
+
+def test_a_missing_path_alone_still_has_its_line(tmp_path):
+    done = run(tmp_path / "missing.png", "--json")
+    assert done.returncode == 2
+    assert lines_of(done.stdout)[0]["error"]["code"] == "not_found"
+
+
+def test_no_model_or_device(films, tmp_path):
+    damaged = Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+    (damaged / "gradcam.onnx").write_bytes(b"")
+    for arguments, message in (
+        (["--bundle", tmp_path / "nowhere"], "bundle_not_found"),
+        (["--bundle", damaged], "bundle_damaged"),
+        (["--device", "abacus"], "device_unavailable"),
+    ):
+        done = run(films, *arguments, "--json")
+        assert done.returncode == 3
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+
+def test_another_identity_in_the_results_directory(films, tmp_path):
+    assert run(films, "--no-tta", "--out", tmp_path / "out").returncode == 0
+    done = run(films, "--tta", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "view_mode: single there, tta now" in " ".join(done.stderr.split())
+
+
+def test_a_changed_film_and_a_mended_one_are_done_anew(films, tmp_path):
+    out = tmp_path / "out"
+    (films / "b.png").write_bytes(b"broken")
+    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 1
+    (films / "b.png").write_bytes(SAMPLES[3].read_bytes())
+    (films / "a.png").write_bytes(SAMPLES[4].read_bytes())
+    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    fresh = tmp_path / "fresh"
+    assert run(films, "--no-tta", "--cam", 1, "--out", fresh).returncode == 0
+    for name in ("predictions.jsonl", "predictions.csv"):
+        assert (out / name).read_bytes() == (fresh / name).read_bytes()
+    assert {p.name for p in (out / "heatmaps").iterdir()} == {p.name for p in (fresh / "heatmaps").iterdir()}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in range(60):
+        shutil.copy(SAMPLES[number % len(SAMPLES)], films / f"{number:02}.png")
+    out = tmp_path / "out"
+    arguments = [*COMMAND, "infer", str(films), "--tta", "--out", str(out)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = out / "predictions.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "same command again" in told
+    done = len(lines_of(log.read_text()))
+    assert 3 <= done < 60
+    again = subprocess.run(arguments, capture_output=True, check=False)
+    assert again.returncode == 0
+    assert len(lines_of(log.read_text())) == 60
+
+
+def test_version_and_help():
+    told = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True).stdout
+    assert told == f"cxr-edge {cxr_edge.__version__}\n"
+    for arguments in (["--help"], ["infer", "--help"]):
+        told = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=True).stdout
+        assert len(told.splitlines()) > 5

@@ -1,0 +1,151 @@
+"""The model as an integrator holds it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+import cxr_edge
+from cxr_edge import errors
+from cxr_edge.preprocess import preprocess
+from cxr_edge.views import SIX_VIEWS, make_views
+
+
+def values(result):
+    return np.array(list(result.probabilities.values()))
+
+
+def test_a_result_says_all_it_should(model, film_path):
+    result = model.predict(film_path, tta=True, heatmaps=True)
+    assert result.path == str(film_path)
+    assert result.view_mode == "tta"
+    assert result.views == 6
+    assert tuple(result.probabilities) == cxr_edge.LABELS
+    assert all(0 <= p <= 1 for p in result.probabilities.values())
+    listed = [f.probability for f in result.findings]
+    assert listed == sorted(listed, reverse=True)
+    assert "No Finding" not in [f.label for f in result.findings]
+    for finding in result.findings:
+        assert finding.probability == result.probabilities[finding.label]
+        assert finding.positive == (finding.probability >= finding.threshold)
+        assert finding.std >= 0
+
+
+def test_results_are_frozen(model, film_path):
+    result = model.predict(film_path, heatmaps=True)
+    with pytest.raises(AttributeError):
+        result.views = 1
+    with pytest.raises(AttributeError):
+        result.findings[0].positive = True
+    with pytest.raises(ValueError, match="read-only"):
+        result.maps[0] = 1
+    result.probabilities.clear()
+    assert len(result.probabilities) == 15
+
+
+def test_view_mode_defaults_to_the_manifest(model, film_path):
+    assert model.predict(film_path).view_mode == model.manifest.default_view_mode
+    assert model.predict(film_path, tta=False).views == 1
+    assert all(f.std is None for f in model.predict(film_path, tta=False).findings)
+
+
+def test_path_bytes_and_array_agree(model, film_path, film):
+    by_path, by_bytes, by_array = (model.predict(s) for s in (film_path, film_path.read_bytes(), film))
+    np.testing.assert_array_equal(values(by_path), values(by_bytes))
+    np.testing.assert_array_equal(values(by_path), values(by_array))
+    assert by_path.sha256 == by_bytes.sha256
+    assert by_array.sha256 is None
+    assert by_array.path is None
+
+
+def test_8_and_16_bit_versions_of_a_film_agree(model, film, tmp_path):
+    cv2.imwrite(str(tmp_path / "deep.png"), film.astype(np.uint16) * 257)
+    reference = values(model.predict(film))
+    np.testing.assert_array_equal(values(model.predict(tmp_path / "deep.png")), reference)
+    twelve = np.rint(film * (4095 / 255)).astype(np.uint16)
+    np.testing.assert_array_equal(values(model.predict(twelve, bits_stored=12)), reference)
+
+
+def test_tta_equals_the_mean_of_six_single_calls(model, sample):
+    film = cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE)
+    views = make_views(preprocess(film, (224, 224)), SIX_VIEWS)
+    singles = [values(model.predict(view, tta=False)) for view in views]
+    averaged = model.predict(film, tta=True)
+    np.testing.assert_allclose(values(averaged), np.mean(singles, axis=0), atol=1e-6)
+    stds = dict(zip(cxr_edge.LABELS, np.std(singles, axis=0), strict=True))
+    for finding in averaged.findings:
+        assert finding.std == pytest.approx(stds[finding.label], abs=1e-6)
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_a_batch_equals_single_calls(model, tta):
+    from tests.conftest import SAMPLES
+
+    batch = model.predict_batch(SAMPLES, tta=tta, heatmaps=True)
+    for path, result in zip(SAMPLES, batch, strict=True):
+        single = model.predict(path, tta=tta, heatmaps=True)
+        np.testing.assert_array_equal(values(result), values(single))
+        np.testing.assert_array_equal(result.maps, single.maps)
+
+
+def test_a_bad_input_costs_itself_alone(model, film_path, film, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    sources = [film_path, tmp_path / "text.png", film, np.zeros((100, 100), np.uint8), tmp_path / "missing.png", b""]
+    results = model.predict_batch(sources, tta=False)
+    assert [type(r).__name__ for r in results] == ["Result", "InputFailure", "Result"] + ["InputFailure"] * 3
+    assert [r.code for r in results if isinstance(r, cxr_edge.InputFailure)] == [
+        "not_an_image",
+        "blank",
+        "not_found",
+        "empty_file",
+    ]
+    with pytest.raises(errors.NotAnImage):
+        model.predict(tmp_path / "text.png")
+
+
+def test_threads_that_share_a_model_agree_with_a_serial_run(model):
+    from tests.conftest import SAMPLES
+
+    work = SAMPLES * 4
+    serial = [values(model.predict(path)) for path in SAMPLES] * 4
+    with ThreadPoolExecutor(8) as pool:
+        threaded = list(pool.map(lambda path: values(model.predict(path)), work))
+    np.testing.assert_array_equal(threaded, serial)
+
+
+def test_threads_within_an_inference_do_not_change_it(model, film_path):
+    two = cxr_edge.load(device="cpu", threads=2)
+    np.testing.assert_allclose(values(two.predict(film_path)), values(model.predict(film_path)), atol=1e-6)
+
+
+def test_operating_point(model, film_path):
+    name = model.manifest.default_operating_point
+    chosen = model.predict(film_path, operating_point=name)
+    assert chosen.to_dict() == model.predict(film_path).to_dict()
+    with pytest.raises(errors.UnknownOperatingPoint, match=name):
+        model.predict(film_path, operating_point="no such")
+
+
+def test_devices_that_cannot_be_had():
+    with pytest.raises(errors.DeviceUnavailable, match="auto, cuda, cpu"):
+        cxr_edge.load(device="abacus")
+
+
+def test_cuda_is_refused_where_it_is_missing():
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has a CUDA provider")
+    with pytest.raises(errors.DeviceUnavailable, match=r"cxr-edge\[gpu\]"):
+        cxr_edge.load(device="cuda")
+    model = cxr_edge.load(device="auto")
+    assert model.device == "cpu"
+    assert "CUDAExecutionProvider" in model.device_reason
+
+
+def test_nonsense_is_a_programming_error(model):
+    with pytest.raises(TypeError, match="int"):
+        model.predict(7)
+    with pytest.raises(ValueError, match="threads"):
+        cxr_edge.load(threads=0)

@@ -1,0 +1,93 @@
+"""A run that is killed, at any moment, and started again ends as if it had never been interrupted."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SAMPLES
+
+KILLS = 20
+
+
+def command(films: Path, out: Path) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "cxr_edge",
+        "infer",
+        str(films),
+        "--no-tta",
+        "--cam",
+        "1",
+        "--out",
+        str(out),
+        "--json",
+    ]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 films, three of them broken."""
+    root = tmp_path_factory.mktemp("films")
+    for number in range(40):
+        shutil.copy(SAMPLES[number % len(SAMPLES)], root / f"{number:02}.png")
+    for number in (3, 17, 30):
+        (root / f"{number:02}.png").write_bytes(b"broken")
+    return root
+
+
+@pytest.fixture(scope="module")
+def unbroken(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    out = tmp_path_factory.mktemp("unbroken") / "out"
+    start = time.monotonic()
+    assert subprocess.run(command(films, out), capture_output=True, check=False).returncode == 1
+    return out, time.monotonic() - start
+
+
+def assert_same_results(out: Path, reference: Path) -> None:
+    for name in ("predictions.jsonl", "predictions.csv"):
+        assert (out / name).read_bytes() == (reference / name).read_bytes()
+    overlays, expected = ({p.name: p.read_bytes() for p in (d / "heatmaps").iterdir()} for d in (out, reference))
+    assert overlays == expected
+
+
+def test_killed_at_20_random_moments(films, unbroken, tmp_path):
+    reference, duration = unbroken
+    moments = random.Random(20)
+    out = tmp_path / "out"
+    for _ in range(KILLS):
+        process = subprocess.Popen(command(films, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(0.2, 0.5 + duration / 8))
+        process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+        process.wait()
+        log = out / "predictions.jsonl"
+        if log.exists():
+            whole, _, _ = log.read_bytes().rpartition(b"\n")
+            lines = [json.loads(line) for line in whole.splitlines()]
+            read = [line["path"] for line in lines if line["status"] == "ok"]
+            assert len(read) == len(set(read)), "a film was done twice"
+    assert subprocess.run(command(films, out), capture_output=True, check=False).returncode == 1
+    assert_same_results(out, reference)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_in_the_middle_of_a_write(films, unbroken, tmp_path, seed):
+    """Whatever part of the file a write left behind, the rest is computed and nothing twice."""
+    reference, _ = unbroken
+    out = tmp_path / "out"
+    shutil.copytree(reference, out)
+    log = out / "predictions.jsonl"
+    content = log.read_bytes()
+    log.write_bytes(content[: random.Random(seed).randrange(len(content))])
+    (out / "predictions.csv").unlink()
+    done = subprocess.run(command(films, out), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 40
+    assert_same_results(out, reference)

@@ -1,0 +1,225 @@
+"""Export: the gate passes what computes the same, and refuses everything else."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from cxr_edge import errors
+from cxr_edge.bundle import SHIPPED, read_bundle
+from export.films import load_gate_films
+from export.gradcam_graph import Dense, gradcam_graph, read_head
+from export.network_graph import ExportError, to_float32
+from export.parity import TOLERANCES, Differences, ParityError, gradient_tape_maps, measure, require_parity
+from export.publish import Description, Graphs, convert, publish
+from tests.conftest import ROOT
+from training.network import LAST_CONVOLUTION, LOGITS, build_network
+
+SHIPPED_MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
+DESCRIPTION = Description(
+    name="test",
+    version="1",
+    operating_points=SHIPPED_MANIFEST["operating_points"],
+    training=SHIPPED_MANIFEST["training"],
+    evaluation=None,
+    default_view_mode="tta",
+)
+
+
+@pytest.fixture(scope="module")
+def network(trained_keras) -> keras.Model:
+    return to_float32(keras.models.load_model(trained_keras, compile=False))
+
+
+@pytest.fixture(scope="module")
+def graphs(network) -> Graphs:
+    return convert(network)
+
+
+@pytest.fixture(scope="module")
+def films() -> np.ndarray:
+    return load_gate_films(ROOT / "samples", (224, 224))
+
+
+def perturbed(graph: bytes, name: str, amount: float) -> bytes:
+    """Change one element of one weight."""
+    model = onnx.load_from_string(graph)
+    (tensor,) = [t for t in model.graph.initializer if t.name == name]
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[values.size // 2] += amount
+    tensor.CopyFrom(numpy_helper.from_array(values, name))
+    return model.SerializeToString()
+
+
+def kernel_names(graph: bytes) -> list[str]:
+    model = onnx.load_from_string(graph)
+    return [t.name for t in model.graph.initializer if len(t.dims) == 4 and min(t.dims[:2]) > 1]
+
+
+def test_the_shipped_bundle_is_this_export_of_the_shipped_model(network, graphs, film):
+    """Converted anew, the model gives the shipped bundle's answers to the last bit."""
+    from cxr_edge.backends import open_graph
+    from cxr_edge.preprocess import preprocess
+
+    shipped = read_bundle().files
+    image = preprocess(film, (224, 224))[np.newaxis]
+    for fresh, old, feeds, outputs in (
+        (graphs.model, shipped["model.onnx"], {"image": image}, ["probabilities", "logits", "last_conv"]),
+        (graphs.gradcam, shipped["gradcam.onnx"], {"last_conv": np.ones((1, 7, 7, 1280), np.float32)}, ["maps"]),
+    ):
+        for one, two in zip(*(open_graph(g, "cpu", 1).run(outputs, feeds) for g in (fresh, old)), strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_parity_on_the_films_of_the_repository(network, graphs, films):
+    differences = measure(network, graphs.model, graphs.gradcam, films)
+    require_parity(differences)
+    assert differences.probabilities < TOLERANCES.probabilities
+
+
+def test_a_bundle_is_written_and_loads(network, graphs, films, tmp_path):
+    out = publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
+    manifest = read_bundle(out).manifest
+    assert manifest.variants["fp32"].gate["films"] == 1
+    assert manifest.source["training"] == DESCRIPTION.training
+    publish(network, graphs, replace(DESCRIPTION, version="2"), films[:1], out)
+    assert read_bundle(out).manifest.version == "2"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("which", ["first convolution", "middle convolution", "last convolution", "dense"])
+def test_one_perturbed_weight_is_refused(network, graphs, films, tmp_path, which):
+    kernels = kernel_names(graphs.model)
+    name = {
+        "first convolution": kernels[0],
+        "middle convolution": kernels[len(kernels) // 2],
+        "last convolution": kernels[-1],
+        "dense": next(
+            t.name for t in onnx.load_from_string(graphs.model).graph.initializer if list(t.dims) == [256, 15]
+        ),
+    }[which]
+    broken = replace(graphs, model=perturbed(graphs.model, name, 1.0))
+    with pytest.raises(ParityError, match="no bundle is written"):
+        publish(network, broken, DESCRIPTION, films[:2], tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_perturbed_weight_of_the_companion_is_refused(network, graphs, films, tmp_path):
+    broken = replace(graphs, gradcam=perturbed(graphs.gradcam, "kernel_1", 1.0))
+    with pytest.raises(ParityError, match="maps differ"):
+        publish(network, broken, DESCRIPTION, films[:2], tmp_path / "bundle")
+
+
+def test_a_refused_export_leaves_the_old_bundle(network, graphs, films, tmp_path):
+    out = publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
+    before = (out / "manifest.json").read_bytes()
+    broken = replace(graphs, gradcam=perturbed(graphs.gradcam, "kernel_0", 10.0))
+    with pytest.raises(ParityError):
+        publish(network, broken, DESCRIPTION, films[:2], out)
+    assert (out / "manifest.json").read_bytes() == before
+
+
+def test_one_missing_threshold_is_refused(network, graphs, films, tmp_path):
+    points = json.loads(json.dumps(DESCRIPTION.operating_points))
+    del points["max_f1"]["tta"]["thresholds"]["Hernia"]
+    with pytest.raises(errors.BundleInvalid, match="lacks a threshold for Hernia"):
+        publish(network, graphs, replace(DESCRIPTION, operating_points=points), films[:1], tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_wrong_hash_is_refused(network, graphs, films, tmp_path, monkeypatch):
+    honest = hashlib.sha256
+
+    def wrong_for_gradcam(data=b""):
+        return honest(data + b"?" if data == graphs.gradcam and not monkeypatch_done else data)
+
+    monkeypatch_done = False
+    monkeypatch.setattr("export.publish.hashlib.sha256", wrong_for_gradcam)
+    with pytest.raises(errors.BundleDamaged, match=r"gradcam\.onnx"):
+        publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nan_is_over_every_tolerance():
+    with pytest.raises(ParityError, match="logits"):
+        require_parity(Differences(probabilities=0, logits=float("nan"), last_conv=0, maps=0))
+
+
+def test_a_gate_without_films_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="--films"):
+        load_gate_films(tmp_path, (224, 224))
+
+
+def test_the_closed_form_equals_the_tape_for_every_label(network, graphs):
+    from cxr_edge.backends import open_graph
+
+    last_conv = np.random.default_rng(0).normal(0, 1, (3, 7, 7, 1280)).astype(np.float32)
+    head = keras.Model(network.get_layer(LAST_CONVOLUTION).output, network.get_layer(LOGITS).output)
+    expected = gradient_tape_maps(head, last_conv)
+    (found,) = open_graph(graphs.gradcam, "cpu", 1).run(["maps"], {"last_conv": last_conv})
+    assert found.shape == (3, 15, 7, 7)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
+    assert (expected.max(axis=(2, 3)) > 0).any(axis=0).all()
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 3])
+def test_heads_of_other_depths(hidden):
+    from cxr_edge.backends import open_graph
+
+    keras.utils.set_random_seed(hidden)
+    last_conv = keras.Input((4, 5, 8))
+    x = keras.layers.GlobalAveragePooling2D()(last_conv)
+    dense = [keras.layers.Dense(6, activation="relu") for _ in range(hidden)] + [keras.layers.Dense(3)]
+    for layer in dense:
+        x = layer(x)
+    data = np.random.default_rng(1).normal(0, 1, (2, 4, 5, 8)).astype(np.float32)
+    graph = gradcam_graph([Dense(*layer.get_weights()) for layer in dense], (4, 5)).SerializeToString()
+    (found,) = open_graph(graph, "cpu", 1).run(["maps"], {"last_conv": data})
+    np.testing.assert_allclose(found, gradient_tape_maps(keras.Model(last_conv, x), data), atol=1e-6)
+
+
+def test_a_head_that_has_no_closed_form_is_refused():
+    network = build_network(64)
+    network.get_layer("fc1").activation = keras.activations.gelu
+    with pytest.raises(ExportError, match="gelu"):
+        read_head(network)
+
+
+def test_a_mixed_precision_model_is_exported_in_float32(films):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        mixed = build_network(64)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    rebuilt = to_float32(mixed)
+    assert {layer.compute_dtype for layer in rebuilt.layers} == {"float32"}
+    for one, two in zip(mixed.get_weights(), rebuilt.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    ops = {node.op_type for node in onnx.load_from_string(convert(rebuilt).model).graph.node}
+    assert "Cast" in ops  # of the uint8 input
+    casts = [n for n in onnx.load_from_string(convert(rebuilt).model).graph.node if n.op_type == "Cast"]
+    assert len(casts) == 1
+
+
+def test_the_command_line(trained_keras, tmp_path):
+    command = [sys.executable, "-m", "export", str(trained_keras), "--out", str(tmp_path / "bundle")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Parity gate" in done.stdout
+    assert read_bundle(tmp_path / "bundle").manifest.training == SHIPPED_MANIFEST["training"]
+    missing = [*command, "--operating-points", str(tmp_path / "nowhere.json")]
+    done = subprocess.run(missing, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert "training thresholds" in " ".join(done.stderr.split())
+
+
+def test_training_without_weights_in_the_repository_is_not_needed(trained_keras):
+    assert Path(trained_keras).stat().st_size < 16 * 2**20

@@ -1,0 +1,72 @@
+"""The network is the design's, normalises once, and starts where it says."""
+
+import keras
+import numpy as np
+import pytest
+
+from cxr_edge.preprocess import preprocess
+from training.initial_weights import initial_network
+from training.network import LAST_CONVOLUTION, LOGITS, build_network, round_kernels_to_half
+
+
+def test_the_design():
+    network = build_network()
+    assert network.count_params() == 4_840_626
+    assert network.input_shape == (None, 224, 224, 1)
+    assert network.output_shape == (None, 15)
+    assert network.get_layer(LAST_CONVOLUTION).output.shape == (None, 7, 7, 1280)
+    names = [layer.name for layer in network.layers]
+    head = [network.get_layer(name) for name in names[names.index(LAST_CONVOLUTION) + 1 :]]
+    assert [type(layer).__name__ for layer in head] == [
+        "GlobalAveragePooling2D", "Dense", "Dropout", "Dense", "Dropout", "Dense", "Activation",
+    ]  # fmt: skip
+    assert [getattr(layer, "units", getattr(layer, "rate", None)) for layer in head[1:6]] == [512, 0.3, 256, 0.2, 15]
+
+
+def test_exactly_one_normalisation():
+    kinds = [type(layer).__name__ for layer in build_network().layers]
+    assert kinds.count("Rescaling") == 1
+    assert kinds.count("Normalization") == 1
+
+
+def test_the_head_stays_in_float32_under_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        network = build_network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert network.get_layer(LAST_CONVOLUTION).compute_dtype == "float16"
+    for name in ("gap", "fc1", "fc2", LOGITS, "probabilities"):
+        assert network.get_layer(name).compute_dtype == "float32"
+
+
+def test_rounded_kernels_survive_half_precision():
+    network = build_network(64)
+    round_kernels_to_half(network)
+    for weight in network.get_weights():
+        if weight.ndim > 1:
+            np.testing.assert_array_equal(weight, weight.astype(np.float16).astype(np.float32))
+
+
+def test_lite0_is_transferred(film):
+    network = initial_network("lite0")
+    normalised = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization)).output
+    small = preprocess(film, (224, 224))
+    (seen,) = np.asarray(keras.Model(network.input, normalised)(small[np.newaxis, ..., np.newaxis].astype(np.float32)))
+    np.testing.assert_allclose(seen, np.repeat((small[..., np.newaxis] - 127.0) / 128, 3, axis=-1), atol=1e-5)
+    again, random = initial_network("lite0"), build_network()
+    for name in ("stem_conv", "block1a_dwconv", "block4c_expand_conv", "block7a_project_bn", "top_conv"):
+        for one, two in zip(network.get_layer(name).get_weights(), again.get_layer(name).get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
+        assert not np.array_equal(network.get_layer(name).get_weights()[0], random.get_layer(name).get_weights()[0])
+
+
+def test_a_fit_can_start_from_a_file(trained_keras):
+    reference = keras.models.load_model(trained_keras, compile=False)
+    for mine, theirs in zip(initial_network(str(trained_keras)).get_weights(), reference.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_weights_that_are_not_there():
+    with pytest.raises(ValueError, match=r"missing\.keras"):
+        initial_network("missing.keras")
