@@ -65,21 +65,23 @@ def infer(
     ] = None,
     tta: Annotated[
         bool | None,
-        typer.Option("--tta/--no-tta", help="Average six views of a film, or take one.  [default: as the bundle says]"),
+        typer.Option(
+            "--tta/--no-tta", show_default="as the bundle says", help="Average six views of a film, or take one."
+        ),
     ] = None,
     cam: Annotated[
         int, typer.Option(metavar="N", min=0, help="Heat-map overlays for the N most probable diseases; needs --out.")
     ] = 0,
     device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",
     bundle: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Model bundle.  [default: the shipped one]")
+        Path | None, typer.Option(metavar="DIR", show_default="the shipped one", help="Model bundle.")
     ] = None,
     operating_point: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Set of thresholds.  [default: as the bundle says]")
+        str | None, typer.Option(metavar="NAME", show_default="as the bundle says", help="Set of thresholds.")
     ] = None,
     colormap: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(COLORMAPS)}.")] = "turbo",
     threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="CPU threads to use.  [default: all cores]")
+        int | None, typer.Option(metavar="N", min=1, show_default="all cores", help="CPU threads to use.")
     ] = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")
@@ -87,8 +89,8 @@ def infer(
 ) -> None:
     """Say what radiographs show.
 
-    Exit status: 0 all read; 1 some inputs failed; 2 usage, or nothing found; 3 the model or the
-    device cannot be had; 130 interrupted.
+    Exit status: 0 all read; 1 some inputs failed; 2 usage, or nothing found;
+    3 the model or the device cannot be had; 130 interrupted.
 
     For example:
 
@@ -111,7 +113,9 @@ def infer(
             cam=cam,
             colormap=colormap,
         )
-        model.manifest.thresholds(options.operating_point, "single")
+        if device == "auto":
+            typer.echo(f"Device {model.device}: {model.device_reason}.", err=True)
+        model.manifest.thresholds(options.operating_point, "single")  # an unknown name costs nothing yet
         with _run_directory(out, model, options) as directory:
             lines = infer_films(model, inputs, options, directory, workers=1 if one_film else cores)
             failures = _report(lines, len(inputs), model, json_lines, out)

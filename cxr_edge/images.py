@@ -134,15 +134,7 @@ def decode(data: bytes) -> Film:
     _check_size(image.width, image.height)
     native = _native_levels(image)
     _check_not_blank(native)
-    warnings: tuple[str, ...] = ()
-    if native.dtype == np.uint16:
-        bits = int(native.max()).bit_length()
-        if bits <= EXPECTED_BITS:
-            warnings = (
-                f"16-bit file uses only {bits} of its 16 bits: it was scaled by 255/65535 and looks dark to the model; "
-                f"store the film over the full range, or pass it as an array with bits_stored={bits}",
-            )
-    return Film(_to_8_bit(native, 16), hashlib.sha256(data).hexdigest(), warnings)
+    return Film(_to_8_bit(native, 16), hashlib.sha256(data).hexdigest(), _warnings(native, 16))
 
 
 def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int = 16) -> Film:
@@ -174,7 +166,7 @@ def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_store
             "pass the bits_stored that the levels need"
         )
     _check_not_blank(array)
-    return Film(_to_8_bit(array, bits_stored), None, ())
+    return Film(_to_8_bit(array, bits_stored), None, _warnings(array, bits_stored))
 
 
 def _open(data: bytes) -> Image.Image:
@@ -189,8 +181,18 @@ def _open(data: bytes) -> Image.Image:
         raise _refusal(data)
     try:
         return plugin(BytesIO(data))
-    except (SyntaxError, OSError, ValueError, IndexError) as error:
-        raise errors.Truncated(f"the {plugin.format} header is damaged or cut off ({error}); copy it again") from error
+    except SyntaxError as error:
+        if "cannot handle" in str(error):  # Pillow's words for a depth or number of channels it does not decode
+            raise errors.UnsupportedFormat(
+                f"expected an 8-bit JPEG of 1, 3 or 4 channels, Pillow {error}; convert it to PNG first"
+            ) from error
+        raise _truncated_header(plugin.format, error) from error
+    except (OSError, ValueError, IndexError) as error:
+        raise _truncated_header(plugin.format, error) from error
+
+
+def _truncated_header(name: str | None, error: Exception) -> errors.Truncated:
+    return errors.Truncated(f"the {name} header is damaged or cut off ({error}); copy it again")
 
 
 def _refusal(data: bytes) -> errors.InputError:
@@ -225,6 +227,16 @@ def _check_not_blank(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> 
     low, high = int(levels.min()), int(levels.max())
     if high - low < BLANK_SPAN:
         raise errors.Blank(f"expected a picture, got levels from {low} to {high} only; check the exposure")
+
+
+def _warnings(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int) -> tuple[str, ...]:
+    bits = int(levels.max()).bit_length()
+    if levels.dtype == np.uint8 or bits_stored < 16 or bits > EXPECTED_BITS:
+        return ()
+    return (
+        f"the film uses only {bits} of its 16 bits: scaled by 255/65535 it looks dark to the model; "
+        f"store it over the full range, or pass it as an array with bits_stored={bits}",
+    )
 
 
 def _to_8_bit(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint8]:

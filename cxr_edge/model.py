@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,14 +130,22 @@ class Model:
         film = _film(source, bits_stored)
         return self.predict_film(film, path=path, tta=tta, heatmaps=heatmaps, operating_point=operating_point)
 
-    def predict_batch(self, sources: Iterable[Source], **options: Any) -> list[Result | InputFailure]:
+    def predict_batch(
+        self,
+        sources: Iterable[Source],
+        *,
+        tta: bool | None = None,
+        heatmaps: bool = False,
+        operating_point: str | None = None,
+        bits_stored: int = 16,
+    ) -> list[Result | InputFailure]:
         """Say what many films show; a film that cannot be used costs itself alone.
 
         Parameters
         ----------
         sources : iterable
             As for `predict`.
-        **options
+        tta, heatmaps, operating_point, bits_stored
             As for `predict`, the same for all.
 
         Returns
@@ -149,7 +156,13 @@ class Model:
 
         def attempt(source: Source) -> Result | InputFailure:
             try:
-                return self.predict(source, **options)
+                return self.predict(
+                    source,
+                    tta=tta,
+                    heatmaps=heatmaps,
+                    operating_point=operating_point,
+                    bits_stored=bits_stored,
+                )
             except InputError as error:
                 return failure_of(source, error)
 

@@ -1,6 +1,6 @@
 """What comes out: typed, frozen results, the one source of every report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,13 @@ class Result:
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
     size: tuple[int, int]
-    maps: npt.NDArray[np.float32] | None
+    maps: npt.NDArray[np.float32] | None = field(repr=False)
+
+    def __str__(self) -> str:
+        """Name the positive findings, and what the result must not be used for."""
+        positive = [f"{f.label} {f.probability:.2f} (>= {f.threshold:.2f})" for f in self.findings if f.positive]
+        found = ", ".join(positive) or "no finding above its threshold"
+        return f"{self.path or 'film'}: {found}. {NOTICE}"
 
     @property
     def probabilities(self) -> dict[str, float]:

@@ -16,7 +16,7 @@ def main(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A trained model.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle; replaced only when the new one is complete.")],
     operating_points: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="[default: operating_points.json beside the model]")
+        Path | None, typer.Option(metavar="FILE", show_default="operating_points.json beside the model")
     ] = None,
     films: Annotated[Path, typer.Option(metavar="DIR", help="Real films for the parity gate.")] = SAMPLES,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "nih14-efficientnetb0",
@@ -28,10 +28,7 @@ def main(
     The graphs are held against Keras on real films; over tolerance, nothing is written. Beside
     the model, training.json (its provenance) and evaluation.json (for the card) are taken along.
     """
-    import keras
-
     from cxr_edge.errors import CxrEdgeError
-    from export.films import load_gate_films
     from export.network_graph import ExportError
     from export.publish import Description, export
 
@@ -49,8 +46,7 @@ def main(
         default_view_mode=default_view_mode,
     )
     try:
-        size = keras.models.load_model(model, compile=False).input_shape[1:3]
-        written = export(model, description, load_gate_films(films, size), out)
+        written = export(model, description, films, out)
     except (ExportError, CxrEdgeError) as error:
         typer.echo(f"export: {error}", err=True)
         raise typer.Exit(1) from error

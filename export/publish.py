@@ -20,6 +20,7 @@ from cxr_edge.manifest import FORMAT_MAJOR, parse_manifest
 from cxr_edge.model import load
 from cxr_edge.views import SIX_VIEWS
 from export.card import model_card
+from export.films import load_gate_films
 from export.gradcam_graph import gradcam_graph, read_head
 from export.network_graph import TENSORS, network_graph, to_float32
 from export.parity import TOLERANCES, measure, require_parity
@@ -72,7 +73,7 @@ def convert(network: keras.Model) -> Graphs:
     )
 
 
-def export(model: Path, description: Description, films: npt.NDArray[np.uint8], out: Path) -> Path:
+def export(model: Path, description: Description, films: Path, out: Path) -> Path:
     """Convert a trained model, hold it against Keras on real films, and write the bundle.
 
     Parameters
@@ -80,8 +81,8 @@ def export(model: Path, description: Description, films: npt.NDArray[np.uint8], 
     model : Path
         A trained ``.keras`` file.
     description : Description
-    films : ndarray, (N, H, W) uint8
-        Pre-processed, for the gate.
+    films : Path
+        Folder of real films for the gate.
     out : Path
         Replaced only once the new bundle is complete.
 
@@ -96,13 +97,14 @@ def export(model: Path, description: Description, films: npt.NDArray[np.uint8], 
         No bundle is written, and one that was there stays.
     """
     network = to_float32(keras.models.load_model(model, compile=False))
-    return publish(network, convert(network), description, films, out)
+    gate_films = load_gate_films(films, network.input_shape[1:3])
+    return publish(network, convert(network), description, gate_films, out)
 
 
 def publish(
     network: keras.Model, graphs: Graphs, description: Description, films: npt.NDArray[np.uint8], out: Path
 ) -> Path:
-    """Gate graphs that are converted already, and write the bundle; see `export`."""
+    """Gate graphs that are converted already on pre-processed films, and write the bundle; see `export`."""
     differences = measure(network, graphs.model, graphs.gradcam, films)
     require_parity(differences)
     gate = {"films": len(films), "views": len(SIX_VIEWS), "largest_difference_to_keras": asdict(differences)}

@@ -145,7 +145,7 @@ def _split_of(run: Path, data: Path) -> dict[str, pd.DataFrame]:
     parts = split_official(read_dataset(data), recipe["validation"], recipe["seed"])
     if (found := hash_of_table(pd.concat(parts.values()))) != told["table_sha256"]:
         raise DataError(
-            f"{data}: expected the table the model was fitted on ({provenance['table_sha256'][:12]}…), "
+            f"{data}: expected the table the model was fitted on ({told['table_sha256'][:12]}…), "
             f"got {found[:12]}…; with other films the split would be another"
         )
     return parts

@@ -44,8 +44,8 @@ class OnnxRuntimeGraph:
         available = runtime.get_available_providers()
         if provider not in available:
             raise DeviceUnavailable(
-                f"device {device!r} needs ONNX Runtime's {provider}; this installation has {', '.join(available)}. "
-                "Install cxr-edge[gpu] instead of cxr-edge[cpu]: the two exclude each other"
+                f"{device}: ONNX Runtime has no {provider} here, only {', '.join(available)}; "
+                "install cxr-edge[gpu] instead of cxr-edge[cpu]"
             )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -56,7 +56,7 @@ class OnnxRuntimeGraph:
             raise BundleTensors(f"ONNX Runtime {runtime.__version__} cannot load the graph: {error}") from error
         if self._session.get_providers()[0] != provider:
             raise DeviceUnavailable(
-                f"device {device!r}: {provider} is installed but did not start, so ONNX Runtime fell back to "
+                f"{device}: {provider} is installed but did not start, so ONNX Runtime fell back to "
                 f"{self._session.get_providers()[0]}; check the NVIDIA driver, CUDA and cuDNN "
                 f"(ONNX Runtime {runtime.__version__} printed what is missing above)"
             )

@@ -106,6 +106,11 @@ def test_single_view_and_table(films):
     assert all(f["std"] is None and f["heatmap"] is None for f in line["findings"])
 
 
+def test_the_number_of_threads_does_not_change_the_results(films):
+    told = [run(films, "--json", "--threads", n).stdout for n in (1, 2)]
+    assert told[0] == told[1]
+
+
 def test_bad_input_costs_itself_alone(films, tmp_path):
     (films / "b.txt").write_text("not a film")
     (films / "c.png").write_bytes(SAMPLES[0].read_bytes()[:5000])

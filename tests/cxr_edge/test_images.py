@@ -106,6 +106,9 @@ def test_16_bit_file_with_few_bits_in_use_is_warned_about(film, bits):
     (warning,) = images.decode(png(film.astype(np.uint16) << (bits - 8))).warnings
     assert f"only {bits} of its 16 bits" in warning
     assert f"bits_stored={bits}" in warning
+    array = film.astype(np.uint16) << (bits - 8)
+    assert images.from_array(array).warnings == (warning,)
+    assert images.from_array(array, bits).warnings == ()
 
 
 def test_array_of_16_bits_equals_8_bits(film):
@@ -178,6 +181,13 @@ def test_oversized_jpeg_is_refused_from_the_header_alone(film):
     start = data.index(b"\xff\xc0")
     data[start + 5 : start + 9] = struct.pack(">HH", 60_000, 60_000)
     with pytest.raises(errors.TooLarge):
+        images.decode(bytes(data))
+
+
+def test_12_bit_jpeg_is_unsupported_not_damaged(film):
+    data = bytearray(cv2.imencode(".jpg", film)[1].tobytes())
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(errors.UnsupportedFormat, match="12-bit"):
         images.decode(bytes(data))
 
 

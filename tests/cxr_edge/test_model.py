@@ -1,5 +1,6 @@
 """The model as an integrator holds it."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -30,6 +31,17 @@ def test_a_result_says_all_it_should(model, film_path):
         assert finding.probability == result.probabilities[finding.label]
         assert finding.positive == (finding.probability >= finding.threshold)
         assert finding.std >= 0
+
+
+def test_a_result_printed_says_what_it_is_not_for(model, film_path):
+    assert "not a medical device" in str(model.predict(film_path))
+
+
+def test_results_travel_between_processes(model, film_path):
+    result = model.predict(film_path, heatmaps=True)
+    again = pickle.loads(pickle.dumps(result))
+    assert again.to_dict() == result.to_dict()
+    np.testing.assert_array_equal(again.maps, result.maps)
 
 
 def test_results_are_frozen(model, film_path):

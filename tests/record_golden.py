@@ -1,0 +1,34 @@
+"""Record the golden probabilities from Keras: ``python tests/record_golden.py``.
+
+Nothing of the SDK is used: OpenCV decodes and resizes, NumPy makes the views, Keras predicts. Run it
+when the shipped model changes, and commit the result together with the bundle.
+"""
+
+import json
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden.json"
+
+
+def main() -> None:
+    """Write the probabilities of every sample, from one view and from six."""
+    network = keras.models.load_model(
+        ROOT / "training" / "models" / "nih14-efficientnetb0" / "model.keras", compile=False
+    )
+    golden = {}
+    for path in sorted((ROOT / "samples").glob("*.png")):
+        film = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        film = cv2.resize(film, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float64)
+        views = [np.clip(np.rint(f * b), 0, 255) for f in (film, film[:, ::-1]) for b in (1.0, 0.9, 1.1)]
+        predicted = np.asarray(network(np.float32(views)[..., np.newaxis], training=False), np.float64)
+        golden[path.name] = {"single": predicted[0].tolist(), "tta": predicted.mean(axis=0).tolist()}
+    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
