@@ -1,7 +1,6 @@
 """The classifier as ONNX: uint8 film in; probabilities, logits and the last convolution out."""
 
 import copy
-from typing import Any
 
 import keras
 import onnx
@@ -22,19 +21,6 @@ TENSORS = Tensors(image="image", probabilities="probabilities", logits="logits",
 
 class ExportError(Exception):
     """The model cannot be exported as it is."""
-
-
-def to_float32(network: keras.Model) -> keras.Model:
-    """Rebuild a model with every layer computing in float32, whatever policy it was trained under.
-
-    Exporting a mixed_float16 model as it is leaves a Cast around every layer; lower precision is
-    made from the float32 graph instead.
-    """
-    config = network.get_config()
-    _set_policies(config, "float32")
-    rebuilt = type(network).from_config(config)
-    rebuilt.set_weights(network.get_weights())
-    return rebuilt
 
 
 def network_graph(network: keras.Model) -> ModelProto:
@@ -107,17 +93,6 @@ def _joined(backbone: ModelProto, head: ModelProto) -> ModelProto:
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     _rename(joined, {value.name: value.name.split("/", 1)[1] for value in ends})
     return finished(joined)
-
-
-def _set_policies(config: Any, name: str) -> None:
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy":
-            config["config"] = {"name": name}
-        for value in config.values():
-            _set_policies(value, name)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            _set_policies(value, name)
 
 
 def _rename(model: ModelProto, names: dict[str, str]) -> None:

@@ -22,9 +22,9 @@ from cxr_edge.views import SIX_VIEWS
 from export.card import model_card
 from export.films import load_gate_films
 from export.gradcam_graph import gradcam_graph, read_head
-from export.network_graph import TENSORS, network_graph, to_float32
+from export.network_graph import TENSORS, network_graph
 from export.parity import TOLERANCES, measure, require_parity
-from training.network import LAST_CONVOLUTION
+from training.network import LAST_CONVOLUTION, to_float32
 
 #: Diseases less probable than this are not reported, unless a threshold lies lower still.
 MIN_PROBABILITY = 0.05

@@ -110,7 +110,12 @@ class _IndexReader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         known = {
             ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): lambda key, offset, shape, *_: (key, offset, shape),
+            ("torch._utils", "_rebuild_tensor_v2"): lambda key, offset, shape, strides, *_: (
+                key,
+                offset,
+                shape,
+                strides,
+            ),
             ("torch", "FloatStorage"): np.float32,
             ("torch", "LongStorage"): np.int64,
         }
@@ -127,12 +132,14 @@ def _read_legacy_torch(data: bytes) -> Tensors:
     """Read a state dict saved before PyTorch 1.6: five pickles, then each storage as count and raw values."""
     stream = io.BytesIO(data)
     _magic, _protocol, _system, index, keys = (_IndexReader(stream).load() for _ in range(5))
-    dtypes = {key: np.dtype(dtype) for (key, dtype), _, _ in index.values()}
+    dtypes = {key: np.dtype(dtype) for (key, dtype), *_ in index.values()}
     storages = {}
     for key in keys:
         count = int.from_bytes(stream.read(8), "little")
         storages[key] = np.frombuffer(stream.read(count * dtypes[key].itemsize), dtypes[key])
     return {
-        name: storages[key][offset : offset + int(np.prod(shape))].reshape(shape)
-        for name, ((key, _), offset, shape) in index.items()
+        name: np.lib.stride_tricks.as_strided(
+            storages[key][offset:], shape, [stride * dtypes[key].itemsize for stride in strides]
+        ).copy()
+        for name, ((key, _), offset, shape, strides) in index.items()
     }

@@ -1,5 +1,7 @@
 """The network: EfficientNetB0, global average pooling, and a head of three dense layers."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
@@ -54,3 +56,27 @@ def round_kernels_to_half(network: keras.Model) -> None:
     statistics stay in float32: small variances fall below float16's normal range.
     """
     network.set_weights([w.astype(np.float16).astype(w.dtype) if w.ndim > 1 else w for w in network.get_weights()])
+
+
+def to_float32(network: keras.Model) -> keras.Model:
+    """Rebuild a model with every layer computing in float32, whatever policy it was trained under.
+
+    Half precision is slow on a CPU, and exporting a mixed_float16 model as it is leaves a Cast
+    around every layer: lower precision is made from the float32 graph instead.
+    """
+    config = network.get_config()
+    _set_policies(config, "float32")
+    rebuilt = type(network).from_config(config)
+    rebuilt.set_weights(network.get_weights())
+    return rebuilt
+
+
+def _set_policies(config: Any, name: str) -> None:
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            config["config"] = {"name": name}
+        for value in config.values():
+            _set_policies(value, name)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            _set_policies(value, name)

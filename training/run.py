@@ -17,6 +17,7 @@ from cxr_edge.views import SIX_VIEWS
 from training.evaluate import evaluate
 from training.films import load_films, targets
 from training.fit import Part, fit
+from training.network import to_float32
 from training.nih import DataError, read_dataset
 from training.predict import predict_views
 from training.recipe import Recipe
@@ -152,7 +153,7 @@ def _split_of(run: Path, data: Path) -> dict[str, pd.DataFrame]:
 
 
 def _model_and_part(run: Path, films: pd.DataFrame, name: str) -> tuple[keras.Model, Part]:
-    network = keras.models.load_model(run / MODEL, compile=False)
+    network = to_float32(keras.models.load_model(run / MODEL, compile=False))
     return network, load_part(films, network.input_shape[1], name)
 
 

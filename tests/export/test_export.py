@@ -17,11 +17,11 @@ from cxr_edge import errors
 from cxr_edge.bundle import SHIPPED, read_bundle
 from export.films import load_gate_films
 from export.gradcam_graph import Dense, gradcam_graph, read_head
-from export.network_graph import ExportError, to_float32
+from export.network_graph import ExportError
 from export.parity import TOLERANCES, Differences, ParityError, gradient_tape_maps, measure, require_parity
 from export.publish import Description, Graphs, convert, publish
 from tests.conftest import ROOT
-from training.network import LAST_CONVOLUTION, LOGITS, build_network
+from training.network import LAST_CONVOLUTION, LOGITS, build_network, to_float32
 
 SHIPPED_MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
 DESCRIPTION = Description(

@@ -13,6 +13,7 @@ import pytest
 from cxr_edge.labels import LABELS
 from tests.conftest import SAMPLES
 from training import run
+from training.fit import dtype_policy
 from training.nih import DataError
 from training.recipe import Recipe, Stage
 
@@ -63,6 +64,13 @@ def test_a_fit_leaves_a_whole_model_and_its_provenance(finished, data):
     for number in (1, 2):
         rows = csv.DictReader((finished / f"history-{number}.csv").read_text().splitlines())
         assert [row["epoch"] for row in rows] == ["0", "1"]
+
+
+def test_half_precision_is_for_gpus():
+    import tensorflow as tf
+
+    expected = "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
+    assert dtype_policy() == expected
 
 
 def test_the_saved_model_is_compressed(finished):
