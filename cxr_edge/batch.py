@@ -1,21 +1,17 @@
 """Many films: decode, infer and draw on one thread per core, results in input order."""
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from cxr_edge import images
 from cxr_edge.errors import InputError
+from cxr_edge.inputs import read_bytes
 from cxr_edge.model import Model, failure_of
-from cxr_edge.overlays import FOLDER, overlay_prefix, top_diseases, write_overlay
+from cxr_edge.overlays import overlay_name, overlay_prefix, top_diseases, write_overlay
+from cxr_edge.parallel import map_in_order
 from cxr_edge.results import Result
 from cxr_edge.rundir import Line, RunDirectory
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -59,37 +55,24 @@ def infer(
         The line of each input, in input order.
     """
 
-    def one(path: str) -> Line:
+    def one(path: str) -> tuple[str, Line]:
         try:
-            return _infer_one(model, path, options, directory)
+            return path, _infer_one(model, path, options, directory)
         except InputError as error:
-            return failure_of(path, error).to_dict()
+            return path, failure_of(path, error).to_dict()
 
-    for line in map_in_order(one, inputs, workers):
+    for path, line in map_in_order(one, inputs, workers):
         if directory is not None:
-            directory.append(line)
+            directory.append(path, line)
         yield line
 
 
-def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Map in threads, in order, with at most ``4 * workers`` items begun and not yet yielded."""
-    pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= 4 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _infer_one(model: Model, path: str, options: Options, directory: RunDirectory | None) -> Line:
-    data = images.read_bytes(path)
+    data = read_bytes(path)
     if directory is not None and (line := directory.reusable(path, hashlib.sha256(data).hexdigest())):
         return line
+    if directory is not None:
+        directory.discard_overlays(overlay_prefix(path))
     film = images.decode(data)
     result = model.predict_film(
         film, path=path, tta=options.tta, heatmaps=options.cam > 0, operating_point=options.operating_point
@@ -100,10 +83,7 @@ def _infer_one(model: Model, path: str, options: Options, directory: RunDirector
 
 
 def _with_overlays(result: Result, film: images.Film, path: str, options: Options, directory: RunDirectory) -> Result:
-    prefix = overlay_prefix(path)
-    if directory.has(path):
-        directory.discard_overlays(prefix)
-    files = {label: f"{FOLDER}/{prefix}-{label.replace(' ', '_')}.png" for label in top_diseases(result, options.cam)}
+    files = {label: overlay_name(path, label) for label in top_diseases(result, options.cam)}
     for label, name in files.items():
         write_overlay(directory.root, name, film.pixels, result, label, options.colormap)
     findings = tuple(

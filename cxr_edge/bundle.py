@@ -3,6 +3,7 @@
 Hashes show that a bundle is whole, not who made it.
 """
 
+import errno
 import hashlib
 import os
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ def _read_verified(path: Path, sha256: str, size: int) -> bytes:
 
 def _read(path: Path, limit: int, failure: type[errors.BundleError], remedy: str) -> bytes:
     try:
+        if not path.is_file():  # a pipe would block
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:

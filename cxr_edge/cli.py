@@ -1,8 +1,9 @@
 """The command line: parses, calls, prints."""
 
+import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -14,12 +15,13 @@ import cxr_edge
 from cxr_edge.backends import DEVICES, usable_cores
 from cxr_edge.batch import Options
 from cxr_edge.batch import infer as infer_films
-from cxr_edge.errors import CxrEdgeError, NotFound, OutputError, UnknownOperatingPoint
+from cxr_edge.errors import CxrEdgeError, NotFound, OutputError, OutputUnwritable, UnknownOperatingPoint
 from cxr_edge.gradcam import COLORMAPS
-from cxr_edge.inputs import discover, printable_path
+from cxr_edge.inputs import discover
 from cxr_edge.model import Model, failure_of, load
 from cxr_edge.results import NOTICE
 from cxr_edge.rundir import Line, RunDirectory, encode_line
+from cxr_edge.text import printable, printable_path
 
 SOME_FAILED: Final = 1
 USAGE: Final = 2
@@ -81,7 +83,7 @@ def infer(
     ] = None,
     colormap: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(COLORMAPS)}.")] = "turbo",
     threads: Annotated[
-        int | None, typer.Option(metavar="N", min=1, show_default="all cores", help="CPU threads to use.")
+        int | None, typer.Option(metavar="N", min=1, max=256, show_default="all cores", help="CPU threads to use.")
     ] = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")
@@ -100,6 +102,7 @@ def infer(
 
       cxr-edge infer films/ --json --no-tta
     """
+    _prepare_streams(json_lines)
     inputs = _inputs(paths, out, json_lines)
     _check_choices(out, cam, colormap)
     cv2.setNumThreads(1)
@@ -118,9 +121,11 @@ def infer(
         model.manifest.thresholds(options.operating_point, "single")  # an unknown name costs nothing yet
         with _run_directory(out, model, options) as directory:
             lines = infer_films(model, inputs, options, directory, workers=1 if one_film else cores)
-            failures = _report(lines, len(inputs), model, json_lines, out)
+            shown, failures = _consume(lines, len(inputs), json_lines, keep_all=out is None)
             if directory is not None:
-                directory.finish(map(printable_path, inputs))
+                directory.finish(inputs)
+        if not json_lines:
+            _print_table(shown, failures, len(inputs), model, out)
     except (OutputError, UnknownOperatingPoint) as error:
         _fail(error, USAGE)
     except CxrEdgeError as error:
@@ -132,19 +137,25 @@ def infer(
     raise typer.Exit(SOME_FAILED if failures else 0)
 
 
+def _prepare_streams(json_lines: bool) -> None:
+    if json_lines and sys.stdout is None:
+        raise typer.BadParameter("standard output is closed", param_hint="--json")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a character must not end the run
+
+
 def _inputs(paths: list[str], out: Path | None, json_lines: bool) -> list[str]:
+    if not all(paths):
+        raise typer.BadParameter("an empty path; is a shell variable unset?", param_hint="PATH")
     if out is not None and any(os.path.isdir(path) and out.resolve() == Path(path).resolve() for path in paths):
         raise typer.BadParameter("the results directory cannot be an input directory", param_hint="--out")
     inputs = discover(paths, exclude=out)
     if not any(os.path.lexists(path) for path in inputs):
-        for path in inputs:
-            line = failure_of(path, NotFound("nothing exists at this path; check its spelling")).to_dict()
-            if json_lines:
-                sys.stdout.buffer.write(encode_line(line))
-        typer.echo(
-            f"Nothing to read at {', '.join(map(printable_path, paths))}: expected films or directories of films.",
-            err=True,
-        )
+        for path in inputs if json_lines else ():
+            _print_json(failure_of(path, NotFound("nothing exists at this path; check its spelling")).to_dict())
+        named = printable(", ".join(map(printable_path, paths)))
+        typer.echo(f"Nothing to read at {named}: expected films or directories of films.", err=True)
         raise typer.Exit(USAGE)
     return inputs
 
@@ -172,28 +183,47 @@ def _run_directory(out: Path | None, model: Model, options: Options) -> Abstract
     return RunDirectory(out, identity, notes)
 
 
-def _report(lines: Iterator[Line], total: int, model: Model, json_lines: bool, out: Path | None) -> int:
-    """Print the lines as they come, or a table at the end; give the number of failures."""
-    # Rich costs a tenth of a second to import, which a program that reads JSON lines need not pay.
-    from cxr_edge.terminal import film_counter, print_findings
-
+def _consume(lines: Iterator[Line], total: int, json_lines: bool, keep_all: bool) -> tuple[list[Line], int]:
+    """Run, printing JSON lines as they come; give the lines to show in a table, and the number of failures."""
     shown: list[Line] = []
     failures = 0
-    with film_counter(total) as advance:
+    with _progress(total) as advance:
         for line in lines:
             failures += line["status"] == "error"
             if json_lines:
-                sys.stdout.buffer.write(encode_line(line))
-                sys.stdout.buffer.flush()
-            elif out is None or len(shown) < MAX_ROWS:
+                _print_json(line)
+            elif keep_all or len(shown) < MAX_ROWS:
                 shown.append(line)
             advance()
-    if not json_lines:
-        where = f"Results in {out}. " if out else ""
-        print_findings(shown, total, f"{total - failures} of {total} films read on {model.device}. {where}{NOTICE}")
-    return failures
+    return shown, failures
+
+
+def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
+    if not sys.stderr.isatty():
+        return nullcontext(lambda: None)
+    from cxr_edge.terminal import film_counter
+
+    return film_counter(total)
+
+
+def _print_json(line: Line) -> None:
+    try:
+        sys.stdout.buffer.write(encode_line(line))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputUnwritable(f"standard output cannot be written ({error.strerror})") from error
+
+
+def _print_table(shown: list[Line], failures: int, total: int, model: Model, out: Path | None) -> None:
+    # Rich takes a tenth of a second to import, which a program that reads JSON lines need not wait for.
+    from cxr_edge.terminal import print_findings
+
+    where = f"Results in {out}. " if out else ""
+    print_findings(shown, total, f"{total - failures} of {total} films read on {model.device}. {where}{NOTICE}")
 
 
 def _fail(error: CxrEdgeError, status: int) -> NoReturn:
-    typer.echo(f"cxr-edge: {error.code}: {error}", err=True)
+    typer.echo(f"cxr-edge: {error.code}: {printable(str(error))}", err=True)
     raise typer.Exit(status) from error

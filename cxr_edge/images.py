@@ -1,13 +1,14 @@
 """Decoding: bytes of a PNG or JPEG file to an 8-bit grey film, or a refusal with a code.
 
 Format and dimensions are read from the header, and held against the bounds, before a single
-pixel is decoded. Pillow decodes; its plug-ins for PNG and JPEG are named explicitly, so that
-no other parser ever sees untrusted bytes.
+pixel is decoded. Pillow reads headers and decodes PNG, its plug-ins named explicitly so that no
+other parser sees untrusted bytes; libjpeg-turbo decodes JPEG in strict mode, where damaged data
+is an error and not a warning; OpenCV reads the full depth of 16-bit colour PNG, which Pillow cuts.
 """
 
 import hashlib
 import os
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -15,23 +16,39 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
+import simplejpeg
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from cxr_edge import errors
-from cxr_edge.inputs import printable_path
+from cxr_edge.inputs import read_bytes
 
 MAX_SIDE: Final = 20_000
 MAX_PIXELS: Final = 100_000_000
 MIN_SIDE: Final = 64
-MAX_FILE_BYTES: Final = 512 * 2**20
 
 #: A film whose brightest and darkest native level are closer than this shows nothing.
 BLANK_SPAN: Final = 4
 #: A 16-bit file whose levels all fit in this many bits is likely a film stored without scaling.
 EXPECTED_BITS: Final = 12
 
+Levels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_DEPTH: Final = 24  # offset of the bit depth in the IHDR chunk (PNG specification, 11.2.1)
 _JPEG = b"\xff\xd8\xff"
+_LOSSLESS_JPEG: Final = (b"\xff\xc3", b"\xff\xf7")  # SOF3 of ITU-T T.81, SOF55 of T.87 (JPEG-LS)
+
+_ORIENTATION: Final = 0x0112
+#: EXIF orientation → how to turn the stored pixels upright (Exif 2.32, 4.6.4).
+_TURNS: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).T,
+    8: np.rot90,
+}
 _OTHER_FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (128, b"DICM", "DICOM"),
     (0, b"GIF8", "GIF"),
@@ -75,38 +92,6 @@ class Film:
     warnings: tuple[str, ...]
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read a regular file of bounded size.
-
-    Raises
-    ------
-    NonUtf8Name, NotFound, NotAFile, PermissionDenied, Unreadable, EmptyFile, TooLarge
-    """
-    name = os.fspath(path)
-    if printable_path(name) != name:
-        raise errors.NonUtf8Name(f"the file name {printable_path(name)!r} is not valid UTF-8; rename the file")
-    try:
-        # Non-blocking, so that a pipe with no writer cannot hang the run before it is refused.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise errors.NotAFile("expected a regular file, got a pipe, device or socket; copy it to a file")
-            data = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise errors.NotFound("nothing exists at this path; check its spelling") from error
-    except PermissionError as error:
-        raise errors.PermissionDenied("the file cannot be opened; give this user permission to read it") from error
-    except IsADirectoryError as error:
-        raise errors.NotAFile("expected a file, got a directory") from error
-    except OSError as error:
-        raise errors.Unreadable(f"reading failed ({error.strerror}); check the disk or the connection") from error
-    if not data:
-        raise errors.EmptyFile("the file has zero bytes; copy it again from its source")
-    if len(data) > MAX_FILE_BYTES:
-        raise errors.TooLarge(f"the file exceeds {MAX_FILE_BYTES // 2**20} MiB, the most that is read")
-    return data
-
-
 def read_film(path: str | os.PathLike[str]) -> Film:
     """Read and decode one file; see `read_bytes` and `decode` for what can be raised."""
     return decode(read_bytes(path))
@@ -132,9 +117,11 @@ def decode(data: bytes) -> Film:
     """
     image = _open(data)
     _check_size(image.width, image.height)
-    native = _native_levels(image)
-    _check_not_blank(native)
-    return Film(_to_8_bit(native, 16), hashlib.sha256(data).hexdigest(), _warnings(native, 16))
+    native = _native_levels(image, data)
+    pixels = _to_8_bit(native, 16)
+    _check_not_blank(native, pixels)
+    upright, unreadable_exif = _upright(image, pixels)
+    return Film(upright, hashlib.sha256(data).hexdigest(), _depth_warnings(native, 16) + unreadable_exif)
 
 
 def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int = 16) -> Film:
@@ -165,8 +152,9 @@ def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_store
             f"expected levels below {2**bits_stored} (bits_stored={bits_stored}), got {int(array.max())}; "
             "pass the bits_stored that the levels need"
         )
-    _check_not_blank(array)
-    return Film(_to_8_bit(array, bits_stored), None, _warnings(array, bits_stored))
+    pixels = _to_8_bit(array, bits_stored)
+    _check_not_blank(array, pixels)
+    return Film(pixels, None, _depth_warnings(array, bits_stored))
 
 
 def _open(data: bytes) -> Image.Image:
@@ -181,18 +169,18 @@ def _open(data: bytes) -> Image.Image:
         raise _refusal(data)
     try:
         return plugin(BytesIO(data))
-    except SyntaxError as error:
-        if "cannot handle" in str(error):  # Pillow's words for a depth or number of channels it does not decode
-            raise errors.UnsupportedFormat(
-                f"expected an 8-bit JPEG of 1, 3 or 4 channels, Pillow {error}; convert it to PNG first"
-            ) from error
-        raise _truncated_header(plugin.format, error) from error
-    except (OSError, ValueError, IndexError) as error:
-        raise _truncated_header(plugin.format, error) from error
+    except Exception as error:  # on hostile headers Pillow raises whatever its parsers meet
+        raise _undecodable(data, error) from error
 
 
-def _truncated_header(name: str | None, error: Exception) -> errors.Truncated:
-    return errors.Truncated(f"the {name} header is damaged or cut off ({error}); copy it again")
+def _undecodable(data: bytes, error: Exception) -> errors.InputError:
+    """Tell a coding that is not read from data that is damaged."""
+    jpeg = data.startswith(_JPEG)
+    if jpeg and ("cannot handle" in str(error) or any(marker in data[:65536] for marker in _LOSSLESS_JPEG)):
+        return errors.UnsupportedFormat(f"expected an 8-bit baseline or progressive JPEG ({error}); convert it to PNG")
+    if "MAX_TEXT" in str(error):
+        return errors.TooLarge(f"the PNG's text or profile is too large ({error}); strip the metadata")
+    return errors.Truncated(f"the {'JPEG' if jpeg else 'PNG'} is damaged or cut off ({error}); copy it again")
 
 
 def _refusal(data: bytes) -> errors.InputError:
@@ -211,25 +199,52 @@ def _check_size(width: int, height: int) -> None:
         raise errors.TooSmall(f"expected sides of at least {MIN_SIDE} pixels, got {width}x{height}")
 
 
-def _native_levels(image: Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Decode to one channel at the file's own depth, upright."""
+def _native_levels(image: Image.Image, data: bytes) -> Levels:
+    """Decode to one channel at the file's own depth, not yet upright."""
     try:
+        if image.format == "JPEG" and image.mode in {"L", "RGB"}:
+            return np.asarray(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], dtype=np.uint8)
         image.load()
-        upright = ImageOps.exif_transpose(image)
-    except (SyntaxError, OSError, ValueError, IndexError, EOFError) as error:
-        raise errors.Truncated(f"the {image.format} data is damaged or cut off ({error}); copy it again") from error
-    if upright.mode.startswith("I"):
-        return np.asarray(upright).astype(np.uint16)
-    return np.asarray(upright.convert("L"))
+        if data.startswith(_PNG) and data[_PNG_DEPTH] == 16 and not image.mode.startswith("I"):
+            return _deep_colour(data)
+        if image.mode.startswith("I"):
+            return np.asarray(image).astype(np.uint16)
+        return np.asarray(image.convert("L"))
+    except errors.InputError:
+        raise
+    except Exception as error:  # on hostile data Pillow raises whatever its parsers meet
+        raise _undecodable(data, error) from error
 
 
-def _check_not_blank(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
+def _deep_colour(data: bytes) -> Levels:
+    """Decode a PNG of 16 bits a channel, whose integrity Pillow has checked."""
+    channels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if channels is None or channels.dtype != np.uint16:
+        raise errors.Truncated("the PNG is damaged: its 16-bit channels cannot be decoded; copy it again")
+    if channels.ndim == 2:
+        return np.asarray(channels, dtype=np.uint16)
+    code = cv2.COLOR_BGRA2GRAY if channels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
+    return np.asarray(cv2.cvtColor(channels, code), dtype=np.uint16)
+
+
+def _upright(image: Image.Image, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """Apply the EXIF orientation; one that cannot be read is told, not guessed."""
+    try:
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+    except Exception as error:  # on hostile metadata Pillow raises whatever its parsers meet
+        return pixels, (f"the EXIF data cannot be read ({error}): the film is shown as it is stored",)
+    if orientation in _TURNS:
+        pixels = np.ascontiguousarray(_TURNS[orientation](pixels))
+    return pixels, ()
+
+
+def _check_not_blank(levels: Levels, pixels: npt.NDArray[np.uint8]) -> None:
     low, high = int(levels.min()), int(levels.max())
-    if high - low < BLANK_SPAN:
+    if high - low < BLANK_SPAN or pixels.min() == pixels.max():
         raise errors.Blank(f"expected a picture, got levels from {low} to {high} only; check the exposure")
 
 
-def _warnings(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int) -> tuple[str, ...]:
+def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[str, ...]:
     bits = int(levels.max()).bit_length()
     if levels.dtype == np.uint8 or bits_stored < 16 or bits > EXPECTED_BITS:
         return ()
@@ -239,7 +254,7 @@ def _warnings(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_store
     )
 
 
-def _to_8_bit(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint8]:
+def _to_8_bit(levels: Levels, bits: int) -> npt.NDArray[np.uint8]:
     if levels.dtype == np.uint8:
         return np.ascontiguousarray(levels)
     return np.asarray(cv2.convertScaleAbs(levels, alpha=255 / (2**bits - 1)), dtype=np.uint8)

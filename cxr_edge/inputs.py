@@ -1,8 +1,15 @@
-"""Which files a run reads: paths and directories to one ordered list, each file once."""
+"""Files: which ones a run reads, each once and in order, and their bytes, bounded."""
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
+
+from cxr_edge import errors
+from cxr_edge.text import printable_path
+
+MAX_FILE_BYTES: Final = 512 * 2**20
 
 
 def discover(paths: Iterable[str], exclude: Path | None = None) -> list[str]:
@@ -10,7 +17,7 @@ def discover(paths: Iterable[str], exclude: Path | None = None) -> list[str]:
 
     A file is taken as it is named. In a directory every regular file counts, whatever its
     suffix, in sorted order; hidden files and directories, links to directories and `exclude` are
-    skipped. A directory that cannot be listed stays in the list, to fail with its own error.
+    skipped. What cannot be listed or looked at stays in the list, to fail with its own error.
 
     Parameters
     ----------
@@ -25,14 +32,43 @@ def discover(paths: Iterable[str], exclude: Path | None = None) -> list[str]:
     """
     found: dict[str, None] = {}
     for path in paths:
-        normal = os.path.normpath(path)
-        found.update(dict.fromkeys(_walk(normal, exclude) if os.path.isdir(normal) else [normal]))
+        plain = str(Path(path))  # drops "./" and "//", but not "..", which a link can give another meaning
+        found.update(dict.fromkeys(_walk(plain, exclude) if os.path.isdir(plain) else [plain]))
     return list(found)
 
 
-def printable_path(path: str) -> str:
-    """Give a path as valid Unicode: bytes that are no UTF-8 appear as backslash escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Read a regular file of bounded size.
+
+    Raises
+    ------
+    NonUtf8Name, NotFound, NotAFile, PermissionDenied, Unreadable, EmptyFile, TooLarge
+    """
+    name = os.fspath(path)
+    if printable_path(name) != name:
+        raise errors.NonUtf8Name(f"the file name {printable_path(name)!r} is not valid UTF-8; rename the file")
+    try:
+        # Non-blocking, so that a pipe with no writer cannot hang the run before it is refused.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise errors.NotAFile("expected a regular file, got a pipe, device or socket; copy it to a file")
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise errors.NotFound("nothing exists at this path; check its spelling") from error
+    except ValueError as error:
+        raise errors.NotFound(f"no file can have this name ({error})") from error
+    except PermissionError as error:
+        raise errors.PermissionDenied("the file cannot be opened; give this user permission to read it") from error
+    except IsADirectoryError as error:
+        raise errors.NotAFile("expected a file, got a directory") from error
+    except OSError as error:
+        raise errors.Unreadable(f"reading failed ({error.strerror}); check the disk or the connection") from error
+    if not data:
+        raise errors.EmptyFile("the file has zero bytes; copy it again from its source")
+    if len(data) > MAX_FILE_BYTES:
+        raise errors.TooLarge(f"the file exceeds {MAX_FILE_BYTES // 2**20} MiB, the most that is read")
+    return data
 
 
 def _walk(root: str, exclude: Path | None) -> Iterator[str]:
@@ -42,6 +78,15 @@ def _walk(root: str, exclude: Path | None) -> Iterator[str]:
         subfolders[:] = sorted(s for s in subfolders if not s.startswith(".") and Path(folder, s).resolve() != excluded)
         for name in sorted(files):
             path = os.path.join(folder, name)
-            if not name.startswith(".") and os.path.isfile(path):
+            if not name.startswith(".") and _may_be_film(path):
                 yield path
     yield from unlisted
+
+
+def _may_be_film(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:  # a dangling link
+        return False
+    except OSError:
+        return True

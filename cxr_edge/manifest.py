@@ -5,9 +5,11 @@ that tie keys together are checked here. Keys this version does not know are ign
 inference and kept in `Manifest.source` for whoever writes the manifest on.
 """
 
-from typing import Any, Final, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from cxr_edge import errors
 from cxr_edge.labels import NO_FINDING
@@ -15,7 +17,14 @@ from cxr_edge.views import IDENTITY, View
 
 FORMAT_MAJOR: Final = 1
 
+#: Results tell 1 to 6 views.
+MAX_VIEWS: Final = 6
+
 ViewMode = Literal["single", "tta"]
+#: Labels and names reach file names and terminals.
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
+Side = Annotated[int, Meta(ge=1, le=4096)]
+Threshold = Annotated[float, Meta(gt=0, le=1)]
 
 
 class InputFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
@@ -29,7 +38,7 @@ class InputFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
         The only values this version knows are those of `cxr_edge.preprocess`.
     """
 
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     color: Literal["grey"]
     scaling: Literal["0-255"]
     interpolation: Literal["area"]
@@ -46,7 +55,7 @@ class Thresholds(msgspec.Struct, frozen=True):
         The films they were fitted on.
     """
 
-    thresholds: dict[str, float]
+    thresholds: dict[str, Threshold]
     fitted_on: str
 
 
@@ -94,24 +103,24 @@ class Tensors(msgspec.Struct, frozen=True):
 class FileEntry(msgspec.Struct, frozen=True):
     """Hash and length of one file of the bundle."""
 
-    sha256: str
-    bytes: int
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Meta(ge=1, le=2**31)]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """See the module; `source` is the manifest as decoded, unknown keys included."""
 
     format_version: str
-    name: str
-    version: str
-    labels: tuple[str, ...]
+    name: Name
+    version: Name
+    labels: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000)]
     input: InputFormat
-    views: tuple[View, ...]
+    views: Annotated[tuple[View, ...], Meta(min_length=1, max_length=MAX_VIEWS)]
     default_view_mode: ViewMode
-    operating_points: dict[str, OperatingPoint]
+    operating_points: dict[Name, OperatingPoint]
     default_operating_point: str
     calibration: Calibration
-    min_probability: float
+    min_probability: Annotated[float, Meta(ge=0, le=1)]
     variants: dict[str, Variant]
     default_variant: str
     tensors: Tensors
@@ -149,7 +158,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     try:
         source = msgspec.json.decode(data, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise errors.BundleInvalid(f"manifest.json is no JSON object: {error}") from error
     _check_version(source)
     try:
@@ -163,17 +172,16 @@ def parse_manifest(data: bytes) -> Manifest:
 
 def _check_version(source: dict[str, Any]) -> None:
     version = source.get("format_version")
-    major = version.split(".")[0] if isinstance(version, str) else ""
-    if not major.isdecimal():
+    if not isinstance(version, str) or not (parts := re.fullmatch(r"(\d{1,4})\.\d{1,4}", version)):
         raise errors.BundleInvalid(f"manifest.json: expected format_version like '{FORMAT_MAJOR}.0', got {version!r}")
-    if int(major) != FORMAT_MAJOR:
+    if (major := int(parts[1])) != FORMAT_MAJOR:
         raise errors.BundleVersion(
             f"expected format version {FORMAT_MAJOR}.x, got {version}; "
-            + ("update cxr-edge" if int(major) > FORMAT_MAJOR else "export the bundle again")
+            + ("update cxr-edge" if major > FORMAT_MAJOR else "export the bundle again")
         )
 
 
-def _problems(manifest: Manifest) -> "list[str]":
+def _problems(manifest: Manifest) -> list[str]:
     return [
         *_label_problems(manifest),
         *_threshold_problems(manifest),
@@ -183,10 +191,8 @@ def _problems(manifest: Manifest) -> "list[str]":
 
 
 def _label_problems(manifest: Manifest) -> list[str]:
-    labels = manifest.labels
-    if not labels or len(set(labels)) != len(labels):
-        return [f"expected distinct labels, got {list(labels)}"]
-    return []
+    distinct = len(set(manifest.labels)) == len(manifest.labels)
+    return [] if distinct else [f"expected distinct labels, got {list(manifest.labels)}"]
 
 
 def _threshold_problems(manifest: Manifest) -> list[str]:
@@ -199,9 +205,7 @@ def _threshold_problems(manifest: Manifest) -> list[str]:
             if missing := set(manifest.labels) - set(fitted.thresholds):
                 problems.append(f"{where} lacks a threshold for {', '.join(sorted(missing))}")
             for label, value in fitted.thresholds.items():
-                if not 0 < value <= 1:
-                    problems.append(f"{where}: expected a threshold in (0, 1] for {label}, got {value}")
-                elif label != NO_FINDING and value < manifest.min_probability:
+                if label != NO_FINDING and value < manifest.min_probability:
                     problems.append(
                         f"{where}: the threshold of {label} ({value}) lies below min_probability "
                         f"({manifest.min_probability}), which would hide positive findings"
@@ -211,12 +215,10 @@ def _threshold_problems(manifest: Manifest) -> list[str]:
 
 def _view_problems(manifest: Manifest) -> list[str]:
     problems = []
-    if not manifest.views or manifest.views[0] != IDENTITY:
+    if manifest.views[0] != IDENTITY:
         problems.append("views: expected the unchanged film (flip false, brightness 1.0) first")
     if any(not 0 < view.brightness <= 10 for view in manifest.views):
         problems.append("views: expected brightness factors above 0 and at most 10")
-    if min(manifest.input.size) < 1 or max(manifest.input.size) > 4096:
-        problems.append(f"input.size: expected sides from 1 to 4096, got {list(manifest.input.size)}")
     return problems
 
 

@@ -1,8 +1,8 @@
 """The one object an integrator holds: a loaded model that turns films into results."""
 
+import copy
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,13 @@ from cxr_edge import images
 from cxr_edge.backends import Graph, open_graph, open_on_best_device, usable_cores
 from cxr_edge.backends.base import Shape, Tensor
 from cxr_edge.bundle import Bundle, read_bundle
-from cxr_edge.errors import BundleTensors, InputError
+from cxr_edge.errors import BundleTensors, InputError, InvalidArray
 from cxr_edge.findings import make_findings
-from cxr_edge.inputs import printable_path
 from cxr_edge.manifest import Manifest, ViewMode
+from cxr_edge.parallel import map_in_order
 from cxr_edge.preprocess import preprocess
 from cxr_edge.results import InputFailure, Result
+from cxr_edge.text import printable_path
 from cxr_edge.views import average_maps, make_views
 
 #: A path, the bytes of a file, or pixels as (H, W) uint8 or uint16.
@@ -57,39 +58,51 @@ def load(bundle: str | os.PathLike[str] | None = None, *, device: str = "auto", 
 
 
 class Model:
-    """A loaded model: immutable, and safe to call from several threads. Made by `load`.
-
-    Attributes
-    ----------
-    manifest : Manifest
-    identity : str
-        Name, version and short hash of the bundle.
-    bundle_sha256 : str
-    device : str
-        What it truly runs on.
-    device_reason : str
-        Why, where ``auto`` chose.
-    """
+    """A loaded model: immutable, and safe to call from several threads. Made by `load`."""
 
     def __init__(self, bundle: Bundle, device: str, threads: int) -> None:
-        self.manifest = bundle.manifest
-        self.identity = bundle.identity
-        self.bundle_sha256 = bundle.sha256
-        variant = self.manifest.variants[self.manifest.default_variant]
+        self._manifest = bundle.manifest
+        self._identity = bundle.identity
+        self._bundle_sha256 = bundle.sha256
+        variant = self._manifest.variants[self._manifest.default_variant]
         network = bundle.files[variant.model]
         if device == "auto":
-            self._network, self.device_reason = open_on_best_device(network, threads)
+            self._network, self._device_reason = open_on_best_device(network, threads)
         else:
-            self._network, self.device_reason = open_graph(network, device, threads), "asked for"
-        self.device = self._network.device
+            self._network, self._device_reason = open_graph(network, device, threads), "asked for"
         self._gradcam = open_graph(bundle.files[variant.gradcam], self.device, threads=1)
-        _check_tensors(self.manifest, self._network, self._gradcam)
+        _check_tensors(self._manifest, self._network, self._gradcam)
         self._workers = max(1, usable_cores() // threads)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself; a copy, so that changing it changes nothing here."""
+        return copy.deepcopy(self._manifest)
+
+    @property
+    def identity(self) -> str:
+        """Name, version and short hash of the bundle."""
+        return self._identity
+
+    @property
+    def bundle_sha256(self) -> str:
+        """Hash of the bundle's manifest, which holds the hashes of its files."""
+        return self._bundle_sha256
+
+    @property
+    def device(self) -> str:
+        """What it truly runs on."""
+        return self._network.device
+
+    @property
+    def device_reason(self) -> str:
+        """Why it is that device."""
+        return self._device_reason
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels, in the order of the network's outputs."""
-        return self.manifest.labels
+        return self._manifest.labels
 
     def predict(
         self,
@@ -166,8 +179,7 @@ class Model:
             except InputError as error:
                 return failure_of(source, error)
 
-        with ThreadPoolExecutor(self._workers) as pool:
-            return list(pool.map(attempt, sources))
+        return list(map_in_order(attempt, sources, self._workers))
 
     def predict_film(
         self,
@@ -179,13 +191,15 @@ class Model:
         operating_point: str | None = None,
     ) -> Result:
         """Say what a film shows that is decoded already; see `predict`."""
-        manifest = self.manifest
+        manifest = self._manifest
         mode = self.view_mode(tta)
         thresholds = manifest.thresholds(operating_point or manifest.default_operating_point, mode)
         views = manifest.views if mode == "tta" else manifest.views[:1]
         batch = make_views(preprocess(film.pixels, manifest.input.size), views)
         wanted = [manifest.tensors.probabilities] + [manifest.tensors.last_conv] * heatmaps
         per_view, *last_conv = self._network.run(wanted, {manifest.tensors.image: batch})
+        if not np.isfinite(per_view).all():
+            raise BundleTensors("the network gave a probability that is no number; export the bundle again")
         maps = None
         if heatmaps:
             (raw_maps,) = self._gradcam.run([manifest.tensors.maps], {manifest.tensors.last_conv: last_conv[0]})
@@ -209,7 +223,7 @@ class Model:
     def view_mode(self, tta: bool | None) -> ViewMode:
         """Give the view mode that a choice of `tta` means."""
         if tta is None:
-            return self.manifest.default_view_mode
+            return self._manifest.default_view_mode
         return "tta" if tta else "single"
 
 
@@ -226,12 +240,17 @@ def _film(source: Source, bits_stored: int) -> images.Film:
         return images.decode(source)
     if isinstance(source, str | os.PathLike):
         return images.read_film(source)
-    raise TypeError(f"expected a path, bytes or a numpy array, got {type(source).__name__}")
+    raise InvalidArray(f"expected a path, bytes or a numpy array, got {type(source).__name__}")
 
 
 def _check_tensors(manifest: Manifest, network: Graph, gradcam: Graph) -> None:
     names = manifest.tensors
     count, (height, width) = len(manifest.labels), manifest.input.size
+    for graph, name in ((network, names.image), (gradcam, names.last_conv)):
+        if len(graph.inputs) > 1:
+            raise BundleTensors(
+                f"expected the one input {name!r}, got {', '.join(graph.inputs)}; export the bundle again"
+            )
     _expect(network.inputs, names.image, "uint8", (None, height, width))
     _expect(network.outputs, names.probabilities, "float32", (None, count))
     _expect(network.outputs, names.logits, "float32", (None, count))

@@ -33,6 +33,11 @@ def overlay_prefix(path: str) -> str:
     return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
 
 
+def overlay_name(path: str, label: str) -> str:
+    """Give the name of a film's overlay for a label, relative to the results directory."""
+    return f"{FOLDER}/{overlay_prefix(path)}-{label.replace(' ', '_')}.png"
+
+
 def write_overlay(
     root: Path, name: str, film: npt.NDArray[np.uint8], result: Result, label: str, colormap: str
 ) -> None:

@@ -17,7 +17,7 @@ def csv_text(lines: Iterable[Mapping[str, Any]]) -> str:
     rows = list(lines)
     labels = next((list(row["probabilities"]) for row in rows if row["status"] == "ok"), list(LABELS))
     columns = ["path", "sha256", "status", "error_code", "error_message", "model", "view_mode", "views", "positive"]
-    writer = csv.DictWriter(buffer, [*columns, *labels, "warnings"], restval="", lineterminator="\n")
+    writer = csv.DictWriter(buffer, [*columns, *labels, "warnings"], restval="")
     writer.writeheader()
     writer.writerows(_csv_row(row) for row in rows)
     return buffer.getvalue()

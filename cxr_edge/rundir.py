@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from cxr_edge.errors import OutputBusy, OutputMismatch, OutputUnwritable
@@ -54,6 +55,7 @@ class RunDirectory:
         self._notes = dict(notes)
         self._lock = FileLock(root / ".lock", timeout=0)
         self._lines: dict[str, bytes] = {}
+        self._overlays: dict[str, list[Path]] = {}
 
     def __enter__(self) -> "RunDirectory":
         try:
@@ -62,13 +64,17 @@ class RunDirectory:
         except Timeout as error:
             raise OutputBusy(f"{self.root} is in use by another run; wait for it, or choose another --out") from error
         except OSError as error:
-            raise OutputUnwritable(f"{self.root} cannot be written ({error.strerror}); choose another --out") from error
+            raise self._unwritable(error) from error
         try:
             self._claim()
             self._lines = self._recover()
             self._log = (self.root / PREDICTIONS).open("ab", buffering=0)
-        except BaseException:
+            for overlay in (self.root / FOLDER).iterdir():
+                self._overlays.setdefault(overlay.name.rpartition("-")[0], []).append(overlay)
+        except BaseException as error:
             self._lock.release()
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
             raise
         return self
 
@@ -77,10 +83,6 @@ class RunDirectory:
     ) -> None:
         self._log.close()
         self._lock.release()
-
-    def has(self, path: str) -> bool:
-        """Tell whether an earlier run left a line for this path."""
-        return path in self._lines
 
     def reusable(self, path: str, sha256: str) -> Line | None:
         """Give the line of an earlier run if it still holds: the same content, and its overlays are there."""
@@ -93,27 +95,38 @@ class RunDirectory:
         return line if all((self.root / name).is_file() for name in overlays) else None
 
     def discard_overlays(self, prefix: str) -> None:
-        """Remove the overlays of an earlier version of a film."""
-        for old in (self.root / FOLDER).glob(f"{prefix}-*"):
-            old.unlink()
+        """Remove the overlays that an earlier run left for a film, before it is done anew."""
+        for old in self._overlays.pop(prefix, []):
+            old.unlink(missing_ok=True)
 
-    def append(self, line: Line) -> None:
-        """Record a line; it is complete on disk, or absent, whenever the process ends."""
+    def append(self, path: str, line: Line) -> None:
+        """Record the line of an input; it is complete on disk, or absent, whenever the process ends.
+
+        Raises
+        ------
+        OutputUnwritable
+        """
         encoded = encode_line(line)
-        if self._lines.get(line["path"]) == encoded:
+        if self._lines.get(path) == encoded:
             return
+        before = os.fstat(self._log.fileno()).st_size
         try:
-            self._log.write(encoded)
+            rest = memoryview(encoded)
+            while rest:  # a nearly full disk takes a part without an error
+                rest = rest[self._log.write(rest) :]
         except OSError as error:
-            raise OutputUnwritable(
-                f"{self.root / PREDICTIONS} cannot be written ({error.strerror}); free space, then run again to go on"
-            ) from error
-        self._lines[line["path"]] = encoded
+            self._log.truncate(before)
+            raise self._unwritable(error) from error
+        self._lines[path] = encoded
 
     def finish(self, order: Iterable[str]) -> None:
-        """Put the lines into input order, after those of inputs this run did not name, and derive the CSV."""
+        """Put the lines into input order and derive the CSV.
+
+        Films of earlier runs that this one did not name go first; failures that it did not name are
+        dropped, since what they complained of is gone.
+        """
         named = dict.fromkeys(order)
-        ordered = [line for path, line in self._lines.items() if path not in named]
+        ordered = [line for path, line in self._lines.items() if path not in named and b'"status": "ok"' in line]
         ordered += [self._lines[path] for path in named]
         content = b"".join(ordered)
         log = self.root / PREDICTIONS
@@ -131,8 +144,8 @@ class RunDirectory:
             write_atomically(run, f"{text}\n".encode())
             return
         try:
-            found = json.loads(run.read_bytes())
-        except ValueError as error:
+            found = msgspec.json.decode(run.read_bytes(), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
             raise OutputMismatch(f"{run} is damaged ({error}); choose another --out") from error
         differing = [key for key, value in self._identity.items() if found.get(key) != value]
         if differing:
@@ -150,7 +163,28 @@ class RunDirectory:
         lines = {}
         for number, line in enumerate(content[:whole].splitlines(keepends=True), 1):
             try:
-                lines[json.loads(line)["path"]] = line
-            except (ValueError, KeyError, TypeError) as error:
-                raise OutputMismatch(f"{log}: line {number} is not a result line; choose another --out") from error
+                lines[msgspec.json.decode(line, type=_Recorded).path] = line
+            except msgspec.MsgspecError as error:
+                raise OutputMismatch(
+                    f"{log}: line {number} is no result line ({error}); choose another --out"
+                ) from error
         return lines
+
+    def _unwritable(self, error: OSError) -> OutputUnwritable:
+        where = error.filename or self.root
+        return OutputUnwritable(
+            f"{where} cannot be used ({error.strerror}); mend that and run again, or choose another --out"
+        )
+
+
+class _RecordedFinding(msgspec.Struct):
+    heatmap: str | None
+
+
+class _Recorded(msgspec.Struct):
+    """What a resumed run relies on in a line."""
+
+    path: str
+    status: Literal["ok", "error"]
+    sha256: str | None = None
+    findings: list[_RecordedFinding] = []

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from cxr_edge.text import printable
+
 
 @contextmanager
 def film_counter(total: int) -> Iterator[Any]:
@@ -66,8 +68,3 @@ def _summary(line: Mapping[str, Any]) -> Text:
 def _plain(text: str) -> Text:
     """Show text from outside without letting it drive the terminal."""
     return Text(printable(text))
-
-
-def printable(text: str) -> str:
-    """Escape what is not printable, so that a file's name cannot drive the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,7 +21,7 @@ from cxr_edge.views import SIX_VIEWS
 from export.card import model_card
 from export.films import load_gate_films
 from export.gradcam_graph import gradcam_graph, read_head
-from export.network_graph import TENSORS, network_graph
+from export.network_graph import TENSORS, ExportError, network_graph
 from export.parity import TOLERANCES, measure, require_parity
 from training.network import LAST_CONVOLUTION, to_float32
 
@@ -111,9 +110,7 @@ def publish(
     manifest = _manifest(network, description, gate)
     card = model_card(manifest, description.evaluation)
     files = {"model.onnx": graphs.model, "gradcam.onnx": graphs.gradcam, MODEL_CARD: card.encode()}
-    manifest["files"] = {
-        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()
-    }
+    manifest["files"] = {name: _hashed(data) for name, data in files.items()}
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     parse_manifest(files[MANIFEST])
     return _write(files, out)
@@ -156,16 +153,27 @@ def _disease_thresholds(operating_points: dict[str, Any]) -> list[float]:
     ]
 
 
+def _hashed(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
 def _write(files: dict[str, bytes], out: Path) -> Path:
     """Write to a neighbour directory, load it with the SDK, and only then put it in place."""
+    if out.exists() and not (out / MANIFEST).is_file() and any(out.iterdir()):
+        raise ExportError(f"{out} is not empty and no bundle; name another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-        fresh = Path(scratch, "bundle")
+        fresh, replaced = Path(scratch, "fresh"), Path(scratch, "replaced")
         fresh.mkdir()
         for name, data in files.items():
             (fresh / name).write_bytes(data)
         load(fresh, device="cpu")
         if out.exists():
-            out.rename(Path(scratch, "replaced"))
-        shutil.move(fresh, out)
+            out.rename(replaced)
+        try:
+            fresh.rename(out)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(out)
+            raise
     return out

@@ -14,6 +14,10 @@ from training.network import round_kernels_to_half
 from training.recipe import Recipe, Stage
 
 
+class FitError(Exception):
+    """The fit cannot go on."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Films and labels of one part of a split.
@@ -55,11 +59,20 @@ def fit(recipe: Recipe, parts: Callable[[int], tuple[Part, Part]], run: Path) ->
             keras.utils.set_random_seed(recipe.seed + number)
             network = initial_network(initial, stage.size)
             _fit_stage(network, recipe, stage, parts(stage.size), run / f"history-{number}.csv")
-            network.save(finished)
+            _require_finite(network)
+            part = finished.with_suffix(".part.keras")
+            network.save(part)
+            part.replace(finished)
         initial = str(finished)
     network = keras.models.load_model(initial, compile=False)
     round_kernels_to_half(network)
     return network
+
+
+def _require_finite(network: keras.Model) -> None:
+    for weight in network.weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            raise FitError(f"the fit diverged: {weight.path} holds values that are no numbers; lower the learning rate")
 
 
 def dtype_policy() -> str:

@@ -1,5 +1,6 @@
 """NIH ChestX-ray14 as tables: one row a film, from NIH's own layout or a prepared subset's."""
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -33,12 +34,14 @@ def read_dataset(root: Path) -> pd.DataFrame:
         No known table, an unknown label, or no image at all.
     """
     table = read_table(root)
-    paths = {p.name: p for p in sorted(root.rglob("*")) if p.suffix in {".png", ".jpg"}}
+    paths = {p.name: p for p in sorted(root.rglob("*")) if p.suffix.lower() in {".png", ".jpg", ".jpeg"}}
     table["path"] = table["image"].map(paths)
-    table = table[table["path"].notna()].reset_index(drop=True)
-    if table.empty:
+    there = table[table["path"].notna()].reset_index(drop=True)
+    if there.empty:
         raise DataError(f"{root}: the table names no image that lies below this folder; unpack the images here")
-    return table
+    if len(there) < len(table):
+        warnings.warn(f"{root}: {len(there)} of the table's {len(table)} films are there", stacklevel=2)
+    return there
 
 
 def read_table(root: Path) -> pd.DataFrame:

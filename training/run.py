@@ -26,6 +26,7 @@ from training.thresholds import operating_points
 
 MODEL = "model.keras"
 PROVENANCE = "training.json"
+IDENTITY = "identity.json"
 OPERATING_POINTS = "operating_points.json"
 EVALUATION = "evaluation.json"
 
@@ -51,6 +52,7 @@ def fit_run(data: Path, out: Path, recipe: Recipe) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     parts = split_official(read_dataset(data), recipe.validation, recipe.seed)
+    _claim(out, {"recipe": msgspec.to_builtins(recipe), "table_sha256": hash_of_table(pd.concat(parts.values()))})
 
     def load(size: int) -> tuple[Part, Part]:
         return load_part(parts["train"], size, "train"), load_part(parts["validation"], size, "validation")
@@ -58,6 +60,14 @@ def fit_run(data: Path, out: Path, recipe: Recipe) -> Path:
     save_model(fit(recipe, load, out), out / MODEL)
     _write_json(out / PROVENANCE, provenance(parts, recipe))
     return out / MODEL
+
+
+def _claim(out: Path, identity: dict[str, Any]) -> None:
+    """Tie the directory to one recipe and one table: what it holds of an interrupted fit belongs to them."""
+    claimed = out / IDENTITY
+    if claimed.exists() and json.loads(claimed.read_text()) != identity:
+        raise DataError(f"{out} holds a fit by another recipe or of other films; choose another --out")
+    _write_json(claimed, identity)
 
 
 def provenance(parts: dict[str, pd.DataFrame], recipe: Recipe) -> dict[str, Any]:

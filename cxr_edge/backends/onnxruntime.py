@@ -10,6 +10,8 @@ from cxr_edge.errors import BundleTensors, DeviceUnavailable
 
 PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
+NO_FOLDER: Final = "/external weights are not read"
+
 _DTYPES: Final = {
     "tensor(uint8)": "uint8",
     "tensor(float)": "float32",
@@ -35,7 +37,7 @@ class OnnxRuntimeGraph:
     DeviceUnavailable
         ONNX Runtime or its provider is missing, or the session fell back to another device.
     BundleTensors
-        The graph does not load.
+        The graph does not load on the CPU.
     """
 
     def __init__(self, onnx: bytes, device: str, threads: int) -> None:
@@ -50,10 +52,13 @@ class OnnxRuntimeGraph:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # Weights outside the graph would not be under the manifest's hashes.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", NO_FOLDER)
         try:
-            self._session = runtime.InferenceSession(onnx, options, providers=[provider])
+            self._session = runtime.InferenceSession(onnx, options, providers=[provider], enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower public base
-            raise BundleTensors(f"ONNX Runtime {runtime.__version__} cannot load the graph: {error}") from error
+            refusal = BundleTensors if device == "cpu" else DeviceUnavailable
+            raise refusal(f"{device}: ONNX Runtime {runtime.__version__} cannot load the graph ({error})") from error
         if self._session.get_providers()[0] != provider:
             raise DeviceUnavailable(
                 f"{device}: {provider} is installed but did not start, so ONNX Runtime fell back to "

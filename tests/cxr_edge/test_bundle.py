@@ -1,6 +1,7 @@
 """The bundle: anything wrong with it is refused, with what to do."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def test_a_missing_key_is_named(bundle, key):
     [
         (lambda m: m["operating_points"]["max_f1"]["tta"]["thresholds"].pop("Mass"), "lacks a threshold for Mass"),
         (lambda m: m["operating_points"]["max_f1"].pop("single"), "single"),
-        (lambda m: m["operating_points"]["max_f1"]["tta"]["thresholds"].update(Mass=1.5), r"\(0, 1\] for Mass"),
+        (lambda m: m["operating_points"]["max_f1"]["tta"]["thresholds"].update(Mass=1.5), "<= 1.0"),
+        (lambda m: m["operating_points"]["max_f1"]["tta"]["thresholds"].update(Mass=0), "> 0.0"),
         (lambda m: m["operating_points"]["max_f1"]["tta"]["thresholds"].update(Mass="high"), "float"),
         (lambda m: m.update(min_probability=0.99), "hide positive findings"),
         (lambda m: m.update(default_operating_point="best"), "'best' is not among operating_points"),
@@ -110,6 +112,16 @@ def test_a_missing_key_is_named(bundle, key):
         (lambda m: m["variants"]["fp32"].update(model="other.onnx"), "'other.onnx', which is not among files"),
         (lambda m: m.update(default_variant="int3"), "'int3' is not among variants"),
         (lambda m: m.update(format_version=1), "format_version"),
+        (lambda m: m.update(format_version="1" * 5000), "format_version"),
+        (lambda m: m.update(format_version="1.banana"), "format_version"),
+        (lambda m: m.update(min_probability=-5), "min_probability"),
+        (lambda m: m.update(views=m["views"] * 2), "views"),
+        (lambda m: m.update(views=[]), "views"),
+        (lambda m: m.update(labels=["Mass/../..", *m["labels"][1:]]), "labels"),
+        (lambda m: m.update(labels=["\x1b]0;x\x07", *m["labels"][1:]]), "labels"),
+        (lambda m: m["files"]["model.onnx"].update(bytes=10**18), "bytes"),
+        (lambda m: m["files"]["model.onnx"].update(bytes=-1), "bytes"),
+        (lambda m: m["files"]["model.onnx"].update(sha256="short"), "sha256"),
     ],
 )
 def test_a_value_that_breaks_its_rule_is_named(bundle, change, message):
@@ -132,7 +144,7 @@ def test_the_same_major_version_keeps_unknown_keys(bundle):
     cxr_edge.load(bundle, device="cpu")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b'{"format_version": "1.0"}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b'{"format_version": "1.0"}', b'{"a":' * 100_000])
 def test_a_manifest_that_is_none(bundle, content):
     (bundle / "manifest.json").write_bytes(content)
     with pytest.raises(errors.BundleInvalid):
@@ -156,6 +168,41 @@ def test_a_graph_that_does_not_load(bundle):
     replace_file(bundle, "gradcam.onnx", b"no graph")
     with pytest.raises(errors.BundleTensors, match="cannot load"):
         cxr_edge.load(bundle, device="cpu")
+
+
+def test_weights_outside_the_graph_are_not_read(bundle, tmp_path, monkeypatch):
+    """They would not be under the manifest's hashes."""
+    model = onnx.load(bundle / "model.onnx")
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model, "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=1024)
+    replace_file(bundle, "model.onnx", Path("model.onnx").read_bytes())
+    with pytest.raises(errors.BundleTensors, match="cannot load"):
+        cxr_edge.load(bundle, device="cpu")
+
+
+def test_a_graph_with_another_input_is_refused(bundle):
+    model = onnx.load(bundle / "gradcam.onnx")
+    model.graph.input.append(onnx.helper.make_tensor_value_info("extra", 1, ["N"]))
+    model.graph.node.append(onnx.helper.make_node("Identity", ["extra"], ["unused"]))
+    replace_file(bundle, "gradcam.onnx", model.SerializeToString())
+    with pytest.raises(errors.BundleTensors, match="extra"):
+        cxr_edge.load(bundle, device="cpu")
+
+
+def test_a_network_that_gives_nan_is_refused(bundle, film):
+    model = onnx.load(bundle / "model.onnx")
+    kernel = next(t for t in model.graph.initializer if list(t.dims) == [256, 15])
+    kernel.CopyFrom(onnx.numpy_helper.from_array(np.full((256, 15), np.nan, np.float32), kernel.name))
+    replace_file(bundle, "model.onnx", model.SerializeToString())
+    with pytest.raises(errors.BundleTensors, match="no number"):
+        cxr_edge.load(bundle, device="cpu").predict(film)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes, which only POSIX has")
+def test_a_pipe_in_place_of_the_manifest_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(errors.BundleNotFound):
+        read_bundle(tmp_path)
 
 
 def test_cutting_at_last_conv_leaves_a_runnable_head(film):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from cxr_edge import errors, images
 
@@ -30,6 +31,30 @@ def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> byte
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
     )
+
+
+def grey_alpha_16(levels: np.ndarray) -> bytes:
+    """A PNG of colour type 4 with 16 bits, which neither OpenCV nor Pillow writes."""
+    height, width = levels.shape
+    rows = np.zeros((height, 1 + 4 * width), np.uint8)
+    rows[:, 1:] = (
+        np.stack([levels, np.full_like(levels, 65535)], axis=-1).astype(">u2").view(np.uint8).reshape(height, -1)
+    )
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows.tobytes())),
+    )
+    body = b"".join(
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in (*chunks, (b"IEND", b""))
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def odd_exif(tag: int) -> bytes:
+    """EXIF with orientation 6, and a numeric tag stored as text."""
+    entries = sorted([(0x0112, 3, 1, struct.pack("<HH", 6, 0)), (tag, 2, 4, b"abc\0")])
+    table = b"".join(struct.pack("<HHI", t, kind, count) + value for t, kind, count, value in entries)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + table + bytes(4)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +179,68 @@ def test_other_content_is_refused_by_its_kind(data, error):
         images.decode(data)
 
 
+@pytest.mark.parametrize("channels", ["rgb", "rgba", "grey and alpha"])
+def test_16_bit_colour_keeps_its_depth(film, channels):
+    deep = film.astype(np.uint16) << 4  # 12 bits, which a decoder that drops the low byte turns into 16 levels
+    if channels == "grey and alpha":
+        data = grey_alpha_16(deep)
+    else:
+        data = png(cv2.cvtColor(deep, cv2.COLOR_GRAY2BGR if channels == "rgb" else cv2.COLOR_GRAY2BGRA))
+    decoded = images.decode(data)
+    np.testing.assert_array_equal(decoded.pixels, images.decode(png(deep)).pixels)
+    assert "only 12 of its 16 bits" in decoded.warnings[0]
+
+
+@pytest.mark.parametrize("damage", ["end cut out", "zeros", "noise"])
+def test_damaged_jpeg_is_refused_not_guessed(film, damage):
+    data = bytearray(cv2.imencode(".jpg", film)[1].tobytes())
+    middle = len(data) // 2
+    if damage == "end cut out":
+        data[middle:-2] = b""
+    else:
+        data[middle : middle + 500] = bytes(500) if damage == "zeros" else b"\xaa" * 500
+    with pytest.raises(errors.Truncated):
+        images.decode(bytes(data))
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xc3", b"\xff\xf7"], ids=["lossless", "JPEG-LS"])
+def test_lossless_jpeg_is_unsupported_not_damaged(film, marker):
+    data = cv2.imencode(".jpg", film)[1].tobytes().replace(b"\xff\xc0", marker, 1)
+    with pytest.raises(errors.UnsupportedFormat, match="convert it to PNG"):
+        images.decode(data)
+
+
+@pytest.mark.parametrize("tag", [0x0100, 0x011A])
+def test_odd_exif_tags_do_not_keep_the_film_from_being_turned(film, tag):
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(np.rot90(film[:, :700]))).save(buffer, "JPEG", exif=odd_exif(tag), quality=100)
+    decoded = images.decode(buffer.getvalue())
+    assert decoded.pixels.shape == (1024, 700)
+
+
+def test_exif_that_cannot_be_read_is_warned_about(film):
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, "PNG", exif=b"Exif\0\0garbage!")
+    decoded = images.decode(buffer.getvalue())
+    np.testing.assert_array_equal(decoded.pixels, film)
+    assert "EXIF" in decoded.warnings[0]
+
+
+def test_huge_text_is_named_as_such(film):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "x" * 2**21, zip=True)
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, "PNG", pnginfo=info)
+    with pytest.raises(errors.TooLarge, match="strip the metadata"):
+        images.decode(buffer.getvalue())
+
+
+def test_16_bit_levels_that_are_one_grey_are_blank():
+    levels = np.random.default_rng(0).integers(30000, 30100, (200, 200)).astype(np.uint16)
+    with pytest.raises(errors.Blank):
+        images.decode(png(levels))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99, 0.9999])
 def test_truncated_files_are_refused_not_padded(film, suffix, share):
@@ -206,6 +293,13 @@ def test_too_small(shape):
 def test_blank(level):
     with pytest.raises(errors.Blank):
         images.decode(png(np.full((200, 200), level, np.uint8)))
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "film.png/inside.png", ""])
+def test_names_that_no_file_can_have(film_path, tmp_path, name):
+    shutil.copy(film_path, tmp_path / "film.png")
+    with pytest.raises((errors.NotFound, errors.NonUtf8Name)):
+        images.read_film(os.path.join(tmp_path, name) if name else name)
 
 
 def test_files_that_cannot_be_opened(tmp_path):

@@ -156,8 +156,31 @@ def test_cuda_is_refused_where_it_is_missing():
     assert "CUDAExecutionProvider" in model.device_reason
 
 
-def test_nonsense_is_a_programming_error(model):
-    with pytest.raises(TypeError, match="int"):
-        model.predict(7)
+def test_nonsense_costs_itself_alone(model, film_path):
+    for nonsense in (7, None, "a\0b.png"):
+        good, bad = model.predict_batch([film_path, nonsense], tta=False)
+        assert isinstance(good, cxr_edge.Result)
+        assert isinstance(bad, cxr_edge.InputFailure)
     with pytest.raises(ValueError, match="threads"):
         cxr_edge.load(threads=0)
+
+
+def test_a_model_cannot_be_changed(model, film_path):
+    before = model.predict(film_path).to_dict()
+    for name in ("device", "identity", "manifest", "labels"):
+        with pytest.raises(AttributeError):
+            setattr(model, name, None)
+    model.manifest.operating_points["max_f1"].tta.thresholds["Mass"] = 0.0
+    assert model.predict(film_path).to_dict() == before
+
+
+def test_a_batch_takes_its_sources_as_it_needs_them(model, film):
+    taken = []
+
+    def films():
+        for number in range(50):
+            taken.append(number)
+            yield film if number < 3 else b""
+
+    assert len(model.predict_batch(films(), tta=False)) == 50
+    assert taken == list(range(50))

@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -58,23 +57,33 @@ def assert_same_results(out: Path, reference: Path) -> None:
     assert overlays == expected
 
 
+def finished_overlays(out: Path) -> dict[str, int]:
+    """Overlays of the films whose lines are complete, with the time they were written."""
+    log = out / "predictions.jsonl"
+    whole = log.read_bytes().rpartition(b"\n")[0] if log.exists() else b""
+    names = [f["heatmap"] for text in whole.splitlines() for f in json.loads(text).get("findings", []) if f["heatmap"]]
+    return {name: (out / name).stat().st_mtime_ns for name in names}
+
+
 def test_killed_at_20_random_moments(films, unbroken, tmp_path):
     reference, duration = unbroken
     moments = random.Random(20)
     out = tmp_path / "out"
+    before: dict[str, int] = {}
+    progress = []
     for _ in range(KILLS):
         process = subprocess.Popen(command(films, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(0.2, 0.5 + duration / 8))
-        process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+        process.kill()
         process.wait()
-        log = out / "predictions.jsonl"
-        if log.exists():
-            whole, _, _ = log.read_bytes().rpartition(b"\n")
-            lines = [json.loads(line) for line in whole.splitlines()]
-            read = [line["path"] for line in lines if line["status"] == "ok"]
-            assert len(read) == len(set(read)), "a film was done twice"
+        after = finished_overlays(out)
+        assert {name: after[name] for name in before} == before, "a film was done twice, or lost"
+        before = after
+        progress.append(len(after))
     assert subprocess.run(command(films, out), capture_output=True, check=False).returncode == 1
+    assert {name: finished_overlays(out)[name] for name in before} == before, "a film was done twice"
     assert_same_results(out, reference)
+    assert len(set(progress)) > 3, "the kills came too early or too late to interrupt anything"
 
 
 @pytest.mark.parametrize("seed", range(10))

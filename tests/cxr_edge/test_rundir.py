@@ -1,12 +1,17 @@
 """The results directory: what is written, resumed and refused."""
 
+import csv
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cxr_edge import errors
 from cxr_edge.rundir import RunDirectory, encode_line
+from tests.conftest import ROOT
 
 IDENTITY = {"bundle_sha256": "abc", "view_mode": "tta"}
 
@@ -27,7 +32,7 @@ def open_run(root: Path, **identity) -> RunDirectory:
 def record(root: Path, lines: list[dict]) -> None:
     with open_run(root) as run:
         for each in lines:
-            run.append(each)
+            run.append(each["path"], each)
         run.finish([each["path"] for each in lines])
 
 
@@ -48,8 +53,8 @@ def test_lines_stand_in_input_order_after_errors_and_changes(tmp_path):
     ]
 
 
-def test_lines_of_inputs_that_are_not_named_again_are_kept(tmp_path):
-    record(tmp_path, [line("a"), line("b")])
+def test_films_that_are_not_named_again_are_kept_and_failures_are_not(tmp_path):
+    record(tmp_path, [line("a"), line("b"), failure("broken")])
     record(tmp_path, [line("c"), line("b")])
     paths = [json.loads(text)["path"] for text in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert paths == ["a", "c", "b"]
@@ -61,17 +66,17 @@ def test_a_half_written_line_is_dropped_and_nothing_else(tmp_path, cut):
     record(tmp_path, [line("a"), line("b")])
     (tmp_path / "predictions.jsonl").write_bytes(whole + last[:-cut])
     with open_run(tmp_path) as run:
-        assert run.has("a")
-        assert not run.has("b")
+        assert run.reusable("a", "1")
+        assert not run.reusable("b", "1")
         assert (tmp_path / "predictions.jsonl").read_bytes() == whole
-        run.append(line("b"))
+        run.append("b", line("b"))
         assert (tmp_path / "predictions.jsonl").read_bytes() == whole + last
 
 
 def test_every_line_is_on_disk_as_soon_as_it_is_appended(tmp_path):
     with open_run(tmp_path) as run:
         for number in range(3):
-            run.append(line(str(number)))
+            run.append(str(number), line(str(number)))
             assert (tmp_path / "predictions.jsonl").read_bytes().count(b"\n") == number + 1
 
 
@@ -103,12 +108,52 @@ def test_two_runs_cannot_share_a_directory(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["run.json", "predictions.jsonl"])
-def test_a_damaged_directory_is_refused_not_overwritten(tmp_path, name):
+@pytest.mark.parametrize("content", ["not json\n", "[]\n", "{}\n", '{"path": 1, "status": "ok"}\n'])
+def test_a_damaged_directory_is_refused_not_overwritten(tmp_path, name, content):
     record(tmp_path, [line("a")])
-    (tmp_path / name).write_text("not json\n")
+    (tmp_path / name).write_text(content)
     with pytest.raises(errors.OutputMismatch, match="choose another --out"), open_run(tmp_path):
         pass
-    assert (tmp_path / name).read_text() == "not json\n"
+    assert (tmp_path / name).read_text() == content
+
+
+@pytest.mark.parametrize("name", ["run.json", "predictions.jsonl"])
+def test_a_directory_in_place_of_a_file(tmp_path, name):
+    record(tmp_path, [line("a")])
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(errors.OutputUnwritable), open_run(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes, which only POSIX has")
+def test_a_full_disk_leaves_whole_lines(tmp_path):
+    """The limit falls into the second line: it is taken back, and the run can go on."""
+    script = f"""
+import resource, signal
+from pathlib import Path
+from cxr_edge import errors
+from tests.cxr_edge.test_rundir import line, open_run
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with open_run(Path({str(tmp_path)!r})) as run:
+    run.append("a", line("a"))
+    size = (run.root / "predictions.jsonl").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, resource.RLIM_INFINITY))
+    try:
+        run.append("b", line("b"))
+    except errors.OutputUnwritable as error:
+        print("refused", error)
+"""
+    told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert told.startswith("refused")
+    assert (tmp_path / "predictions.jsonl").read_bytes() == encode_line(line("a"))
+    record(tmp_path, [line("a"), line("b")])
+
+
+def test_a_carriage_return_in_a_name_stays_within_its_csv_row(tmp_path):
+    record(tmp_path, [line("a\rb.png"), line("c")])
+    rows = list(csv.reader(io.StringIO((tmp_path / "predictions.csv").read_bytes().decode(), newline="")))
+    assert [row[0] for row in rows] == ["path", "a\rb.png", "c"]
 
 
 def test_results_without_run_json_are_not_ours(tmp_path):

@@ -1,6 +1,5 @@
 """Export: the gate passes what computes the same, and refuses everything else."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -13,6 +12,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import export.parity
+import export.publish
 from cxr_edge import errors
 from cxr_edge.bundle import SHIPPED, read_bundle
 from export.films import load_gate_films
@@ -136,16 +137,40 @@ def test_one_missing_threshold_is_refused(network, graphs, films, tmp_path):
 
 
 def test_one_wrong_hash_is_refused(network, graphs, films, tmp_path, monkeypatch):
-    honest = hashlib.sha256
+    honest = export.publish._hashed
 
-    def wrong_for_gradcam(data=b""):
-        return honest(data + b"?" if data == graphs.gradcam and not monkeypatch_done else data)
+    def wrong_for_the_companion(data: bytes) -> dict:
+        return {**honest(data), "sha256": "0" * 64} if data == graphs.gradcam else honest(data)
 
-    monkeypatch_done = False
-    monkeypatch.setattr("export.publish.hashlib.sha256", wrong_for_gradcam)
+    monkeypatch.setattr(export.publish, "_hashed", wrong_for_the_companion)
     with pytest.raises(errors.BundleDamaged, match=r"gradcam\.onnx"):
         publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_directory_that_is_no_bundle_is_not_replaced(network, graphs, films, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ExportError, match="no bundle"):
+        publish(network, graphs, DESCRIPTION, films[:1], tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_graph_that_gives_nan_is_refused(network, graphs, films):
+    name = kernel_names(graphs.model)[-1]
+    broken = perturbed(graphs.model, name, float("nan"))
+    with pytest.raises(ParityError):
+        require_parity(measure(network, broken, graphs.gradcam, films[:1]))
+
+
+def test_a_weak_labels_map_in_the_wrong_place_is_refused(network, graphs, films):
+    """Every label counts by its own maximum, not by the strongest label's."""
+    expected = np.zeros((1, 15, 7, 7), np.float32)
+    expected[0, 0, 0, 0] = 1.0
+    expected[0, 1, 3, 3] = 1e-4
+    moved = expected.copy()
+    moved[0, 1] = np.roll(moved[0, 1], 1)
+    assert export.parity._relative(expected, expected) == 0
+    assert export.parity._relative(moved, expected) > TOLERANCES.maps
 
 
 def test_nan_is_over_every_tolerance():

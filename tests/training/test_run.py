@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import keras
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from cxr_edge.labels import LABELS
 from tests.conftest import SAMPLES
 from training import run
-from training.fit import dtype_policy
+from training.fit import FitError, dtype_policy
 from training.nih import DataError
 from training.recipe import Recipe, Stage
 
@@ -66,6 +67,18 @@ def test_a_fit_leaves_a_whole_model_and_its_provenance(finished, data):
         assert [row["epoch"] for row in rows] == ["0", "1"]
 
 
+def test_a_run_directory_belongs_to_one_recipe(finished, data):
+    with pytest.raises(DataError, match="another recipe"):
+        run.fit_run(data, finished, msgspec.structs.replace(RECIPE, seed=1))
+
+
+def test_a_diverged_fit_is_not_saved(data, tmp_path):
+    wild = msgspec.structs.replace(RECIPE, stages=(Stage(size=32, epochs=2, learning_rate=1e30),))
+    with pytest.raises(FitError, match="diverged"):
+        run.fit_run(data, tmp_path, wild)
+    assert not list(tmp_path.glob("*.keras"))
+
+
 def test_half_precision_is_for_gpus():
     import tensorflow as tf
 
@@ -97,5 +110,8 @@ def test_thresholds_then_evaluation(finished, data, monkeypatch, tmp_path):
 def test_other_films_would_mean_another_split(finished, data, tmp_path):
     other = Path(shutil.copytree(data, tmp_path / "other"))
     (other / "0_0.png").unlink()
-    with pytest.raises(DataError, match="expected the table the model was fitted on"):
+    with (
+        pytest.warns(UserWarning, match="59 of"),
+        pytest.raises(DataError, match="expected the table the model was fitted on"),
+    ):
         run.fit_operating_points(finished, other)
