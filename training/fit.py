@@ -9,13 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from training.augment import augmentation
+from training.errors import FitError
 from training.initial_weights import initial_network
 from training.network import round_kernels_to_half
 from training.recipe import Recipe, Stage
-
-
-class FitError(Exception):
-    """The fit cannot go on."""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from cxr_edge.labels import LABELS, NO_FINDING
+from training.errors import DataError
 
 #: Columns every table has, besides one 0/1 column per label.
 COLUMNS = ("image", "patient", "age", "sex", "view", "official")
-
-
-class DataError(Exception):
-    """The data set is incomplete or contradicts itself."""
 
 
 def read_dataset(root: Path) -> pd.DataFrame:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from training.errors import RecipeError
+
 DEFAULT = Path(__file__).parent / "recipes" / "default.toml"
 
 
@@ -64,7 +66,10 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises
     ------
-    msgspec.ValidationError
-        A key is missing, unknown or of the wrong type; the message names it.
+    RecipeError
+        The message names the key.
     """
-    return msgspec.toml.decode(path.read_bytes(), type=Recipe)
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Recipe)
+    except msgspec.MsgspecError as error:
+        raise RecipeError(f"{path}: {error}; compare it with {DEFAULT.name}") from error

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from cxr_edge.views import SIX_VIEWS
+from training.errors import DataError
 from training.evaluate import evaluate
 from training.films import load_films, targets
 from training.fit import Part, fit
 from training.network import to_float32
-from training.nih import DataError, read_dataset
+from training.nih import read_dataset
 from training.predict import predict_views
 from training.recipe import Recipe
 from training.splits import split_official
@@ -28,7 +29,6 @@ MODEL = "model.keras"
 PROVENANCE = "training.json"
 IDENTITY = "identity.json"
 OPERATING_POINTS = "operating_points.json"
-EVALUATION = "evaluation.json"
 
 #: Every look at the test part is on record.
 TEST_LOOKS = Path(__file__).parent / "results" / "test_looks.jsonl"
@@ -115,7 +115,7 @@ def evaluate_run(run: Path, data: Path, part_name: str) -> Path:
     Returns
     -------
     Path
-        The written ``evaluation.json``.
+        The written ``evaluation-<part>.json``.
     """
     films = _split_of(run, data)[part_name]
     network, part = _model_and_part(run, films, part_name)
@@ -126,7 +126,7 @@ def evaluate_run(run: Path, data: Path, part_name: str) -> Path:
     report = {"part": part_name, "model_sha256": _sha256(run / MODEL), "view_modes": figures}
     if part_name == "test":
         _record_look(report)
-    return _write_json(run / EVALUATION, report)
+    return _write_json(run / f"evaluation-{part_name}.json", report)
 
 
 def load_part(films: pd.DataFrame, size: int, name: str) -> Part:

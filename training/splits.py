@@ -3,7 +3,7 @@
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
-from training.nih import DataError
+from training.errors import DataError
 
 
 def split_official(films: pd.DataFrame, validation: float, seed: int) -> dict[str, pd.DataFrame]:

@@ -7,7 +7,8 @@ import pytest
 
 from cxr_edge.labels import DISEASES, LABELS, NO_FINDING
 from tests.conftest import SAMPLES
-from training.nih import DataError, read_dataset, read_table
+from training.errors import DataError
+from training.nih import read_dataset, read_table
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"

@@ -14,8 +14,8 @@ import pytest
 from cxr_edge.labels import LABELS
 from tests.conftest import SAMPLES
 from training import run
-from training.fit import FitError, dtype_policy
-from training.nih import DataError
+from training.errors import DataError, FitError
+from training.fit import dtype_policy
 from training.recipe import Recipe, Stage
 
 RECIPE = Recipe(

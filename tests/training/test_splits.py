@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.nih import DataError, read_dataset
+from training.errors import DataError
+from training.nih import read_dataset
 from training.splits import require_disjoint_patients, split_official
 
 
