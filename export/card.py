@@ -21,7 +21,8 @@ reports by text processing; their authors estimate them to be over 90 % accurate
 
 ## Limits
 
-- Films of one hospital system, most of them of sick adults: expect worse elsewhere.
+- Films of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
+  collection may hold more disease than the whole: quote no prevalence or predictive value from it.
 - Probabilities are not calibrated to any prevalence. Thresholds maximise F1 on validation films
   drawn at random by patient; films of another collection or hospital will fare worse.
 - Lateral films, children, and pictures that are no chest film get an answer all the same.

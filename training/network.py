@@ -58,16 +58,31 @@ def round_kernels_to_half(network: keras.Model) -> None:
     network.set_weights([w.astype(np.float16).astype(w.dtype) if w.ndim > 1 else w for w in network.get_weights()])
 
 
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copy all weights between models of the same layers.
+
+    ``set_weights`` alone leaves a Normalization layer computing with the mean and variance it had
+    before: they are derived from its weights only when it is told to.
+    """
+    target.set_weights(source.get_weights())
+    for layer in target.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+
+
 def to_float32(network: keras.Model) -> keras.Model:
-    """Rebuild a model with every layer computing in float32, whatever policy it was trained under.
+    """Give a model whose every layer computes in float32, whatever policy it was trained under.
 
     Half precision is slow on a CPU, and exporting a mixed_float16 model as it is leaves a Cast
-    around every layer: lower precision is made from the float32 graph instead.
+    around every layer: lower precision is made from the float32 graph instead. A model that
+    computes in float32 already is given back as it is.
     """
+    if all(layer.compute_dtype == "float32" for layer in network.layers):
+        return network
     config = network.get_config()
     _set_policies(config, "float32")
     rebuilt = type(network).from_config(config)
-    rebuilt.set_weights(network.get_weights())
+    copy_weights(network, rebuilt)
     return rebuilt
 
 

@@ -20,7 +20,7 @@ def test_perfect_and_inverted_scores():
 def test_the_mean_is_over_the_14_diseases():
     truth, scores, patients = synthetic(200)
     scores[:, 14] = -truth[:, 14]
-    figures = evaluate(truth, scores, patients)
+    figures = evaluate(truth, scores, patients, resamples=200)
     assert len(figures["findings"]) == 14
     of_findings = [figure["auc"] for figure in figures["findings"].values()]
     np.testing.assert_allclose(figures["mean_auc"]["auc"], np.mean(of_findings), atol=1e-4)
@@ -31,6 +31,8 @@ def test_the_mean_is_over_the_14_diseases():
 def test_films_of_one_patient_are_drawn_together():
     """Repeating every film ten times adds no patient, so it must not narrow the interval."""
     truth, scores, patients = synthetic(100)
-    once = evaluate(truth, scores, patients)["mean_auc"]["interval"]
-    repeated = evaluate(*(np.repeat(a, 10, axis=0) for a in (truth, scores, patients)))["mean_auc"]["interval"]
+    once = evaluate(truth, scores, patients, resamples=200)["mean_auc"]["interval"]
+    repeated = evaluate(*(np.repeat(a, 10, axis=0) for a in (truth, scores, patients)), resamples=200)["mean_auc"][
+        "interval"
+    ]
     np.testing.assert_allclose(repeated, once, atol=0.005)

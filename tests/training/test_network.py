@@ -8,7 +8,7 @@ from cxr_edge.images import read_film
 from cxr_edge.preprocess import preprocess
 from tests.conftest import SAMPLES
 from training.initial_weights import initial_network
-from training.network import LAST_CONVOLUTION, LOGITS, build_network, round_kernels_to_half
+from training.network import LAST_CONVOLUTION, LOGITS, build_network, round_kernels_to_half, to_float32
 
 
 def test_the_design():
@@ -72,6 +72,33 @@ def test_a_fit_can_start_from_a_file(trained_keras):
     reference = keras.models.load_model(trained_keras, compile=False)
     for mine, theirs in zip(initial_network(str(trained_keras)).get_weights(), reference.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_fit_that_starts_from_a_file_computes_what_the_file_does(trained_keras, film):
+    reference = keras.models.load_model(trained_keras, compile=False)
+    small = preprocess(film, (224, 224))[np.newaxis, ..., np.newaxis].astype(np.float32)
+    np.testing.assert_array_equal(np.asarray(initial_network(str(trained_keras))(small)), np.asarray(reference(small)))
+
+
+def test_float32_from_half_precision_computes_the_same(film):
+    """With Lite0's normalisation, which set_weights alone would lose."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        mixed = initial_network("lite0", 64)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    single = to_float32(mixed)
+    assert {layer.compute_dtype for layer in single.layers} == {"float32"}
+    small = preprocess(film, (64, 64))[np.newaxis, ..., np.newaxis].astype(np.float32)
+    for name in ("normalization", "stem_bn"):
+        expected, found = (
+            np.asarray(keras.Model(n.input, _named(n, name).output)(small), np.float32) for n in (mixed, single)
+        )
+        np.testing.assert_allclose(found, expected, atol=2e-2 * np.abs(expected).max())
+
+
+def _named(network, name):
+    return next(layer for layer in network.layers if layer.name.startswith(name))
 
 
 def test_weights_that_are_not_there():
