@@ -23,7 +23,7 @@ MAX_OPACITY: Final = 0.5
 
 
 def upsample(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Normalise a map by its maximum and enlarge it to the film.
+    """Enlarge a map to the film (bicubic) and normalise it by its maximum.
 
     Parameters
     ----------
@@ -37,11 +37,10 @@ def upsample(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.
     ndarray, ``size`` float32
         0 to 1; all zero if the map has no positive value.
     """
-    peak = float(activation.max())
-    if peak <= 0:
+    if not activation.any():
         return np.zeros(size, np.float32)
-    enlarged = cv2.resize(activation / np.float32(peak), size[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.asarray(np.clip(enlarged, 0, 1), dtype=np.float32)
+    enlarged = np.maximum(cv2.resize(activation, size[::-1], interpolation=cv2.INTER_CUBIC), 0)
+    return np.asarray(enlarged / enlarged.max(), dtype=np.float32)
 
 
 def overlay(

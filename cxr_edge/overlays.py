@@ -70,15 +70,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def _caption(picture: npt.NDArray[np.uint8], text: str) -> None:
     scale = picture.shape[1] / 1024 * 0.6
-    origin = (round(12 * scale), picture.shape[0] - round(14 * scale))
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(
-            picture,
-            text,
-            origin,
-            cv2.FONT_HERSHEY_SIMPLEX,
-            scale,
-            colour,
-            max(1, round(thickness * scale)),
-            cv2.LINE_AA,
-        )
+    (width, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    margin = round(10 * scale)
+    bottom = picture.shape[0]
+    cv2.rectangle(picture, (0, bottom - height - descent - 2 * margin), (width + 2 * margin, bottom), (0, 0, 0), -1)
+    origin = (margin, bottom - descent - margin)
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
