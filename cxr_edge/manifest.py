@@ -27,7 +27,7 @@ Side = Annotated[int, Meta(ge=1, le=4096)]
 Threshold = Annotated[float, Meta(gt=0, le=1)]
 
 
-class InputFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class InputFormat(msgspec.Struct, frozen=True):
     """What the network's image input expects.
 
     Attributes

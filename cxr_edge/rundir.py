@@ -126,7 +126,8 @@ class RunDirectory:
         dropped, since what they complained of is gone.
         """
         named = dict.fromkeys(order)
-        ordered = [line for path, line in self._lines.items() if path not in named and b'"status": "ok"' in line]
+        others = (line for path, line in self._lines.items() if path not in named)
+        ordered = [line for line in others if json.loads(line)["status"] == "ok"]
         ordered += [self._lines[path] for path in named]
         content = b"".join(ordered)
         log = self.root / PREDICTIONS

@@ -30,8 +30,8 @@ def sample(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def film_path() -> Path:
-    """One of the repository's films."""
-    return SAMPLES[0]
+    """One of the repository's films, with findings."""
+    return SAMPLES[1]
 
 
 @pytest.fixture(scope="session")

@@ -43,11 +43,10 @@ class OnnxRuntimeGraph:
     def __init__(self, onnx: bytes, device: str, threads: int) -> None:
         runtime = _runtime()
         provider = PROVIDERS[device]
-        available = runtime.get_available_providers()
-        if provider not in available:
+        if provider not in runtime.get_available_providers():
             raise DeviceUnavailable(
-                f"{device}: ONNX Runtime has no {provider} here, only {', '.join(available)}; "
-                "install cxr-edge[gpu] instead of cxr-edge[cpu]"
+                f"{device}: the ONNX Runtime installed here has no {provider}; "
+                "cxr-edge[gpu], installed instead of cxr-edge[cpu], has it"
             )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -50,12 +50,12 @@ def films() -> np.ndarray:
     return load_gate_films(ROOT / "samples", (224, 224))
 
 
-def perturbed(graph: bytes, name: str, amount: float) -> bytes:
-    """Change one element of one weight."""
+def perturbed(graph: bytes, name: str, amount: float, element: tuple[int, ...] | None = None) -> bytes:
+    """Change one element of one weight, the middle one if none is named."""
     model = onnx.load_from_string(graph)
     (tensor,) = [t for t in model.graph.initializer if t.name == name]
     values = numpy_helper.to_array(tensor).copy()
-    values.flat[values.size // 2] += amount
+    values[np.unravel_index(values.size // 2, values.shape) if element is None else element] += amount
     tensor.CopyFrom(numpy_helper.from_array(values, name))
     return model.SerializeToString()
 
@@ -114,7 +114,9 @@ def test_one_perturbed_weight_is_refused(network, graphs, films, tmp_path, which
 
 
 def test_one_perturbed_weight_of_the_companion_is_refused(network, graphs, films, tmp_path):
-    broken = replace(graphs, gradcam=perturbed(graphs.gradcam, "kernel_1", 1.0))
+    active = keras.Model(network.input, network.get_layer("fc2").output)(films[:2, ..., np.newaxis].astype(np.float32))
+    unit = int(np.asarray(active).min(axis=0).argmax())  # one that lets a gradient pass on these films
+    broken = replace(graphs, gradcam=perturbed(graphs.gradcam, "logits_kernel", 0.1, (0, 3, unit)))
     with pytest.raises(ParityError, match="maps differ"):
         publish(network, broken, DESCRIPTION, films[:2], tmp_path / "bundle")
 

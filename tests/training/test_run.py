@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -95,6 +96,7 @@ def test_the_saved_model_is_compressed(finished):
 
 
 def test_thresholds_then_evaluation(finished, data, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "evaluate", partial(run.evaluate, resamples=50))
     monkeypatch.setattr(run, "TEST_LOOKS", tmp_path / "results" / "test_looks.jsonl")
     points = json.loads(run.fit_operating_points(finished, data).read_text())
     assert set(points["max_f1"]["tta"]["thresholds"]) == set(LABELS)
