@@ -61,7 +61,7 @@ def read_bundle(directory: str | os.PathLike[str] | None = None) -> Bundle:
     try:
         manifest = parse_manifest(data)
     except errors.BundleError as error:
-        raise type(error)(f"{root}: {error}") from error
+        raise type(error)(f"{root}: {error}; copy or export the bundle again") from error
     return Bundle(
         manifest=manifest,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -86,6 +86,8 @@ def _read(path: Path, limit: int, failure: type[errors.BundleError], remedy: str
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         with path.open("rb") as file:
             data = file.read(limit + 1)
+    except PermissionError as error:
+        raise failure(f"{path} cannot be opened; give this user permission to read it") from error
     except OSError as error:
         raise failure(f"{path} cannot be read ({error.strerror}); {remedy}") from error
     if len(data) > limit:

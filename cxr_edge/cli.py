@@ -31,7 +31,17 @@ INTERRUPTED: Final = 130
 #: With a results directory to look into, a longer table is cut to this many rows.
 MAX_ROWS: Final = 100
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("an empty path; is a shell variable unset?")
+    return Path(text)
 
 
 def _print_version(wanted: bool) -> None:
@@ -60,6 +70,7 @@ def infer(
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=_directory,
             metavar="DIR",
             help="Write predictions.jsonl, predictions.csv, heatmaps/ and run.json here. An interrupted run goes on "
             "where it stopped when the same command is given again.",
@@ -76,7 +87,8 @@ def infer(
     ] = 0,
     device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",
     bundle: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="the shipped one", help="Model bundle.")
+        Path | None,
+        typer.Option(parser=_directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
     ] = None,
     operating_point: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="as the bundle says", help="Set of thresholds.")
@@ -151,13 +163,26 @@ def _inputs(paths: list[str], out: Path | None, json_lines: bool) -> list[str]:
     if out is not None and any(os.path.isdir(path) and out.resolve() == Path(path).resolve() for path in paths):
         raise typer.BadParameter("the results directory cannot be an input directory", param_hint="--out")
     inputs = discover(paths, exclude=out)
-    if not any(os.path.lexists(path) for path in inputs):
+    if not any(map(_exists, inputs)):
+        missing = NotFound("nothing exists at this path; check its spelling")
         for path in inputs if json_lines else ():
-            _print_json(failure_of(path, NotFound("nothing exists at this path; check its spelling")).to_dict())
-        named = printable(", ".join(map(printable_path, paths)))
-        typer.echo(f"Nothing to read at {named}: expected films or directories of films.", err=True)
+            _print_json(failure_of(path, missing).to_dict())
+        for path in paths:
+            why = "the directory holds no file" if os.path.isdir(path) else str(missing)
+            typer.echo(f"cxr-edge: {printable(printable_path(path))}: {why}", err=True)
         raise typer.Exit(USAGE)
     return inputs
+
+
+def _exists(path: str) -> bool:
+    """Tell whether something is there, or hidden behind a permission, which is an error of its own."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _check_choices(out: Path | None, cam: int, colormap: str) -> None:

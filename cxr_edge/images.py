@@ -144,8 +144,8 @@ def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_store
             f"expected a (H, W) array of uint8 or uint16, got shape {array.shape} of {array.dtype}; "
             "convert it to grey and to integer levels first"
         )
-    if not 8 <= bits_stored <= 16:
-        raise errors.InvalidArray(f"expected bits_stored from 8 to 16, got {bits_stored}")
+    if bits_stored not in range(8, 17):
+        raise errors.InvalidArray(f"expected bits_stored from 8 to 16, got {bits_stored!r}")
     _check_size(array.shape[1], array.shape[0])
     if array.dtype == np.uint16 and int(array.max()) >= 2**bits_stored:
         raise errors.InvalidArray(

@@ -177,7 +177,7 @@ def _check_version(source: dict[str, Any]) -> None:
     if (major := int(parts[1])) != FORMAT_MAJOR:
         raise errors.BundleVersion(
             f"expected format version {FORMAT_MAJOR}.x, got {version}; "
-            + ("update cxr-edge" if major > FORMAT_MAJOR else "export the bundle again")
+            + ("update cxr-edge" if major > FORMAT_MAJOR else "this version no longer reads it")
         )
 
 

@@ -74,6 +74,9 @@ class Model:
         _check_tensors(self._manifest, self._network, self._gradcam)
         self._workers = max(1, usable_cores() // threads)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.identity} on {self.device}>"
+
     @property
     def manifest(self) -> Manifest:
         """What the bundle says of itself; a copy, so that changing it changes nothing here."""
@@ -165,7 +168,14 @@ class Model:
         -------
         list of Result or InputFailure
             In the order of the sources.
+
+        Raises
+        ------
+        TypeError
+            `sources` is one path or one file's bytes.
         """
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise TypeError(f"expected several sources, got {sources!r:.80}; call predict, or put it into a list")
 
         def attempt(source: Source) -> Result | InputFailure:
             try:

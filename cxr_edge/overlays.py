@@ -48,7 +48,9 @@ def write_overlay(
     OutputUnwritable
     """
     picture = overlay(film, result.heatmap(label), colormap)
-    _caption(picture, f"{label} {result.probabilities[label]:.2f}  research only, not for diagnosis")
+    positive = any(f.positive for f in result.findings if f.label == label)
+    verdict = f"{label} {result.probabilities[label]:.2f} {'positive' if positive else 'negative'}"
+    _caption(picture, f"{verdict}  |  research only, not for diagnosis")
     _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     write_atomically(root / name, encoded.tobytes())
 

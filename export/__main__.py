@@ -26,7 +26,7 @@ def main(
     """Export a trained model as a bundle: ONNX graphs, manifest and model card.
 
     The graphs are held against Keras on real films; over tolerance, nothing is written. Beside
-    the model, training.json (its provenance) and evaluation-test.json (for the card) are taken along.
+    the model, training.json (its provenance) and evaluation-test.json and notes.md (for the card) are taken along.
     """
     from cxr_edge.errors import CxrEdgeError
     from export.network_graph import ExportError
@@ -43,6 +43,7 @@ def main(
         operating_points=_read(points) or {},
         training=_read(model.with_name("training.json")) or {},
         evaluation=_read(model.with_name("evaluation-test.json")),
+        notes=notes.read_text() if (notes := model.with_name("notes.md")).is_file() else "",
         default_view_mode=default_view_mode,
     )
     try:

@@ -44,7 +44,7 @@ _EVALUATION = """
 """
 
 
-def model_card(manifest: dict[str, Any], evaluation: dict[str, Any] | None) -> str:
+def model_card(manifest: dict[str, Any], evaluation: dict[str, Any] | None, notes: str) -> str:
     """Write the card of a bundle as Markdown.
 
     Parameters
@@ -53,6 +53,8 @@ def model_card(manifest: dict[str, Any], evaluation: dict[str, Any] | None) -> s
         Without its ``files``.
     evaluation : dict or None
         What ``python -m training evaluate`` wrote.
+    notes : str
+        What else must be told of this model, as Markdown.
     """
     training = manifest["training"]
     gate = manifest["variants"]["fp32"]["gate"]
@@ -69,7 +71,8 @@ def model_card(manifest: dict[str, Any], evaluation: dict[str, Any] | None) -> s
         gate_views=gate["views"],
         gate=_listed({name: f"{value:.1e}" for name, value in gate["largest_difference_to_keras"].items()}),
     )
-    return card + ("" if evaluation is None else _evaluation(evaluation))
+    told = f"\n## Notes on this model\n\n{notes}" if notes else ""
+    return card + told + ("" if evaluation is None else _evaluation(evaluation))
 
 
 def _evaluation(evaluation: dict[str, Any]) -> str:

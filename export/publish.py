@@ -51,6 +51,8 @@ class Description:
         Where the weights come from.
     evaluation : dict or None
         Figures for the model card.
+    notes : str
+        What else the card must tell of this model, as Markdown.
     default_view_mode : str
         ``single`` or ``tta``.
     """
@@ -60,6 +62,7 @@ class Description:
     operating_points: dict[str, Any]
     training: dict[str, Any]
     evaluation: dict[str, Any] | None
+    notes: str
     default_view_mode: str
 
 
@@ -108,7 +111,7 @@ def publish(
     require_parity(differences)
     gate = {"films": len(films), "views": len(SIX_VIEWS), "largest_difference_to_keras": asdict(differences)}
     manifest = _manifest(network, description, gate)
-    card = model_card(manifest, description.evaluation)
+    card = model_card(manifest, description.evaluation, description.notes)
     files = {"model.onnx": graphs.model, "gradcam.onnx": graphs.gradcam, MODEL_CARD: card.encode()}
     manifest["files"] = {name: _hashed(data) for name, data in files.items()}
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()

@@ -49,5 +49,6 @@ def open_on_best_device(onnx: bytes, threads: int) -> tuple[Graph, str]:
         except DeviceUnavailable as refusal:
             refusals.append(str(refusal))
         else:
-            return graph, "; not ".join(["the fastest that works here", *refusals])
-    raise DeviceUnavailable("; ".join(refusals))
+            faults = [refusal.split(";")[0] for refusal in refusals]  # what is wrong, without the remedy
+            return graph, "; not ".join(["the fastest that works here", *faults])
+    raise DeviceUnavailable("; ".join(dict.fromkeys(refusals)))

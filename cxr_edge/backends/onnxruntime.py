@@ -46,7 +46,7 @@ class OnnxRuntimeGraph:
         if provider not in runtime.get_available_providers():
             raise DeviceUnavailable(
                 f"{device}: the ONNX Runtime installed here has no {provider}; "
-                "cxr-edge[gpu], installed instead of cxr-edge[cpu], has it"
+                "install the extra gpu instead of cpu, as the README says"
             )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -92,7 +92,7 @@ def _runtime() -> ModuleType:
         return importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         raise DeviceUnavailable(
-            "ONNX Runtime is not installed; run `pip install 'cxr-edge[cpu]'`, or cxr-edge[gpu] on a machine with CUDA"
+            "ONNX Runtime is not installed; install cxr-edge with its extra cpu, or gpu on a machine with CUDA"
         ) from error
 
 

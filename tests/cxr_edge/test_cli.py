@@ -221,6 +221,10 @@ def test_no_permission(films):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert codes_of(done.stdout) == dict.fromkeys(["b.png", "closed", "a.png", "no suffix"], "permission_denied")
+    alone = [*AS_ANYONE, *COMMAND, "infer", str(films / "unsearchable" / "a.png"), "--json"]
+    done = subprocess.run(alone, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert codes_of(done.stdout) == {"a.png": "permission_denied"}
 
 
 def test_hidden_files_links_and_the_results_directory_are_skipped(films, tmp_path):
@@ -252,6 +256,7 @@ def test_a_film_named_twice_is_read_once(films):
         ["{empty}"],
         ["{empty}/missing.png"],
         [""],
+        ["{films}", "--out", ""],
         ["{films}", "--threads", 99999999999],
     ],
     ids=str,
@@ -335,6 +340,6 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
 def test_version_and_help():
     told = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True).stdout
     assert told == f"cxr-edge {cxr_edge.__version__}\n"
-    for arguments in (["--help"], ["infer", "--help"]):
+    for arguments in (["--help"], ["-h"], ["infer", "--help"]):
         told = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=True).stdout
         assert len(told.splitlines()) > 5

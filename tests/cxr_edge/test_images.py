@@ -151,6 +151,8 @@ def test_array_of_16_bits_equals_8_bits(film):
         (np.full((100, 100), 4096, np.uint16), 12),
         (np.zeros((100, 100), np.uint16), 7),
         (np.zeros((100, 100), np.uint16), 17),
+        (np.zeros((100, 100), np.uint16), None),
+        (np.zeros((100, 100), np.uint16), "12"),
     ],
 )
 def test_arrays_that_are_no_film_are_refused(array, bits):

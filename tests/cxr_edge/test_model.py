@@ -149,7 +149,7 @@ def test_cuda_is_refused_where_it_is_missing():
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has a CUDA provider")
-    with pytest.raises(errors.DeviceUnavailable, match=r"cxr-edge\[gpu\]"):
+    with pytest.raises(errors.DeviceUnavailable, match="install the extra gpu"):
         cxr_edge.load(device="cuda")
     model = cxr_edge.load(device="auto")
     assert model.device == "cpu"
@@ -163,6 +163,16 @@ def test_nonsense_costs_itself_alone(model, film_path):
         assert isinstance(bad, cxr_edge.InputFailure)
     with pytest.raises(ValueError, match="threads"):
         cxr_edge.load(threads=0)
+
+
+def test_one_path_is_no_batch(model, film_path):
+    for one in (str(film_path), film_path, b"bytes"):
+        with pytest.raises(TypeError, match="call predict"):
+            model.predict_batch(one)
+
+
+def test_a_model_tells_what_it_is(model):
+    assert repr(model) == f"<Model {model.identity} on cpu>"
 
 
 def test_a_model_cannot_be_changed(model, film_path):

@@ -31,6 +31,7 @@ DESCRIPTION = Description(
     operating_points=SHIPPED_MANIFEST["operating_points"],
     training=SHIPPED_MANIFEST["training"],
     evaluation=None,
+    notes="",
     default_view_mode="tta",
 )
 
