@@ -61,7 +61,7 @@ def _summary(line: Mapping[str, Any]) -> Text:
     positive = [f"{f['label']} {f['probability']:.2f}/{f['threshold']:.2f}" for f in line["findings"] if f["positive"]]
     summary = Text(", ".join(positive) or "none above its threshold", style="" if positive else "dim")
     for warning in line["warnings"]:
-        summary.append(f"\nwarning: {warning}", style="yellow")
+        summary.append(f"\nwarning: {printable(warning)}", style="yellow")
     return summary
 
 

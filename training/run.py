@@ -20,7 +20,7 @@ from training.films import load_films, targets
 from training.fit import Part, fit
 from training.network import to_float32
 from training.nih import read_dataset
-from training.predict import predict_views
+from training.predict import predict_views, scores_by_mode
 from training.recipe import Recipe
 from training.splits import split_official
 from training.thresholds import operating_points
@@ -121,8 +121,7 @@ def evaluate_run(run: Path, data: Path, part_name: str) -> Path:
     network, part = _model_and_part(run, films, part_name)
     per_view = predict_views(network, part.films, SIX_VIEWS)
     patients = films["patient"].to_numpy()
-    scores = {"single": per_view[:, 0].astype(np.float64), "tta": per_view.mean(axis=1, dtype=np.float64)}
-    figures = {mode: evaluate(part.targets, of_mode, patients) for mode, of_mode in scores.items()}
+    figures = {mode: evaluate(part.targets, of_mode, patients) for mode, of_mode in scores_by_mode(per_view).items()}
     report = {"part": part_name, "model_sha256": _sha256(run / MODEL), "view_modes": figures}
     if part_name == "test":
         _record_look(report)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve
 
 from cxr_edge.labels import LABELS
+from training.predict import scores_by_mode
 
 
 def max_f1_threshold(truth: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]) -> float:
@@ -52,13 +53,12 @@ def operating_points(
     dict
         The manifest's ``operating_points``.
     """
-    scores = {"single": per_view[:, 0].astype(np.float64), "tta": per_view.mean(axis=1, dtype=np.float64)}
     return {
         "max_f1": {
             mode: {
                 "thresholds": {label: max_f1_threshold(truth[:, i], of_mode[:, i]) for i, label in enumerate(LABELS)},
                 "fitted_on": fitted_on,
             }
-            for mode, of_mode in scores.items()
+            for mode, of_mode in scores_by_mode(per_view).items()
         }
     }
