@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from cxr_edge import errors
+from cxr_edge.calibration import Calibration, Curve
 from cxr_edge.labels import NO_FINDING
 from cxr_edge.views import IDENTITY, View
 
@@ -64,12 +65,6 @@ class OperatingPoint(msgspec.Struct, frozen=True):
 
     single: Thresholds
     tta: Thresholds
-
-
-class Calibration(msgspec.Struct, frozen=True):
-    """From averaged raw probabilities to the emitted ones; ``identity`` emits them as they are."""
-
-    method: Literal["identity"]
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -145,6 +140,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         point = self.operating_points[operating_point]
         return (point.single if mode == "single" else point.tta).thresholds
 
+    def curves(self, mode: ViewMode) -> dict[str, Curve] | None:
+        """Give the calibration curves of a view mode; None where raw probabilities are emitted."""
+        return self.calibration.single if mode == "single" else self.calibration.tta
+
 
 def parse_manifest(data: bytes) -> Manifest:
     """Decode and check a manifest.
@@ -185,6 +184,7 @@ def _problems(manifest: Manifest) -> list[str]:
     return [
         *_label_problems(manifest),
         *_threshold_problems(manifest),
+        *_calibration_problems(manifest),
         *_view_problems(manifest),
         *_file_problems(manifest),
     ]
@@ -210,6 +210,16 @@ def _threshold_problems(manifest: Manifest) -> list[str]:
                         f"{where}: the threshold of {label} ({value}) lies below min_probability "
                         f"({manifest.min_probability}), which would hide positive findings"
                     )
+    return problems
+
+
+def _calibration_problems(manifest: Manifest) -> list[str]:
+    problems = []
+    for mode, curves in (("single", manifest.calibration.single), ("tta", manifest.calibration.tta)):
+        if (curves is None) != (manifest.calibration.method == "identity"):
+            problems.append(f"calibration: expected curves for {mode} with the method 'platt', and only there")
+        elif curves is not None and (missing := set(manifest.labels) - set(curves)):
+            problems.append(f"calibration.{mode} lacks a curve for {', '.join(sorted(missing))}")
     return problems
 
 

@@ -11,6 +11,7 @@ from cxr_edge import images
 from cxr_edge.backends import Graph, open_graph, open_on_best_device, usable_cores
 from cxr_edge.backends.base import Shape, Tensor
 from cxr_edge.bundle import Bundle, read_bundle
+from cxr_edge.calibration import calibrate
 from cxr_edge.errors import BundleTensors, InputError, InvalidArray
 from cxr_edge.findings import make_findings
 from cxr_edge.manifest import Manifest, ViewMode
@@ -215,7 +216,8 @@ class Model:
             (raw_maps,) = self._gradcam.run([manifest.tensors.maps], {manifest.tensors.last_conv: last_conv[0]})
             maps = average_maps(raw_maps, views)
             maps.setflags(write=False)
-        values = tuple(float(p) for p in per_view.mean(axis=0, dtype=np.float64))
+        calibrated = calibrate(per_view.mean(axis=0, dtype=np.float64), manifest.curves(mode), manifest.labels)
+        values = tuple(calibrated.tolist())
         return Result(
             path=path,
             sha256=film.sha256,

@@ -15,13 +15,12 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 def main(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A trained model.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle; replaced only when the new one is complete.")],
-    operating_points: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default="operating_points.json beside the model")
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default="decisions.json beside the model")
     ] = None,
     films: Annotated[Path, typer.Option(metavar="DIR", help="Real films for the parity gate.")] = SAMPLES,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "nih14-efficientnetb0",
     version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
-    default_view_mode: Annotated[str, typer.Option(help="single or tta.")] = "tta",
 ) -> None:
     """Export a trained model as a bundle: ONNX graphs, manifest and model card.
 
@@ -32,19 +31,18 @@ def main(
     from export.network_graph import ExportError
     from export.publish import Description, export
 
-    points = operating_points or model.with_name("operating_points.json")
-    if not points.is_file():
+    decided = decisions or model.with_name("decisions.json")
+    if not decided.is_file():
         raise typer.BadParameter(
-            f"{points} does not exist; run `python -m training thresholds` first", param_hint="--operating-points"
+            f"{decided} does not exist; run `python -m training calibrate` first", param_hint="--decisions"
         )
     description = Description(
         name=name,
         version=version,
-        operating_points=_read(points) or {},
+        decisions=_read(decided) or {},
         training=_read(model.with_name("training.json")) or {},
         evaluation=_read(model.with_name("evaluation-test.json")),
         notes=notes.read_text() if (notes := model.with_name("notes.md")).is_file() else "",
-        default_view_mode=default_view_mode,
     )
     try:
         written = export(model, description, films, out)

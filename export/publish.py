@@ -45,25 +45,23 @@ class Description:
     ----------
     name, version : str
         Of the model.
-    operating_points : dict
-        As in the manifest.
+    decisions : dict
+        What ``python -m training calibrate`` wrote: ``calibration``, ``operating_points`` and
+        ``default_view_mode`` as in the manifest.
     training : dict
         Where the weights come from.
     evaluation : dict or None
         Figures for the model card.
     notes : str
         What else the card must tell of this model, as Markdown.
-    default_view_mode : str
-        ``single`` or ``tta``.
     """
 
     name: str
     version: str
-    operating_points: dict[str, Any]
+    decisions: dict[str, Any]
     training: dict[str, Any]
     evaluation: dict[str, Any] | None
     notes: str
-    default_view_mode: str
 
 
 def convert(network: keras.Model) -> Graphs:
@@ -120,18 +118,19 @@ def publish(
 
 
 def _manifest(network: keras.Model, description: Description, gate: dict[str, Any]) -> dict[str, Any]:
+    decisions = description.decisions
     return {
-        "format_version": f"{FORMAT_MAJOR}.0",
+        "format_version": f"{FORMAT_MAJOR}.1",
         "name": description.name,
         "version": description.version,
         "labels": LABELS,
         "input": {"size": network.input_shape[1:3], "color": "grey", "scaling": "0-255", "interpolation": "area"},
         "views": [asdict(view) for view in SIX_VIEWS],
-        "default_view_mode": description.default_view_mode,
-        "operating_points": description.operating_points,
-        "default_operating_point": next(iter(description.operating_points)),
-        "calibration": {"method": "identity"},
-        "min_probability": min([MIN_PROBABILITY, *_disease_thresholds(description.operating_points)]),
+        "default_view_mode": decisions["default_view_mode"],
+        "operating_points": decisions["operating_points"],
+        "default_operating_point": next(iter(decisions["operating_points"])),
+        "calibration": decisions["calibration"],
+        "min_probability": min([MIN_PROBABILITY, *_disease_thresholds(decisions["operating_points"])]),
         "variants": {"fp32": {"model": "model.onnx", "gradcam": "gradcam.onnx", "precision": "float32", "gate": gate}},
         "default_variant": "fp32",
         "tensors": {field: getattr(TENSORS, field) for field in TENSORS.__struct_fields__},

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.errors import InputError
+from cxr_edge.errors import CxrEdgeError
 from training.errors import TrainingError
-from training.recipe import DEFAULT
+from training.recipe import DEFAULT, RECIPES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-Data = Annotated[Path, typer.Argument(help="Folder of NIH ChestX-ray14, as downloaded or a subset with labels.csv.")]
+Data = Annotated[
+    Path, typer.Argument(help="NIH ChestX-ray14 as downloaded, a part of it with labels.csv, or a cache.", exists=True)
+]
 
 
 @contextmanager
@@ -21,55 +23,107 @@ def _errors_told() -> Iterator[None]:
     """Tell what a person can mend in one line, and keep the traceback for what is a fault of ours."""
     try:
         yield
-    except (TrainingError, InputError) as error:
+    except (TrainingError, CxrEdgeError) as error:
         typer.echo(f"training: {error}", err=True)
         raise typer.Exit(1) from error
 
 
 @app.callback()
 def main() -> None:
-    """Train, set operating points, evaluate."""
+    """Prepare films, train, calibrate, evaluate."""
+
+
+@app.command()
+def prepare(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="CACHE", help="The cache; the same command again resumes it.")],
+    size: Annotated[list[int], typer.Option(min=32, max=4096, help="Side in pixels; may be given more than once.")],
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Finish without the films that cannot be read.")
+    ] = False,
+) -> None:
+    """Decode every film once, with the SDK's own pre-processing, into a compact 8-bit cache.
+
+    Each file is checked and hashed; what cannot be read is listed in CACHE/unreadable.csv. A fit or an evaluation
+    takes CACHE in place of the data set.
+    """
+    from training.nih import read_dataset
+    from training.prepare import prepare as prepare_films
+
+    with _errors_told():
+        unreadable = prepare_films(read_dataset(data), out, tuple(size), skip_unreadable=skip_unreadable)
+    if len(unreadable):
+        typer.echo(f"{len(unreadable)} films cannot be read; see {out / 'unreadable.csv'}", err=True)
+        if not skip_unreadable:
+            typer.echo("Mend them and run the same command again, or finish without them: --skip-unreadable", err=True)
+            raise typer.Exit(1)
+    typer.echo(f"Wrote {out}")
 
 
 @app.command()
 def fit(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Directory of this run; an interrupted fit goes on where it stopped.")],
-    recipe: Annotated[Path, typer.Option(help="What to fit and how.", exists=True, dir_okay=False)] = DEFAULT,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Directory of this run.")],
+    recipe: Annotated[
+        Path,
+        typer.Option(help="What to fit and how.", exists=True, dir_okay=False, show_default="recipes/best.toml"),
+    ] = DEFAULT,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe: --set loss.name=focal."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same seed gives the same weights, at some cost in time.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")] = False,
 ) -> None:
-    """Fit a network; writes model.keras, history-*.csv and training.json."""
-    from training.recipe import read_recipe
+    """Fit a network; writes model.keras, training.json, history.csv and learning_curves.png."""
+    from training.recipe import change_recipe, read_recipe
     from training.run import fit_run
 
     with _errors_told():
-        typer.echo(f"Wrote {fit_run(data, out, read_recipe(recipe))}")
-
-
-Run = Annotated[Path, typer.Argument(help="Directory of a finished fit.", exists=True, file_okay=False)]
-
-
-@app.command()
-def thresholds(run: Run, data: Data) -> None:
-    """Fit the operating points on the validation films; writes operating_points.json."""
-    from training import run as runs
-
-    with _errors_told():
-        typer.echo(f"Wrote {runs.fit_operating_points(run, data)}")
+        chosen = change_recipe(read_recipe(recipe), change or [])
+        written = fit_run(data, out, chosen, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
+    typer.echo(f"Wrote {written}")
 
 
 @app.command()
-def evaluate(
-    run: Run,
+def ablate(
     data: Data,
-    part: Annotated[str, typer.Option(help="validation or test; a look at test is put on record.")] = "validation",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of all runs; finished ones are not repeated.")],
+    recipe: Annotated[
+        Path,
+        typer.Option(help="What is changed.", exists=True, dir_okay=False, show_default="recipes/plain.toml"),
+    ] = RECIPES / "plain.toml",
+    variants: Annotated[
+        Path,
+        typer.Option(help="The changes.", exists=True, dir_okay=False, show_default="recipes/ablation.toml"),
+    ] = RECIPES / "ablation.toml",
 ) -> None:
-    """Measure ROC-AUC with intervals, one view and six; writes evaluation-<part>.json."""
-    from training import run as runs
+    """Fit variants of a recipe with several seeds; writes ablation.json and ablation.md.
 
-    if part not in ("validation", "test"):
-        raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")
+    The same command in several processes, or on several machines with a shared DIR, shares the work.
+    """
+    from training.ablate import ablate as ablate_variants
+    from training.ablate import read_ablation
+    from training.recipe import read_recipe
+
     with _errors_told():
-        typer.echo(runs.evaluate_run(run, data, part).read_text())
+        ablate_variants(data, out, read_recipe(recipe), read_ablation(variants))
+    typer.echo((out / "ablation.md").read_text())
+
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished fit.", exists=True, file_okay=False)]
+
+
+@app.command()
+def calibrate(run: Run, data: Data) -> None:
+    """Fit calibration and operating points on the validation films; writes decisions.json."""
+    from training.run import calibrate_run
+
+    with _errors_told():
+        typer.echo(f"Wrote {calibrate_run(run, data)}")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,60 @@
-"""Augmentation as Keras layers: active in training only, and never part of the saved network."""
+"""Augmentation of one film: one affine warp, one table of grey levels, black boxes."""
 
-import keras
-from keras import layers
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from training.recipe import Augmentation
+
+#: Sides of a black box and how far down most of them reach, as shares of the film's side.
+BOX_SIDES = (0.04, 0.2)
+BOX_ZONE = 0.3
 
 
-def augmentation(seed: int) -> keras.Sequential:
-    """Mirror, turn by up to 10°, zoom and shift by up to 5 %, brightness by up to 15 %.
+def augment(film: npt.NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Vary one film; what comes from beyond its edge is black.
+
+    Parameters
+    ----------
+    film : ndarray, (size, size) uint8
+    how : Augmentation
+    rng : Generator
+        The same generator gives the same film.
 
     Returns
     -------
-    keras.Sequential
-        (N, H, W, 1) grey levels 0..255 → the same, float32; the identity outside training.
-        Pixels from beyond the film are black.
+    ndarray, (size, size) uint8
     """
-    outside = {"fill_mode": "constant", "fill_value": 0.0}
-    return keras.Sequential(
-        [
-            layers.RandomFlip("horizontal", seed=seed),
-            layers.RandomRotation(10 / 360, seed=seed + 1, **outside),
-            layers.RandomZoom((-0.12, 0.05), seed=seed + 2, **outside),
-            layers.RandomTranslation(0.05, 0.05, seed=seed + 3, **outside),
-            layers.RandomBrightness(0.15, value_range=(0, 255), seed=seed + 4),
-        ],
-        name="augmentation",
-    )
+    size = film.shape[0]
+    warped = cv2.warpAffine(film, _warp(size, how, rng), (size, size), flags=cv2.INTER_LINEAR)
+    varied = np.asarray(cv2.LUT(warped, _grey_levels(how, rng)), np.uint8)
+    if rng.random() < how.boxes:
+        _black_out(varied, rng)
+    return varied
+
+
+def _warp(size: int, how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    middle = (size - 1) / 2
+    matrix = cv2.getRotationMatrix2D((middle, middle), _within(how.rotation, rng), 1 + _within(how.zoom, rng))
+    matrix[:, 2] += [_within(how.shift, rng) * size, _within(how.shift, rng) * size]
+    mirror = np.array([[-1, 0, size - 1], [0, 1, 0], [0, 0, 1]], np.float64)
+    return np.asarray(matrix @ mirror if rng.random() < how.flip else matrix)
+
+
+def _grey_levels(how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    levels = np.linspace(0, 1, 256) ** np.exp(_within(how.gamma, rng))
+    levels = (levels - 0.5) * (1 + _within(how.contrast, rng)) + 0.5 + _within(how.brightness, rng)
+    return np.asarray(np.clip(np.rint(levels * 255), 0, 255), np.uint8)
+
+
+def _black_out(film: npt.NDArray[np.uint8], rng: np.random.Generator) -> None:
+    size = film.shape[0]
+    for _ in range(rng.integers(1, 4)):
+        height, width = (rng.uniform(*BOX_SIDES, size=2) * size).astype(int)
+        zone = BOX_ZONE if rng.random() < 0.6 else 1.0
+        top, left = int(rng.uniform(0, zone) * size), int(rng.uniform(0, 1) * size)
+        film[top : top + height, left : left + width] = 0
+
+
+def _within(strength: float, rng: np.random.Generator) -> float:
+    return float(rng.uniform(-strength, strength))

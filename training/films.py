@@ -1,8 +1,10 @@
-"""Films as one array in memory, decoded and resized by the SDK's own code."""
+"""The films of a part: decoded into memory by the SDK's own code, or read from a cache."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,37 +14,66 @@ from rich.progress import track
 from cxr_edge.images import read_film
 from cxr_edge.labels import LABELS
 from cxr_edge.preprocess import preprocess
+from training.cache import CachedFilms
 
 
-def load_films(films: pd.DataFrame, size: int, name: str) -> npt.NDArray[np.uint8]:
-    """Decode and pre-process films in parallel.
+class Films(Protocol):
+    """Pre-processed films: an array of (N, size, size) uint8, or a cache's."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> npt.NDArray[np.uint8]:
+        """Give one film, (size, size) uint8."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """Films and labels of one part of a split.
+
+    Attributes
+    ----------
+    films : Films
+    targets : ndarray, (N, 15) float32
+        0 and 1.
+    table : DataFrame
+        The same films' rows.
+    """
+
+    films: Films
+    targets: npt.NDArray[np.float32]
+    table: pd.DataFrame
+
+
+def load_part(table: pd.DataFrame, size: int, name: str) -> Part:
+    """Give the films of a part at one size.
 
     Parameters
     ----------
-    films : DataFrame
-        With the column ``path``.
+    table : DataFrame
+        With the column ``path``; or ``cache`` and ``row``.
     size : int
         Side of the network's input in pixels.
     name : str
         What the progress bar calls them.
 
-    Returns
-    -------
-    ndarray, (N, size, size) uint8
-
     Raises
     ------
     cxr_edge.errors.InputError
         A film cannot be read: a training set with holes is mended, not used.
+    DataError
+        The cache holds no films of this size.
     """
+    if "cache" in table:
+        films: Films = CachedFilms(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
+    else:
+        films = _decode(table["path"], size, name)
+    return Part(films, table[list(LABELS)].to_numpy(np.float32), table)
 
+
+def _decode(paths: pd.Series, size: int, name: str) -> npt.NDArray[np.uint8]:
     def load(path: Path) -> npt.NDArray[np.uint8]:
         return preprocess(read_film(path).pixels, (size, size))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.stack(list(track(pool.map(load, films["path"]), f"Reading {name}", total=len(films))))
-
-
-def targets(films: pd.DataFrame) -> npt.NDArray[np.float32]:
-    """Give the labels as a (N, 15) float32 array of 0 and 1."""
-    return films[list(LABELS)].to_numpy(np.float32)
+        return np.stack(list(track(pool.map(load, paths), f"Reading {name}", total=len(paths))))

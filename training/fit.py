@@ -1,39 +1,37 @@
-"""One fit: AdamW with warm-up and cosine decay on binary cross-entropy."""
+"""One fit: the stages of a recipe, one after the other, each able to go on after an interruption."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
-from training.augment import augmentation
-from training.errors import FitError
+from training.batches import Batches
+from training.callbacks import Bookkeeper, DivergenceGuard, Order, ProgressLine
+from training.checkpoint import Progress, read_progress, restore_state
+from training.devices import all_devices, dtype_policy
+from training.films import Part
 from training.initial_weights import initial_network
-from training.network import round_kernels_to_half
-from training.recipe import Recipe, Stage
+from training.losses import make_loss
+from training.network import LOGITS, round_kernels_to_half
+from training.recipe import Optimizer, Recipe, Stage
+
+STATE = "state.npz"
 
 
-@dataclass(frozen=True)
-class Part:
-    """Films and labels of one part of a split.
-
-    Attributes
-    ----------
-    films : ndarray, (N, size, size) uint8
-    targets : ndarray, (N, 15) float32
-    """
-
-    films: npt.NDArray[np.uint8]
-    targets: npt.NDArray[np.float32]
-
-
-def fit(recipe: Recipe, parts: Callable[[int], tuple[Part, Part]], run: Path) -> keras.Model:
+def fit(
+    recipe: Recipe,
+    parts: Callable[[int], tuple[Part, Part]],
+    run: Path,
+    *,
+    deterministic: bool = False,
+    tensorboard: bool = False,
+) -> keras.Model:
     """Fit a network and give it back with its kernels rounded to half precision.
 
-    The last epoch's weights are taken: the schedule ends there, and nothing is chosen on
-    validation. An interrupted fit goes on after its last whole epoch when it is called again.
+    What an earlier call left in `run` is gone on with: after its last whole epoch, with the very
+    weights, optimizer and random states of that moment.
 
     Parameters
     ----------
@@ -41,73 +39,114 @@ def fit(recipe: Recipe, parts: Callable[[int], tuple[Part, Part]], run: Path) ->
     parts : callable
         Size in pixels → training and validation part.
     run : Path
-        Directory for the state of an interrupted fit and ``history-*.csv``.
+        The run directory.
+    deterministic : bool
+        Let the same seed give the same weights on the same machine, at some cost in time.
+    tensorboard : bool
+        Write event files to ``run/tensorboard``; needs TensorFlow.
 
     Returns
     -------
     keras.Model
-        As `training.network.build_network` describes it, without the augmentation.
+        As `training.network.build_network` describes it.
+
+    Raises
+    ------
+    FitError
+        The loss became no number.
     """
     keras.config.set_dtype_policy(dtype_policy())
+    if deterministic and keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
     initial = recipe.initial
     for number, stage in enumerate(recipe.stages, 1):
-        finished = run / f"stage-{number}.keras"
-        if not finished.exists():
-            keras.utils.set_random_seed(recipe.seed + number)
-            network = initial_network(initial, stage.size)
-            _fit_stage(network, recipe, stage, parts(stage.size), run / f"history-{number}.csv")
-            _require_finite(network)
-            part = finished.with_suffix(".part.keras")
-            network.save(part)
-            part.replace(finished)
-        initial = str(finished)
+        kept = run / f"stage-{number}.keras"
+        if not kept.exists():
+            with all_devices():
+                _fit_stage(recipe, number, initial, parts(stage.size), run, tensorboard=tensorboard)
+            (run / f"kept-{number}.keras").replace(kept)
+        initial = str(kept)
     network = keras.models.load_model(initial, compile=False)
     round_kernels_to_half(network)
     return network
 
 
-def _require_finite(network: keras.Model) -> None:
-    for weight in network.weights:
-        if not np.isfinite(np.asarray(weight)).all():
-            raise FitError(f"the fit diverged: {weight.path} holds values that are no numbers; lower the learning rate")
-
-
-def dtype_policy() -> str:
-    """Give the precision a fit computes in: half on a GPU; a CPU is slower in half than in single."""
-    return "mixed_float16" if keras.distribution.list_devices("gpu") else "float32"
-
-
-def _fit_stage(network: keras.Model, recipe: Recipe, stage: Stage, parts: tuple[Part, Part], history: Path) -> None:
+def _fit_stage(
+    recipe: Recipe, number: int, initial: str, parts: tuple[Part, Part], run: Path, *, tensorboard: bool
+) -> None:
     train, validation = parts
-    film = keras.Input((stage.size, stage.size, 1))
-    trainer = keras.Sequential([film, augmentation(recipe.seed), network], name="trainer")
-    trainer.compile(
-        optimizer=_optimizer(recipe, stage, steps_per_epoch=-(-len(train.films) // recipe.batch)),
-        loss=keras.losses.BinaryCrossentropy(),
-        metrics=[keras.metrics.AUC(multi_label=True, num_labels=train.targets.shape[1], name="auc")],
-    )
-    trainer.fit(
-        train.films[..., np.newaxis],
-        train.targets,
-        batch_size=recipe.batch,
-        epochs=stage.epochs,
-        validation_data=(validation.films[..., np.newaxis], validation.targets),
-        callbacks=[
-            keras.callbacks.BackupAndRestore(history.with_suffix(".backup")),
-            keras.callbacks.CSVLogger(history, append=True),
-            keras.callbacks.TerminateOnNaN(),
-        ],
-        verbose=2,
-    )
+    stage = recipe.stages[number - 1]
+    keras.utils.set_random_seed(recipe.seed + number)
+    network = initial_network(initial, stage.size)
+    batches = Batches(train, recipe, workers=os.cpu_count() or 1)
+    loss = make_loss(recipe.loss, train.targets)
+    trainer = make_trainer(network)
+    trainer.compile(make_optimizer(recipe.optimizer, stage, len(batches)), loss)
+    progress = _progress(run, number, trainer)
+    line = ProgressLine(f"stage {number}, {stage.size} px", len(batches), stage.epochs, progress)
+    callbacks = [
+        Order(batches),
+        DivergenceGuard(batches, train, run),
+        Bookkeeper(network, validation, loss, recipe.stopping, progress, run),
+        line,
+    ]
+    if tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(run / "tensorboard" / f"stage-{number}"))
+    if 0 < recipe.stopping.patience <= progress.since_best:
+        return
+    with _closing(line):
+        trainer.fit(batches, epochs=stage.epochs, initial_epoch=progress.epochs, callbacks=callbacks, verbose=0)
 
 
-def _optimizer(recipe: Recipe, stage: Stage, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=stage.learning_rate,
-        warmup_steps=steps_per_epoch,
-        decay_steps=steps_per_epoch * (stage.epochs - 1),
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+def make_trainer(network: keras.Model) -> keras.Model:
+    """Put a network's logits under the priors of the loss.
+
+    Returns
+    -------
+    keras.Model
+        (films (N, size, size, 1), priors (N, 15)) → logits + priors, (N, 15) float32.
+    """
+    prior = keras.Input(network.output_shape[1:], name="prior")
+    logits = network.get_layer(LOGITS).output
+    return keras.Model([network.input, prior], keras.layers.Add(dtype="float32")([logits, prior]), name="trainer")
+
+
+def make_optimizer(how: Optimizer, stage: Stage, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Make the optimizer of a stage, with its schedule."""
+    schedule: float | keras.optimizers.schedules.LearningRateSchedule = stage.learning_rate
+    if how.schedule == "cosine":
+        total = stage.epochs * steps_per_epoch
+        warmup = min(round(how.warmup_epochs * steps_per_epoch), total - 1)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else stage.learning_rate,
+            decay_steps=total - warmup,
+            warmup_target=stage.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    average = {"use_ema": True, "ema_momentum": how.ema} if how.ema else {}
+    if how.name == "adam":
+        return keras.optimizers.Adam(schedule, **average)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=how.weight_decay, **average)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def _progress(run: Path, number: int, trainer: keras.Model) -> Progress:
+    """Bring the trainer to where this stage was left; or begin it, with the history of those before."""
+    state = run / STATE
+    if not state.exists():
+        return Progress(stage=number)
+    left = read_progress(state)
+    if left.stage == number:
+        return restore_state(state, trainer)
+    return Progress(stage=number, history=left.history)
+
+
+@contextmanager
+def _closing(line: ProgressLine) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        line.close()

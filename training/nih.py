@@ -1,15 +1,17 @@
-"""NIH ChestX-ray14 as tables: one row a film, from NIH's own layout or a prepared subset's."""
+"""NIH ChestX-ray14 as tables: one row a film, from NIH's own layout, a subset's, or a cache."""
 
+import hashlib
 import warnings
 from pathlib import Path
 
 import pandas as pd
 
 from cxr_edge.labels import LABELS, NO_FINDING
+from training.cache import is_cache, read_cached
 from training.errors import DataError
 
 #: Columns every table has, besides one 0/1 column per label.
-COLUMNS = ("image", "patient", "age", "sex", "view", "official")
+COLUMNS = ("image", "patient", "age", "sex", "view", "official", "collection", "markers_blacked")
 
 
 def read_dataset(root: Path) -> pd.DataFrame:
@@ -18,18 +20,22 @@ def read_dataset(root: Path) -> pd.DataFrame:
     Parameters
     ----------
     root : Path
-        See `read_table`; images are PNG or JPEG files anywhere below.
+        A cache that ``python -m training prepare`` wrote; or see `read_table`, with images as PNG
+        or JPEG files anywhere below.
 
     Returns
     -------
     DataFrame
-        The rows of `read_table` whose image is there, with its ``path``.
+        The rows of `read_table` whose image is there, with its ``path``; of a cache, with
+        ``cache`` (its folder) and ``row`` (the film's place in it).
 
     Raises
     ------
     DataError
         No known table, an unknown label, or no image at all.
     """
+    if is_cache(root):
+        return _with_label_columns(read_cached(root))
     table = read_table(root)
     paths = {p.name: p for p in sorted(root.rglob("*")) if p.suffix.lower() in {".png", ".jpg", ".jpeg"}}
     table["path"] = table["image"].map(paths)
@@ -46,13 +52,14 @@ def read_table(root: Path) -> pd.DataFrame:
 
     Two layouts are known. NIH's own: ``Data_Entry_2017*.csv[.gz]`` and ``test_list.txt[.gz]`` (or
     ``official_test_list.txt[.gz]``). A subset's: ``labels.csv`` with the columns image, labels,
-    patient, age, sex, view, split (``train_val`` or ``test``). ``labels.csv`` goes first.
+    patient, age, sex, view, split (``train_val`` or ``test``), and, where it was gathered from
+    several places, collection and markers_blacked. ``labels.csv`` goes first.
 
     Returns
     -------
     DataFrame
         One row per film: `COLUMNS`, then `LABELS` as int8. ``official`` is ``train_val`` or
-        ``test``, the published split. Further columns of ``labels.csv`` are kept.
+        ``test``, the published split; ``collection`` is where the film was gathered from.
 
     Raises
     ------
@@ -65,7 +72,7 @@ def read_table(root: Path) -> pd.DataFrame:
 
 def _read_subset(root: Path) -> pd.DataFrame:
     table = pd.read_csv(root / "labels.csv", dtype={"image": str, "labels": str})
-    return table.rename(columns={"split": "official"})
+    return _with_all_columns(table.rename(columns={"split": "official"}))
 
 
 def _read_nih(root: Path) -> pd.DataFrame:
@@ -83,7 +90,16 @@ def _read_nih(root: Path) -> pd.DataFrame:
     )
     test_names = set(pd.read_csv(test_list, header=None, names=["image"])["image"])
     table["official"] = table["image"].isin(test_names).map({True: "test", False: "train_val"})
-    return table[["image", "labels", "patient", "age", "sex", "view", "official"]]
+    table["age"] = table["age"].astype(str).str.extract(r"^(\d+)", expand=False).astype(int)  # the 2017 table: 058Y
+    return _with_all_columns(table)
+
+
+def _with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the known columns; a table without collections is one, with its markers as they are."""
+    table = table.assign(**{c: d for c, d in (("collection", "NIH"), ("markers_blacked", False)) if c not in table})
+    if missing := [column for column in ("labels", *COLUMNS) if column not in table]:
+        raise DataError(f"the table lacks the columns {missing}; it has {list(table)}")
+    return table[["labels", *COLUMNS]]
 
 
 def _one_file(root: Path, pattern: str) -> Path:
@@ -103,3 +119,15 @@ def _with_label_columns(table: pd.DataFrame) -> pd.DataFrame:
     if contradictory.any():
         raise DataError(f"{table['image'][contradictory].iloc[0]}: '{NO_FINDING}' stands beside a disease")
     return pd.concat([table.drop(columns="labels"), marks], axis=1)
+
+
+def joined_labels(table: pd.DataFrame) -> pd.Series:
+    """Write the label columns as NIH does, ``Mass|Nodule``."""
+    marks = table[list(LABELS)].to_numpy(bool)
+    return pd.Series(["|".join(label for label, there in zip(LABELS, row, strict=True) if there) for row in marks])
+
+
+def hash_of_table(films: pd.DataFrame) -> str:
+    """Give the sha256 of columns and labels, independent of folders, of row order, and of caches."""
+    rows = films[[*COLUMNS, *LABELS]].sort_values("image").to_csv(index=False)
+    return hashlib.sha256(rows.encode()).hexdigest()

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.manifest import ViewMode
-from cxr_edge.views import View, make_views
+from cxr_edge.views import IDENTITY, View, make_views
+from training.films import Films
 
 
 def predict_views(
-    network: keras.Model, films: npt.NDArray[np.uint8], views: Sequence[View], batch: int = 16
+    network: keras.Model, films: Films, views: Sequence[View] = (IDENTITY,), batch: int = 16
 ) -> npt.NDArray[np.float32]:
     """Predict every view of every film.
 
@@ -19,7 +20,7 @@ def predict_views(
     ----------
     network : keras.Model
         As `training.network.build_network` describes it.
-    films : ndarray, (N, H, W) uint8
+    films : Films, (N, H, W) uint8
         Pre-processed.
     views : sequence of View
     batch : int
@@ -30,11 +31,8 @@ def predict_views(
     ndarray, (N, len(views), 15) float32
         Raw probabilities.
     """
-    predicted = []
-    for start in range(0, len(films), batch):
-        shown = np.concatenate([make_views(film, views) for film in films[start : start + batch]])
-        predicted.append(np.asarray(network(shown[..., None].astype(np.float32), training=False)))
-    return np.concatenate(predicted).reshape(len(films), len(views), -1)
+    predicted = network.predict(_Views(films, views, batch), verbose=0)
+    return np.asarray(predicted, np.float32).reshape(len(films), len(views), -1)
 
 
 def scores_by_mode(per_view: npt.NDArray[np.float32]) -> dict[ViewMode, npt.NDArray[np.float64]]:
@@ -50,3 +48,17 @@ def scores_by_mode(per_view: npt.NDArray[np.float32]) -> dict[ViewMode, npt.NDAr
     dict of ndarray, (N, 15) float64
     """
     return {"single": per_view[:, 0].astype(np.float64), "tta": per_view.mean(axis=1, dtype=np.float64)}
+
+
+class _Views(keras.utils.PyDataset):  # type: ignore[misc]
+    def __init__(self, films: Films, views: Sequence[View], batch: int) -> None:
+        super().__init__()
+        self._films, self._views, self._batch = films, views, batch
+
+    def __len__(self) -> int:
+        return -(-len(self._films) // self._batch)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32]]:
+        rows = range(index * self._batch, min((index + 1) * self._batch, len(self._films)))
+        shown = np.concatenate([make_views(self._films[row], self._views) for row in rows])
+        return (shown[..., None].astype(np.float32),)

@@ -1,50 +1,56 @@
 """Operating points: the threshold of each label, fitted on validation films."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from cxr_edge.labels import LABELS
-from training.predict import scores_by_mode
+from training.errors import DataError
+
+Floats = npt.NDArray[np.floating[Any]]
+
+SENSITIVITY = 0.8
 
 
-def max_f1_threshold(truth: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]) -> float:
-    """Find the score at or above which calling a film positive gives the highest F1.
-
-    Parameters
-    ----------
-    truth : ndarray, (N,), 0 or 1
-    scores : ndarray, (N,) float
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        No film is positive, so that no threshold is better than another.
-    """
-    if not truth.any():
-        raise ValueError("expected at least one positive film to fit a threshold on; hold out more patients")
+def max_f1(truth: Floats, scores: Floats) -> float:
+    """Find the score at or above which calling a film positive gives the highest F1."""
     precision, recall, thresholds = precision_recall_curve(truth, scores)
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
     return float(thresholds[np.argmax(f1[:-1])])
 
 
-def operating_points(
-    truth: npt.NDArray[np.float32], per_view: npt.NDArray[np.float32], fitted_on: str
-) -> dict[str, Any]:
-    """Fit thresholds for one view and for the average of all.
+def youden(truth: Floats, scores: Floats) -> float:
+    """Find the score with the highest sensitivity + specificity - 1 (Youden 1950)."""
+    false_positive_rate, sensitivity, thresholds = roc_curve(truth, scores, drop_intermediate=False)
+    return float(thresholds[1:][np.argmax((sensitivity - false_positive_rate)[1:])])
+
+
+def sensitivity_80(truth: Floats, scores: Floats) -> float:
+    """Find the highest score at which at least 80 % of the positive films are called positive."""
+    _, sensitivity, thresholds = roc_curve(truth, scores, drop_intermediate=False)
+    return float(thresholds[np.argmax(sensitivity >= SENSITIVITY)])
+
+
+#: The first is the default.
+OPERATING_POINTS: Mapping[str, Callable[[Floats, Floats], float]] = {
+    "max_f1": max_f1,
+    "youden": youden,
+    "sensitivity_80": sensitivity_80,
+}
+
+
+def operating_points(truth: Floats, scores: Mapping[str, Floats], fitted_on: str) -> dict[str, Any]:
+    """Fit all operating points for each view mode.
 
     Parameters
     ----------
     truth : ndarray, (N, 15)
-    per_view : ndarray, (N, views, 15) float32
-        Raw probabilities, the unchanged film first.
+    scores : mapping
+        View mode → (N, 15) calibrated probabilities.
     fitted_on : str
         What the films are, for the manifest.
 
@@ -52,13 +58,24 @@ def operating_points(
     -------
     dict
         The manifest's ``operating_points``.
+
+    Raises
+    ------
+    DataError
+        A label has only one class, so that no threshold is better than another.
     """
+    if lacking := [label for i, label in enumerate(LABELS) if not 0 < truth[:, i].sum() < len(truth)]:
+        raise DataError(
+            f"the validation films hold only one class of {', '.join(lacking)}: no threshold can be fitted; "
+            "hold out more patients"
+        )
     return {
-        "max_f1": {
+        name: {
             mode: {
-                "thresholds": {label: max_f1_threshold(truth[:, i], of_mode[:, i]) for i, label in enumerate(LABELS)},
+                "thresholds": {label: fit(truth[:, i], of_mode[:, i]) for i, label in enumerate(LABELS)},
                 "fitted_on": fitted_on,
             }
-            for mode, of_mode in scores_by_mode(per_view).items()
+            for mode, of_mode in scores.items()
         }
+        for name, fit in OPERATING_POINTS.items()
     }

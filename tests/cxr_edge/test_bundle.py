@@ -82,6 +82,11 @@ KEYS = [
 ]
 
 
+def platt(manifest, slope=1.0, without=None):
+    curves = {label: {"slope": slope, "intercept": 0.0} for label in manifest["labels"] if label != without}
+    return {"method": "platt", "single": curves, "tta": curves, "fitted_on": "films"}
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_a_missing_key_is_named(bundle, key):
     edit(bundle, lambda m: m.pop(key))
@@ -107,6 +112,12 @@ def test_a_missing_key_is_named(bundle, key):
         (lambda m: m["input"].update(color="rgb"), "rgb"),
         (lambda m: m["input"].update(interpolation="linear"), "linear"),
         (lambda m: m["calibration"].update(method="magic"), "magic"),
+        (lambda m: m.update(calibration={"method": "platt"}), "expected curves for single"),
+        (lambda m: m.update(calibration={**platt(m), "method": "identity"}), "and only there"),
+        (lambda m: m.update(calibration=platt(m, without="Mass")), "calibration.single lacks a curve for Mass"),
+        (lambda m: m.update(calibration=platt(m, slope=0)), "slope"),
+        (lambda m: m.update(calibration=platt(m, slope=float("1e300"))), "slope"),
+        (lambda m: m.update(calibration=platt(m, slope="steep")), "slope"),
         (lambda m: m["files"].update({"../evil": m["files"]["model.onnx"]}), "not a plain file name"),
         (lambda m: m["files"].update({"C:evil": m["files"]["model.onnx"]}), "not a plain file name"),
         (lambda m: m["variants"]["fp32"].update(model="other.onnx"), "'other.onnx', which is not among files"),

@@ -28,11 +28,10 @@ SHIPPED_MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
 DESCRIPTION = Description(
     name="test",
     version="1",
-    operating_points=SHIPPED_MANIFEST["operating_points"],
+    decisions={key: SHIPPED_MANIFEST[key] for key in ("calibration", "operating_points", "default_view_mode")},
     training=SHIPPED_MANIFEST["training"],
     evaluation=None,
     notes="",
-    default_view_mode="tta",
 )
 
 
@@ -132,10 +131,10 @@ def test_a_refused_export_leaves_the_old_bundle(network, graphs, films, tmp_path
 
 
 def test_one_missing_threshold_is_refused(network, graphs, films, tmp_path):
-    points = json.loads(json.dumps(DESCRIPTION.operating_points))
-    del points["max_f1"]["tta"]["thresholds"]["Hernia"]
+    decisions = json.loads(json.dumps(DESCRIPTION.decisions))
+    del decisions["operating_points"]["max_f1"]["tta"]["thresholds"]["Hernia"]
     with pytest.raises(errors.BundleInvalid, match="lacks a threshold for Hernia"):
-        publish(network, graphs, replace(DESCRIPTION, operating_points=points), films[:1], tmp_path / "bundle")
+        publish(network, graphs, replace(DESCRIPTION, decisions=decisions), films[:1], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""The recipe file, and what the command line says of a wrong one."""
+"""The recipe files, single changes, and what the command line says of a wrong one."""
 
 import subprocess
 import sys
@@ -6,30 +6,83 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from training.ablate import read_ablation
 from training.errors import RecipeError
-from training.recipe import DEFAULT, read_recipe
+from training.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
 
 
-def test_the_default_recipe_reads():
-    recipe = read_recipe(DEFAULT)
-    assert recipe.stages[-1].size == 224
+@pytest.mark.parametrize("name", ["reference", "best", "plain"])
+def test_the_recipes_read(name):
+    assert read_recipe(RECIPES / f"{name}.toml").stages[-1].size == 224
+
+
+def test_the_reference_recipe_is_the_designs():
+    recipe = read_recipe(RECIPES / "reference.toml")
+    assert recipe.split.scheme == "random-80-20"
+    assert recipe.sampling.min_per_class == 2000
+    assert (recipe.loss.name, recipe.loss.alpha, recipe.loss.gamma, recipe.loss.class_weights) == (
+        "focal", 0.25, 2.0, True,
+    )  # fmt: skip
+    augmentation = recipe.augmentation
+    assert (augmentation.flip, augmentation.rotation, augmentation.zoom, augmentation.brightness) == (0.5, 10, 0.1, 0.1)
+    assert (recipe.optimizer.name, recipe.stages[0].learning_rate, recipe.batch) == ("adam", 1e-4, 32)
+    assert (recipe.stages[0].epochs, recipe.stopping.keep, recipe.stopping.metric) == (50, "best", "auc")
+    assert recipe.stopping.patience > 0
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("batch = 32", "batch = 'many'", "batch"),
-        ("batch = 32", "", "batch"),
         ("batch = 32", "batch = 32\nbacth = 1", "bacth"),
-        ("epochs = 10", "epochs = 0", "epochs of at least 2"),
+        ("batch = 32", "batch = 32\nseed = -1", "seed"),
+        ('initial = "lite0"', "", "initial"),
+        ("epochs = 10", "epochs = 0", "epochs"),
+        ("rotation = 10", "rotation = -1", "rotation"),
+        ('scheme = "official"', 'scheme = "file"', "expected `file`"),
+        ('name = "adamw"', 'name = "adam"', "weight_decay of 0 with adam"),
         ("batch = 32", "batch = = 32", "recipe.toml"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
     path = tmp_path / "recipe.toml"
-    path.write_text(DEFAULT.read_text().replace(old, new))
+    text = (RECIPES / "plain.toml").read_text()
+    assert old in text
+    path.write_text(text.replace("\nseed = 0", "", 1).replace(old, new))
     with pytest.raises(RecipeError, match=message):
         read_recipe(path)
+
+
+def test_single_keys_can_be_changed():
+    recipe = change_recipe(
+        read_recipe(RECIPES / "plain.toml"),
+        ["loss.name=focal", "stages.0.epochs=3", "stages.0.learning_rate=2e-3", "split.validation_collections=['A']"],
+    )
+    assert recipe.loss.name == "focal"
+    assert (recipe.stages[0].epochs, recipe.stages[0].learning_rate) == (3, 2e-3)
+    assert recipe.split.validation_collections == ("A",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("batch", "KEY=VALUE"),
+        ("bacth=3", "no 'bacth'"),
+        ("stages.4.size=3", "no '4'"),
+        ("loss.name=magic", "magic"),
+        ("loss.name.x=1", "no 'x'"),
+    ],
+)
+def test_a_wrong_change_is_named(change, message):
+    with pytest.raises(RecipeError, match=message):
+        change_recipe(read_recipe(DEFAULT), [change])
+
+
+def test_every_variant_of_the_ablation_is_a_recipe():
+    ablation = read_ablation(RECIPES / "ablation.toml")
+    plain = read_recipe(RECIPES / "plain.toml")
+    recipes = [change_recipe(plain, [*ablation.common, *changes]) for changes in ablation.variants.values()]
+    assert len(set(map(repr, recipes))) == len(recipes) >= 5
 
 
 def test_the_command_line_tells_errors_in_one_line(tmp_path):

@@ -1,35 +1,67 @@
-"""Thresholds by F1, checked against trying every score."""
+"""Operating points, checked against trying every score."""
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, recall_score
 
 from cxr_edge.labels import LABELS
-from training.thresholds import max_f1_threshold, operating_points
+from training.errors import DataError
+from training.thresholds import OPERATING_POINTS, max_f1, operating_points, sensitivity_80, youden
+
+PAIRS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=3, max_size=60)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=3, max_size=60))
+def arrays(pairs):
+    truth, scores = (np.array(column, np.float32) for column in zip(*pairs, strict=True))
+    assume(0 < truth.sum() < len(truth))
+    return truth, scores / 20
+
+
+@given(PAIRS)
 def test_no_other_threshold_has_a_higher_f1(pairs):
-    truth = np.array([True, *(positive for positive, _ in pairs)], np.float32)
-    scores = np.array([7, *(score for _, score in pairs)]) / 20
-    found = max_f1_threshold(truth, scores)
+    truth, scores = arrays(pairs)
     best = max(f1_score(truth, scores >= score) for score in scores)
-    assert f1_score(truth, scores >= found) == pytest.approx(best)
+    assert f1_score(truth, scores >= max_f1(truth, scores)) == pytest.approx(best)
 
 
-def test_without_a_positive_film_there_is_no_threshold():
-    with pytest.raises(ValueError, match="at least one positive"):
-        max_f1_threshold(np.zeros(10, np.float32), np.linspace(0, 1, 10))
+@given(PAIRS)
+def test_no_other_threshold_has_a_higher_youden_index(pairs):
+    truth, scores = arrays(pairs)
+
+    def index(threshold):
+        called = scores >= threshold
+        return recall_score(truth, called) + recall_score(truth, called, pos_label=0) - 1
+
+    assert index(youden(truth, scores)) == pytest.approx(max(index(score) for score in scores))
 
 
-def test_single_takes_the_first_view_and_tta_the_mean():
+@given(PAIRS)
+def test_the_highest_threshold_with_four_of_five_positives(pairs):
+    truth, scores = arrays(pairs)
+    found = sensitivity_80(truth, scores)
+    assert recall_score(truth, scores >= found) >= 0.8
+    assert all(recall_score(truth, scores >= score) < 0.8 for score in scores if score > found)
+
+
+def test_every_operating_point_has_every_label_and_mode():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, (50, 15)).astype(np.float32)
-    per_view = rng.random((50, 6, 15)).astype(np.float32)
-    points = operating_points(truth, per_view, "50 films")["max_f1"]
-    for i, label in enumerate(LABELS):
-        assert points["single"]["thresholds"][label] in per_view[:, 0, i].astype(float)
-        assert points["tta"]["thresholds"][label] in per_view[:, :, i].mean(axis=1, dtype=float)
-    assert points["tta"]["fitted_on"] == "50 films"
+    scores = {"single": rng.random((50, 15)), "tta": rng.random((50, 15))}
+    points = operating_points(truth, scores, "50 films")
+    assert list(points) == list(OPERATING_POINTS)
+    assert next(iter(points)) == "max_f1"
+    for point in points.values():
+        for mode, of_mode in scores.items():
+            assert point[mode]["fitted_on"] == "50 films"
+            for i, label in enumerate(LABELS):
+                assert point[mode]["thresholds"][label] in of_mode[:, i]
+
+
+def test_without_both_classes_there_is_no_threshold():
+    truth = np.ones((10, 15), np.float32)
+    truth[:5] = 0
+    truth[:, LABELS.index("Hernia")] = 0
+    with pytest.raises(DataError, match="only one class of Hernia"):
+        operating_points(truth, {"single": np.random.default_rng(0).random((10, 15))}, "10 films")

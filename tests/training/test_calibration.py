@@ -1,0 +1,66 @@
+"""Calibration curves find the miscalibration that was put in, and are chosen on films they have not seen."""
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+
+from cxr_edge.calibration import calibrate
+from cxr_edge.labels import LABELS
+from training.calibration import METHODS, choose_method, platt, platt_ridge, shared
+
+FILMS = 3000
+
+
+def miscalibrated(slope, intercept, films=FILMS, seed=0):
+    """Truth drawn by true probabilities; reported ones whose log-odds are bent."""
+    rng = np.random.default_rng(seed)
+    log_odds = rng.normal(-1, 1.5, (films, 15))
+    truth = (rng.random((films, 15)) < expit(log_odds)).astype(np.float32)
+    return truth, expit((log_odds - intercept) / slope)
+
+
+def test_platt_finds_each_labels_own_curve():
+    slopes, intercepts = np.linspace(0.5, 1.5, 15), np.linspace(-1, 1, 15)
+    found = platt(*miscalibrated(slopes, intercepts))
+    np.testing.assert_allclose([found[label].slope for label in LABELS], slopes, rtol=0.15)
+    np.testing.assert_allclose([found[label].intercept for label in LABELS], intercepts, atol=0.2)
+
+
+def test_shared_finds_one_curve():
+    curve = shared(*miscalibrated(0.6, -0.5))["Mass"]
+    assert (curve.slope, curve.intercept) == pytest.approx((0.6, -0.5), rel=0.1)
+
+
+def test_few_positive_films_stay_near_the_shared_curve():
+    truth, raw = miscalibrated(0.6, -0.5, films=200)
+    truth[:, 3] = 0
+    truth[:2, 3] = 1
+    ridge, free, middle = platt_ridge(truth, raw)["Mass"], platt(truth, raw)["Mass"], shared(truth, raw)["Mass"]
+    assert abs(ridge.slope - middle.slope) <= abs(free.slope - middle.slope) + 1e-6
+    truth[:, 4] = 0
+    assert platt(truth, raw)[LABELS[4]] == shared(truth, raw)[LABELS[4]], "without a positive film: the shared one"
+
+
+def test_a_curve_never_turns_the_ranking_round():
+    truth, raw = miscalibrated(1.0, 0.0)
+    for method in (shared, platt, platt_ridge):
+        assert all(curve.slope > 0 for curve in method(1 - truth, raw).values())
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "allowed"),
+    [(1.0, 0.0, {"identity", "shared", "platt_ridge"}), (0.5, -1.0, {"shared", "platt_ridge", "platt"})],
+)
+def test_the_choice_is_by_films_a_curve_has_not_seen(slope, intercept, allowed):
+    truth, raw = miscalibrated(slope, intercept, films=400)
+    chosen, losses = choose_method(truth, raw, np.arange(400) // 2)
+    assert chosen in allowed
+    assert losses[chosen] == min(losses.values())
+    assert set(losses) == set(METHODS)
+
+
+def test_calibrated_probabilities_match_frequencies():
+    truth, raw = miscalibrated(0.5, -1.0)
+    emitted = calibrate(raw, platt(truth, raw), LABELS)
+    assert abs(emitted.mean() - truth.mean()) < 0.01 < abs(raw.mean() - truth.mean())
+    assert np.isfinite(logit(emitted)).all()

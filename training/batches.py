@@ -1,0 +1,87 @@
+"""The batches of an epoch: which films, in what order, varied how; the same for the same seed."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from training.augment import augment
+from training.films import Part
+from training.losses import collection_priors
+from training.recipe import Recipe
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """The training part in batches.
+
+    Everything random follows from the seed, the epoch and the place in the epoch, so that an
+    interrupted fit goes on with the very films it would have seen.
+
+    Parameters
+    ----------
+    part : Part
+    recipe : Recipe
+    workers : int
+        Threads that prepare batches.
+    """
+
+    def __init__(self, part: Part, recipe: Recipe, workers: int = 1) -> None:
+        super().__init__(workers=workers, max_queue_size=4 * workers)
+        self._part = part
+        self._recipe = recipe
+        self._priors = collection_priors(
+            part.targets, part.table["collection"].to_numpy(), recipe.loss.collection_prior
+        )
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Draw the films of an epoch, counted from 0."""
+        self._epoch = epoch
+        rng = np.random.default_rng([self._recipe.seed, epoch])
+        self._order = epoch_rows(self._part.targets, self._recipe.sampling.min_per_class, rng)
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._recipe.batch)
+
+    def __getitem__(self, index: int) -> tuple[tuple[npt.NDArray[np.float32], ...], npt.NDArray[np.float32]]:
+        """Give one batch: ((films (n, size, size, 1) 0..255, priors (n, 15)), targets (n, 15)), all float32."""
+        rows = self.rows(index)
+        rng = np.random.default_rng([self._recipe.seed, self._epoch, index])
+        films = [augment(self._part.films[row], self._recipe.augmentation, rng) for row in rows]
+        return (np.stack(films)[..., None].astype(np.float32), self._priors[rows]), self._part.targets[rows]
+
+    def rows(self, index: int) -> npt.NDArray[np.int64]:
+        """Tell which films of the part are in a batch of this epoch."""
+        return self._order[index * self._recipe.batch : (index + 1) * self._recipe.batch]
+
+
+def epoch_rows(targets: npt.NDArray[Any], min_per_class: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw the films of an epoch: every film once, rare labels' films again, all of it shuffled.
+
+    A label is filled up by its own count alone, though a film drawn for one label brings its
+    others along: every epoch then has the same length.
+
+    Parameters
+    ----------
+    targets : ndarray, (N, 15)
+    min_per_class : int
+        Films of each label at least; a label without any film stays without.
+
+    Returns
+    -------
+    ndarray of int
+        Rows of `targets`.
+    """
+    rows = [np.arange(len(targets))]
+    for label in range(targets.shape[1]):
+        candidates = np.flatnonzero(targets[:, label])
+        if 0 < len(candidates) < min_per_class:
+            rows.append(_spread(candidates, min_per_class - len(candidates), rng))
+    return rng.permutation(np.concatenate(rows))
+
+
+def _spread(candidates: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw so that no film is repeated once more than another before all were."""
+    rounds = -(-count // len(candidates))
+    return np.concatenate([rng.permutation(candidates) for _ in range(rounds)])[:count]

@@ -1,0 +1,74 @@
+"""A cache: films decoded once, at the sizes a network wants, one after the other in a plain file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from training.errors import DataError
+
+IDENTITY = "cache.json"
+TABLE = "films.csv"
+
+
+class CachedFilms:
+    """Some films of a cache at one size, read one by one.
+
+    They are read from the file, not mapped into memory, so that a pass over all of them leaves
+    nothing behind in the process.
+
+    Parameters
+    ----------
+    cache : Path
+    size : int
+        Side in pixels.
+    rows : ndarray of int
+        Places of the films in the cache.
+
+    Raises
+    ------
+    DataError
+        The cache holds no films of this size.
+    """
+
+    def __init__(self, cache: Path, size: int, rows: npt.NDArray[np.int64]) -> None:
+        sizes = json.loads((cache / IDENTITY).read_text())["sizes"]
+        if size not in sizes:
+            raise DataError(f"{cache} holds films of {sizes} pixels, not of {size}; prepare another with --size {size}")
+        self._file = films_file(cache, size)
+        self._size = size
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        length = self._size**2
+        film = np.fromfile(self._file, np.uint8, length, offset=int(self._rows[index]) * length)
+        return film.reshape(self._size, self._size)
+
+
+def films_file(cache: Path, size: int) -> Path:
+    """Name the file that holds a cache's films of one size."""
+    return cache / f"films-{size}.u8"
+
+
+def is_cache(root: Path) -> bool:
+    """Tell whether a folder is a cache."""
+    return (root / IDENTITY).is_file()
+
+
+def read_cached(cache: Path) -> pd.DataFrame:
+    """Read the table of a cache, with ``cache`` and ``row``; labels joined as NIH writes them.
+
+    Raises
+    ------
+    DataError
+        The cache is not finished.
+    """
+    if not json.loads((cache / IDENTITY).read_text())["finished"]:
+        raise DataError(f"{cache} is not finished; run the same `python -m training prepare` command again")
+    table = pd.read_csv(cache / TABLE, dtype={"image": str, "labels": str}).drop(columns="sha256")
+    return table.assign(cache=str(cache), row=np.arange(len(table)))

@@ -1,0 +1,116 @@
+"""Calibration curves, fitted on validation films and chosen by cross-validation among them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GroupKFold
+
+from cxr_edge.calibration import EPSILON, Curve, calibrate
+from cxr_edge.labels import LABELS
+
+Floats = npt.NDArray[np.floating[Any]]
+Curves = dict[str, Curve]
+
+#: What was fitted must not turn the ranking round, nor flatten it.
+SMALLEST_SLOPE = 0.05
+FOLDS = 5
+
+#: Inverse strength of the pull of `platt_ridge` towards the shared curve.
+RIDGE = 1.0
+
+
+def identity(_: Floats, __: Floats) -> None:
+    """Leave probabilities as they are."""
+
+
+def shared(truth: Floats, raw: Floats) -> Curves:
+    """Fit one curve for all labels: Platt's sigmoid on all their films together."""
+    curve = _platt(truth.ravel(), _log_odds(raw).ravel())
+    return dict.fromkeys(LABELS, curve)
+
+
+def platt(truth: Floats, raw: Floats) -> Curves:
+    """Fit a curve for each label (Platt 1999); the shared one where a label has only one class."""
+    fallback = shared(truth, raw)
+    log_odds = _log_odds(raw)
+    return {
+        label: _platt(truth[:, i], log_odds[:, i]) if 0 < truth[:, i].sum() < len(truth) else fallback[label]
+        for i, label in enumerate(LABELS)
+    }
+
+
+def platt_ridge(truth: Floats, raw: Floats) -> Curves:
+    """Fit a curve for each label, drawn towards the shared one: for labels with few positive films."""
+    middle = shared(truth, raw)[LABELS[0]]
+    log_odds = middle.slope * _log_odds(raw) + middle.intercept
+    curves = {}
+    for i, label in enumerate(LABELS):
+        if not 0 < truth[:, i].sum() < len(truth):
+            curves[label] = middle
+            continue
+        step = _ridge(truth[:, i], log_odds[:, i])
+        slope = max(step.slope * middle.slope, SMALLEST_SLOPE)
+        curves[label] = Curve(slope, step.slope * middle.intercept + step.intercept)
+    return curves
+
+
+METHODS: Mapping[str, Callable[[Floats, Floats], Curves | None]] = {
+    "identity": identity,
+    "shared": shared,
+    "platt": platt,
+    "platt_ridge": platt_ridge,
+}
+
+
+def choose_method(truth: Floats, raw: Floats, patients: npt.NDArray[Any]) -> tuple[str, dict[str, float]]:
+    """Choose how to calibrate, by the log loss on folds of patients that a curve has not seen.
+
+    Parameters
+    ----------
+    truth, raw : ndarray, (N, 15)
+    patients : ndarray, (N,)
+
+    Returns
+    -------
+    str
+        A key of `METHODS`.
+    dict
+        Mean log loss over labels and films by method.
+    """
+    losses = {name: _cross_validated(method, truth, raw, patients) for name, method in METHODS.items()}
+    return min(losses, key=losses.__getitem__), losses
+
+
+def _cross_validated(
+    method: Callable[[Floats, Floats], Curves | None], truth: Floats, raw: Floats, patients: npt.NDArray[Any]
+) -> float:
+    held_out = np.zeros(raw.shape)
+    for fitted, told in GroupKFold(FOLDS).split(raw, groups=patients):
+        held_out[told] = calibrate(raw[told].astype(np.float64), method(truth[fitted], raw[fitted]), LABELS)
+    return float(log_loss(truth.ravel(), np.clip(held_out.ravel(), EPSILON, 1 - EPSILON)))
+
+
+def _log_odds(raw: Floats) -> npt.NDArray[np.float64]:
+    return np.asarray(logit(np.clip(raw.astype(np.float64), EPSILON, 1 - EPSILON)))
+
+
+def _platt(truth: Floats, log_odds: Floats) -> Curve:
+    fitted = LogisticRegression(C=np.inf).fit(log_odds[:, None], truth)
+    return Curve(max(float(fitted.coef_[0, 0]), SMALLEST_SLOPE), float(fitted.intercept_[0]))
+
+
+def _ridge(truth: Floats, log_odds: Floats) -> Curve:
+    """Fit slope and intercept with an offset: what is penalised is the distance from (1, 0)."""
+    from scipy.optimize import minimize
+
+    def penalised(x: Floats) -> float:
+        z = x[0] * log_odds + x[1]
+        return float(np.logaddexp(0, z).sum() - (truth * z).sum() + ((x[0] - 1) ** 2 + x[1] ** 2) / (2 * RIDGE))
+
+    slope, intercept = minimize(penalised, x0=[1.0, 0.0]).x
+    return Curve(max(float(slope), SMALLEST_SLOPE), float(intercept))

@@ -1,0 +1,96 @@
+"""The state of an unfinished stage on disk: enough to go on to the same result."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+import numpy as np
+
+from training.errors import DataError
+
+
+class Progress(msgspec.Struct):
+    """Where a stage stands.
+
+    Attributes
+    ----------
+    stage : int
+        From 1.
+    epochs : int
+        Epochs done.
+    best : float
+        The best validation metric so far; minus infinity before the first.
+    since_best : int
+        Epochs since then.
+    history : list of dict
+        One row an epoch, of this stage and those before.
+    """
+
+    stage: int
+    epochs: int = 0
+    best: float = float("-inf")
+    since_best: int = 0
+    history: list[dict[str, Any]] = []
+
+
+def save_state(file: Path, trainer: keras.Model, progress: Progress) -> None:
+    """Write weights, BatchNorm statistics, random states, optimizer and progress; all of it or nothing.
+
+    Parameters
+    ----------
+    file : Path
+        An ``.npz``; arrays alone, nothing pickled.
+    trainer : keras.Model
+        Compiled.
+    progress : Progress
+    """
+    arrays = {f"{index:05d}": np.asarray(variable) for index, variable in enumerate(_variables(trainer))}
+    part = file.with_suffix(".part.npz")
+    with part.open("wb") as stream:
+        np.savez(stream, progress=np.frombuffer(_encode(progress), np.uint8), allow_pickle=False, **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(file)
+
+
+def restore_state(file: Path, trainer: keras.Model) -> Progress:
+    """Bring a trainer to the state that was saved.
+
+    Raises
+    ------
+    DataError
+        The state is of another network or optimizer.
+    """
+    trainer.optimizer.build(trainer.trainable_variables)
+    variables = _variables(trainer)
+    with np.load(file, allow_pickle=False) as arrays:
+        stored = [arrays[name] for name in sorted(arrays.files) if name != "progress"]
+    if [array.shape for array in stored] != [tuple(variable.shape) for variable in variables]:
+        raise DataError(f"{file} is of another network or optimizer; fit into another --out")
+    for variable, array in zip(variables, stored, strict=True):
+        variable.assign(array)
+    return read_progress(file)
+
+
+def read_progress(file: Path) -> Progress:
+    """Read where an unfinished stage stands."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return _decode(arrays["progress"].tobytes())
+
+
+def _variables(trainer: keras.Model) -> list[Any]:
+    return [*trainer.variables, *trainer.optimizer.variables]
+
+
+# JSON has no infinity: a best that is not there yet is null.
+def _encode(progress: Progress) -> bytes:
+    tree = msgspec.to_builtins(progress)
+    return json.dumps({**tree, "best": tree["best"] if np.isfinite(tree["best"]) else None}).encode()
+
+
+def _decode(data: bytes) -> Progress:
+    tree = json.loads(data)
+    return msgspec.convert({**tree, "best": float("-inf") if tree["best"] is None else tree["best"]}, Progress)

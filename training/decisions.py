@@ -1,0 +1,55 @@
+"""What validation decides: calibration, operating points, and the default view mode."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge.calibration import Calibration, calibrate
+from cxr_edge.labels import LABELS
+from training.calibration import METHODS, choose_method
+from training.films import Part
+from training.metrics import auc_within, mean_auc
+from training.predict import scores_by_mode
+from training.thresholds import operating_points
+
+
+def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dict[str, Any]:
+    """Fit calibration, then thresholds on calibrated probabilities, and compare one view with six.
+
+    Parameters
+    ----------
+    part : Part
+        The validation films.
+    per_view : ndarray, (N, views, 15) float32
+        Raw probabilities, the unchanged film first.
+    fitted_on : str
+        What the films are, for the manifest.
+
+    Returns
+    -------
+    dict
+        ``calibration``, ``operating_points`` and ``default_view_mode`` as in the manifest;
+        ``figures``: log loss by calibration method, and the AUC of both view modes.
+    """
+    raw = scores_by_mode(per_view)
+    patients = part.table["patient"].to_numpy()
+    collections = part.table["collection"].to_numpy()
+    method, losses = choose_method(part.targets, raw["tta"], patients)
+    curves = {mode: METHODS[method](part.targets, of_mode) for mode, of_mode in raw.items()}
+    if method == "identity":
+        calibration = Calibration("identity")
+    else:
+        calibration = Calibration("platt", **curves, fitted_on=f"{fitted_on}; {method}, chosen by log loss")
+    calibrated = {mode: calibrate(of_mode, curves[mode], LABELS) for mode, of_mode in raw.items()}
+    aucs = {
+        mode: {"auc": mean_auc(part.targets, s), "auc_within": auc_within(part.targets, s, collections)}
+        for mode, s in raw.items()
+    }
+    return {
+        "calibration": msgspec.to_builtins(calibration),
+        "operating_points": operating_points(part.targets, calibrated, fitted_on),
+        "default_view_mode": "tta" if aucs["tta"]["auc"] > aucs["single"]["auc"] else "single",
+        "figures": {"log_loss": losses, "view_modes": aucs},
+    }
