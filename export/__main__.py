@@ -25,10 +25,11 @@ def main(
     """Export a trained model as a bundle: ONNX graphs, manifest and model card.
 
     The graphs are held against Keras on real films; over tolerance, nothing is written. Beside
-    the model, training.json (its provenance) and evaluation-test.json and notes.md (for the card) are taken along.
+    the model, training.json (its provenance) and notes.md (for the card) are taken along. `python -m export.card`
+    writes figures into the card once the bundle is evaluated.
     """
     from cxr_edge.errors import CxrEdgeError
-    from export.network_graph import ExportError
+    from export.errors import ExportError
     from export.publish import Description, export
 
     decided = decisions or model.with_name("decisions.json")
@@ -41,7 +42,6 @@ def main(
         version=version,
         decisions=_read(decided) or {},
         training=_read(model.with_name("training.json")) or {},
-        evaluation=_read(model.with_name("evaluation-test.json")),
         notes=notes.read_text() if (notes := model.with_name("notes.md")).is_file() else "",
     )
     try:

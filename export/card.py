@@ -1,6 +1,13 @@
-"""The model card: what the bundle is, what it was measured at, what it must not be used for."""
+"""The model card: what the bundle is, what it was measured at, what it must not be used for.
 
-from typing import Any
+``python -m export.card`` writes the figures of an evaluation into the card of a bundle.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
 
 from cxr_edge.results import NOTICE
 
@@ -9,9 +16,13 @@ _HEAD = """\
 
 **{notice}**
 
-A classifier of frontal chest radiographs: EfficientNetB0 with a head of three dense layers, one
-probability for each of the {count} labels of NIH ChestX-ray14. It is for research and engineering:
-to build and test software around it. It has not been validated for any clinical use.
+A classifier of frontal chest radiographs: EfficientNetB0 with a head of three dense layers, one probability for each
+of the {count} labels of NIH ChestX-ray14.
+
+## Intended use
+
+Research and engineering: building and testing software around a chest X-ray model, teaching, and as a baseline that
+others are measured against. It has not been validated for any clinical use. Not for diagnosis, triage or screening.
 
 ## Data
 
@@ -23,38 +34,37 @@ reports by text processing; their authors estimate them to be over 90 % accurate
 
 - Films of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
   collection may hold more disease than the whole: quote no prevalence or predictive value from it.
-- Probabilities are not calibrated to any prevalence. Thresholds maximise F1 on validation films
-  drawn at random by patient; films of another collection or hospital will fare worse.
+- Calibration: {calibration}. It holds for films like those; with another prevalence probabilities are off.
+- Thresholds ({operating_points}) were fitted on the same films; the figures below show how they fare on others.
 - Lateral films, children, and pictures that are no chest film get an answer all the same.
 - Heat maps are 7x7 before they are enlarged: they point at a region, they do not outline it.
+
+## Training on all of NIH
+
+This model saw a small part of the data. With all 112,120 films and a GPU:
+
+    python -m training prepare NIH_FOLDER --out cache --size 224
+    python -m training fit cache --out runs/full --recipe training/recipes/reference.toml
+    python -m training calibrate runs/full cache
+    python -m export runs/full/model.keras --out my-bundle
+    python -m training evaluate cache --bundle my-bundle --part test --out results
 
 ## Parity of the exported graphs with Keras
 
 Largest difference over {gate_films} films in {gate_views} views each: {gate}.
 """
 
-_EVALUATION = """
-## Evaluation
 
-{part} part: {films} films of {patients} patients. ROC-AUC with 95 % bootstrap intervals by patient
-({resamples} resamples).
-
-| finding | one view | six views |
-|---|---|---|
-"""
-
-
-def model_card(manifest: dict[str, Any], evaluation: dict[str, Any] | None, notes: str) -> str:
+def model_card(manifest: dict[str, Any], notes: str, figures: str = "") -> str:
     """Write the card of a bundle as Markdown.
 
     Parameters
     ----------
     manifest : dict
-        Without its ``files``.
-    evaluation : dict or None
-        What ``python -m training evaluate`` wrote.
     notes : str
         What else must be told of this model, as Markdown.
+    figures : str
+        What was measured, as Markdown.
     """
     training = manifest["training"]
     gate = manifest["variants"]["fp32"]["gate"]
@@ -67,29 +77,50 @@ def model_card(manifest: dict[str, Any], evaluation: dict[str, Any] | None, note
         films=_listed(training.get("films", {})),
         patients=_listed(training.get("patients", {})),
         split=training.get("split", "not recorded"),
+        calibration=_calibration(manifest["calibration"]),
+        operating_points=", ".join(f"`{name}`" for name in manifest["operating_points"]),
         gate_films=gate["films"],
         gate_views=gate["views"],
         gate=_listed({name: f"{value:.1e}" for name, value in gate["largest_difference_to_keras"].items()}),
     )
-    told = f"\n## Notes on this model\n\n{notes}" if notes else ""
-    return card + told + ("" if evaluation is None else _evaluation(evaluation))
+    return "\n".join(part for part in (card, f"## Notes on this model\n\n{notes}" if notes else "", figures) if part)
 
 
-def _evaluation(evaluation: dict[str, Any]) -> str:
-    single, tta = (evaluation["view_modes"][mode] for mode in ("single", "tta"))
-    table = _EVALUATION.format(
-        part=evaluation["part"].capitalize(),
-        **{key: single[key] for key in ("films", "patients", "resamples")},
-    )
-    rows = [("**mean of the 14**", single["mean_auc"], tta["mean_auc"])]
-    rows += [(label, single["findings"][label], tta["findings"][label]) for label in single["findings"]]
-    return table + "".join(f"| {name} | {_auc(one)} | {_auc(six)} |\n" for name, one, six in rows)
-
-
-def _auc(figure: dict[str, Any]) -> str:
-    low, high = figure["interval"]
-    return f"{figure['auc']:.3f} ({low:.3f} to {high:.3f})"
+def _calibration(calibration: dict[str, Any]) -> str:
+    if calibration["method"] == "identity":
+        return "none, probabilities are the network's own"
+    return f"Platt's sigmoid for each label, fitted on {calibration['fitted_on']}"
 
 
 def _listed(parts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in parts.items()) or "not recorded"
+
+
+def main(
+    bundle: Annotated[Path, typer.Argument(help="The bundle whose card is written anew.", exists=True)],
+    test: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of the test part.", exists=True)],
+    validation: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of validation.", exists=True)],
+    notes: Annotated[Path | None, typer.Option(metavar="FILE", help="What else the card tells.", exists=True)] = None,
+) -> None:
+    """Write the figures of an evaluation into the card of the bundle that was evaluated."""
+    from cxr_edge.bundle import MANIFEST, MODEL_CARD, read_bundle
+    from export.bundle_files import write_bundle
+    from export.errors import ExportError
+    from training.evaluation.looks import TEST_LOOKS
+    from training.evaluation.report import card_figures
+
+    read = read_bundle(bundle)
+    manifest = json.loads((bundle / MANIFEST).read_bytes())
+    reports = [json.loads(file.read_bytes()) for file in (validation, test)]
+    model = manifest["files"][manifest["variants"][manifest["default_variant"]]["model"]]["sha256"]
+    for report, file in zip(reports, (validation, test), strict=True):
+        if report["model_sha256"] != model:
+            raise ExportError(f"{file} is of another model ({report['model_sha256'][:12]}…), not of {read.identity}")
+    figures = card_figures(*reports, looks=len(TEST_LOOKS.read_text().splitlines()))
+    card = model_card(manifest, notes.read_text() if notes else "", figures)
+    write_bundle(manifest, {**read.files, MODEL_CARD: card.encode()}, bundle)
+    typer.echo(f"Wrote {bundle / MODEL_CARD}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

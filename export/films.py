@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from cxr_edge.images import read_film
 from cxr_edge.preprocess import preprocess
-from export.network_graph import ExportError
+from export.errors import ExportError
 
 
 def load_gate_films(folder: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:

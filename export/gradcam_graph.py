@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from export.network_graph import OPSET, TENSORS, ExportError, finished
+from export.errors import ExportError
+from export.network_graph import OPSET, TENSORS, finished
 from training.network import LAST_CONVOLUTION, LOGITS
 
 

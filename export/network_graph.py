@@ -11,16 +11,13 @@ import tf2onnx
 from onnx import ModelProto
 
 from cxr_edge.manifest import Tensors
+from export.errors import ExportError
 from training.network import LAST_CONVOLUTION, LOGITS, PROBABILITIES
 
 #: The newest that tf2onnx writes without extra Transposes, and old enough for TensorRT 10.
 OPSET = 17
 
 TENSORS = Tensors(image="image", probabilities="probabilities", logits="logits", last_conv="last_conv", maps="maps")
-
-
-class ExportError(Exception):
-    """The model cannot be exported as it is."""
 
 
 def network_graph(network: keras.Model) -> ModelProto:

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from cxr_edge.backends import open_graph, usable_cores
 from cxr_edge.views import SIX_VIEWS, make_views
-from export.network_graph import TENSORS, ExportError
+from export.errors import ExportError
+from export.network_graph import TENSORS
 from training.network import LAST_CONVOLUTION, LOGITS, PROBABILITIES
 
 

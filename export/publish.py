@@ -1,8 +1,5 @@
 """Gate the graphs and write the bundle: all of it, or nothing."""
 
-import hashlib
-import json
-import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from cxr_edge.bundle import MANIFEST, MODEL_CARD
+from cxr_edge.bundle import MODEL_CARD
 from cxr_edge.labels import LABELS, NO_FINDING
-from cxr_edge.manifest import FORMAT_MAJOR, parse_manifest
-from cxr_edge.model import load
+from cxr_edge.manifest import FORMAT_MAJOR
 from cxr_edge.views import SIX_VIEWS
+from export.bundle_files import write_bundle
 from export.card import model_card
 from export.films import load_gate_films
 from export.gradcam_graph import gradcam_graph, read_head
-from export.network_graph import TENSORS, ExportError, network_graph
+from export.network_graph import TENSORS, network_graph
 from export.parity import TOLERANCES, measure, require_parity
 from training.network import LAST_CONVOLUTION, to_float32
 
@@ -50,8 +47,6 @@ class Description:
         ``default_view_mode`` as in the manifest.
     training : dict
         Where the weights come from.
-    evaluation : dict or None
-        Figures for the model card.
     notes : str
         What else the card must tell of this model, as Markdown.
     """
@@ -60,7 +55,6 @@ class Description:
     version: str
     decisions: dict[str, Any]
     training: dict[str, Any]
-    evaluation: dict[str, Any] | None
     notes: str
 
 
@@ -109,12 +103,10 @@ def publish(
     require_parity(differences)
     gate = {"films": len(films), "views": len(SIX_VIEWS), "largest_difference_to_keras": asdict(differences)}
     manifest = _manifest(network, description, gate)
-    card = model_card(manifest, description.evaluation, description.notes)
-    files = {"model.onnx": graphs.model, "gradcam.onnx": graphs.gradcam, MODEL_CARD: card.encode()}
-    manifest["files"] = {name: _hashed(data) for name, data in files.items()}
-    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
-    parse_manifest(files[MANIFEST])
-    return _write(files, out)
+    card = model_card(manifest, description.notes)
+    return write_bundle(
+        manifest, {"model.onnx": graphs.model, "gradcam.onnx": graphs.gradcam, MODEL_CARD: card.encode()}, out
+    )
 
 
 def _manifest(network: keras.Model, description: Description, gate: dict[str, Any]) -> dict[str, Any]:
@@ -153,29 +145,3 @@ def _disease_thresholds(operating_points: dict[str, Any]) -> list[float]:
         for label, value in mode["thresholds"].items()
         if label != NO_FINDING
     ]
-
-
-def _hashed(data: bytes) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-
-
-def _write(files: dict[str, bytes], out: Path) -> Path:
-    """Write to a neighbour directory, load it with the SDK, and only then put it in place."""
-    if out.exists() and not (out / MANIFEST).is_file() and any(out.iterdir()):
-        raise ExportError(f"{out} is not empty and no bundle; name another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-        fresh, replaced = Path(scratch, "fresh"), Path(scratch, "replaced")
-        fresh.mkdir()
-        for name, data in files.items():
-            (fresh / name).write_bytes(data)
-        load(fresh, device="cpu")
-        if out.exists():
-            out.rename(replaced)
-        try:
-            fresh.rename(out)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(out)
-            raise
-    return out

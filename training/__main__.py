@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -124,6 +125,79 @@ def calibrate(run: Run, data: Data) -> None:
 
     with _errors_told():
         typer.echo(f"Wrote {calibrate_run(run, data)}")
+
+
+class Dataset(str, Enum):
+    """What films an evaluation reads."""
+
+    nih = "nih"
+    chexpert = "chexpert"
+    mimic = "mimic"
+    csv = "csv"
+
+
+class UncertainLabels(str, Enum):
+    """What an uncertain label counts as."""
+
+    ignore = "ignore"
+    zeros = "zeros"
+    ones = "ones"
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="The data set's folder; for csv also the table itself.", exists=True),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")],
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What is evaluated.", show_default="the shipped bundle")
+    ] = None,
+    part: Annotated[
+        str, typer.Option(help="Of NIH: validation or test. A look at test is put on record.")
+    ] = "validation",
+    dataset: Annotated[Dataset, typer.Option(help="Whose layout and labels DATA has.")] = Dataset.nih,
+    uncertain: Annotated[
+        UncertainLabels, typer.Option(help="What an uncertain label (-1) counts as; ignore leaves it out.")
+    ] = UncertainLabels.ignore,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Radiologists' boxes (BBox_List_2017.csv): localisation.", exists=True),
+    ] = None,
+    compare_with: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Another model's predictions by image.", exists=True)
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=20, help="Bootstrap resamples of the patients.")] = 1000,
+) -> None:
+    """Measure a bundle through the SDK: evaluation.json, evaluation.md and plots.
+
+    By finding and on the mean: ROC-AUC, average precision, precision, recall, F1 and specificity at every operating
+    point, each with a 95 % interval by patient; one view and six; by view position, sex, age and collection;
+    calibration before and after. Films must be the part of the split that the bundle was trained by.
+    """
+    from cxr_edge.bundle import read_bundle
+    from training.evaluation.evaluate import Extras, part_of_split, write_evaluation
+    from training.evaluation.evaluate import evaluate as measure
+    from training.evaluation.looks import record_look
+    from training.evaluation.resampling import Bootstrap
+    from training.external import read_external
+    from training.nih import read_dataset
+
+    if part not in ("validation", "test"):
+        raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")
+    with _errors_told():
+        chosen = read_bundle(bundle)
+        if dataset is Dataset.nih:
+            films, held_out = part_of_split(chosen, read_dataset(data), part)
+        else:
+            films, held_out = read_external(dataset.value, data, uncertain.value), f"another data set, {data.name}"
+            part = dataset.value
+        report = measure(chosen, films, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))
+        for written in write_evaluation(report, out):
+            typer.echo(f"Wrote {written}")
+    if part == "test":
+        typer.echo(f"Look {record_look(report)} at the test part is on record.")
 
 
 if __name__ == "__main__":

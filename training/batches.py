@@ -16,7 +16,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """The training part in batches.
 
     Everything random follows from the seed, the epoch and the place in the epoch, so that an
-    interrupted fit goes on with the very films it would have seen.
+    interrupted fit goes on with the very films it would have seen. Every batch is whole, the last
+    one filled up from the beginning of the epoch: devices share it evenly.
 
     Parameters
     ----------
@@ -39,10 +40,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Draw the films of an epoch, counted from 0."""
         self._epoch = epoch
         rng = np.random.default_rng([self._recipe.seed, epoch])
-        self._order = epoch_rows(self._part.targets, self._recipe.sampling.min_per_class, rng)
+        order = epoch_rows(self._part.targets, self._recipe.sampling.min_per_class, rng)
+        steps = -(-len(order) // self._recipe.batch)
+        self._order = np.resize(order, steps * self._recipe.batch)
 
     def __len__(self) -> int:
-        return -(-len(self._order) // self._recipe.batch)
+        return len(self._order) // self._recipe.batch
 
     def __getitem__(self, index: int) -> tuple[tuple[npt.NDArray[np.float32], ...], npt.NDArray[np.float32]]:
         """Give one batch: ((films (n, size, size, 1) 0..255, priors (n, 15)), targets (n, 15)), all float32."""

@@ -6,28 +6,37 @@ from contextlib import contextmanager
 import keras
 
 
+def gpus() -> list[str]:
+    """List this host's GPUs, like ``gpu:0``."""
+    return [device for device in keras.distribution.list_devices() if device.startswith("gpu")]
+
+
 def dtype_policy() -> str:
     """Give the precision a fit computes in: half on a GPU; a CPU is slower in half than in single."""
-    return "mixed_float16" if keras.distribution.list_devices("gpu") else "float32"
+    return "mixed_float16" if gpus() else "float32"
 
 
 @contextmanager
-def all_devices() -> Iterator[None]:
-    """Share each batch among the GPUs of this host, where there are several.
+def shared_among(devices: list[str]) -> Iterator[None]:
+    """Share each batch among devices of this host, where there are several.
 
     On TensorFlow by ``MirroredStrategy``, on JAX by ``keras.distribution.DataParallel``.
+
+    Parameters
+    ----------
+    devices : list of str
+        See `gpus`.
     """
-    gpus = keras.distribution.list_devices("gpu")
-    if len(gpus) < 2:
+    if len(devices) < 2:
         yield
     elif keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
-        with tf.distribute.MirroredStrategy().scope():
+        with tf.distribute.MirroredStrategy(devices).scope():
             yield
     else:
         before = keras.distribution.distribution()
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=gpus))
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
         try:
             yield
         finally:

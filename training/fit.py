@@ -10,7 +10,7 @@ import keras
 from training.batches import Batches
 from training.callbacks import Bookkeeper, DivergenceGuard, Order, ProgressLine
 from training.checkpoint import Progress, read_progress, restore_state
-from training.devices import all_devices, dtype_policy
+from training.devices import dtype_policy, gpus, shared_among
 from training.films import Part
 from training.initial_weights import initial_network
 from training.losses import make_loss
@@ -64,7 +64,7 @@ def fit(
     for number, stage in enumerate(recipe.stages, 1):
         kept = run / f"stage-{number}.keras"
         if not kept.exists():
-            with all_devices():
+            with shared_among(gpus()):
                 _fit_stage(recipe, number, initial, parts(stage.size), run, tensorboard=tensorboard)
             (run / f"kept-{number}.keras").replace(kept)
         initial = str(kept)

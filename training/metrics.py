@@ -1,10 +1,11 @@
-"""ROC-AUC over the findings, pooled and within collections."""
+"""ROC-AUC and average precision by finding, pooled and within collections; unknown labels are left out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_edge.labels import DISEASES
 
@@ -12,24 +13,39 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 def roc_aucs(truth: Floats, scores: Floats) -> npt.NDArray[np.float64]:
-    """Compute the ROC-AUC of each disease; NaN where only one class is present.
+    """Compute the ROC-AUC of each disease.
 
     Parameters
     ----------
     truth, scores : ndarray, (N, 15), in the order of the labels
+        Truth is 0, 1, or NaN where unknown.
 
     Returns
     -------
     ndarray, (14,) float64
+        NaN where only one class is present.
     """
-    columns = range(len(DISEASES))
-    present = [0 < truth[:, c].sum() < len(truth) for c in columns]
-    return np.array([roc_auc_score(truth[:, c], scores[:, c]) if present[c] else np.nan for c in columns])
+    return _by_disease(roc_auc_score, truth, scores)
+
+
+def average_precisions(truth: Floats, scores: Floats) -> npt.NDArray[np.float64]:
+    """Compute the average precision of each disease; see `roc_aucs`."""
+    return _by_disease(average_precision_score, truth, scores)
+
+
+def _by_disease(metric: Callable[[Floats, Floats], float], truth: Floats, scores: Floats) -> npt.NDArray[np.float64]:
+    figures = np.full(len(DISEASES), np.nan)
+    for column in range(len(DISEASES)):
+        known = ~np.isnan(truth[:, column])
+        told = truth[known, column]
+        if 0 < told.sum() < len(told):
+            figures[column] = metric(told, scores[known, column])
+    return figures
 
 
 def mean_auc(truth: Floats, scores: Floats) -> float:
     """Average `roc_aucs` over the diseases of which both classes are present; NaN without any."""
-    return _mean(roc_aucs(truth, scores))
+    return mean_known(roc_aucs(truth, scores))
 
 
 def auc_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> float:
@@ -53,13 +69,14 @@ def auc_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> float
     pairs = np.zeros(len(DISEASES))
     for group in np.unique(groups):
         rows = groups == group
-        positive = truth[rows, : len(DISEASES)].sum(axis=0)
-        count = positive * (rows.sum() - positive)
+        told = truth[rows, : len(DISEASES)]
+        count = (told == 1).sum(axis=0) * (told == 0).sum(axis=0)
         weighted += np.where(count > 0, np.nan_to_num(roc_aucs(truth[rows], scores[rows])) * count, 0)
         pairs += count
-    return _mean(np.divide(weighted, pairs, out=np.full(len(DISEASES), np.nan), where=pairs > 0))
+    return mean_known(np.divide(weighted, pairs, out=np.full(len(DISEASES), np.nan), where=pairs > 0))
 
 
-def _mean(figures: npt.NDArray[np.float64]) -> float:
+def mean_known(figures: Floats) -> float:
+    """Average what is not NaN; NaN without any."""
     known = figures[~np.isnan(figures)]
     return float(known.mean()) if len(known) else float("nan")

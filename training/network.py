@@ -70,6 +70,31 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             layer.finalize_state()
 
 
+def at_size(network: keras.Model, size: int) -> keras.Model:
+    """Give the same model for films of another size, its backbone under the current precision policy.
+
+    It is rebuilt from its own layers. A network typed again can differ from the one the weights
+    belong to: with Keras's ImageNet weights there is a Rescaling layer more, which has none.
+
+    Parameters
+    ----------
+    network : keras.Model
+    size : int
+        Side in pixels, a multiple of 32: EfficientNet pads odd and even sides differently.
+    """
+    config = network.get_config()
+    names = [layer["name"] for layer in config["layers"]]
+    for place, layer in enumerate(config["layers"]):
+        if layer["class_name"] == "InputLayer":
+            layer["config"]["batch_shape"] = (None, size, size, 1)
+        layer.pop("build_config", None)
+        if place <= names.index(LAST_CONVOLUTION):
+            _set_policies(layer, keras.config.dtype_policy().name)
+    rebuilt = type(network).from_config(config)
+    copy_weights(network, rebuilt)
+    return rebuilt
+
+
 def to_float32(network: keras.Model) -> keras.Model:
     """Give a model whose every layer computes in float32, whatever policy it was trained under.
 

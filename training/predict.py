@@ -32,7 +32,7 @@ def predict_views(
         Raw probabilities.
     """
     predicted = network.predict(_Views(films, views, batch), verbose=0)
-    return np.asarray(predicted, np.float32).reshape(len(films), len(views), -1)
+    return np.asarray(predicted, np.float32).reshape(-1, len(views), predicted.shape[-1])[: len(films)]
 
 
 def scores_by_mode(per_view: npt.NDArray[np.float32]) -> dict[ViewMode, npt.NDArray[np.float64]]:
@@ -51,6 +51,8 @@ def scores_by_mode(per_view: npt.NDArray[np.float32]) -> dict[ViewMode, npt.NDAr
 
 
 class _Views(keras.utils.PyDataset):  # type: ignore[misc]
+    """Views in batches of one length, so that devices share them evenly; the last film fills up the last batch."""
+
     def __init__(self, films: Films, views: Sequence[View], batch: int) -> None:
         super().__init__()
         self._films, self._views, self._batch = films, views, batch
@@ -59,6 +61,7 @@ class _Views(keras.utils.PyDataset):  # type: ignore[misc]
         return -(-len(self._films) // self._batch)
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32]]:
-        rows = range(index * self._batch, min((index + 1) * self._batch, len(self._films)))
-        shown = np.concatenate([make_views(self._films[row], self._views) for row in rows])
+        last = len(self._films) - 1
+        rows = range(index * self._batch, (index + 1) * self._batch)
+        shown = np.concatenate([make_views(self._films[min(row, last)], self._views) for row in rows])
         return (shown[..., None].astype(np.float32),)

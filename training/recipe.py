@@ -24,14 +24,15 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     size : int
-        Side of the input in pixels; the network is convolutional, so its weights serve any.
+        Side of the input in pixels, a multiple of 32; the network is convolutional, so its weights
+        serve any.
     epochs : int
         At most; see `Stopping`.
     learning_rate : float
         Peak.
     """
 
-    size: Annotated[int, Meta(ge=32, le=4096)]
+    size: Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]
     epochs: Count
     learning_rate: Positive
 

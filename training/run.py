@@ -1,19 +1,14 @@
 """A run directory: the model, what was fitted for it, and where both came from."""
 
-import importlib
 import json
-import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
 import msgspec
-import numpy as np
 import pandas as pd
 
-import cxr_edge
 from cxr_edge.views import SIX_VIEWS
 from training.decisions import decide
 from training.errors import DataError
@@ -24,6 +19,7 @@ from training.nih import hash_of_table, read_dataset
 from training.predict import predict_views
 from training.recipe import Recipe
 from training.splits import Parts, Split, split_films
+from training.versions import commit, versions
 
 MODEL = "model.keras"
 PROVENANCE = "training.json"
@@ -99,7 +95,6 @@ def _remove_state(out: Path) -> None:
 
 def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
     """Tell where a model comes from, for its manifest and card."""
-    backend = keras.config.backend()
     return {
         "data": f"{sum(map(len, parts.values())):,} of the 112,120 films of NIH ChestX-ray14 (Wang et al. 2017)",
         "split": recipe.split.describe(),
@@ -109,25 +104,8 @@ def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
         "part_sha256": {name: hash_of_table(part) for name, part in parts.items()},
         "recipe": msgspec.to_builtins(recipe),
         "commit": commit(),
-        "versions": {
-            "cxr_edge": cxr_edge.__version__,
-            "keras": keras.__version__,
-            backend: importlib.import_module(backend).__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions("cxr_edge", "keras", keras.config.backend(), "numpy"),
     }
-
-
-def commit() -> str | None:
-    """Name the commit of this source tree, ``-dirty`` where files differ from it; None outside a repository."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    described = subprocess.run(  # noqa: S603 (nothing here comes from outside)
-        [git, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return described.stdout.strip() or None
 
 
 def calibrate_run(run: Path, data: Path) -> Path:

@@ -16,9 +16,9 @@ import export.parity
 import export.publish
 from cxr_edge import errors
 from cxr_edge.bundle import SHIPPED, read_bundle
+from export.errors import ExportError
 from export.films import load_gate_films
 from export.gradcam_graph import Dense, gradcam_graph, read_head
-from export.network_graph import ExportError
 from export.parity import TOLERANCES, Differences, ParityError, gradient_tape_maps, measure, require_parity
 from export.publish import Description, Graphs, convert, publish
 from tests.conftest import ROOT
@@ -30,7 +30,6 @@ DESCRIPTION = Description(
     version="1",
     decisions={key: SHIPPED_MANIFEST[key] for key in ("calibration", "operating_points", "default_view_mode")},
     training=SHIPPED_MANIFEST["training"],
-    evaluation=None,
     notes="",
 )
 

@@ -1,14 +1,31 @@
-"""A small data set on real films, in a subset's layout."""
+"""A small data set on real films, in a subset's layout, and a small fit on it."""
 
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from cxr_edge.labels import LABELS
 from tests.conftest import SAMPLES
+from training.recipe import Recipe
+
+RECIPE_TOML = """
+initial = "random"
+batch = 8
+split = { validation = 0.4 }
+loss = { collection_prior = 5 }
+augmentation = { flip = 0.5, rotation = 10, boxes = 0.5 }
+optimizer = { weight_decay = 1e-4, ema = 0.9 }
+stopping = { keep = "last" }
+stages = [
+  { size = 32, epochs = 2, learning_rate = 1e-3 },
+  { size = 64, epochs = 2, learning_rate = 1e-3 },
+]
+"""
+RECIPE = msgspec.toml.decode(RECIPE_TOML, type=Recipe)
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +42,17 @@ def data(tmp_path_factory) -> Path:
             labels = ["No Finding"]
         split = "test" if patient % 4 == 3 else "train_val"
         rows.append({"image": name, "labels": "|".join(labels), "patient": patient, "age": 20 + patient,
-                     "sex": "FM"[patient % 2], "view": ["PA", "AP"][patient % 3 == 0], "split": split,
-                     "collection": "AB"[patient % 2], "markers_blacked": patient % 4 == 3})  # fmt: skip
+                     "sex": "FM"[patient // 8 % 2], "view": ["PA", "AP"][patient % 3 == 0], "split": split,
+                     "collection": "AB"[patient // 4 % 2], "markers_blacked": patient % 4 == 3})  # fmt: skip
     pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def finished(data, tmp_path_factory) -> Path:
+    """A fit of two small stages on it, not to be changed."""
+    from training import run
+
+    out = tmp_path_factory.mktemp("run")
+    run.fit_run(data, out, RECIPE, deterministic=True)
+    return out

@@ -8,7 +8,15 @@ from cxr_edge.images import read_film
 from cxr_edge.preprocess import preprocess
 from tests.conftest import SAMPLES
 from training.initial_weights import initial_network
-from training.network import LAST_CONVOLUTION, LOGITS, build_network, round_kernels_to_half, to_float32
+from training.network import (
+    LAST_CONVOLUTION,
+    LOGITS,
+    at_size,
+    build_network,
+    copy_weights,
+    round_kernels_to_half,
+    to_float32,
+)
 
 
 def test_the_design():
@@ -78,6 +86,42 @@ def test_a_fit_that_starts_from_a_file_computes_what_the_file_does(trained_keras
     reference = keras.models.load_model(trained_keras, compile=False)
     small = preprocess(film, (224, 224))[np.newaxis, ..., np.newaxis].astype(np.float32)
     np.testing.assert_array_equal(np.asarray(initial_network(str(trained_keras))(small)), np.asarray(reference(small)))
+
+
+@pytest.fixture
+def downloaded(monkeypatch, tmp_path):
+    """Keras's own ImageNet path, with random weights where it would download."""
+    path = tmp_path / "weights.weights.h5"
+    color = keras.Input((224, 224, 3))
+    keras.applications.EfficientNetB0(include_top=False, weights=None, input_tensor=color).save_weights(path)
+    monkeypatch.setattr("keras.src.applications.efficientnet.file_utils.get_file", lambda *_, **__: str(path))
+
+
+def test_what_was_trained_from_imagenet_is_never_rebuilt_without_its_rescaling(downloaded, film, tmp_path):
+    """Keras adds a Rescaling layer with ImageNet weights, which weights alone do not bring along (tensorflow#62193)."""
+    first = initial_network("imagenet", 64)
+    kinds = [type(layer).__name__ for layer in first.layers]
+    assert kinds.count("Rescaling") == 2
+    first.save(tmp_path / "stage-1.keras")
+    second = initial_network(str(tmp_path / "stage-1.keras"), 96)
+    assert second.input_shape == (None, 96, 96, 1)
+    assert [type(layer).__name__ for layer in second.layers] == kinds
+    small = preprocess(film, (96, 96))[np.newaxis, ..., np.newaxis].astype(np.float32)
+    expected, found = (
+        np.asarray(keras.Model(n.input, _named(n, "stem_conv").output)(small)) for n in (at_size(first, 96), second)
+    )
+    np.testing.assert_array_equal(found, expected)
+    without = initial_network("random", 96)
+    copy_weights(first, without)
+    assert not np.allclose(np.asarray(keras.Model(without.input, _named(without, "stem_conv").output)(small)), found)
+
+
+@pytest.mark.parametrize("size", [64, 160, 224])
+def test_weights_serve_any_size(trained_keras, film, size):
+    network = initial_network(str(trained_keras), size)
+    small = preprocess(film, (size, size))[np.newaxis, ..., np.newaxis].astype(np.float32)
+    assert network.input_shape == (None, size, size, 1)
+    assert np.isfinite(np.asarray(network(small))).all()
 
 
 def test_float32_from_half_precision_computes_the_same(film):

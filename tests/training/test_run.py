@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from cxr_edge.labels import LABELS
 from tests.conftest import ROOT
+from tests.training.conftest import RECIPE, RECIPE_TOML
 from training import run
 from training.batches import Batches
 from training.devices import dtype_policy
@@ -22,29 +24,7 @@ from training.errors import DataError, FitError
 from training.films import load_part
 from training.history import HISTORY
 from training.nih import read_dataset
-from training.recipe import Optimizer, Recipe, Stage, Stopping
-
-RECIPE_TOML = """
-initial = "random"
-batch = 8
-split = { validation = 0.4 }
-loss = { collection_prior = 5 }
-augmentation = { flip = 0.5, rotation = 10, boxes = 0.5 }
-optimizer = { weight_decay = 1e-4, ema = 0.9 }
-stopping = { keep = "last" }
-stages = [
-  { size = 32, epochs = 2, learning_rate = 1e-3 },
-  { size = 64, epochs = 2, learning_rate = 1e-3 },
-]
-"""
-RECIPE = msgspec.toml.decode(RECIPE_TOML, type=Recipe)
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("run")
-    run.fit_run(data, out, RECIPE, deterministic=True)
-    return out
+from training.recipe import Optimizer, Stage, Stopping
 
 
 def history_of(folder):
@@ -117,7 +97,24 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_names_the_batch(data, tmp_pat
     assert not (tmp_path / "model.keras").exists()
 
 
-def test_early_stopping_keeps_the_best_epoch(data, tmp_path):
+@pytest.fixture(scope="module")
+def data_with_a_ruined_test_part(data, tmp_path_factory):
+    """Whoever opens a test film here fails."""
+    copy = Path(shutil.copytree(data, tmp_path_factory.mktemp("ruined") / "data"))
+    films = read_dataset(copy)
+    for path in films.loc[films["official"] == "test", "path"]:
+        path.write_bytes(b"ruined")
+    return copy
+
+
+def test_calibration_opens_no_test_film(finished, data_with_a_ruined_test_part, tmp_path):
+    """The reference project stopped early and set its thresholds on its test part."""
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    assert run.calibrate_run(copy, data_with_a_ruined_test_part).exists()
+
+
+def test_early_stopping_keeps_the_best_epoch(data_with_a_ruined_test_part, tmp_path):
+    data = data_with_a_ruined_test_part
     recipe = msgspec.structs.replace(
         RECIPE,
         stages=(Stage(size=32, epochs=6, learning_rate=1e-9),),
@@ -165,8 +162,6 @@ def test_calibration_and_thresholds_come_from_validation(finished, data):
 
 
 def test_other_films_would_mean_another_split(finished, data, tmp_path):
-    import shutil
-
     other = Path(shutil.copytree(data, tmp_path / "other"))
     (other / "0_0.png").unlink()
     with (

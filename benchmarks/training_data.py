@@ -1,0 +1,103 @@
+"""Films per second and peak memory of ``prepare`` and of one epoch: ``python -m benchmarks.training_data``.
+
+Directories in NIH's layout are made of real films, repeated under other names.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from benchmarks.measure import machine
+from cxr_edge.labels import DISEASES, NO_FINDING
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+#: Small, so that an epoch of 10,000 films ends within minutes on two cores.
+SIZE = 64
+
+RECIPE = f"""
+initial = "random"
+split = {{ validation = 0.1 }}
+stages = [{{ size = {SIZE}, epochs = 1, learning_rate = 1e-3 }}]
+"""
+
+
+def make_layout(root: Path, films: list[Path], count: int) -> Path:
+    """Make a directory as NIH's downloads unpack: folders of 5,000 images, the label table, the test list."""
+    rng = np.random.default_rng(0)
+    rows, test = [], []
+    for index in range(count):
+        name = f"{index // 3:08d}_{index % 3:03d}.png"
+        folder = root / f"images_{1 + index // 5000:03d}" / "images"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(films[index % len(films)].resolve())
+        labels = "|".join(rng.choice(DISEASES, rng.integers(1, 4), replace=False)) if rng.random() < 0.5 else NO_FINDING
+        rows.append(f"{name},{labels},0,{index // 3},50,F,PA,1024,1024,0.1,0.1")
+        if index // 3 % 5 == 0:
+            test.append(name)
+    head = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+    )
+    (root / "Data_Entry_2017_v2020.csv").write_text("\n".join([head, *rows]) + "\n")
+    (root / "test_list.txt").write_text("\n".join(test) + "\n")
+    return root
+
+
+def measure(*arguments: str) -> tuple[float, float]:
+    """Run a command of the training package; give its seconds and its peak resident memory in MiB."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "training", *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def measure_count(films: list[Path], count: int) -> dict[str, Any]:
+    """Prepare a directory of so many films, fit one epoch on the cache, and tell what it took."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = make_layout(Path(scratch, "nih"), films, count)
+        recipe = Path(scratch, "recipe.toml")
+        recipe.write_text(RECIPE)
+        cache, run = str(Path(scratch, "cache")), str(Path(scratch, "run"))
+        prepare_s, prepare_mib = measure("prepare", str(root), "--out", cache, "--size", str(SIZE), "--size", "224")
+        epoch_s, epoch_mib = measure("fit", cache, "--out", run, "--recipe", str(recipe))
+    return {
+        "films": count,
+        "prepare": {"films_per_second": round(count / prepare_s, 1), "peak_mib": round(prepare_mib)},
+        "one epoch": {"films_per_second": round(count / epoch_s, 1), "peak_mib": round(epoch_mib)},
+    }
+
+
+def main(
+    films: Annotated[Path, typer.Option(help="Folder of PNG films.", exists=True, file_okay=False)] = SAMPLES,
+    counts: Annotated[list[int] | None, typer.Option("--count", help="Films of a directory. [2000 and 10000]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
+) -> None:
+    """Measure the training data pipeline at several sizes; start of the processes included."""
+    paths = sorted(films.glob("*.png"))
+    if not paths:
+        raise typer.BadParameter(f"{films} holds no PNG file", param_hint="--films")
+    figures = {
+        "machine": machine(),
+        "epoch at": f"{SIZE} pixels, validation included",
+        "directories": [measure_count(paths, count) for count in counts or (2000, 10_000)],
+    }
+    text = json.dumps(figures, indent=2)
+    typer.echo(text)
+    if out is not None:
+        out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,149 @@
+"""From a finished fit to a report and a card: calibrate, export, evaluate, all real."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cxr_edge.bundle import read_bundle
+from cxr_edge.labels import DISEASES
+from tests.conftest import ROOT, SAMPLES
+from training.errors import DataError
+from training.evaluation.comparison import compare
+from training.evaluation.evaluate import Extras, evaluate, part_of_split, write_evaluation
+from training.evaluation.looks import record_look
+from training.evaluation.report import card_figures
+from training.evaluation.resampling import Bootstrap
+from training.nih import read_dataset
+
+BOOTSTRAP = Bootstrap(resamples=20, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def bundle(finished, data, tmp_path_factory):
+    from export.publish import Description, export
+    from training.run import calibrate_run
+
+    decisions = json.loads(calibrate_run(finished, data).read_text())
+    training = json.loads((finished / "training.json").read_text())
+    description = Description("small", "1", decisions, training, notes="")
+    return export(finished / "model.keras", description, SAMPLES[0].parent, tmp_path_factory.mktemp("out") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def report(bundle, data):
+    read = read_bundle(bundle)
+    films, held_out = part_of_split(read, read_dataset(data), "test")
+    return evaluate(read, films, "test", held_out, Extras(), BOOTSTRAP)
+
+
+def test_a_report_has_every_figure_with_its_interval(report, tmp_path):
+    written = write_evaluation(report, tmp_path)
+    assert {path.name for path in written} == {
+        "evaluation.json", "evaluation.md", "findings.png", "roc.png", "reliability.png", "subgroups.png",
+    }  # fmt: skip
+    told = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (told["films"], told["patients"]) == (15, 15)
+    for mode in ("single", "tta"):
+        assert list(told["view_modes"][mode]["findings"]) == list(DISEASES)
+    assert set(told["operating_points"]) == {"max_f1", "youden", "sensitivity_80"}
+    for point in told["operating_points"].values():
+        assert set(point["mean"]) == {"precision", "recall", "f1", "specificity"}
+    assert told["calibration"]["before"]["mean"]["ece"]["interval"]
+    assert set(told["subgroups"]) == {"view", "sex", "age", "collection"}, "every test film has its markers blacked"
+    markdown = (tmp_path / "evaluation.md").read_text()
+    assert "not for diagnosis" in markdown
+    for heading in ("Ranking", "What six views gain", "`youden`", "Calibration", "Subgroups"):
+        assert heading in markdown
+
+
+def test_what_is_measured_is_what_the_sdk_emits(report, bundle, data):
+    import cxr_edge
+
+    model = cxr_edge.load(bundle, device="cpu", threads=1)
+    films, _ = part_of_split(read_bundle(bundle), read_dataset(data), "test")
+    emitted = [model.predict(path).values for path in films["path"][:3]]
+    np.testing.assert_allclose(report["curves"]["calibrated"][:3], emitted, atol=1e-6)
+    thresholds = model.manifest.thresholds("max_f1", model.manifest.default_view_mode)
+    row = report["operating_points"]["max_f1"]["findings"]["Effusion"]
+    assert row["threshold"] == thresholds["Effusion"]
+
+
+def test_each_look_at_the_test_part_is_recorded(report, tmp_path):
+    looks = tmp_path / "results" / "looks.jsonl"
+    assert [record_look(report, looks) for _ in range(2)] == [1, 2]
+    first = json.loads(looks.read_text().splitlines()[0])
+    assert first["bundle_sha256"] == report["bundle_sha256"]
+    assert first["mean_auc"]["tta"] == report["view_modes"]["tta"]["mean"]["auc"]
+    assert {"date", "commit", "model_sha256", "films"} <= set(first)
+
+
+def test_a_film_that_the_bundle_was_trained_on_cannot_slip_in(bundle, data):
+    read = read_bundle(bundle)
+    films = read_dataset(data)
+    with pytest.raises(DataError, match="could have seen some"):
+        part_of_split(read, films[:-1], "test")
+
+
+def test_a_bundle_that_does_not_tell_its_split(bundle, data):
+    from dataclasses import replace
+
+    import msgspec
+
+    read = read_bundle(bundle)
+    silent = replace(read, manifest=msgspec.structs.replace(read.manifest, training={}))
+    with pytest.raises(DataError, match="does not tell how its films were divided"):
+        part_of_split(silent, read_dataset(data), "test")
+
+
+def test_another_models_predictions_are_compared_film_by_film(report, bundle, data, tmp_path):
+    films, _ = part_of_split(read_bundle(bundle), read_dataset(data), "test")
+    truth, scores = report["curves"]["truth"], report["curves"]["raw"]
+    others = tmp_path / "others.csv"
+    rows = [f"{name.removesuffix('.png')}.jpg,{a},{b}" for name, a, b in
+            zip(films["image"][:10], truth[:10, 0], 1 - truth[:10, 2], strict=True)]  # fmt: skip
+    others.write_text("\n".join(["image,Atelectasis,Effusion", *rows]) + "\n")
+    found = compare(truth, scores, films, others, BOOTSTRAP)
+    assert (found["films"], found["findings_compared"]) == (10, ["Atelectasis", "Effusion"])
+    assert found["figures"]["Atelectasis"]["first"]["value"] == 1
+    assert found["figures"]["Effusion"]["first"]["value"] == 0
+    assert found["figures"]["Mass"]["first"]["value"] is None
+    others.write_text("image,Gout\na,1\n")
+    with pytest.raises(DataError, match="expected the columns image and findings"):
+        compare(truth, scores, films, others, BOOTSTRAP)
+
+
+def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, bundle, tmp_path):
+    files = []
+    for part in ("validation", "test"):
+        write_evaluation({**report, "part": part}, tmp_path / part)
+        files += [f"--{part}", str(tmp_path / part / "evaluation.json")]
+    command = [sys.executable, "-m", "export.card", str(bundle), *files]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    read = read_bundle(bundle)
+    card = read.files["MODEL_CARD.md"].decode()
+    figures = json.loads((tmp_path / "test" / "evaluation.json").read_text())
+    assert card_figures(figures, figures, looks=0).split("looked at")[0].splitlines()[0] in card
+    assert f"{figures['view_modes']['tta']['mean']['auc']['value']:.3f}" in card
+    for told in ("Intended use", "not for diagnosis", "112,120", "side by side", "looked at"):
+        assert told in card
+    (tmp_path / "test" / "evaluation.json").write_text(json.dumps({**figures, "model_sha256": "0" * 64}))
+    refused = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "is of another model" in refused.stderr
+
+
+def test_the_command_line_on_ones_own_films(tmp_path):
+    rows = [f"{path},{i},{i % 2},{(i + 1) % 2}" for i, path in enumerate(SAMPLES)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,patient,Effusion,Mass", *rows, "gone.png,9,1,0"]) + "\n")
+    command = [sys.executable, "-m", "training", "evaluate", str(tmp_path), "--dataset", "csv", "--out",
+               str(tmp_path / "out"), "--resamples", "20"]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert told["films"] == len(SAMPLES)
+    assert [row["code"] for row in told["unreadable"]] == ["not_found"]
+    assert told["view_modes"]["tta"]["findings"]["Effusion"]["auc"]["value"] is not None
+    assert told["view_modes"]["tta"]["findings"]["Hernia"]["auc"]["value"] is None
+    assert "gone.png" in (tmp_path / "out" / "evaluation.md").read_text()

@@ -1,0 +1,66 @@
+"""Heat maps against boxes: the measures on maps whose answer is known, and the real bundle on real films."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_edge.bundle import read_bundle
+from tests.conftest import SAMPLES
+from training.errors import DataError
+from training.evaluation.localisation import IOUS, _centred, _mask, _scores, localise, read_boxes
+from training.evaluation.resampling import Bootstrap
+
+
+def test_boxes_are_scaled_to_the_film():
+    drawn = pd.DataFrame({"x": [512.0], "y": [256.0], "w": [256.0], "h": [512.0]})
+    inside = _mask(drawn, (512, 256))
+    rows, columns = np.nonzero(inside)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (128, 383, 128, 191)
+
+
+def test_a_perfect_map_a_missing_one_and_an_empty_one():
+    inside = np.zeros((100, 100), bool)
+    inside[20:40, 30:60] = True
+    scores = _scores({"right": inside.astype(np.float32), "wrong": (~inside).astype(np.float32),
+                      "empty": np.zeros((100, 100), np.float32)}, inside)  # fmt: skip
+    assert (scores["right_hit"], scores["right_iou"]) == (1, 1)
+    assert (scores["wrong_hit"], scores["wrong_iou"]) == (0, 0)
+    assert (scores["empty_hit"], scores["empty_iou"]) == (0, 0)
+
+
+def test_the_centred_control_points_at_the_middle():
+    centre = _centred((101, 51))
+    assert np.unravel_index(np.argmax(centre), centre.shape) == (50, 25)
+
+
+def test_the_shipped_bundle_on_boxes(tmp_path):
+    films = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": SAMPLES, "patient": range(len(SAMPLES))})
+    stems = [path.stem for path in SAMPLES[:3]]
+    boxes = pd.DataFrame({"image": [*stems, stems[0]], "finding": ["Effusion", "Mass", "Effusion", "Effusion"],
+                          "x": 300, "y": 300, "w": 400, "h": 400})  # fmt: skip
+    found = localise(read_bundle(), films, boxes, Bootstrap(20, jobs=1))
+    assert (found["cases"], found["films"]) == (3, 3)
+    assert found["findings"]["Effusion"]["cases"] == 2
+    for name in ("grad_cam", "centred", "random"):
+        above = [found[name]["iou_above"][str(limit)]["value"] for limit in IOUS]
+        assert above == sorted(above, reverse=True)
+    assert found["centred"]["pointing_game"]["value"] == 1
+    assert localise(read_bundle(), films, boxes.assign(image="other"), Bootstrap(20, jobs=1)) is None
+
+
+def test_nihs_own_list_of_boxes(tmp_path):
+    file = tmp_path / "BBox_List_2017.csv"
+    file.write_text(
+        "Image Index,Finding Label,Bbox [x,y,w,h],,,,,,\n00013118_008.png,Infiltrate,225.08,547.01,86.77,79.18,,,\n"
+    )
+    (row,) = read_boxes(file).itertuples()
+    assert (row.image, row.finding, row.x, row.h) == ("00013118_008", "Infiltration", 225.08, 79.18)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("image,finding,x\n", "lacking"), ("image,finding,x,y,w,h\na,Gout,1,1,1,1\n", "Gout")]
+)
+def test_a_wrong_list_of_boxes(tmp_path, text, message):
+    (tmp_path / "boxes.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_boxes(tmp_path / "boxes.csv")

@@ -1,0 +1,122 @@
+"""Figures by finding: ranking, and what a threshold makes of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge.labels import DISEASES
+from training.evaluation.resampling import Bootstrap, Floats, Rows
+from training.metrics import auc_within, average_precisions, mean_known, roc_aucs
+
+AT_THRESHOLD = ("precision", "recall", "f1", "specificity")
+
+
+def ranking(truth: Floats, scores: Floats, table: Any, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Measure how films are ranked.
+
+    Parameters
+    ----------
+    truth, scores : ndarray, (N, 15)
+        Truth is NaN where unknown.
+    table : DataFrame
+        With patient and collection.
+    bootstrap : Bootstrap
+
+    Returns
+    -------
+    dict
+        ``mean`` and ``findings`` by name, each with ``auc`` and ``average_precision``; the mean
+        also with ``auc_within`` collections.
+    """
+    collections = table["collection"].to_numpy()
+
+    def statistic(rows: Rows) -> Floats:
+        aucs, precisions = roc_aucs(truth[rows], scores[rows]), average_precisions(truth[rows], scores[rows])
+        within = auc_within(truth[rows], scores[rows], collections[rows])
+        return np.array([mean_known(aucs), mean_known(precisions), within, *aucs, *precisions])
+
+    mean_auc, mean_precision, within, *others = bootstrap.figures(statistic, table["patient"].to_numpy())
+    aucs, precisions = others[: len(DISEASES)], others[len(DISEASES) :]
+    return {
+        "mean": {"auc": mean_auc, "average_precision": mean_precision, "auc_within": within},
+        "findings": {
+            label: {"positive": int((truth[:, i] == 1).sum()), "auc": aucs[i], "average_precision": precisions[i]}
+            for i, label in enumerate(DISEASES)
+        },
+    }
+
+
+def at_thresholds(
+    truth: Floats, scores: Floats, thresholds: Mapping[str, float], table: Any, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """Measure what thresholds make of the scores: precision, recall, F1 and specificity.
+
+    Returns
+    -------
+    dict
+        ``mean`` and ``findings`` by name; a finding also with its ``threshold``. A figure without
+        a denominator is None, and left out of the mean.
+    """
+    limits = np.array([thresholds[label] for label in DISEASES])
+    told = truth[:, : len(DISEASES)]
+    called = scores[:, : len(DISEASES)] >= limits
+
+    def statistic(rows: Rows) -> Floats:
+        figures = _rates(told[rows], called[rows])
+        return np.concatenate([[mean_known(figure) for figure in figures], figures.ravel()])
+
+    found = bootstrap.figures(statistic, table["patient"].to_numpy())
+    means, by_finding = found[: len(AT_THRESHOLD)], found[len(AT_THRESHOLD) :]
+    return {
+        "mean": dict(zip(AT_THRESHOLD, means, strict=True)),
+        "findings": {
+            label: {
+                "threshold": float(limits[i]),
+                **{name: by_finding[k * len(DISEASES) + i] for k, name in enumerate(AT_THRESHOLD)},
+            }
+            for i, label in enumerate(DISEASES)
+        },
+    }
+
+
+def _rates(truth: Floats, called: npt.NDArray[np.bool_]) -> Floats:
+    """Count per finding: (4, 14) precision, recall, F1, specificity."""
+    positive, negative = truth == 1, truth == 0
+    true_positive, false_positive = (positive & called).sum(axis=0), (negative & called).sum(axis=0)
+    false_negative, true_negative = (positive & ~called).sum(axis=0), (negative & ~called).sum(axis=0)
+    return np.stack(
+        [
+            _share(true_positive, true_positive + false_positive),
+            _share(true_positive, true_positive + false_negative),
+            _share(2 * true_positive, 2 * true_positive + false_positive + false_negative),
+            _share(true_negative, true_negative + false_positive),
+        ]
+    )
+
+
+def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def paired(truth: Floats, first: Floats, second: Floats, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> Any:
+    """Compare two models' ROC-AUC on the same films, resampled together.
+
+    Returns
+    -------
+    dict
+        ``mean`` and each finding: ``first``, ``second`` and ``difference`` (second minus first).
+    """
+
+    def statistic(rows: Rows) -> Floats:
+        one, two = roc_aucs(truth[rows], first[rows]), roc_aucs(truth[rows], second[rows])
+        one, two = np.append(one, mean_known(one)), np.append(two, mean_known(two))
+        return np.concatenate([one, two, two - one])
+
+    found = bootstrap.figures(statistic, patients)
+    count = len(DISEASES) + 1
+    return {
+        label: {"first": found[i], "second": found[count + i], "difference": found[2 * count + i]}
+        for i, label in [(count - 1, "mean"), *enumerate(DISEASES)]
+    }

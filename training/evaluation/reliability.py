@@ -1,0 +1,67 @@
+"""Calibration figures: Brier score, expected calibration error, reliability diagram."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import brier_score_loss
+
+from cxr_edge.labels import DISEASES
+from training.evaluation.resampling import Bootstrap, Floats, Rows
+from training.metrics import mean_known
+
+#: Bins of equal width over 0 to 1 (Naeini et al. 2015; Guo et al. 2017).
+BINS = 10
+
+
+def reliability(truth: Floats, scores: Floats, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Measure how far probabilities are from frequencies.
+
+    Returns
+    -------
+    dict
+        ``mean`` over the findings and ``findings``, each with ``brier`` and ``ece``; and ``bins``
+        over all findings together: films, mean probability, frequency.
+    """
+
+    def statistic(rows: Rows) -> Floats:
+        briers, errors = _by_finding(truth[rows], scores[rows])
+        return np.array([mean_known(briers), mean_known(errors), *briers, *errors])
+
+    brier, error, *others = bootstrap.figures(statistic, patients)
+    count = len(DISEASES)
+    known = ~np.isnan(truth[:, :count])
+    return {
+        "mean": {"brier": brier, "ece": error},
+        "findings": {label: {"brier": others[i], "ece": others[count + i]} for i, label in enumerate(DISEASES)},
+        "bins": bins(truth[:, :count][known], scores[:, :count][known]),
+    }
+
+
+def bins(truth: Floats, scores: Floats) -> list[dict[str, float]]:
+    """Sort predictions of one or many findings into bins; empty ones are left out."""
+    place = np.minimum((scores * BINS).astype(int), BINS - 1)
+    return [
+        {
+            "predictions": int((place == b).sum()),
+            "probability": float(scores[place == b].mean()),
+            "frequency": float(truth[place == b].mean()),
+        }
+        for b in range(BINS)
+        if (place == b).any()
+    ]
+
+
+def expected_calibration_error(truth: Floats, scores: Floats) -> float:
+    """Average the distance of probability and frequency over the bins, weighted by their predictions."""
+    return sum(b["predictions"] * abs(b["probability"] - b["frequency"]) for b in bins(truth, scores)) / len(truth)
+
+
+def _by_finding(truth: Floats, scores: Floats) -> tuple[Floats, Floats]:
+    briers, errors = np.full((2, len(DISEASES)), np.nan)
+    for i in range(len(DISEASES)):
+        known = ~np.isnan(truth[:, i])
+        if known.any():
+            briers[i] = brier_score_loss(truth[known, i], scores[known, i], pos_label=1)
+            errors[i] = expected_calibration_error(truth[known, i], scores[known, i])
+    return briers, errors

@@ -1,0 +1,231 @@
+"""The report of an evaluation as Markdown."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from cxr_edge.results import NOTICE
+from training.evaluation.figures import AT_THRESHOLD
+
+_HEAD = """\
+# {bundle}: evaluation on {part} films
+
+**{notice}**
+
+{films} films of {patients} patients. Held out: {held_out}. Figures with 95 % intervals from {resamples} bootstrap
+resamples of the patients. Default view mode: {default_view_mode}.
+"""
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Write the report.
+
+    Parameters
+    ----------
+    report : dict
+        The content of ``evaluation.json``.
+    """
+    sections = [
+        _HEAD.format(notice=NOTICE, **report),
+        ranking_section(report),
+        tta_section(report),
+        *[operating_point_section(report, name) for name in report["operating_points"]],
+        calibration_section(report),
+        subgroup_section(report),
+        localisation_section(report),
+        comparison_section(report),
+        unreadable_section(report),
+    ]
+    return "\n".join(section for section in sections if section)
+
+
+def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -> str:
+    """Write the figures of a model card: all of the test part, and validation beside it where thresholds come from.
+
+    Parameters
+    ----------
+    validation, test : dict
+        The content of both ``evaluation.json``.
+    looks : int
+        Looks at the test part so far, at this and at earlier models.
+    """
+    head = (
+        f"# What it was measured at\n\n{test['part'].capitalize()} part: {test['films']} films of {test['patients']} "
+        f"patients; {test['held_out']}. Intervals: 95 %, {test['resamples']} bootstrap resamples of the patients. "
+        f"The test part has been looked at {looks} times, for this model and those before it; it chose nothing.\n"
+    )
+    sections = [
+        head,
+        ranking_section(test),
+        tta_section(test),
+        side_by_side_section(validation, test),
+        *[operating_point_section(test, name) for name in test["operating_points"]],
+        subgroup_section(test),
+        localisation_section(test),
+        comparison_section(test),
+    ]
+    return "\n".join(section for section in sections if section)
+
+
+def side_by_side_section(validation: dict[str, Any], test: dict[str, Any]) -> str:
+    """Tell how what was fitted on validation fares on the test part."""
+    rows = []
+    for name, mode in (("one view", "single"), ("six views", "tta")):
+        means = [report["view_modes"][mode]["mean"] for report in (validation, test)]
+        rows.append((f"ROC-AUC, {name}", *(told(mean["auc"]) for mean in means)))
+        rows.append((f"ROC-AUC within collections, {name}", *(told(mean["auc_within"]) for mean in means)))
+    for name in test["operating_points"]:
+        points = [report["operating_points"][name]["mean"] for report in (validation, test)]
+        rows += [(f"{key} at `{name}`", *(told(point[key]) for point in points)) for key in AT_THRESHOLD]
+    for when in ("before", "after"):
+        sides = [report["calibration"][when]["mean"] for report in (validation, test)]
+        rows += [(f"{key} {when} calibration", *(told(side[key]) for side in sides)) for key in ("ece", "brier")]
+    return (
+        "## Validation and test side by side\n\n"
+        "Means over the findings. Validation, on which calibration and thresholds were fitted: "
+        f"{validation['films']} films of {validation['patients']} patients.\n\n"
+        + table(("mean of", "validation", "test"), rows)
+    )
+
+
+def ranking_section(report: dict[str, Any]) -> str:
+    """Tell ROC-AUC and average precision by finding."""
+    single, tta = (report["view_modes"][mode] for mode in ("single", "tta"))
+    rows = [
+        ("**mean**", "", told(single["mean"]["auc"]), told(tta["mean"]["auc"]), told(tta["mean"]["average_precision"]))
+    ]
+    for label, of_tta in tta["findings"].items():
+        of_single = single["findings"][label]
+        rows.append((label, of_tta["positive"], told(of_single["auc"]), told(of_tta["auc"]),
+                     told(of_tta["average_precision"])))  # fmt: skip
+    within = ", ".join(f"{name} {told(of_mode['mean']['auc_within'])}" for name, of_mode in
+                       (("one view", single), ("six views", tta)))  # fmt: skip
+    return (
+        "## Ranking\n\n"
+        + table(
+            ("finding", "positive films", "ROC-AUC, one view", "ROC-AUC, six views", "average precision, six views"),
+            rows,
+        )
+        + f"\nMean ROC-AUC with films ranked only against films of their own collection: {within}.\n"
+    )
+
+
+def tta_section(report: dict[str, Any]) -> str:
+    """Tell what six views gain over one."""
+    gain = report["tta_gain"]["mean"]
+    return (
+        "## What six views gain\n\n"
+        f"Mean ROC-AUC with six views {told(gain['second'])}, with one {told(gain['first'])};\n"
+        f"difference, paired: {signed(gain['difference'])}.\n"
+    )
+
+
+def operating_point_section(report: dict[str, Any], name: str) -> str:
+    """Tell precision, recall, F1 and specificity at one operating point."""
+    point = report["operating_points"][name]
+    rows = [("**mean**", "", *(told(point["mean"][key]) for key in AT_THRESHOLD))]
+    rows += [
+        (label, f"{row['threshold']:.3f}", *(told(row[key]) for key in AT_THRESHOLD))
+        for label, row in point["findings"].items()
+    ]
+    return f"## Operating point `{name}`\n\n" + table(("finding", "threshold", *AT_THRESHOLD), rows)
+
+
+def calibration_section(report: dict[str, Any]) -> str:
+    """Tell Brier score and calibration error before and after."""
+    before, after = (report["calibration"][key] for key in ("before", "after"))
+    rows = [("**mean**", *_calibration_cells(before["mean"], after["mean"]))]
+    rows += [
+        (label, *_calibration_cells(before["findings"][label], after["findings"][label])) for label in after["findings"]
+    ]
+    heads = ("finding", "ECE before", "ECE after", "Brier before", "Brier after")
+    return f"## Calibration\n\nFitted on {report['calibration']['fitted_on']}.\n\n" + table(heads, rows)
+
+
+def _calibration_cells(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return [told(side[key]) for key in ("ece", "brier") for side in (before, after)]
+
+
+def subgroup_section(report: dict[str, Any]) -> str:
+    """Tell the mean ROC-AUC by subgroup."""
+    rows = [
+        (criterion, name, group["films"], group["patients"], group["findings_measured"], told(group["mean_auc"]))
+        for criterion, groups in report["subgroups"].items()
+        for name, group in groups.items()
+    ]
+    if not rows:
+        return ""
+    return (
+        "## Subgroups\n\nMeans are over the findings of which the group has films with and without; means over "
+        "different findings cannot be compared.\n\n"
+        + table(("by", "group", "films", "patients", "findings", "mean ROC-AUC"), rows)
+    )
+
+
+def localisation_section(report: dict[str, Any]) -> str:
+    """Tell how heat maps fare on radiologists' boxes."""
+    found = report["localisation"]
+    if not found:
+        return ""
+    names = {"grad_cam": "Grad-CAM", "centred": "control: centred", "random": "control: random"}
+    rows = [(name, found["cases"], *_localisation_cells(found[key])) for key, name in names.items()]
+    rows += [
+        (f"Grad-CAM, {label}", row["cases"], *_localisation_cells(row)) for label, row in found["findings"].items()
+    ]
+    limits = found["grad_cam"]["iou_above"]
+    return (
+        "## Localisation\n\n"
+        f"{found['cases']} pairs of film and finding with radiologists' boxes, on {found['films']} films.\n"
+        f"Pointing game: the map's maximum lies in a box. IoU: of the boxes with the region {found['region']}.\n\n"
+        + table(("map", "cases", "pointing game", *(f"IoU ≥ {limit}" for limit in limits)), rows)
+    )
+
+
+def _localisation_cells(figures: dict[str, Any]) -> list[str]:
+    return [told(figures["pointing_game"]), *(told(figure) for figure in figures["iou_above"].values())]
+
+
+def comparison_section(report: dict[str, Any]) -> str:
+    """Tell the paired comparison with another model."""
+    other = report["comparison"]
+    if not other:
+        return ""
+    rows = [
+        (label if label != "mean" else "**mean**", told(row["first"]), told(row["second"]), signed(row["difference"]))
+        for label, row in other["figures"].items()
+    ]
+    return (
+        f"## Beside `{other['with']}`\n\nOn the {other['films']} films of {other['patients']} patients that both saw "
+        "as new, paired.\n\n" + table(("finding", "the other", "this model", "difference"), rows)
+    )
+
+
+def unreadable_section(report: dict[str, Any]) -> str:
+    """Tell the films that could not be read."""
+    if not report["unreadable"]:
+        return ""
+    rows = [(row["image"], row["code"], row["message"]) for row in report["unreadable"]]
+    return "## Films that could not be read\n\n" + table(("image", "code", "message"), rows)
+
+
+def told(figure: dict[str, Any]) -> str:
+    """Write a figure with its interval."""
+    if figure["value"] is None:
+        return "–"
+    low, high = figure["interval"]
+    return f"{figure['value']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def signed(figure: dict[str, Any]) -> str:
+    """Write a difference with its interval."""
+    if figure["value"] is None:
+        return "–"
+    low, high = figure["interval"]
+    return f"{figure['value']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def table(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:
+    """Write a Markdown table."""
+    lines = [list(map(str, head))]
+    lines.append(["---"] * len(lines[0]))
+    lines += [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

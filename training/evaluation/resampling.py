@@ -1,0 +1,75 @@
+"""Intervals: the bootstrap over patients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+Rows = npt.NDArray[np.int64]
+
+#: Percentiles of a 95 % interval.
+PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are drawn: by resampling patients with replacement, since films of one are not independent.
+
+    Attributes
+    ----------
+    resamples, seed, jobs : int
+        `jobs` processes share the work; -1: one per core.
+    """
+
+    resamples: int = 1000
+    seed: int = 0
+    jobs: int = -1
+
+    def figures(self, statistic: Callable[[Rows], Floats], patients: npt.NDArray[Any]) -> list[dict[str, Any]]:
+        """Compute figures with their 95 % percentile intervals.
+
+        Parameters
+        ----------
+        statistic : callable
+            Rows of films → (K,) figures, NaN where one is undefined.
+        patients : ndarray, (N,)
+
+        Returns
+        -------
+        list of dict
+            K times ``value`` and ``interval``; None where undefined.
+        """
+        drawn = list(self._draw(patients))
+        jobs = joblib.effective_n_jobs(self.jobs)
+        chunks = [drawn[start :: 4 * jobs] for start in range(4 * jobs)]
+        spread = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_each)(statistic, chunk) for chunk in chunks if chunk)
+        values = statistic(np.arange(len(patients)))
+        return [_figure(value, column) for value, column in zip(values, np.concatenate(spread).T, strict=True)]
+
+    def _draw(self, patients: npt.NDArray[Any]) -> list[Rows]:
+        rng = np.random.default_rng(self.seed)
+        order = np.argsort(patients, kind="stable")
+        _, starts = np.unique(patients[order], return_index=True)
+        rows_of = np.split(order, starts[1:])
+        return [
+            np.concatenate([rows_of[i] for i in rng.integers(len(rows_of), size=len(rows_of))])
+            for _ in range(self.resamples)
+        ]
+
+
+def _each(statistic: Callable[[Rows], Floats], chunk: list[Rows]) -> Floats:
+    return np.stack([statistic(rows) for rows in chunk])
+
+
+def _figure(value: float, spread: Floats) -> dict[str, Any]:
+    known = spread[~np.isnan(spread)]
+    if np.isnan(value) or not len(known):
+        return {"value": None, "interval": None}
+    return {
+        "value": round(float(value), 4),
+        "interval": [round(float(bound), 4) for bound in np.percentile(known, PERCENTILES)],
+    }

@@ -1,0 +1,65 @@
+"""Figures by view position, sex, age group, collection, and with or without blacked-out markers."""
+
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from cxr_edge.labels import DISEASES
+from training.evaluation.resampling import Bootstrap, Floats, Rows
+from training.metrics import mean_known, roc_aucs
+
+#: Lower bounds of the age groups, in years.
+AGES = (0, 18, 40, 60, 80)
+
+
+def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Tell each film's group by every criterion."""
+    ages = pd.cut(table["age"], [*AGES, 1000], right=False, labels=_age_names())
+    return {
+        "view": table["view"],
+        "sex": table["sex"],
+        "age": ages.astype(object),
+        "collection": table["collection"],
+        "markers": table["markers_blacked"].map({True: "blacked out", False: "as they are"}),
+    }
+
+
+def _age_names() -> list[str]:
+    return [f"{low} to {high - 1}" for low, high in pairwise(AGES)] + [f"{AGES[-1]} and over"]
+
+
+def by_subgroup(truth: Floats, scores: Floats, table: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Measure the ROC-AUC in every subgroup.
+
+    Returns
+    -------
+    dict
+        Criterion → group → ``films``, ``patients``, ``findings_measured`` (with both classes
+        present), ``mean_auc`` over these, and ``findings``. Means over different findings cannot be compared.
+    """
+    figures: dict[str, Any] = {}
+    for criterion, group_of in groups_of(table).items():
+        names = sorted(group_of.dropna().unique())
+        if len(names) > 1:
+            figures[criterion] = {
+                str(name): _figures(truth, scores, table, (group_of == name).to_numpy(), bootstrap) for name in names
+            }
+    return figures
+
+
+def _figures(truth: Floats, scores: Floats, table: pd.DataFrame, chosen: Any, bootstrap: Bootstrap) -> dict[str, Any]:
+    told, said, patients = truth[chosen], scores[chosen], table["patient"].to_numpy()[chosen]
+
+    def statistic(rows: Rows) -> Any:
+        aucs = roc_aucs(told[rows], said[rows])
+        return [*aucs, mean_known(aucs)]
+
+    *findings, mean = bootstrap.figures(statistic, patients)
+    return {
+        "films": int(chosen.sum()),
+        "patients": int(pd.Series(patients).nunique()),
+        "findings_measured": sum(figure["value"] is not None for figure in findings),
+        "mean_auc": mean,
+        "findings": dict(zip(DISEASES, findings, strict=True)),
+    }
