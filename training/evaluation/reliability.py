@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import brier_score_loss
 
 from cxr_edge.labels import DISEASES
 from training.evaluation.resampling import Bootstrap, Floats, Rows
@@ -40,7 +39,7 @@ def reliability(truth: Floats, scores: Floats, patients: npt.NDArray[Any], boots
 
 def bins(truth: Floats, scores: Floats) -> list[dict[str, float]]:
     """Sort predictions of one or many findings into bins; empty ones are left out."""
-    place = np.minimum((scores * BINS).astype(int), BINS - 1)
+    place = _bin_of(scores)
     return [
         {
             "predictions": int((place == b).sum()),
@@ -54,7 +53,11 @@ def bins(truth: Floats, scores: Floats) -> list[dict[str, float]]:
 
 def expected_calibration_error(truth: Floats, scores: Floats) -> float:
     """Average the distance of probability and frequency over the bins, weighted by their predictions."""
-    return sum(b["predictions"] * abs(b["probability"] - b["frequency"]) for b in bins(truth, scores)) / len(truth)
+    return float(np.abs(np.bincount(_bin_of(scores), weights=scores - truth, minlength=BINS)).sum() / len(truth))
+
+
+def _bin_of(scores: Floats) -> npt.NDArray[np.int64]:
+    return np.minimum((scores * BINS).astype(np.int64), BINS - 1)
 
 
 def _by_finding(truth: Floats, scores: Floats) -> tuple[Floats, Floats]:
@@ -62,6 +65,6 @@ def _by_finding(truth: Floats, scores: Floats) -> tuple[Floats, Floats]:
     for i in range(len(DISEASES)):
         known = ~np.isnan(truth[:, i])
         if known.any():
-            briers[i] = brier_score_loss(truth[known, i], scores[known, i], pos_label=1)
+            briers[i] = np.mean((truth[known, i] - scores[known, i]) ** 2)  # Brier 1950
             errors[i] = expected_calibration_error(truth[known, i], scores[known, i])
     return briers, errors
