@@ -1,12 +1,16 @@
 """Fixtures: the real bundle, the real films the repository carries, and NIH's where they are at hand."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 import cxr_edge
+from cxr_edge.bundle import read_bundle
+from cxr_edge.calibration import Calibration
 from cxr_edge.images import read_film
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,6 +24,14 @@ NIH = ROOT.parent / "shared" / "data" / "nih"
 def model() -> cxr_edge.Model:
     """The shipped bundle, one thread per inference."""
     return cxr_edge.load(device="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def uncalibrated() -> cxr_edge.Model:
+    """The shipped bundle, emitting the network's own probabilities."""
+    bundle = read_bundle()
+    manifest = msgspec.structs.replace(bundle.manifest, calibration=Calibration("identity"))
+    return cxr_edge.Model(replace(bundle, manifest=manifest), "cpu", threads=1)
 
 
 @pytest.fixture(params=SAMPLES, ids=lambda path: path.stem)

@@ -79,7 +79,8 @@ def test_8_and_16_bit_versions_of_a_film_agree(model, film, tmp_path):
     np.testing.assert_array_equal(values(model.predict(twelve, bits_stored=12)), reference)
 
 
-def test_tta_equals_the_mean_of_six_single_calls(model, sample):
+def test_tta_equals_the_mean_of_six_single_calls(uncalibrated, sample):
+    model = uncalibrated
     film = cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE)
     views = make_views(preprocess(film, (224, 224)), SIX_VIEWS)
     singles = [values(model.predict(view, tta=False)) for view in views]

@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import export.bundle_files
 import export.parity
-import export.publish
 from cxr_edge import errors
 from cxr_edge.bundle import SHIPPED, read_bundle
 from export.errors import ExportError
@@ -138,12 +138,12 @@ def test_one_missing_threshold_is_refused(network, graphs, films, tmp_path):
 
 
 def test_one_wrong_hash_is_refused(network, graphs, films, tmp_path, monkeypatch):
-    honest = export.publish._hashed
+    honest = export.bundle_files._hashed
 
     def wrong_for_the_companion(data: bytes) -> dict:
         return {**honest(data), "sha256": "0" * 64} if data == graphs.gradcam else honest(data)
 
-    monkeypatch.setattr(export.publish, "_hashed", wrong_for_the_companion)
+    monkeypatch.setattr(export.bundle_files, "_hashed", wrong_for_the_companion)
     with pytest.raises(errors.BundleDamaged, match=r"gradcam\.onnx"):
         publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
@@ -241,10 +241,10 @@ def test_the_command_line(trained_keras, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Parity gate" in done.stdout
     assert read_bundle(tmp_path / "bundle").manifest.training == SHIPPED_MANIFEST["training"]
-    missing = [*command, "--operating-points", str(tmp_path / "nowhere.json")]
+    missing = [*command, "--decisions", str(tmp_path / "nowhere.json")]
     done = subprocess.run(missing, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
-    assert "training thresholds" in " ".join(done.stderr.split())
+    assert "training calibrate" in " ".join(done.stderr.split())
 
 
 def test_training_without_weights_in_the_repository_is_not_needed(trained_keras):
