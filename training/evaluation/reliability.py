@@ -27,7 +27,7 @@ def reliability(truth: Floats, scores: Floats, patients: npt.NDArray[Any], boots
         briers, errors = _by_finding(truth[rows], scores[rows])
         return np.array([mean_known(briers), mean_known(errors), *briers, *errors])
 
-    brier, error, *others = bootstrap.figures(statistic, patients)
+    brier, error, *others = bootstrap.figures(statistic, patients, recentred=True)
     count = len(DISEASES)
     known = ~np.isnan(truth[:, :count])
     return {

@@ -8,6 +8,8 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
+from training.metrics import mean_known
+
 Floats = npt.NDArray[np.floating[Any]]
 Rows = npt.NDArray[np.int64]
 
@@ -29,7 +31,9 @@ class Bootstrap:
     seed: int = 0
     jobs: int = -1
 
-    def figures(self, statistic: Callable[[Rows], Floats], patients: npt.NDArray[Any]) -> list[dict[str, Any]]:
+    def figures(
+        self, statistic: Callable[[Rows], Floats], patients: npt.NDArray[Any], *, recentred: bool = False
+    ) -> list[dict[str, Any]]:
         """Compute figures with their 95 % percentile intervals.
 
         Parameters
@@ -37,6 +41,9 @@ class Bootstrap:
         statistic : callable
             Rows of films → (K,) figures, NaN where one is undefined.
         patients : ndarray, (N,)
+        recentred : bool
+            Take each figure's mean bias off its resamples first: for a figure that noise can only
+            raise, such as a calibration error, which every resample would raise once more.
 
         Returns
         -------
@@ -47,8 +54,12 @@ class Bootstrap:
         jobs = joblib.effective_n_jobs(self.jobs)
         chunks = [drawn[start :: 4 * jobs] for start in range(4 * jobs)]
         spread = joblib.Parallel(n_jobs=jobs)(joblib.delayed(_each)(statistic, chunk) for chunk in chunks if chunk)
-        values = statistic(np.arange(len(patients)))
-        return [_figure(value, column) for value, column in zip(values, np.concatenate(spread).T, strict=True)]
+        values, resampled = statistic(np.arange(len(patients))), np.concatenate(spread)
+        if recentred:
+            resampled = resampled - [
+                mean_known(column) - value for column, value in zip(resampled.T, values, strict=True)
+            ]
+        return [_figure(value, column) for value, column in zip(values, resampled.T, strict=True)]
 
     def _draw(self, patients: npt.NDArray[Any]) -> list[Rows]:
         rng = np.random.default_rng(self.seed)

@@ -123,6 +123,17 @@ def test_reliability_of_true_and_of_bent_probabilities():
     assert sum(b["predictions"] for b in true["bins"]) == 5000 * 14
 
 
+def test_the_interval_of_a_calibration_error_holds_it():
+    """A resample of well calibrated films looks worse calibrated than the films themselves."""
+    rng = np.random.default_rng(0)
+    p = rng.random((200, 15))
+    truth = (rng.random(p.shape) < p).astype(float)
+    found = reliability(truth, p, np.arange(200), Bootstrap(100, jobs=1))
+    for figures in (found["mean"], *found["findings"].values()):
+        low, high = figures["ece"]["interval"]
+        assert low <= figures["ece"]["value"] <= high
+
+
 def test_calibration_error_by_hand():
     truth = np.array([0, 0, 1, 1, 1])
     scores = np.array([0.05, 0.05, 0.05, 0.95, 1.0])
