@@ -113,11 +113,13 @@ def main(
     manifest = json.loads((bundle / MANIFEST).read_bytes())
     reports = [json.loads(file.read_bytes()) for file in (validation, test)]
     model = manifest["files"][manifest["variants"][manifest["default_variant"]]["model"]]["sha256"]
-    for report, file in zip(reports, (validation, test), strict=True):
+    for report, file, part in zip(reports, (validation, test), ("validation", "test"), strict=True):
         if report["model_sha256"] != model:
             raise ExportError(f"{file} is of another model ({report['model_sha256'][:12]}…), not of {read.identity}")
-    figures = card_figures(*reports, looks=len(TEST_LOOKS.read_text().splitlines()))
-    card = model_card(manifest, notes.read_text() if notes else "", figures)
+        if report["part"] != part:
+            raise ExportError(f"{file} is of the part {report['part']!r}; expected {part!r}")
+    figures = card_figures(*reports, looks=len(TEST_LOOKS.read_text(encoding="utf-8").splitlines()))
+    card = model_card(manifest, notes.read_text(encoding="utf-8") if notes else "", figures)
     write_bundle(manifest, {**read.files, MODEL_CARD: card.encode()}, bundle)
     typer.echo(f"Wrote {bundle / MODEL_CARD}")
 

@@ -194,10 +194,10 @@ def evaluate(
             films, held_out = read_external(dataset.value, data, uncertain.value), f"another data set, {data.name}"
             part = dataset.value
         report = measure(chosen, films, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))
+        if dataset is Dataset.nih and part == "test":
+            typer.echo(f"Look {record_look(report)} at the test part is on record.")
         for written in write_evaluation(report, out):
             typer.echo(f"Wrote {written}")
-    if part == "test":
-        typer.echo(f"Look {record_look(report)} at the test part is on record.")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def ablate(data: Path, out: Path, recipe: Recipe, ablation: Ablation) -> dict[st
 
 def _fit_once(data: Path, run: Path, recipe: Recipe) -> None:
     try:
-        with FileLock(f"{run}.lock", blocking=False):
+        with FileLock(f"{run}.claim", blocking=False):
             fit_run(data, run, recipe, resume=True)
     except Timeout:
         print(f"{run.name} is being fitted by another process")  # noqa: T201
@@ -97,8 +97,8 @@ def write_table(out: Path, ablation: Ablation) -> dict[str, Any]:
             },
         }
     table = {"common": list(ablation.common), "compared_with": first, "variants": rows}
-    (out / f"{TABLE}.json").write_text(json.dumps(table, indent=2) + "\n")
-    (out / f"{TABLE}.md").write_text(_markdown(table))
+    (out / f"{TABLE}.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    (out / f"{TABLE}.md").write_text(_markdown(table), encoding="utf-8")
     return table
 
 

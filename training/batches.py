@@ -1,5 +1,7 @@
 """The batches of an epoch: which films, in what order, varied how; the same for the same seed."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -23,14 +25,17 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     ----------
     part : Part
     recipe : Recipe
-    workers : int
-        Threads that prepare batches.
+    stage : int
+        From 1; each has orders and augmentations of its own.
     """
 
-    def __init__(self, part: Part, recipe: Recipe, workers: int = 1) -> None:
-        super().__init__(workers=workers, max_queue_size=4 * workers)
+    def __init__(self, part: Part, recipe: Recipe, stage: int = 1) -> None:
+        # One worker: Keras's queue for several carries batches of one epoch into the next.
+        super().__init__(workers=1)
+        self._pool = ThreadPoolExecutor(os.cpu_count())
         self._part = part
         self._recipe = recipe
+        self._stage = stage
         self._priors = collection_priors(
             part.targets, part.table["collection"].to_numpy(), recipe.loss.collection_prior
         )
@@ -39,7 +44,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def begin(self, epoch: int) -> None:
         """Draw the films of an epoch, counted from 0."""
         self._epoch = epoch
-        rng = np.random.default_rng([self._recipe.seed, epoch])
+        rng = np.random.default_rng([self._recipe.seed, self._stage, epoch])
         order = epoch_rows(self._part.targets, self._recipe.sampling.min_per_class, rng)
         steps = -(-len(order) // self._recipe.batch)
         self._order = np.resize(order, steps * self._recipe.batch)
@@ -50,9 +55,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> tuple[tuple[npt.NDArray[np.float32], ...], npt.NDArray[np.float32]]:
         """Give one batch: ((films (n, size, size, 1) 0..255, priors (n, 15)), targets (n, 15)), all float32."""
         rows = self.rows(index)
-        rng = np.random.default_rng([self._recipe.seed, self._epoch, index])
-        films = [augment(self._part.films[row], self._recipe.augmentation, rng) for row in rows]
+        seeds = [[self._recipe.seed, self._stage, self._epoch, index, place] for place in range(len(rows))]
+        films = list(self._pool.map(self._film, rows, seeds))
         return (np.stack(films)[..., None].astype(np.float32), self._priors[rows]), self._part.targets[rows]
+
+    def _film(self, row: int, seed: list[int]) -> npt.NDArray[np.uint8]:
+        return augment(self._part.films[row], self._recipe.augmentation, np.random.default_rng(seed))
 
     def rows(self, index: int) -> npt.NDArray[np.int64]:
         """Tell which films of the part are in a batch of this epoch."""

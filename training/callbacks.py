@@ -159,12 +159,13 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
 @contextmanager
 def averaged_weights(trainer: keras.Model) -> Iterator[None]:
     """Put the moving average of the weights in their place, where the optimizer keeps one, and take it away again."""
-    if not trainer.optimizer.use_ema:
+    optimizer = getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer)  # half precision scales the loss
+    if not optimizer.use_ema:
         yield
         return
     weights = trainer.trainable_variables
     raw = [np.array(weight) for weight in weights]
-    trainer.optimizer.finalize_variable_values(weights)
+    optimizer.finalize_variable_values(weights)
     try:
         yield
     finally:

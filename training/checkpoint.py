@@ -50,7 +50,7 @@ def save_state(file: Path, trainer: keras.Model, progress: Progress) -> None:
     arrays = {f"{index:05d}": np.asarray(variable) for index, variable in enumerate(_variables(trainer))}
     part = file.with_suffix(".part.npz")
     with part.open("wb") as stream:
-        np.savez(stream, progress=np.frombuffer(_encode(progress), np.uint8), allow_pickle=False, **arrays)
+        np.savez(stream, progress=np.frombuffer(_encode(progress), np.uint8), **arrays)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(file)
@@ -67,7 +67,7 @@ def restore_state(file: Path, trainer: keras.Model) -> Progress:
     trainer.optimizer.build(trainer.trainable_variables)
     variables = _variables(trainer)
     with np.load(file, allow_pickle=False) as arrays:
-        stored = [arrays[name] for name in sorted(arrays.files) if name != "progress"]
+        stored = [arrays[name] for name in sorted(arrays.files) if name.isdigit()]
     if [array.shape for array in stored] != [tuple(variable.shape) for variable in variables]:
         raise DataError(f"{file} is of another network or optimizer; fit into another --out")
     for variable, array in zip(variables, stored, strict=True):

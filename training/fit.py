@@ -1,6 +1,5 @@
 """One fit: the stages of a recipe, one after the other, each able to go on after an interruption."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +79,7 @@ def _fit_stage(
     stage = recipe.stages[number - 1]
     keras.utils.set_random_seed(recipe.seed + number)
     network = initial_network(initial, stage.size)
-    batches = Batches(train, recipe, workers=os.cpu_count() or 1)
+    batches = Batches(train, recipe, number)
     loss = make_loss(recipe.loss, train.targets)
     trainer = make_trainer(network)
     trainer.compile(make_optimizer(recipe.optimizer, stage, len(batches)), loss)

@@ -72,7 +72,10 @@ def read_table(root: Path) -> pd.DataFrame:
 
 def _read_subset(root: Path) -> pd.DataFrame:
     table = pd.read_csv(root / "labels.csv", dtype={"image": str, "labels": str})
-    return _with_all_columns(table.rename(columns={"split": "official"}))
+    table = _with_all_columns(table.rename(columns={"split": "official"}))
+    if strange := set(table["official"].fillna("")) - {"train_val", "test"}:
+        raise DataError(f"{root / 'labels.csv'}: expected split to be train_val or test, got {sorted(strange)}")
+    return table
 
 
 def _read_nih(root: Path) -> pd.DataFrame:
@@ -99,6 +102,8 @@ def _with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(**{c: d for c, d in (("collection", "NIH"), ("markers_blacked", False)) if c not in table})
     if missing := [column for column in ("labels", *COLUMNS) if column not in table]:
         raise DataError(f"the table lacks the columns {missing}; it has {list(table)}")
+    if (twice := table["image"].duplicated()).any():
+        raise DataError(f"the table names {table['image'][twice].iloc[0]} twice; a film has one row")
     return table[["labels", *COLUMNS]]
 
 
@@ -106,6 +111,8 @@ def _one_file(root: Path, pattern: str) -> Path:
     found = sorted(root.glob(pattern))
     if not found:
         raise DataError(f"{root}: expected labels.csv or {pattern}; download it from the NIH Clinical Center's release")
+    if len(found) > 1:
+        raise DataError(f"{root}: expected one file {pattern}, got {', '.join(p.name for p in found)}; keep the newest")
     return found[0]
 
 
@@ -129,5 +136,5 @@ def joined_labels(table: pd.DataFrame) -> pd.Series:
 
 def hash_of_table(films: pd.DataFrame) -> str:
     """Give the sha256 of columns and labels, independent of folders, of row order, and of caches."""
-    rows = films[[*COLUMNS, *LABELS]].sort_values("image").to_csv(index=False)
+    rows = films[[*COLUMNS, *LABELS]].sort_values("image").to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(rows.encode()).hexdigest()

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cxr_edge.errors import InputError
@@ -66,10 +67,18 @@ def prepare(films: pd.DataFrame, out: Path, sizes: tuple[int, ...], *, skip_unre
     Raises
     ------
     DataError
-        `out` is a cache of other films or sizes.
+        `out` is a cache of other films or sizes, or another process is writing it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    identity = {"sizes": sorted(sizes), "table_sha256": hash_of_table(films), "preprocessing": "cxr_edge.preprocess"}
+    try:
+        with FileLock(f"{out}.lock", blocking=False):
+            return _prepare(films, out, sorted(set(sizes)), skip_unreadable=skip_unreadable)
+    except Timeout:
+        raise DataError(f"{out} is being written by another process; wait for it") from None
+
+
+def _prepare(films: pd.DataFrame, out: Path, sizes: list[int], *, skip_unreadable: bool) -> pd.DataFrame:
+    identity = {"sizes": sizes, "table_sha256": hash_of_table(films), "preprocessing": "cxr_edge.preprocess"}
     _claim(out, identity)
     done = _cut_to_whole_films(out, identity["sizes"])
     table = films.assign(labels=joined_labels(films))[["path", "labels", *COLUMNS]]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import msgspec
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from cxr_edge.views import SIX_VIEWS
 from training.decisions import decide
@@ -61,6 +62,17 @@ def fit_run(
         `out` holds another fit; or one by the same recipe, and `resume` is not asked for.
     """
     parts = split_films(read_dataset(data), recipe.split)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{out}.lock", blocking=False):
+            return _fit_locked(parts, out, recipe, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
+    except Timeout:
+        raise DataError(f"{out} is being fitted by another process; wait for it, or choose another --out") from None
+
+
+def _fit_locked(
+    parts: Parts, out: Path, recipe: Recipe, *, resume: bool, deterministic: bool, tensorboard: bool
+) -> Path:
     told = provenance(parts, recipe)
     _claim(out, {key: told[key] for key in ("recipe", "table_sha256")}, resume=resume)
     if (out / MODEL).exists():
@@ -83,8 +95,10 @@ def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> None:
             raise DataError(f"{out} holds a fit by another recipe or of other films; choose another --out")
         if not resume:
             raise DataError(f"{out} holds this fit already; go on with it by --resume, or choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    _write_json(claimed, identity)
+    elif (out / MODEL).exists():
+        raise DataError(f"{out} holds a model of another origin; choose another --out")
+    else:
+        _write_json(claimed, identity)
 
 
 def _remove_state(out: Path) -> None:
@@ -159,5 +173,7 @@ def save_model(network: keras.Model, path: Path) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> Path:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
     return path

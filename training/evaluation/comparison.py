@@ -42,14 +42,16 @@ def compare(
     known = [label for label in DISEASES if label in predicted]
     if "image" not in predicted or not known:
         raise DataError(f"{others}: expected the columns image and findings as NIH spells them, got {list(predicted)}")
-    by_stem = predicted.assign(stem=predicted["image"].map(_stem)).drop_duplicates("stem").set_index("stem")
     stems = table["image"].map(_stem)
+    by_stem = predicted.assign(stem=predicted["image"].map(_stem)).set_index("stem")
+    for names, where in ((pd.Series(by_stem.index), others.name), (stems, "the data set")):
+        if (twice := names.duplicated()).any():
+            raise DataError(f"{where}: several films are called {names[twice].iloc[0]}; names must tell films apart")
     shared = stems.isin(by_stem.index).to_numpy()
     if not shared.any():
         return None
     theirs = by_stem.reindex(columns=list(LABELS)).loc[stems[shared]].to_numpy(np.float64)
-    lacking = np.isnan(theirs).any(axis=0)
-    told = np.where(lacking, np.nan, truth[shared])
+    told = np.where(np.isnan(theirs), np.nan, truth[shared])
     patients: npt.NDArray[Any] = table["patient"].to_numpy()[shared]
     return {
         "with": others.name,

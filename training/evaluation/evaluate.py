@@ -145,8 +145,8 @@ def write_evaluation(report: dict[str, Any], out: Path) -> list[Path]:
     """
     out.mkdir(parents=True, exist_ok=True)
     figures = {key: value for key, value in report.items() if key != "curves"}
-    (out / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "evaluation.md").write_text(markdown(figures))
+    (out / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (out / "evaluation.md").write_text(markdown(figures), encoding="utf-8")
     return [out / "evaluation.json", out / "evaluation.md", *write_plots(report, out)]
 
 

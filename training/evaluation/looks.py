@@ -26,6 +26,6 @@ def record_look(report: dict[str, Any], looks: Path = TEST_LOOKS) -> int:
         "mean_auc": {mode: figures["mean"]["auc"] for mode, figures in report["view_modes"].items()},
     }
     looks.parent.mkdir(parents=True, exist_ok=True)
-    with looks.open("a") as file:
+    with looks.open("a", encoding="utf-8") as file:
         file.write(json.dumps(look) + "\n")
-    return len(looks.read_text().splitlines())
+    return len(looks.read_text(encoding="utf-8").splitlines())

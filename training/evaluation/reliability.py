@@ -28,6 +28,9 @@ def reliability(truth: Floats, scores: Floats, patients: npt.NDArray[Any], boots
         return np.array([mean_known(briers), mean_known(errors), *briers, *errors])
 
     brier, error, *others = bootstrap.figures(statistic, patients, recentred=True)
+    for figure in (error, *others[len(DISEASES) :]):
+        if figure["interval"]:
+            figure["interval"] = [max(0.0, bound) for bound in figure["interval"]]
     count = len(DISEASES)
     known = ~np.isnan(truth[:, :count])
     return {

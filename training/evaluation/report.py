@@ -51,7 +51,7 @@ def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -
     head = (
         f"# What it was measured at\n\n{test['part'].capitalize()} part: {test['films']} films of {test['patients']} "
         f"patients; {test['held_out']}. Intervals: 95 %, {test['resamples']} bootstrap resamples of the patients. "
-        f"The test part has been looked at {looks} times, for this model and those before it; it chose nothing.\n"
+        f"The test part has been looked at {looks} times, for this model and others; see the notes.\n"
     )
     sections = [
         head,
@@ -194,8 +194,9 @@ def comparison_section(report: dict[str, Any]) -> str:
         for label, row in other["figures"].items()
     ]
     return (
-        f"## Beside `{other['with']}`\n\nOn the {other['films']} films of {other['patients']} patients that both saw "
-        "as new, paired.\n\n" + table(("finding", "the other", "this model", "difference"), rows)
+        f"## Beside `{other['with']}`\n\nOn the {other['films']} films of {other['patients']} patients that both "
+        "predict, paired; whether the other was trained on them, its authors must tell.\n\n"
+        + table(("finding", "the other", "this model", "difference"), rows)
     )
 
 
