@@ -96,7 +96,9 @@ def _fit_stage(
     if 0 < recipe.stopping.patience <= progress.since_best:
         return
     with _closing(line):
-        trainer.fit(batches, epochs=stage.epochs, initial_epoch=progress.epochs, callbacks=callbacks, verbose=0)
+        trainer.fit(
+            batches, epochs=stage.epochs, initial_epoch=progress.epochs, callbacks=callbacks, verbose=0, shuffle=False
+        )
 
 
 def make_trainer(network: keras.Model) -> keras.Model:
