@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from filelock import FileLock, Timeout
 from msgspec import Meta
 
-from training.errors import RecipeError
+from training.errors import Busy, RecipeError
 from training.history import HISTORY
 from training.recipe import Recipe, change_recipe
 from training.run import MODEL, fit_run
@@ -74,9 +73,8 @@ def ablate(data: Path, out: Path, recipe: Recipe, ablation: Ablation) -> dict[st
 
 def _fit_once(data: Path, run: Path, recipe: Recipe) -> None:
     try:
-        with FileLock(f"{run}.claim", blocking=False):
-            fit_run(data, run, recipe, resume=True)
-    except Timeout:
+        fit_run(data, run, recipe, resume=True)
+    except Busy:
         print(f"{run.name} is being fitted by another process")  # noqa: T201
 
 

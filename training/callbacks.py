@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as ProgressBar
 
 from training.batches import Batches
-from training.checkpoint import Progress, save_state
+from training.checkpoint import STATE, Progress, save_state
 from training.errors import FitError
 from training.films import Part
 from training.history import write_history
@@ -140,7 +140,7 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
                 save_atomically(self._network, self._run / f"kept-{told.stage}.keras")
         told.epochs = epoch + 1
         told.history.append({"stage": told.stage, "epoch": epoch + 1, "loss": float((logs or {})["loss"]), **figures})
-        save_state(self._run / "state.npz", self.model, told)
+        save_state(self._run / STATE, self.model, told)
         write_history(self._run, told.history)
         if self._stopping.patience and told.since_best >= self._stopping.patience:
             self.model.stop_training = True

@@ -11,6 +11,8 @@ import numpy as np
 
 from training.errors import DataError
 
+STATE = "state.npz"
+
 
 class Progress(msgspec.Struct):
     """Where a stage stands.

@@ -9,6 +9,10 @@ class DataError(TrainingError):
     """The data set is incomplete or contradicts itself, or a run directory belongs to other data."""
 
 
+class Busy(DataError):
+    """Another process is writing the directory."""
+
+
 class RecipeError(TrainingError):
     """A key of the recipe is missing, unknown, or has a wrong value."""
 

@@ -8,15 +8,13 @@ import keras
 
 from training.batches import Batches
 from training.callbacks import Bookkeeper, DivergenceGuard, Order, ProgressLine
-from training.checkpoint import Progress, read_progress, restore_state
+from training.checkpoint import STATE, Progress, read_progress, restore_state
 from training.devices import dtype_policy, gpus, shared_among
 from training.films import Part
 from training.initial_weights import initial_network
 from training.losses import make_loss
 from training.network import LOGITS, round_kernels_to_half
 from training.recipe import Optimizer, Recipe, Stage
-
-STATE = "state.npz"
 
 
 def fit(

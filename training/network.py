@@ -90,9 +90,7 @@ def at_size(network: keras.Model, size: int) -> keras.Model:
         layer.pop("build_config", None)
         if place <= names.index(LAST_CONVOLUTION):
             _set_policies(layer, keras.config.dtype_policy().name)
-    rebuilt = type(network).from_config(config)
-    copy_weights(network, rebuilt)
-    return rebuilt
+    return _rebuilt(network, config)
 
 
 def to_float32(network: keras.Model) -> keras.Model:
@@ -106,6 +104,10 @@ def to_float32(network: keras.Model) -> keras.Model:
         return network
     config = network.get_config()
     _set_policies(config, "float32")
+    return _rebuilt(network, config)
+
+
+def _rebuilt(network: keras.Model, config: dict[str, Any]) -> keras.Model:
     rebuilt = type(network).from_config(config)
     copy_weights(network, rebuilt)
     return rebuilt

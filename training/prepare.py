@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cxr_edge.errors import InputError
@@ -24,6 +23,7 @@ from cxr_edge.parallel import map_in_order
 from cxr_edge.preprocess import preprocess
 from training.cache import IDENTITY, TABLE, films_file
 from training.errors import DataError
+from training.files import locked, write_json
 from training.nih import COLUMNS, hash_of_table, joined_labels
 
 UNREADABLE = "unreadable.csv"
@@ -69,12 +69,8 @@ def prepare(films: pd.DataFrame, out: Path, sizes: tuple[int, ...], *, skip_unre
     DataError
         `out` is a cache of other films or sizes, or another process is writing it.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(f"{out}.lock", blocking=False):
-            return _prepare(films, out, sorted(set(sizes)), skip_unreadable=skip_unreadable)
-    except Timeout:
-        raise DataError(f"{out} is being written by another process; wait for it") from None
+    with locked(out):
+        return _prepare(films, out, sorted(set(sizes)), skip_unreadable=skip_unreadable)
 
 
 def _prepare(films: pd.DataFrame, out: Path, sizes: list[int], *, skip_unreadable: bool) -> pd.DataFrame:
@@ -89,7 +85,7 @@ def _prepare(films: pd.DataFrame, out: Path, sizes: list[int], *, skip_unreadabl
         columns=["image", "code", "message"],
     )
     unreadable.to_csv(out / UNREADABLE, index=False)
-    _write_identity(out, identity, finished=unreadable.empty or skip_unreadable)
+    write_json(out / IDENTITY, {**identity, "finished": bool(unreadable.empty or skip_unreadable)})
     return unreadable
 
 
@@ -101,13 +97,7 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
             raise DataError(f"{out} is a cache of other films or sizes ({found['sizes']}); choose another --out")
     elif any(out.iterdir()):
         raise DataError(f"{out} is not empty and no cache; choose another --out")
-    _write_identity(out, identity, finished=False)
-
-
-def _write_identity(out: Path, identity: dict[str, Any], *, finished: bool) -> None:
-    part = out / f"{IDENTITY}.part"
-    part.write_text(json.dumps({**identity, "finished": finished}, indent=2) + "\n")
-    part.replace(out / IDENTITY)
+    write_json(claimed, {**identity, "finished": False})
 
 
 def _cut_to_whole_films(out: Path, sizes: list[int]) -> set[str]:

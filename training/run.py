@@ -8,13 +8,14 @@ from typing import Any
 import keras
 import msgspec
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from cxr_edge.views import SIX_VIEWS
+from training.checkpoint import STATE
 from training.decisions import decide
 from training.errors import DataError
+from training.files import locked, write_json
 from training.films import Part, load_part
-from training.fit import STATE, fit
+from training.fit import fit
 from training.network import to_float32
 from training.nih import hash_of_table, read_dataset
 from training.predict import predict_views
@@ -62,12 +63,8 @@ def fit_run(
         `out` holds another fit; or one by the same recipe, and `resume` is not asked for.
     """
     parts = split_films(read_dataset(data), recipe.split)
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(f"{out}.lock", blocking=False):
-            return _fit_locked(parts, out, recipe, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
-    except Timeout:
-        raise DataError(f"{out} is being fitted by another process; wait for it, or choose another --out") from None
+    with locked(out):
+        return _fit_locked(parts, out, recipe, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
 
 
 def _fit_locked(
@@ -77,7 +74,7 @@ def _fit_locked(
     _claim(out, {key: told[key] for key in ("recipe", "table_sha256")}, resume=resume)
     if (out / MODEL).exists():
         return out / MODEL
-    _write_json(out / PROVENANCE, told)
+    write_json(out / PROVENANCE, told)
 
     def load(size: int) -> tuple[Part, Part]:
         return load_part(parts["train"], size, "train"), load_part(parts["validation"], size, "validation")
@@ -98,7 +95,7 @@ def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> None:
     elif (out / MODEL).exists():
         raise DataError(f"{out} holds a model of another origin; choose another --out")
     else:
-        _write_json(claimed, identity)
+        write_json(claimed, identity)
 
 
 def _remove_state(out: Path) -> None:
@@ -139,7 +136,7 @@ def calibrate_run(run: Path, data: Path) -> Path:
     per_view = predict_views(network, part.films, SIX_VIEWS)
     split = msgspec.convert(json.loads((run / PROVENANCE).read_text())["recipe"]["split"], Split)
     fitted_on = f"{len(films)} validation films of {films['patient'].nunique()} patients ({split.describe()})"
-    return _write_json(run / DECISIONS, decide(part, per_view, fitted_on))
+    return write_json(run / DECISIONS, decide(part, per_view, fitted_on))
 
 
 def split_of(run: Path, data: Path) -> Parts:
@@ -170,10 +167,3 @@ def save_model(network: keras.Model, path: Path) -> None:
             packed.writestr(name, source.read(name))
     plain.unlink()
     part.replace(path)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> Path:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
-    return path

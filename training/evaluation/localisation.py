@@ -82,14 +82,13 @@ def localise(bundle: Bundle, table: pd.DataFrame, boxes: pd.DataFrame, bootstrap
         return None
     rng = np.random.default_rng(bootstrap.seed)
     model = raw_model(bundle)
-    grid = model.predict(next(sources(films[:1], bundle.manifest.input.size[0])), heatmaps=True).maps.shape[1:]
     cases = []
     shown = zip(films.itertuples(), sources(films, bundle.manifest.input.size[0]), strict=True)
     for film, source in track(shown, "Heat maps", total=len(films)):
         result = model.predict(source, heatmaps=True)
         for finding, drawn in boxes[boxes["image"] == film.stem].groupby("finding"):
             inside = _mask(drawn, result.size)
-            random = np.maximum(upsample(rng.random(grid, np.float32), result.size), 0)
+            random = upsample(rng.random(result.maps.shape[1:], np.float32), result.size)
             maps = {"grad_cam": result.heatmap(finding), "centred": _centred(result.size), "random": random}
             cases.append({"patient": film.patient, "finding": finding, **_scores(maps, inside)})
     return _summary(pd.DataFrame(cases), len(films), bootstrap)
