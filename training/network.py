@@ -1,9 +1,11 @@
 """The network: EfficientNetB0, global average pooling, and a head of three dense layers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from keras import layers
 
 from cxr_edge.labels import LABELS
@@ -58,14 +60,14 @@ def round_kernels_to_half(network: keras.Model) -> None:
     network.set_weights([w.astype(np.float16).astype(w.dtype) if w.ndim > 1 else w for w in network.get_weights()])
 
 
-def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy all weights between models of the same layers.
+def set_weights(network: keras.Model, weights: Sequence[npt.NDArray[Any]]) -> None:
+    """Give a model all its weights.
 
-    ``set_weights`` alone leaves a Normalization layer computing with the mean and variance it had
-    before: they are derived from its weights only when it is told to.
+    Keras's own ``set_weights`` alone leaves a Normalization layer computing with the mean and variance
+    it had before: they are derived from its weights only when it is told to.
     """
-    target.set_weights(source.get_weights())
-    for layer in target.layers:
+    network.set_weights(weights)
+    for layer in network.layers:
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
 
@@ -109,7 +111,7 @@ def to_float32(network: keras.Model) -> keras.Model:
 
 def _rebuilt(network: keras.Model, config: dict[str, Any]) -> keras.Model:
     rebuilt = type(network).from_config(config)
-    copy_weights(network, rebuilt)
+    set_weights(rebuilt, network.get_weights())
     return rebuilt
 
 

@@ -1,5 +1,6 @@
 """A run directory: the model, what was fitted for it, and where both came from."""
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -113,9 +114,24 @@ def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
         "patients": {name: int(part["patient"].nunique()) for name, part in parts.items()},
         "table_sha256": hash_of_table(pd.concat(parts.values())),
         "part_sha256": {name: hash_of_table(part) for name, part in parts.items()},
-        "recipe": msgspec.to_builtins(recipe),
+        "recipe": {**msgspec.to_builtins(recipe), "initial": Path(recipe.initial).name},
+        **_ancestor(recipe.initial),
         "commit": commit(),
         "versions": versions("cxr_edge", "keras", keras.config.backend(), "numpy"),
+    }
+
+
+def _ancestor(initial: str) -> dict[str, Any]:
+    """Tell of a file that a fit began from: its hash, and what is told of its own fit."""
+    file = Path(initial)
+    if file.suffix != ".keras":
+        return {}
+    told = file.with_name(PROVENANCE)
+    return {
+        "initial": {
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+            "training": json.loads(told.read_text()) if told.is_file() else None,
+        }
     }
 
 
