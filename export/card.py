@@ -5,11 +5,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cxr_edge.results import NOTICE
+
+if TYPE_CHECKING:
+    from cxr_edge.bundle import Bundle
 
 _HEAD = """\
 # Model card: {name} {version}
@@ -37,11 +40,12 @@ reports by text processing; their authors estimate them to be over 90 % accurate
 - Calibration: {calibration}. It holds for films like those; with another prevalence probabilities are off.
 - Thresholds ({operating_points}) were fitted on the same films; the figures below show how they fare on others.
 - Lateral films, children, and pictures that are no chest film get an answer all the same.
-- Heat maps are 7x7 before they are enlarged: they point at a region, they do not outline it.
+- Heat maps have one position for 32 pixels of the network's input before they are enlarged: they
+  point at a region, they do not outline it.
 
 ## Training on all of NIH
 
-This model saw a small part of the data. With all 112,120 films and a GPU:
+This model was fitted on {trained_on} films. With all 112,120 and a GPU:
 
     python -m training prepare NIH_FOLDER --out cache --size 224
     python -m training fit cache --out runs/full --recipe training/recipes/reference.toml
@@ -55,24 +59,25 @@ Largest difference over {gate_films} films in {gate_views} views each: {gate}.
 """
 
 
-def model_card(manifest: dict[str, Any], notes: str, figures: str = "") -> str:
+def model_card(manifest: dict[str, Any], figures: str = "") -> str:
     """Write the card of a bundle as Markdown.
 
     Parameters
     ----------
     manifest : dict
-    notes : str
-        What else must be told of this model, as Markdown.
+        With what else must be told of this model in ``training.notes``, as Markdown.
     figures : str
         What was measured, as Markdown.
     """
     training = manifest["training"]
     gate = manifest["variants"]["fp32"]["gate"]
+    notes = training.get("notes")
     card = _HEAD.format(
         name=manifest["name"],
         version=manifest["version"],
         notice=NOTICE,
         count=len(manifest["labels"]),
+        trained_on=f"{training['films']['train']:,}" if "films" in training else "a part of the",
         data=training.get("data", "Not recorded"),
         films=_listed(training.get("films", {})),
         patients=_listed(training.get("patients", {})),
@@ -96,33 +101,59 @@ def _listed(parts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in parts.items()) or "not recorded"
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     bundle: Annotated[Path, typer.Argument(help="The bundle whose card is written anew.", exists=True)],
     test: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of the test part.", exists=True)],
     validation: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of validation.", exists=True)],
-    notes: Annotated[Path | None, typer.Option(metavar="FILE", help="What else the card tells.", exists=True)] = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What else the card tells, instead of its notes so far.", exists=True),
+    ] = None,
 ) -> None:
     """Write the figures of an evaluation into the card of the bundle that was evaluated."""
     from cxr_edge.bundle import MANIFEST, MODEL_CARD, read_bundle
+    from cxr_edge.errors import CxrEdgeError
     from export.bundle_files import write_bundle
     from export.errors import ExportError
     from training.evaluation.looks import TEST_LOOKS
     from training.evaluation.report import card_figures
 
-    read = read_bundle(bundle)
-    manifest = json.loads((bundle / MANIFEST).read_bytes())
-    reports = [json.loads(file.read_bytes()) for file in (validation, test)]
-    model = manifest["files"][manifest["variants"][manifest["default_variant"]]["model"]]["sha256"]
-    for report, file, part in zip(reports, (validation, test), ("validation", "test"), strict=True):
-        if report["model_sha256"] != model:
-            raise ExportError(f"{file} is of another model ({report['model_sha256'][:12]}…), not of {read.identity}")
-        if report["part"] != part:
-            raise ExportError(f"{file} is of the part {report['part']!r}; expected {part!r}")
-    figures = card_figures(*reports, looks=len(TEST_LOOKS.read_text(encoding="utf-8").splitlines()))
-    card = model_card(manifest, notes.read_text(encoding="utf-8") if notes else "", figures)
-    write_bundle(manifest, {**read.files, MODEL_CARD: card.encode()}, bundle)
+    try:
+        read = read_bundle(bundle)
+        on_validation = _read_report(validation, "validation", read)
+        on_test = _read_report(test, "test", read)
+        manifest = json.loads((bundle / MANIFEST).read_bytes())
+        if notes:
+            manifest["training"]["notes"] = notes.read_text(encoding="utf-8")
+        looks = len(TEST_LOOKS.read_text(encoding="utf-8").splitlines())
+        card = model_card(manifest, card_figures(on_validation, on_test, looks))
+        write_bundle(manifest, {**read.files, MODEL_CARD: card.encode()}, bundle)
+    except (ExportError, CxrEdgeError) as error:
+        typer.echo(f"export: {error}", err=True)
+        raise typer.Exit(1) from error
     typer.echo(f"Wrote {bundle / MODEL_CARD}")
 
 
+def _read_report(file: Path, part: str, bundle: "Bundle") -> dict[str, Any]:
+    """Read an evaluation of this very network, calibration and thresholds, on a part of its split."""
+    from export.errors import ExportError
+    from training.evaluation.evaluate import hash_of_decisions
+
+    report: dict[str, Any] = json.loads(file.read_bytes())
+    manifest = bundle.manifest
+    model = manifest.files[manifest.variants[manifest.default_variant].model].sha256
+    for key, expected in (("model_sha256", model), ("decisions_sha256", hash_of_decisions(manifest)), ("part", part)):
+        if report.get(key) != expected:
+            raise ExportError(
+                f"{file}: expected {key} of {expected!r} for {bundle.identity}, got {report.get(key)!r}; evaluate "
+                "this bundle again"
+            )
+    return report
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -7,6 +7,7 @@ maps_c = ReLU(Σ_k α_ck A_k), as Selvaraju et al. 2017 define Grad-CAM.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -108,7 +109,7 @@ class _Builder:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
-    def node(self, operator: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 

@@ -70,7 +70,8 @@ def _converted(part: keras.Model, input_name: str, output_names: list[str]) -> M
         raise ExportError(f"expected the one input {input_name!r}, got {[i.name for i in converted.graph.input]}")
     outputs = [output.name for output in converted.graph.output]
     _rename(converted, dict(zip(outputs, output_names, strict=True)))
-    return onnxslim.slim(converted)
+    slim: ModelProto = onnxslim.slim(converted)
+    return slim
 
 
 def _joined(backbone: ModelProto, head: ModelProto) -> ModelProto:

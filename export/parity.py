@@ -105,7 +105,7 @@ def gradient_tape_maps(head: keras.Model, last_conv: npt.NDArray[np.float32]) ->
     for logit in logits:
         alpha = tf.reduce_mean(tape.gradient(logit, activation), axis=(1, 2))
         maps.append(tf.nn.relu(tf.einsum("nhwk,nk->nhw", activation, alpha)))
-    return tf.stack(maps, axis=1).numpy()
+    return np.asarray(tf.stack(maps, axis=1))
 
 
 def _relative(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:

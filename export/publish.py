@@ -103,7 +103,7 @@ def publish(
     require_parity(differences)
     gate = {"films": len(films), "views": len(SIX_VIEWS), "largest_difference_to_keras": asdict(differences)}
     manifest = _manifest(network, description, gate)
-    card = model_card(manifest, description.notes)
+    card = model_card(manifest)
     return write_bundle(
         manifest, {"model.onnx": graphs.model, "gradcam.onnx": graphs.gradcam, MODEL_CARD: card.encode()}, out
     )
@@ -127,7 +127,7 @@ def _manifest(network: keras.Model, description: Description, gate: dict[str, An
         "default_variant": "fp32",
         "tensors": {field: getattr(TENSORS, field) for field in TENSORS.__struct_fields__},
         "tolerances": asdict(TOLERANCES),
-        "training": description.training,
+        "training": {**description.training, **({"notes": description.notes} if description.notes else {})},
         "export": {
             "tensorflow": tf.__version__,
             **{name: version(name) for name in ("keras", "tf2onnx", "onnx", "onnxslim", "onnxruntime")},

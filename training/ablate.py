@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from training.errors import Busy, RecipeError
+from training.errors import Busy, FitError, RecipeError
 from training.history import HISTORY
 from training.recipe import Recipe, change_recipe
 from training.run import MODEL, fit_run
@@ -76,6 +76,8 @@ def _fit_once(data: Path, run: Path, recipe: Recipe) -> None:
         fit_run(data, run, recipe, resume=True)
     except Busy:
         print(f"{run.name} is being fitted by another process")  # noqa: T201
+    except FitError as error:
+        print(f"{run.name} has no figures: {error}")  # noqa: T201
 
 
 def write_table(out: Path, ablation: Ablation) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def _figures(out: Path, name: str, seeds: tuple[int, ...]) -> dict[int, dict[str
     return figures
 
 
-def _spread(values: list[float]) -> dict[str, float] | None:
+def _spread(values: list[float]) -> dict[str, float | None] | None:
     """Mean and standard deviation over seeds; the latter None with fewer than two."""
     if not values:
         return None
@@ -132,7 +134,7 @@ def _markdown(table: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(spread: dict[str, float] | None) -> str:
+def _told(spread: dict[str, float | None] | None) -> str:
     if spread is None:
         return "–"
     return f"{spread['mean']:.3f}" + ("" if spread["sd"] is None else f" ± {spread['sd']:.3f}")

@@ -36,7 +36,7 @@ def augment(film: npt.NDArray[np.uint8], how: Augmentation, rng: np.random.Gener
 def _warp(size: int, how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     middle = (size - 1) / 2
     matrix = cv2.getRotationMatrix2D((middle, middle), _within(how.rotation, rng), 1 + _within(how.zoom, rng))
-    matrix[:, 2] += [_within(how.shift, rng) * size, _within(how.shift, rng) * size]
+    matrix[:, 2] += np.array([_within(how.shift, rng) * size, _within(how.shift, rng) * size])
     mirror = np.array([[-1, 0, size - 1], [0, 1, 0], [0, 0, 1]], np.float64)
     return np.asarray(matrix @ mirror if rng.random() < how.flip else matrix)
 

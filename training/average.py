@@ -1,7 +1,6 @@
 """One network from several fits: the mean of their weights (Wortsman et al. 2022, "Model soups")."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from training.errors import DataError
 from training.files import locked, write_json
 from training.films import Films, load_part
 from training.network import round_kernels_to_half, set_weights, to_float32
-from training.run import MODEL, PROVENANCE, save_model, split_of
+from training.run import MODEL, PROVENANCE, read_provenance, save_model, split_of
 from training.versions import commit, versions
 
 #: What fits must share, so that a film held out from the mean was held out from each.
@@ -46,9 +45,9 @@ def average_runs(runs: Sequence[Path], data: Path, out: Path, batch: int = 32) -
     Raises
     ------
     DataError
-        The fits differ in network, films or split; or `out` holds a model.
+        The fits are unfinished, or differ in network, films or split; or `out` holds a model.
     """
-    told = [json.loads((run / PROVENANCE).read_text()) for run in runs]
+    told = [read_provenance(run) for run in runs]
     for run, one in zip(runs[1:], told[1:], strict=True):
         if differing := [key for key in SHARED if one[key] != told[0][key]]:
             raise DataError(f"{run} differs from {runs[0]} in {', '.join(differing)}: expected fits on one split")

@@ -5,19 +5,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logit
+from scipy.optimize import brentq, minimize
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 
 from cxr_edge.calibration import EPSILON, Curve, calibrate
 from cxr_edge.labels import LABELS
+from training.errors import DataError
 
 Floats = npt.NDArray[np.floating[Any]]
 Curves = dict[str, Curve]
 
-#: What was fitted must not turn the ranking round, nor flatten it.
-SMALLEST_SLOPE = 0.05
+#: What was fitted must not turn the ranking round, nor flatten it, nor make steps of it where the classes part.
+SLOPES = (0.05, 20.0)
 FOLDS = 5
 
 #: Inverse strength of the pull of `platt_ridge` towards the shared curve.
@@ -54,8 +56,8 @@ def platt_ridge(truth: Floats, raw: Floats) -> Curves:
             curves[label] = middle
             continue
         step = _ridge(truth[:, i], log_odds[:, i])
-        slope = max(step.slope * middle.slope, SMALLEST_SLOPE)
-        curves[label] = Curve(slope, step.slope * middle.intercept + step.intercept)
+        slope, intercept = step.slope * middle.slope, step.slope * middle.intercept + step.intercept
+        curves[label] = _within_bounds(slope, intercept, truth[:, i], _log_odds(raw[:, i]))
     return curves
 
 
@@ -81,7 +83,14 @@ def choose_method(truth: Floats, raw: Floats, patients: npt.NDArray[Any]) -> tup
         A key of `METHODS`.
     dict
         Mean log loss over labels and films by method.
+
+    Raises
+    ------
+    DataError
+        There are fewer patients than folds.
     """
+    if (count := len(np.unique(patients))) < FOLDS:
+        raise DataError(f"expected validation films of at least {FOLDS} patients, got {count}; hold out more patients")
     losses = {name: _cross_validated(method, truth, raw, patients) for name, method in METHODS.items()}
     return min(losses, key=losses.__getitem__), losses
 
@@ -101,16 +110,25 @@ def _log_odds(raw: Floats) -> npt.NDArray[np.float64]:
 
 def _platt(truth: Floats, log_odds: Floats) -> Curve:
     fitted = LogisticRegression(C=np.inf).fit(log_odds[:, None], truth)
-    return Curve(max(float(fitted.coef_[0, 0]), SMALLEST_SLOPE), float(fitted.intercept_[0]))
+    return _within_bounds(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]), truth, log_odds)
+
+
+def _within_bounds(slope: float, intercept: float, truth: Floats, log_odds: Floats) -> Curve:
+    """Keep the slope within `SLOPES`; where it was not, the intercept is the one that gives the films' frequency."""
+    kept = float(np.clip(slope, *SLOPES))
+    if kept == slope:
+        return Curve(slope, intercept)
+    bent = kept * log_odds
+    reach = np.abs(bent).max() + 20  # beyond it the sigmoid is 0 or 1 for every film
+    return Curve(kept, float(brentq(lambda shift: expit(bent + shift).mean() - truth.mean(), -reach, reach)))
 
 
 def _ridge(truth: Floats, log_odds: Floats) -> Curve:
     """Fit slope and intercept with an offset: what is penalised is the distance from (1, 0)."""
-    from scipy.optimize import minimize
 
     def penalised(x: Floats) -> float:
         z = x[0] * log_odds + x[1]
         return float(np.logaddexp(0, z).sum() - (truth * z).sum() + ((x[0] - 1) ** 2 + x[1] ** 2) / (2 * RIDGE))
 
     slope, intercept = minimize(penalised, x0=[1.0, 0.0]).x
-    return Curve(max(float(slope), SMALLEST_SLOPE), float(intercept))
+    return Curve(float(slope), float(intercept))

@@ -132,6 +132,8 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
         with averaged_weights(self.model):
             figures = self._validate()
             metric = figures[self._stopping.metric]
+            if np.isnan(metric):
+                raise FitError(f"validation gives no {self._stopping.metric}: no finding has films with and without it")
             if metric > told.best:
                 told.best, told.since_best = metric, 0
             else:
@@ -147,6 +149,10 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _validate(self) -> dict[str, float]:
         scores = predict_views(self._network, self._validation.films)[:, 0]
+        if not np.isfinite(scores).all():
+            raise FitError(
+                "the network's outputs are no numbers after the last step of the epoch; lower the learning rate"
+            )
         truth = self._validation.targets
         inside = np.clip(scores, 1e-7, 1 - 1e-7)
         return {

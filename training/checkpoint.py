@@ -49,7 +49,9 @@ def save_state(file: Path, trainer: keras.Model, progress: Progress) -> None:
         Compiled.
     progress : Progress
     """
-    arrays = {f"{index:05d}": np.asarray(variable) for index, variable in enumerate(_variables(trainer))}
+    arrays: dict[str, Any] = {
+        f"{index:05d}": np.asarray(variable) for index, variable in enumerate(_variables(trainer))
+    }
     part = file.with_suffix(".part.npz")
     with part.open("wb") as stream:
         np.savez(stream, progress=np.frombuffer(_encode(progress), np.uint8), **arrays)

@@ -13,7 +13,7 @@ from training.evaluation.figures import paired
 from training.evaluation.resampling import Bootstrap
 from training.films import Part
 from training.predict import scores_by_mode
-from training.thresholds import operating_points
+from training.thresholds import operating_points, require_both_classes
 
 #: Of the patients, for the gain of six views.
 RESAMPLES = 1000
@@ -39,7 +39,13 @@ def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dic
     dict
         ``calibration``, ``operating_points`` and ``default_view_mode`` as in the manifest;
         ``figures``: log loss by calibration method, and the paired gain of six views.
+
+    Raises
+    ------
+    DataError
+        The films are too few: a label has one class only, or there are fewer patients than folds.
     """
+    require_both_classes(part.targets)
     raw = scores_by_mode(per_view)
     patients = part.table["patient"].to_numpy()
     method, losses = choose_method(part.targets, raw["tta"], patients)
@@ -53,6 +59,10 @@ def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dic
     return {
         "calibration": msgspec.to_builtins(calibration),
         "operating_points": operating_points(part.targets, calibrated, fitted_on),
-        "default_view_mode": "single" if gain["difference"]["interval"][1] < 0 else "tta",
+        "default_view_mode": "single" if _below_zero(gain["difference"]["interval"]) else "tta",
         "figures": {"log_loss": losses, "tta_gain": gain},
     }
+
+
+def _below_zero(interval: list[float] | None) -> bool:
+    return interval is not None and interval[1] < 0

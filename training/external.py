@@ -55,7 +55,10 @@ def read_external(kind: str, root: Path, uncertain: Uncertain) -> pd.DataFrame:
     for label in LABELS:
         if label not in table:
             table[label] = np.nan
-    marks = table[list(LABELS)].astype(float)
+    try:
+        marks = table[list(LABELS)].astype(float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{root}: expected labels of 1, 0, -1 (uncertain) or empty; {error}") from error
     if strange := set(np.unique(marks.to_numpy()[~np.isnan(marks.to_numpy())])) - {-1.0, 0.0, 1.0}:
         raise DataError(f"{root}: expected labels of 1, 0, -1 (uncertain) or empty, got {sorted(strange)}")
     table[list(LABELS)] = marks.replace(-1.0, {"ignore": np.nan, "zeros": 0.0, "ones": 1.0}[uncertain])
@@ -77,9 +80,8 @@ def read_external(kind: str, root: Path, uncertain: Uncertain) -> pd.DataFrame:
 def read_chexpert(root: Path) -> pd.DataFrame:
     """Read CheXpert: ``valid.csv``, or else ``test.csv`` or ``train.csv``, and the images beside it."""
     table = pd.read_csv(_first(root, ("valid.csv", "test.csv", "train.csv")))
-    _require(table, ["Path", *CHEXPERT_LABELS], root)
-    if "Frontal/Lateral" in table:
-        table = table[table["Frontal/Lateral"] == "Frontal"]
+    _require(table, ["Path", "Frontal/Lateral", *CHEXPERT_LABELS], root)
+    table = table[table["Frontal/Lateral"] == "Frontal"]
     inside = table["Path"].str.replace(r"^CheXpert-v1\.0(-small)?/", "", regex=True)
     films = pd.DataFrame(
         {

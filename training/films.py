@@ -1,6 +1,7 @@
 """The films of a part: decoded into memory by the SDK's own code, or read from a cache."""
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,13 @@ def load_part(table: pd.DataFrame, size: int, name: str) -> Part:
     else:
         films = _decode(table["path"], size, name)
     return Part(films, table[list(LABELS)].to_numpy(np.float32), table)
+
+
+def require_sizes(table: pd.DataFrame, sizes: Iterable[int]) -> None:
+    """Raise `DataError` when the films are a cache's that lacks one of the sizes."""
+    for size in sizes:
+        if "cache" in table:
+            CachedFilms(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
 
 
 def _decode(paths: pd.Series, size: int, name: str) -> npt.NDArray[np.uint8]:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from training.errors import DataError
 from training.network import at_size, build_network
 
 #: The only file whose pickled index is ever read.
@@ -39,7 +40,7 @@ def initial_network(initial: str, size: int = 224) -> keras.Model:
 
     Raises
     ------
-    FileNotFoundError, ModuleNotFoundError
+    DataError, ModuleNotFoundError
         The weights are not there.
     """
     if initial in ("random", "imagenet"):
@@ -48,7 +49,9 @@ def initial_network(initial: str, size: int = 224) -> keras.Model:
         network = build_network(size)
         _transfer_lite0(network, _read_lite0())
         return network
-    return at_size(keras.models.load_model(Path(initial), compile=False), size)
+    if Path(initial).suffix != ".keras" or not Path(initial).is_file():
+        raise DataError(f"expected initial to be random, imagenet, lite0 or a .keras file that exists, got {initial!r}")
+    return at_size(keras.models.load_model(initial, compile=False), size)
 
 
 def _transfer_lite0(network: keras.Model, lite0: Tensors) -> None:

@@ -107,8 +107,13 @@ def _asymmetric(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     def terms(truth: Tensor, logits: Tensor) -> Tensor:
         p = ops.sigmoid(logits)
         shifted = ops.maximum(p - loss.margin, 0.0)
-        positive = (1 - p) ** loss.gamma_positive * ops.log_sigmoid(logits)
-        negative = shifted**loss.gamma_negative * ops.log(ops.maximum(1 - shifted, 1e-7))
+        positive = _focus(1 - p, loss.gamma_positive) * ops.log_sigmoid(logits)
+        negative = _focus(shifted, loss.gamma_negative) * ops.log(ops.maximum(1 - shifted, 1e-7))
         return -(truth * positive + (1 - truth) * negative)
 
     return terms
+
+
+def _focus(distance: Tensor, gamma: float) -> Tensor | float:
+    """Raise to a power whose gradient at 0 is a number: that of 0 ** gamma below 1 is infinite, or 0 times that."""
+    return ops.maximum(distance, 1e-7) ** gamma if gamma else 1.0

@@ -37,7 +37,7 @@ def roc_aucs(truth: Floats, scores: Floats) -> npt.NDArray[np.float64]:
     rank_sum = np.where(told == 1, ranks, 0).sum(axis=0)
     wins = rank_sum - positive * (positive + 1) / 2
     pairs = positive * negative
-    return np.divide(wins, pairs, out=np.full(len(DISEASES), np.nan), where=pairs > 0)
+    return np.asarray(np.divide(wins, pairs, out=np.full(len(DISEASES), np.nan), where=pairs > 0))
 
 
 def average_precisions(truth: Floats, scores: Floats) -> npt.NDArray[np.float64]:
@@ -57,8 +57,8 @@ def mean_auc(truth: Floats, scores: Floats) -> float:
     return mean_known(roc_aucs(truth, scores))
 
 
-def auc_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> float:
-    """Average the ROC-AUC over diseases, ranking a film only against films of its own group.
+def aucs_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Compute the ROC-AUC of each disease, ranking a film only against films of its own group.
 
     Where label and collection go together, the pooled AUC also rewards telling collections apart.
     A disease's figure is the mean over groups, weighted by their pairs of a positive and a
@@ -71,8 +71,8 @@ def auc_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> float
 
     Returns
     -------
-    float
-        NaN where no group holds both classes of any disease.
+    ndarray, (14,) float64
+        NaN where no group holds both classes.
     """
     weighted = np.zeros(len(DISEASES))
     pairs = np.zeros(len(DISEASES))
@@ -82,7 +82,12 @@ def auc_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> float
         count = (told == 1).sum(axis=0) * (told == 0).sum(axis=0)
         weighted += np.where(count > 0, np.nan_to_num(roc_aucs(truth[rows], scores[rows])) * count, 0)
         pairs += count
-    return mean_known(np.divide(weighted, pairs, out=np.full(len(DISEASES), np.nan), where=pairs > 0))
+    return np.asarray(np.divide(weighted, pairs, out=np.full(len(DISEASES), np.nan), where=pairs > 0))
+
+
+def auc_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> float:
+    """Average `aucs_within` over the diseases of which a group holds both classes; NaN without any."""
+    return mean_known(aucs_within(truth, scores, groups))
 
 
 def mean_known(figures: Floats) -> float:

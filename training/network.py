@@ -9,10 +9,14 @@ import numpy.typing as npt
 from keras import layers
 
 from cxr_edge.labels import LABELS
+from training.errors import FitError
 
 LAST_CONVOLUTION = "top_activation"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
+
+#: Pixels of the film for one position of the last convolution, along each side.
+STRIDE = 32
 
 
 def build_network(size: int = 224, imagenet: bool = False) -> keras.Model:
@@ -56,7 +60,15 @@ def round_kernels_to_half(network: keras.Model) -> None:
 
     What ships is then the same numbers in any precision of storage. Biases and BatchNorm
     statistics stay in float32: small variances fall below float16's normal range.
+
+    Raises
+    ------
+    FitError
+        A kernel is too large for float16.
     """
+    largest = max(float(np.abs(weight).max()) for weight in network.get_weights() if weight.ndim > 1)
+    if not largest <= float(np.finfo(np.float16).max):
+        raise FitError(f"a kernel holds {largest:.1e}, beyond half precision; lower the learning rate")
     network.set_weights([w.astype(np.float16).astype(w.dtype) if w.ndim > 1 else w for w in network.get_weights()])
 
 

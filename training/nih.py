@@ -117,6 +117,8 @@ def _one_file(root: Path, pattern: str) -> Path:
 
 
 def _with_label_columns(table: pd.DataFrame) -> pd.DataFrame:
+    if (unlabelled := table["labels"].isna()).any():
+        raise DataError(f"{table['image'][unlabelled].iloc[0]} has no labels; expected NIH's, or '{NO_FINDING}'")
     marks = table["labels"].str.get_dummies("|")
     unknown = set(marks) - set(LABELS)
     if unknown:

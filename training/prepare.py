@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -67,14 +67,20 @@ def prepare(films: pd.DataFrame, out: Path, sizes: tuple[int, ...], *, skip_unre
     Raises
     ------
     DataError
-        `out` is a cache of other films or sizes, or another process is writing it.
+        `films` are a cache's, `out` is a cache of other films or sizes, or another process is writing it.
     """
+    if "cache" in films:
+        raise DataError(f"{films['cache'].iloc[0]} is a cache already; prepare one from the data set itself")
     with locked(out):
         return _prepare(films, out, sorted(set(sizes)), skip_unreadable=skip_unreadable)
 
 
 def _prepare(films: pd.DataFrame, out: Path, sizes: list[int], *, skip_unreadable: bool) -> pd.DataFrame:
-    identity = {"sizes": sizes, "table_sha256": hash_of_table(films), "preprocessing": "cxr_edge.preprocess"}
+    identity: dict[str, Any] = {
+        "sizes": sizes,
+        "table_sha256": hash_of_table(films),
+        "preprocessing": "cxr_edge.preprocess",
+    }
     _claim(out, identity)
     done = _cut_to_whole_films(out, identity["sizes"])
     table = films.assign(labels=joined_labels(films))[["path", "labels", *COLUMNS]]
@@ -141,7 +147,7 @@ def _decode_all(waiting: list[dict[str, Any]], out: Path, sizes: list[int], done
             yield from chunk
 
 
-def _append(chunk: list[_Decoded], files: list[BinaryIO]) -> None:
+def _append(chunk: list[_Decoded], files: Sequence[BinaryIO]) -> None:
     for one in chunk:
         for file, film in zip(files, one.films, strict=False):
             file.write(film.tobytes())

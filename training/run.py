@@ -15,7 +15,7 @@ from training.checkpoint import STATE
 from training.decisions import decide
 from training.errors import DataError
 from training.files import locked, write_json
-from training.films import Part, load_part
+from training.films import Part, load_part, require_sizes
 from training.fit import fit
 from training.network import to_float32
 from training.nih import hash_of_table, read_dataset
@@ -75,7 +75,8 @@ def _fit_locked(
     _claim(out, {key: told[key] for key in ("recipe", "table_sha256")}, resume=resume)
     if (out / MODEL).exists():
         return out / MODEL
-    write_json(out / PROVENANCE, told)
+    require_sizes(parts["train"], (stage.size for stage in recipe.stages))
+    _tell(out / PROVENANCE, told)
 
     def load(size: int) -> tuple[Part, Part]:
         return load_part(parts["train"], size, "train"), load_part(parts["validation"], size, "validation")
@@ -97,6 +98,17 @@ def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> None:
         raise DataError(f"{out} holds a model of another origin; choose another --out")
     else:
         write_json(claimed, identity)
+
+
+def _tell(file: Path, told: dict[str, Any]) -> None:
+    """Write where a model comes from; of a fit that goes on, also what it goes on with, where that has changed."""
+    if file.exists():
+        first = json.loads(file.read_text())
+        now = {key: told[key] for key in ("commit", "versions")}
+        if now in ({key: first[key] for key in now}, *first.get("resumed_with", [])):
+            return
+        told = {**first, "resumed_with": [*first.get("resumed_with", []), now]}
+    write_json(file, told)
 
 
 def _remove_state(out: Path) -> None:
@@ -150,9 +162,23 @@ def calibrate_run(run: Path, data: Path) -> Path:
     network = to_float32(keras.models.load_model(run / MODEL, compile=False))
     part = load_part(films, network.input_shape[1], "validation")
     per_view = predict_views(network, part.films, SIX_VIEWS)
-    split = msgspec.convert(json.loads((run / PROVENANCE).read_text())["recipe"]["split"], Split)
+    split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
     fitted_on = f"{len(films)} validation films of {films['patient'].nunique()} patients ({split.describe()})"
     return write_json(run / DECISIONS, decide(part, per_view, fitted_on))
+
+
+def read_provenance(run: Path) -> dict[str, Any]:
+    """Read where a finished run's model comes from.
+
+    Raises
+    ------
+    DataError
+        It is not finished, or no run at all.
+    """
+    if not (run / MODEL).is_file() or not (run / PROVENANCE).is_file():
+        raise DataError(f"{run} holds no finished fit: expected {MODEL} and {PROVENANCE}; go on with it by --resume")
+    told: dict[str, Any] = json.loads((run / PROVENANCE).read_text())
+    return told
 
 
 def split_of(run: Path, data: Path) -> Parts:
@@ -163,7 +189,7 @@ def split_of(run: Path, data: Path) -> Parts:
     DataError
         The films are not those of the run: their split would be another.
     """
-    told = json.loads((run / PROVENANCE).read_text())
+    told = read_provenance(run)
     parts = split_films(read_dataset(data), msgspec.convert(told["recipe"]["split"], Split))
     if (found := hash_of_table(pd.concat(parts.values()))) != told["table_sha256"]:
         raise DataError(

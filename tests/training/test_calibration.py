@@ -7,6 +7,7 @@ from scipy.special import expit, logit
 from cxr_edge.calibration import calibrate
 from cxr_edge.labels import LABELS
 from training.calibration import METHODS, choose_method, platt, platt_ridge, shared
+from training.errors import DataError
 
 FILMS = 3000
 
@@ -44,7 +45,22 @@ def test_few_positive_films_stay_near_the_shared_curve():
 def test_a_curve_never_turns_the_ranking_round():
     truth, raw = miscalibrated(1.0, 0.0)
     for method in (shared, platt, platt_ridge):
-        assert all(curve.slope > 0 for curve in method(1 - truth, raw).values())
+        curves = method(1 - truth, raw)
+        assert all(curve.slope > 0 for curve in curves.values())
+        emitted = calibrate(raw, curves, LABELS)
+        np.testing.assert_allclose(emitted.mean(axis=0), (1 - truth).mean(axis=0), atol=0.06)
+
+
+def test_classes_that_part_give_no_step():
+    truth, raw = miscalibrated(1.0, 0.0, films=200)
+    truth = (raw > 0.3).astype(np.float32)
+    assert max(curve.slope for curve in platt(truth, raw).values()) <= 20
+
+
+def test_fewer_patients_than_folds_are_refused():
+    truth, raw = miscalibrated(1.0, 0.0, films=40)
+    with pytest.raises(DataError, match="at least 5 patients, got 4"):
+        choose_method(truth, raw, np.arange(40) % 4)
 
 
 @pytest.mark.parametrize(

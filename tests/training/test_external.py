@@ -102,3 +102,17 @@ def test_a_folder_in_another_layout_is_refused(tmp_path, kind, files, message):
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         read_external(kind, tmp_path, "ignore")
+
+
+def test_chexpert_without_its_views_is_refused(chexpert):
+    """Without them lateral films could not be left out."""
+    file = chexpert / "valid.csv"
+    file.write_text(file.read_text().replace("Frontal/Lateral", "Position"))
+    with pytest.raises(DataError, match="Frontal/Lateral"):
+        read_external("chexpert", chexpert, "ignore")
+
+
+def test_labels_in_words_are_refused(tmp_path):
+    (tmp_path / "labels.csv").write_text("image,Mass\na.png,yes\n")
+    with pytest.raises(DataError, match="expected labels of 1, 0, -1"):
+        read_external("csv", tmp_path, "ignore")

@@ -80,3 +80,14 @@ def test_priors_explain_away_what_the_collection_tells():
     np.testing.assert_allclose(told, [0.8, 0.0], atol=5e-3)
     assert not collection_priors(truth, collections, strength=0).any()
     assert np.abs(collection_priors(truth, np.repeat("A", 2000), strength=5)).max() < 1e-5, "one collection: no prior"
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_the_asymmetric_losss_gradient_is_a_number_where_the_network_is_sure(gamma):
+    import tensorflow as tf
+
+    logits = tf.Variable(np.where(TRUTH == 1, 200, -200).astype(np.float32))
+    loss = make_loss(Loss("asymmetric", gamma_positive=gamma, gamma_negative=gamma), TRUTH)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_mean(loss(TRUTH, logits))
+    assert np.isfinite(tape.gradient(value, logits)).all()

@@ -103,3 +103,8 @@ def test_a_cache_belongs_to_one_table_and_its_sizes(data, cache, tmp_path):
     (tmp_path / "else" / "note.txt").write_text("mine")
     with pytest.raises(DataError, match="not empty and no cache"):
         prepare(films, tmp_path / "else", (32,))
+
+
+def test_a_cache_of_a_cache_is_refused(cache, tmp_path):
+    with pytest.raises(DataError, match="is a cache already"):
+        prepare(read_dataset(cache), tmp_path / "again", (32,))

@@ -19,12 +19,18 @@ from tests.conftest import ROOT
 from tests.training.conftest import RECIPE, RECIPE_TOML
 from training import run
 from training.batches import Batches
+from training.callbacks import Bookkeeper
+from training.checkpoint import Progress
 from training.devices import dtype_policy
 from training.errors import DataError, FitError
 from training.films import load_part
 from training.history import HISTORY
+from training.losses import make_loss
+from training.network import LOGITS, build_network
 from training.nih import read_dataset
+from training.prepare import prepare
 from training.recipe import Optimizer, Stage, Stopping
+from training.splits import Split, split_films
 
 
 def history_of(folder):
@@ -111,6 +117,67 @@ def test_calibration_opens_no_test_film(finished, data_with_a_ruined_test_part, 
     """The reference project stopped early and set its thresholds on its test part."""
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     assert run.calibrate_run(copy, data_with_a_ruined_test_part).exists()
+
+
+def one_short_stage(**changes):
+    return msgspec.structs.replace(RECIPE, stages=(Stage(size=32, epochs=1, learning_rate=1e-3),), **changes)
+
+
+def test_weights_that_break_at_the_last_step_end_the_fit(data, tmp_path):
+    """The loss of a step is computed before its update."""
+    wild = msgspec.structs.replace(
+        one_short_stage(batch=64, optimizer=Optimizer(schedule="constant")),
+        stages=(Stage(size=32, epochs=1, learning_rate=1e30),),
+    )
+    with pytest.raises(FitError, match="beyond half precision"):
+        run.fit_run(data, tmp_path, wild)
+
+
+def test_outputs_that_are_no_numbers_end_the_fit(data, tmp_path):
+    network = build_network(32)
+    network.get_layer(LOGITS).bias.assign(np.full(15, np.nan, np.float32))
+    part = load_part(read_dataset(data), 32, "all")
+    keeper = Bookkeeper(network, part, make_loss(RECIPE.loss, part.targets), Stopping(), Progress(1), tmp_path)
+    with pytest.raises(FitError, match="outputs are no numbers"):
+        keeper._validate()
+
+
+def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path):
+    films = read_dataset(data).query("official == 'train_val'")
+    healthy = films[films["No Finding"] == 1].index[:3]
+    parts = films.assign(split="train").assign(split=lambda f: f["split"].where(~f.index.isin(healthy), "validation"))
+    parts[["image", "split"]].to_csv(tmp_path / "split.csv", index=False)
+    with pytest.raises(FitError, match="validation gives no auc"):
+        run.fit_run(
+            data, tmp_path / "run", one_short_stage(split=Split(scheme="file", file=str(tmp_path / "split.csv")))
+        )
+
+
+def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
+    prepare(read_dataset(data), tmp_path / "cache", (32,))
+    with pytest.raises(DataError, match="not of 64"):
+        run.fit_run(tmp_path / "cache", tmp_path / "sizes", RECIPE)
+    with pytest.raises(DataError, match="expected initial to be"):
+        run.fit_run(data, tmp_path / "initial", one_short_stage(initial="image-net"))
+    with pytest.raises(DataError, match="holds no finished fit"):
+        run.calibrate_run(tmp_path / "sizes", data)
+
+
+def test_a_fit_from_a_file_tells_which_and_no_folder_of_this_machine(finished, data):
+    recipe = one_short_stage(initial=str(finished / "model.keras"))
+    told = run.provenance(split_films(read_dataset(data), recipe.split), recipe)
+    assert told["recipe"]["initial"] == "model.keras"
+    assert told["initial"]["training"] == json.loads((finished / "training.json").read_text())
+    assert len(told["initial"]["sha256"]) == 64
+    assert str(finished) not in json.dumps(told)
+
+
+def test_a_fit_gone_on_with_by_another_commit_tells_both(tmp_path):
+    file = tmp_path / "training.json"
+    for commit in "abb":
+        run._tell(file, {"films": 1, "commit": commit, "versions": {}})
+    told = json.loads(file.read_text())
+    assert (told["commit"], told["resumed_with"]) == ("a", [{"commit": "b", "versions": {}}])
 
 
 def test_early_stopping_keeps_the_best_epoch(data_with_a_ruined_test_part, tmp_path):

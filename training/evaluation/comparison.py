@@ -11,6 +11,7 @@ from cxr_edge.labels import DISEASES, LABELS
 from training.errors import DataError
 from training.evaluation.figures import paired
 from training.evaluation.resampling import Bootstrap, Floats
+from training.evaluation.stems import stems
 
 
 def compare(
@@ -36,31 +37,24 @@ def compare(
     Raises
     ------
     DataError
-        No column ``image`` or no finding.
+        No column ``image`` or no finding, or names that do not tell films apart.
     """
     predicted = pd.read_csv(others)
-    known = [label for label in DISEASES if label in predicted]
-    if "image" not in predicted or not known:
+    columns = [label for label in DISEASES if label in predicted]
+    if "image" not in predicted or not columns:
         raise DataError(f"{others}: expected the columns image and findings as NIH spells them, got {list(predicted)}")
-    stems = table["image"].map(_stem)
-    by_stem = predicted.assign(stem=predicted["image"].map(_stem)).set_index("stem")
-    for names, where in ((pd.Series(by_stem.index), others.name), (stems, "the data set")):
-        if (twice := names.duplicated()).any():
-            raise DataError(f"{where}: several films are called {names[twice].iloc[0]}; names must tell films apart")
-    shared = stems.isin(by_stem.index).to_numpy()
+    ours = stems(table["image"], "the data set")
+    by_stem = predicted.set_index(stems(predicted["image"], others.name).to_numpy())
+    shared = ours.isin(by_stem.index).to_numpy()
     if not shared.any():
         return None
-    theirs = by_stem.reindex(columns=list(LABELS)).loc[stems[shared]].to_numpy(np.float64)
+    theirs = by_stem.reindex(columns=list(LABELS)).loc[ours[shared]].to_numpy(np.float64)
     told = np.where(np.isnan(theirs), np.nan, truth[shared])
     patients: npt.NDArray[Any] = table["patient"].to_numpy()[shared]
     return {
         "with": others.name,
         "films": int(shared.sum()),
         "patients": len(np.unique(patients)),
-        "findings_compared": known,
+        "findings_compared": [label for label in columns if by_stem.loc[ours[shared], label].notna().any()],
         "figures": paired(told, theirs, scores[shared], patients, bootstrap),
     }
-
-
-def _stem(name: str) -> str:
-    return Path(name).stem

@@ -1,5 +1,6 @@
 """One evaluation: all figures of a bundle on one part of a data set."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 from cxr_edge.bundle import Bundle
 from cxr_edge.labels import LABELS
+from cxr_edge.manifest import Manifest
 from training.errors import DataError
 from training.evaluation.comparison import compare
 from training.evaluation.figures import at_thresholds, paired, ranking
@@ -105,6 +107,7 @@ def evaluate(
         "bundle": bundle.identity,
         "bundle_sha256": bundle.sha256,
         "model_sha256": manifest.files[manifest.variants[manifest.default_variant].model].sha256,
+        "decisions_sha256": hash_of_decisions(manifest),
         "commit": commit(),
         "part": part,
         "held_out": held_out,
@@ -134,6 +137,12 @@ def evaluate(
         else compare(truth, predictions.raw[default], table, extras.compare_with, bootstrap),
         "curves": _curves(truth, predictions, default),
     }
+
+
+def hash_of_decisions(manifest: Manifest) -> str:
+    """Give the sha256 of what turns a network's answers into a bundle's: views, calibration, thresholds."""
+    decisions = [manifest.views, manifest.default_view_mode, manifest.calibration, manifest.operating_points]
+    return hashlib.sha256(msgspec.json.encode(decisions, order="sorted")).hexdigest()
 
 
 def write_evaluation(report: dict[str, Any], out: Path) -> list[Path]:

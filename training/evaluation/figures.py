@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.labels import DISEASES
-from training.evaluation.resampling import Bootstrap, Floats, Rows
-from training.metrics import auc_within, average_precisions, mean_known, roc_aucs
+from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
+from training.metrics import aucs_within, average_precisions, roc_aucs
 
 AT_THRESHOLD = ("precision", "recall", "f1", "specificity")
 
@@ -32,10 +32,18 @@ def ranking(truth: Floats, scores: Floats, table: Any, bootstrap: Bootstrap) -> 
     """
     collections = table["collection"].to_numpy()
 
+    def by_finding(rows: Rows) -> Floats:
+        told, said = truth[rows], scores[rows]
+        return np.stack(
+            [roc_aucs(told, said), average_precisions(told, said), aucs_within(told, said, collections[rows])]
+        )
+
+    defined = ~np.isnan(by_finding(np.arange(len(truth))))
+
     def statistic(rows: Rows) -> Floats:
-        aucs, precisions = roc_aucs(truth[rows], scores[rows]), average_precisions(truth[rows], scores[rows])
-        within = auc_within(truth[rows], scores[rows], collections[rows])
-        return np.array([mean_known(aucs), mean_known(precisions), within, *aucs, *precisions])
+        found = by_finding(rows)
+        means = [mean_over(figures, known) for figures, known in zip(found, defined, strict=True)]
+        return np.concatenate([means, found[0], found[1]])
 
     mean_auc, mean_precision, within, *others = bootstrap.figures(statistic, table["patient"].to_numpy())
     aucs, precisions = others[: len(DISEASES)], others[len(DISEASES) :]
@@ -62,10 +70,12 @@ def at_thresholds(
     limits = np.array([thresholds[label] for label in DISEASES])
     told = truth[:, : len(DISEASES)]
     called = scores[:, : len(DISEASES)] >= limits
+    defined = ~np.isnan(_rates(told, called))
 
     def statistic(rows: Rows) -> Floats:
-        figures = _rates(told[rows], called[rows])
-        return np.concatenate([[mean_known(figure) for figure in figures], figures.ravel()])
+        found = _rates(told[rows], called[rows])
+        means = [mean_over(figures, known) for figures, known in zip(found, defined, strict=True)]
+        return np.concatenate([means, found.ravel()])
 
     found = bootstrap.figures(statistic, table["patient"].to_numpy())
     means, by_finding = found[: len(AT_THRESHOLD)], found[len(AT_THRESHOLD) :]
@@ -97,7 +107,7 @@ def _rates(truth: Floats, called: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
 
 
 def paired(truth: Floats, first: Floats, second: Floats, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> Any:
@@ -108,10 +118,11 @@ def paired(truth: Floats, first: Floats, second: Floats, patients: npt.NDArray[A
     dict
         ``mean`` and each finding: ``first``, ``second`` and ``difference`` (second minus first).
     """
+    defined = ~np.isnan(roc_aucs(truth, first))
 
     def statistic(rows: Rows) -> Floats:
         one, two = roc_aucs(truth[rows], first[rows]), roc_aucs(truth[rows], second[rows])
-        one, two = np.append(one, mean_known(one)), np.append(two, mean_known(two))
+        one, two = np.append(one, mean_over(one, defined)), np.append(two, mean_over(two, defined))
         return np.concatenate([one, two, two - one])
 
     found = bootstrap.figures(statistic, patients)

@@ -15,6 +15,8 @@ from cxr_edge.labels import DISEASES
 from training.errors import DataError
 from training.evaluation.predictions import raw_model, sources
 from training.evaluation.resampling import Bootstrap, Floats, Rows
+from training.evaluation.stems import stems
+from training.network import STRIDE
 
 #: Boxes are in pixels of NIH's 1024x1024 originals.
 FRAME = 1024
@@ -75,20 +77,26 @@ def localise(bundle: Bundle, table: pd.DataFrame, boxes: pd.DataFrame, bootstrap
         ``cases`` (pairs of film and finding), ``films``, and for ``grad_cam``, ``centred`` and ``random``:
         ``pointing_game`` (the maximum lies in a box) and ``iou_above`` each of `IOUS`; Grad-CAM
         also by finding. None without a box.
+
+    Raises
+    ------
+    DataError
+        Names do not tell films apart.
     """
-    films = table.assign(stem=table["image"].map(lambda name: Path(name).stem))
+    films = table.assign(stem=stems(table["image"], "the data set").to_numpy())
     films = films[films["stem"].isin(boxes["image"])].reset_index(drop=True)
     if films.empty:
         return None
     rng = np.random.default_rng(bootstrap.seed)
     model = raw_model(bundle)
+    positions = tuple(side // STRIDE for side in bundle.manifest.input.size)
     cases = []
     shown = zip(films.itertuples(), sources(films, bundle.manifest.input.size[0]), strict=True)
     for film, source in track(shown, "Heat maps", total=len(films)):
         result = model.predict(source, heatmaps=True)
         for finding, drawn in boxes[boxes["image"] == film.stem].groupby("finding"):
             inside = _mask(drawn, result.size)
-            random = upsample(rng.random(result.maps.shape[1:], np.float32), result.size)
+            random = upsample(rng.random(positions, np.float32), result.size)
             maps = {"grad_cam": result.heatmap(finding), "centred": _centred(result.size), "random": random}
             cases.append({"patient": film.patient, "finding": finding, **_scores(maps, inside)})
     return _summary(pd.DataFrame(cases), len(films), bootstrap)

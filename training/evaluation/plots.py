@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 from cxr_edge.labels import DISEASES
 from training.evaluation.reliability import bins
 
-STYLE = {
+STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "font.size": 9,
@@ -60,8 +60,9 @@ def _title(label: str) -> str:
 
 
 def _interval(axes: Any, place: float, figure: dict[str, Any], color: str) -> None:
-    if figure["value"] is not None:
+    if figure["interval"] is not None:
         axes.plot(figure["interval"], [place, place], color=color, linewidth=1.5, solid_capstyle="butt")
+    if figure["value"] is not None:
         axes.plot(figure["value"], place, "o", color=color, markersize=5)
 
 

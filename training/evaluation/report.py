@@ -13,6 +13,10 @@ _HEAD = """\
 
 {films} films of {patients} patients. Held out: {held_out}. Figures with 95 % intervals from {resamples} bootstrap
 resamples of the patients. Default view mode: {default_view_mode}.
+{flattered}"""
+
+_FLATTERED = """
+Calibration and thresholds were fitted on these very films: figures after calibration and at operating points flatter.
 """
 
 
@@ -25,7 +29,7 @@ def markdown(report: dict[str, Any]) -> str:
         The content of ``evaluation.json``.
     """
     sections = [
-        _HEAD.format(notice=NOTICE, **report),
+        _HEAD.format(notice=NOTICE, flattered=_FLATTERED if report["part"] == "validation" else "", **report),
         ranking_section(report),
         tta_section(report),
         *[operating_point_section(report, name) for name in report["operating_points"]],
@@ -210,18 +214,21 @@ def unreadable_section(report: dict[str, Any]) -> str:
 
 def told(figure: dict[str, Any]) -> str:
     """Write a figure with its interval."""
-    if figure["value"] is None:
-        return "–"
-    low, high = figure["interval"]
-    return f"{figure['value']:.3f} ({low:.3f} to {high:.3f})"
+    return _with_interval(figure, ".3f")
 
 
 def signed(figure: dict[str, Any]) -> str:
     """Write a difference with its interval."""
+    return _with_interval(figure, "+.3f")
+
+
+def _with_interval(figure: dict[str, Any], form: str) -> str:
     if figure["value"] is None:
         return "–"
+    if figure["interval"] is None:
+        return f"{figure['value']:{form}} (too few for an interval)"
     low, high = figure["interval"]
-    return f"{figure['value']:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"{figure['value']:{form}} ({low:{form}} to {high:{form}})"
 
 
 def table(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> str:

@@ -16,6 +16,9 @@ Rows = npt.NDArray[np.int64]
 #: Percentiles of a 95 % interval.
 PERCENTILES = (2.5, 97.5)
 
+#: Share of the resamples that must define a figure: those that do are no fair draw of all.
+FEWEST = 0.8
+
 
 @dataclass(frozen=True)
 class Bootstrap:
@@ -48,7 +51,8 @@ class Bootstrap:
         Returns
         -------
         list of dict
-            K times ``value`` and ``interval``; None where undefined.
+            K times ``value``, None where undefined, and ``interval``, None where fewer than
+            `FEWEST` of the resamples define the figure.
         """
         drawn = list(self._draw(patients))
         jobs = joblib.effective_n_jobs(self.jobs)
@@ -78,9 +82,16 @@ def _each(statistic: Callable[[Rows], Floats], chunk: list[Rows]) -> Floats:
 
 def _figure(value: float, spread: Floats) -> dict[str, Any]:
     known = spread[~np.isnan(spread)]
-    if np.isnan(value) or not len(known):
+    if np.isnan(value):
         return {"value": None, "interval": None}
-    return {
-        "value": round(float(value), 4),
-        "interval": [round(float(bound), 4) for bound in np.percentile(known, PERCENTILES)],
-    }
+    told = len(known) >= FEWEST * len(spread)
+    bounds = [round(float(bound), 4) for bound in np.percentile(known, PERCENTILES)] if told else None
+    return {"value": round(float(value), 4), "interval": bounds}
+
+
+def mean_over(figures: Floats, defined: npt.NDArray[np.bool_]) -> float:
+    """Average the figures that all films together define; NaN in a resample that lacks one of them.
+
+    Means over differing findings are no draws of one figure.
+    """
+    return float(figures[defined].mean()) if defined.any() else float("nan")

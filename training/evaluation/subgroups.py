@@ -3,11 +3,12 @@
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cxr_edge.labels import DISEASES
-from training.evaluation.resampling import Bootstrap, Floats, Rows
-from training.metrics import mean_known, roc_aucs
+from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
+from training.metrics import roc_aucs
 
 #: Lower bounds of the age groups, in years.
 AGES = (0, 18, 40, 60, 80)
@@ -50,10 +51,11 @@ def by_subgroup(truth: Floats, scores: Floats, table: pd.DataFrame, bootstrap: B
 
 def _figures(truth: Floats, scores: Floats, table: pd.DataFrame, chosen: Any, bootstrap: Bootstrap) -> dict[str, Any]:
     told, said, patients = truth[chosen], scores[chosen], table["patient"].to_numpy()[chosen]
+    defined = ~np.isnan(roc_aucs(told, said))
 
     def statistic(rows: Rows) -> Any:
         aucs = roc_aucs(told[rows], said[rows])
-        return [*aucs, mean_known(aucs)]
+        return [*aucs, mean_over(aucs, defined)]
 
     *findings, mean = bootstrap.figures(statistic, patients)
     return {

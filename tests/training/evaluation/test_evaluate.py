@@ -129,10 +129,11 @@ def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, b
     assert f"{figures['view_modes']['tta']['mean']['auc']['value']:.3f}" in card
     for told in ("Intended use", "not for diagnosis", "112,120", "side by side", "looked at"):
         assert told in card
-    (tmp_path / "test" / "evaluation.json").write_text(json.dumps({**figures, "model_sha256": "0" * 64}))
-    refused = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert refused.returncode != 0
-    assert "is of another model" in refused.stderr
+    for changed in ("model_sha256", "decisions_sha256"):
+        (tmp_path / "test" / "evaluation.json").write_text(json.dumps({**figures, changed: "0" * 64}))
+        refused = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert f"expected {changed}" in refused.stderr.splitlines()[-1]
 
 
 def test_the_command_line_on_ones_own_films(tmp_path):

@@ -138,3 +138,15 @@ def test_calibration_error_by_hand():
     truth = np.array([0, 0, 1, 1, 1])
     scores = np.array([0.05, 0.05, 0.05, 0.95, 1.0])
     assert expected_calibration_error(truth, scores) == pytest.approx((3 * abs(0.05 - 1 / 3) + 2 * abs(0.975 - 1)) / 5)
+
+
+def test_means_of_resamples_are_over_the_findings_of_all_films_or_none():
+    """A resample without Hernia would average easier findings; its mean is no draw of the same figure."""
+    truth, scores, table = synthetic()
+    truth[:, LABELS.index("Hernia")] = 0
+    truth[0, LABELS.index("Hernia")] = 1
+    found = ranking(truth, scores, table, Bootstrap(200, jobs=1))
+    assert found["findings"]["Hernia"]["auc"]["value"] is not None
+    assert found["findings"]["Hernia"]["auc"]["interval"] is None, "a third of the resamples hold none"
+    assert found["mean"]["auc"]["interval"] is None
+    assert found["findings"]["Effusion"]["auc"]["interval"] is not None

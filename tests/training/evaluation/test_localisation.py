@@ -64,3 +64,10 @@ def test_a_wrong_list_of_boxes(tmp_path, text, message):
     (tmp_path / "boxes.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         read_boxes(tmp_path / "boxes.csv")
+
+
+def test_films_whose_names_do_not_tell_them_apart_are_refused():
+    films = pd.DataFrame({"image": ["a/view1.jpg", "b/view1.jpg"], "path": SAMPLES[:2], "patient": [0, 1]})
+    boxes = pd.DataFrame({"image": ["view1"], "finding": ["Mass"], "x": 300, "y": 300, "w": 400, "h": 400})
+    with pytest.raises(DataError, match="several films are called view1"):
+        localise(read_bundle(), films, boxes, Bootstrap(20, jobs=1))
