@@ -126,7 +126,7 @@ def _provenance(runs: Sequence[Path], told: list[dict[str, Any]]) -> dict[str, A
     members = [
         {
             "sha256": hashlib.sha256((run / MODEL).read_bytes()).hexdigest(),
-            **{key: one[key] for key in ("recipe", "initial", "commit", "versions") if key in one},
+            **{key: one[key] for key in ("recipe", "initial", "teachers", "commit", "versions") if key in one},
         }
         for run, one in zip(runs, told, strict=True)
     ]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.augment import augment
+from training.distillation import Teachers
 from training.films import Part
 from training.losses import collection_priors
 from training.recipe import Recipe
@@ -36,6 +37,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._part = part
         self._recipe = recipe
         self._stage = stage
+        how = recipe.distillation
+        self._teachers = Teachers(how.teachers, recipe.stages[stage - 1].size) if how.teachers else None
         self._priors = collection_priors(
             part.targets, part.table["collection"].to_numpy(), recipe.loss.collection_prior
         )
@@ -53,11 +56,18 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return len(self._order) // self._recipe.batch
 
     def __getitem__(self, index: int) -> tuple[tuple[npt.NDArray[np.float32], ...], npt.NDArray[np.float32]]:
-        """Give one batch: ((films (n, size, size, 1) 0..255, priors (n, 15)), targets (n, 15)), all float32."""
+        """Give one batch: ((films (n, size, size, 1) 0..255, priors (n, 15)), targets (n, 15) 0..1), all float32."""
         rows = self.rows(index)
         seeds = [[self._recipe.seed, self._stage, self._epoch, index, place] for place in range(len(rows))]
-        films = list(self._pool.map(self._film, rows, seeds))
-        return (np.stack(films)[..., None].astype(np.float32), self._priors[rows]), self._part.targets[rows]
+        films = np.stack(list(self._pool.map(self._film, rows, seeds)))[..., None].astype(np.float32)
+        return (films, self._priors[rows]), self._targets(rows, films)
+
+    def _targets(self, rows: npt.NDArray[np.int64], films: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        labels = self._part.targets[rows]
+        if self._teachers is None:
+            return labels
+        weight = np.float32(self._recipe.distillation.weight)
+        return (1 - weight) * labels + weight * self._teachers.answer(films)
 
     def _film(self, row: int, seed: list[int]) -> npt.NDArray[np.uint8]:
         return augment(self._part.films[row], self._recipe.augmentation, np.random.default_rng(seed))

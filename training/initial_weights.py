@@ -24,6 +24,9 @@ LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 # Lite0's blocks in order, under the names Keras gives them in B0.
 _BLOCKS = [f"block{stage}{'abcd'[i]}" for stage, repeats in enumerate((1, 2, 2, 3, 3, 4, 1), 1) for i in range(repeats)]
 
+#: What `initial_network` knows by name; all else is a file.
+NAMED = ("random", "imagenet", "lite0")
+
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 
@@ -49,9 +52,25 @@ def initial_network(initial: str, size: int = 224) -> keras.Model:
         network = build_network(size)
         _transfer_lite0(network, _read_lite0())
         return network
-    if Path(initial).suffix != ".keras" or not Path(initial).is_file():
-        raise DataError(f"expected initial to be random, imagenet, lite0 or a .keras file that exists, got {initial!r}")
-    return at_size(keras.models.load_model(initial, compile=False), size)
+    return at_size(load_network(initial), size)
+
+
+def load_network(file: str) -> keras.Model:
+    """Load a network from its file.
+
+    Raises
+    ------
+    DataError
+        It is not there.
+    """
+    require_network_file(file)
+    return keras.models.load_model(file, compile=False)
+
+
+def require_network_file(file: str) -> None:
+    """Raise `DataError` when a network's file is not there."""
+    if Path(file).suffix != ".keras" or not Path(file).is_file():
+        raise DataError(f"expected a .keras file that exists (initial: or {', '.join(NAMED)}), got {file!r}")
 
 
 def _transfer_lite0(network: keras.Model, lite0: Tensors) -> None:

@@ -113,6 +113,22 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boxes: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
+class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is learnt from beside the labels; see `training.distillation`.
+
+    Attributes
+    ----------
+    teachers : tuple of str
+        ``.keras`` files, fitted on the same training films or fewer: what a teacher has seen of
+        validation, its student has seen too.
+    weight : float
+        Share of the teachers' answer in the targets; the labels have the rest.
+    """
+
+    teachers: tuple[str, ...] = ()
+    weight: Annotated[float, Meta(gt=0, le=1)] = 0.7
+
+
 class Optimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the loss is minimised.
 
@@ -180,6 +196,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sampling: Sampling = Sampling()
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
+    distillation: Distillation = Distillation()
     optimizer: Optimizer = Optimizer()
     stopping: Stopping = Stopping()
 

@@ -17,6 +17,7 @@ from training.errors import DataError
 from training.files import locked, write_json
 from training.films import Part, load_part, require_sizes
 from training.fit import fit
+from training.initial_weights import NAMED, require_network_file
 from training.network import to_float32
 from training.nih import hash_of_table, read_dataset
 from training.predict import predict_views
@@ -72,7 +73,8 @@ def _fit_locked(
     parts: Parts, out: Path, recipe: Recipe, *, resume: bool, deterministic: bool, tensorboard: bool
 ) -> Path:
     told = provenance(parts, recipe)
-    _claim(out, {key: told[key] for key in ("recipe", "table_sha256")}, resume=resume)
+    claimed = ("recipe", "table_sha256", "initial", "teachers")
+    _claim(out, {key: told[key] for key in claimed if key in told}, resume=resume)
     if (out / MODEL).exists():
         return out / MODEL
     require_sizes(parts["train"], (stage.size for stage in recipe.stages))
@@ -126,24 +128,37 @@ def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
         "patients": {name: int(part["patient"].nunique()) for name, part in parts.items()},
         "table_sha256": hash_of_table(pd.concat(parts.values())),
         "part_sha256": {name: hash_of_table(part) for name, part in parts.items()},
-        "recipe": {**msgspec.to_builtins(recipe), "initial": Path(recipe.initial).name},
-        **_ancestor(recipe.initial),
+        "recipe": _without_folders(recipe),
+        **_ancestors(recipe),
         "commit": commit(),
         "versions": versions("cxr_edge", "keras", keras.config.backend(), "numpy"),
     }
 
 
-def _ancestor(initial: str) -> dict[str, Any]:
-    """Tell of a file that a fit began from: its hash, and what is told of its own fit."""
-    file = Path(initial)
-    if file.suffix != ".keras":
-        return {}
+def _without_folders(recipe: Recipe) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(recipe)
+    told["initial"] = Path(recipe.initial).name
+    told["distillation"]["teachers"] = [Path(teacher).name for teacher in recipe.distillation.teachers]
+    return told
+
+
+def _ancestors(recipe: Recipe) -> dict[str, Any]:
+    """Tell of the fits that this one began from or learnt from."""
+    ancestors: dict[str, Any] = {}
+    if recipe.initial not in NAMED:
+        ancestors["initial"] = _of_fit(Path(recipe.initial))
+    if recipe.distillation.teachers:
+        ancestors["teachers"] = [_of_fit(Path(teacher)) for teacher in recipe.distillation.teachers]
+    return ancestors
+
+
+def _of_fit(file: Path) -> dict[str, Any]:
+    """Give a model's hash, and what is told of its fit."""
+    require_network_file(str(file))
     told = file.with_name(PROVENANCE)
     return {
-        "initial": {
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-            "training": json.loads(told.read_text()) if told.is_file() else None,
-        }
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "training": json.loads(told.read_text()) if told.is_file() else None,
     }
 
 

@@ -157,7 +157,7 @@ def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
     prepare(read_dataset(data), tmp_path / "cache", (32,))
     with pytest.raises(DataError, match="not of 64"):
         run.fit_run(tmp_path / "cache", tmp_path / "sizes", RECIPE)
-    with pytest.raises(DataError, match="expected initial to be"):
+    with pytest.raises(DataError, match="got 'image-net'"):
         run.fit_run(data, tmp_path / "initial", one_short_stage(initial="image-net"))
     with pytest.raises(DataError, match="holds no finished fit"):
         run.calibrate_run(tmp_path / "sizes", data)

@@ -1,0 +1,57 @@
+"""A student's targets are its labels and what its teachers say of the very films it sees."""
+
+import json
+
+import keras
+import msgspec
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from tests.training.conftest import RECIPE
+from training import run
+from training.batches import Batches
+from training.distillation import Teachers
+from training.errors import DataError
+from training.films import load_part
+from training.network import LOGITS, at_size, build_network
+from training.nih import read_dataset
+from training.recipe import Distillation, Stage
+
+
+@pytest.fixture
+def teachers(finished, tmp_path):
+    """A fitted network and a random one."""
+    build_network(64).save(tmp_path / "other.keras")
+    return str(finished / "model.keras"), str(tmp_path / "other.keras")
+
+
+def test_teachers_say_the_mean_of_their_logits_at_any_size(teachers, data):
+    films = load_part(read_dataset(data), 32, "all").films[:5, ..., None].astype(np.float32)
+    logits = [
+        keras.Model(network.input, network.get_layer(LOGITS).output)(films)
+        for network in (at_size(keras.models.load_model(file, compile=False), 32) for file in teachers)
+    ]
+    np.testing.assert_allclose(Teachers(teachers, 32).answer(films), expit(np.mean(logits, axis=0)), atol=1e-5)
+    np.testing.assert_allclose(Teachers(teachers[:1], 32).answer(films), expit(logits[0]), atol=1e-5)
+
+
+def test_targets_are_labels_and_answers_to_the_varied_films(teachers, data):
+    part = load_part(read_dataset(data), 32, "all")
+    recipe = msgspec.structs.replace(RECIPE, distillation=Distillation(teachers, weight=0.75))
+    batches = Batches(part, recipe)
+    (films, _), targets = batches[2]
+    labels = part.targets[batches.rows(2)]
+    np.testing.assert_allclose(targets, 0.25 * labels + 0.75 * Teachers(teachers, 32).answer(films), atol=1e-5)
+
+
+def test_a_student_tells_its_teachers(teachers, data, tmp_path):
+    stages = (Stage(size=32, epochs=1, learning_rate=1e-3),)
+    recipe = msgspec.structs.replace(RECIPE, stages=stages, distillation=Distillation(teachers))
+    run.fit_run(data, tmp_path / "student", recipe)
+    told = json.loads((tmp_path / "student" / "training.json").read_text())
+    assert told["recipe"]["distillation"]["teachers"] == ["model.keras", "other.keras"]
+    assert [teacher["training"] is None for teacher in told["teachers"]] == [False, True]
+    missing = msgspec.structs.replace(recipe, distillation=Distillation((str(tmp_path / "gone.keras"),)))
+    with pytest.raises(DataError, match=r"gone\.keras"):
+        run.fit_run(data, tmp_path / "missing", missing)
