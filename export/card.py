@@ -129,7 +129,7 @@ def main(
         manifest = json.loads((bundle / MANIFEST).read_bytes())
         if notes:
             manifest["training"]["notes"] = notes.read_text(encoding="utf-8")
-        looks = len(TEST_LOOKS.read_text(encoding="utf-8").splitlines())
+        looks = len(TEST_LOOKS.read_text(encoding="utf-8").splitlines()) if TEST_LOOKS.is_file() else 0
         card = model_card(manifest, card_figures(on_validation, on_test, looks))
         write_bundle(manifest, {**read.files, MODEL_CARD: card.encode()}, bundle)
     except (ExportError, CxrEdgeError) as error:
@@ -143,7 +143,10 @@ def _read_report(file: Path, part: str, bundle: "Bundle") -> dict[str, Any]:
     from export.errors import ExportError
     from training.evaluation.evaluate import hash_of_decisions
 
-    report: dict[str, Any] = json.loads(file.read_bytes())
+    try:
+        report: dict[str, Any] = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ExportError(f"{file} is no JSON: {error}; expected what `python -m training evaluate` wrote") from error
     manifest = bundle.manifest
     model = manifest.files[manifest.variants[manifest.default_variant].model].sha256
     for key, expected in (("model_sha256", model), ("decisions_sha256", hash_of_decisions(manifest)), ("part", part)):

@@ -90,21 +90,6 @@ def fit(
 
 
 @app.command()
-def average(
-    data: Data,
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Finished fits on one split.", exists=True, file_okay=False)
-    ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Directory of the mean, a run like any other.")],
-) -> None:
-    """Average the weights of several fits that began from the same weights into one network."""
-    from training.average import average_runs
-
-    with _errors_told():
-        typer.echo(f"Wrote {average_runs(runs, data, out)}")
-
-
-@app.command()
 def ablate(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of all runs; finished ones are not repeated.")],

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from training.augment import augment
 from training.distillation import Teachers
@@ -28,13 +29,17 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     recipe : Recipe
     stage : int
         From 1; each has orders and augmentations of its own.
+
+    Attributes
+    ----------
+    part : Part
     """
 
     def __init__(self, part: Part, recipe: Recipe, stage: int = 1) -> None:
         # One worker: Keras's queue for several carries batches of one epoch into the next.
         super().__init__(workers=1)
         self._pool = ThreadPoolExecutor(os.cpu_count())
-        self._part = part
+        self.part = part
         self._recipe = recipe
         self._stage = stage
         how = recipe.distillation
@@ -48,7 +53,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Draw the films of an epoch, counted from 0."""
         self._epoch = epoch
         rng = np.random.default_rng([self._recipe.seed, self._stage, epoch])
-        order = epoch_rows(self._part.targets, self._recipe.sampling.min_per_class, rng)
+        order = epoch_rows(self.part.targets, self._recipe.sampling.min_per_class, rng)
         steps = -(-len(order) // self._recipe.batch)
         self._order = np.resize(order, steps * self._recipe.batch)
 
@@ -63,14 +68,16 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return (films, self._priors[rows]), self._targets(rows, films)
 
     def _targets(self, rows: npt.NDArray[np.int64], films: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        labels = self._part.targets[rows]
+        labels = self.part.targets[rows]
         if self._teachers is None:
             return labels
         weight = np.float32(self._recipe.distillation.weight)
-        return (1 - weight) * labels + weight * self._teachers.answer(films)
+        # The loss sees logits under the prior, as the labels are; so must the teachers' answer be.
+        answer = expit(self._teachers.logits(films) + self._priors[rows])
+        return np.asarray((1 - weight) * labels + weight * answer, np.float32)
 
     def _film(self, row: int, seed: list[int]) -> npt.NDArray[np.uint8]:
-        return augment(self._part.films[row], self._recipe.augmentation, np.random.default_rng(seed))
+        return augment(self.part.films[row], self._recipe.augmentation, np.random.default_rng(seed))
 
     def rows(self, index: int) -> npt.NDArray[np.int64]:
         """Tell which films of the part are in a batch of this epoch."""

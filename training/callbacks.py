@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
@@ -37,9 +38,9 @@ class Order(keras.callbacks.Callback):  # type: ignore[misc]
 class DivergenceGuard(keras.callbacks.Callback):  # type: ignore[misc]
     """Ends a fit at the first loss that is no number, and names the batch."""
 
-    def __init__(self, batches: Batches, part: Part, run: Path) -> None:
+    def __init__(self, batches: Batches, run: Path) -> None:
         super().__init__()
-        self._batches, self._part, self._run = batches, part, run
+        self._batches, self._run = batches, run
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -55,7 +56,7 @@ class DivergenceGuard(keras.callbacks.Callback):  # type: ignore[misc]
         """
         if logs is None or np.isfinite(float(logs["loss"])):
             return
-        films = self._part.table.iloc[self._batches.rows(batch)]
+        films = self._batches.part.table.iloc[self._batches.rows(batch)]
         listed = self._run / "diverged-batch.csv"
         films.drop(columns="path", errors="ignore").to_csv(listed, index=False)
         raise FitError(
@@ -111,6 +112,11 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
         Kept up to date.
     run : Path
         The run directory.
+
+    Raises
+    ------
+    FitError
+        Validation does not give the metric that decides.
     """
 
     def __init__(
@@ -125,6 +131,13 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._network, self._validation, self._loss = network, validation, loss
         self._stopping, self._progress, self._run = stopping, progress, run
+        if stopping.keep == "best" or stopping.patience:
+            self._require_metric()
+
+    def _require_metric(self) -> None:
+        nothing_told = np.zeros(self._validation.targets.shape)
+        if np.isnan(self._figures(nothing_told)[self._stopping.metric]):
+            raise FitError(f"validation gives no {self._stopping.metric}: no finding has films with and without it")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """See the class."""
@@ -132,8 +145,6 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
         with averaged_weights(self.model):
             figures = self._validate()
             metric = figures[self._stopping.metric]
-            if np.isnan(metric):
-                raise FitError(f"validation gives no {self._stopping.metric}: no finding has films with and without it")
             if metric > told.best:
                 told.best, told.since_best = metric, 0
             else:
@@ -153,13 +164,14 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
             raise FitError(
                 "the network's outputs are no numbers after the last step of the epoch; lower the learning rate"
             )
-        truth = self._validation.targets
         inside = np.clip(scores, 1e-7, 1 - 1e-7)
-        return {
-            "val_loss": float(np.mean(np.asarray(self._loss(truth, np.log(inside / (1 - inside)))))),
-            "auc": mean_auc(truth, scores),
-            "auc_within": auc_within(truth, scores, self._validation.table["collection"].to_numpy()),
-        }
+        loss = self._loss(self._validation.targets, np.log(inside / (1 - inside)))
+        return {"val_loss": float(np.mean(np.asarray(loss))), **self._figures(scores)}
+
+    def _figures(self, scores: npt.NDArray[Any]) -> dict[str, float]:
+        truth = self._validation.targets
+        collections = self._validation.table["collection"].to_numpy()
+        return {"auc": mean_auc(truth, scores), "auc_within": auc_within(truth, scores, collections)}
 
 
 @contextmanager

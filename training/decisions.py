@@ -8,12 +8,13 @@ import numpy.typing as npt
 
 from cxr_edge.calibration import Calibration, calibrate
 from cxr_edge.labels import LABELS
-from training.calibration import METHODS, choose_method
+from training.calibration import FOLDS, METHODS, choose_method
+from training.errors import DataError
 from training.evaluation.figures import paired
 from training.evaluation.resampling import Bootstrap
 from training.films import Part
 from training.predict import scores_by_mode
-from training.thresholds import operating_points, require_both_classes
+from training.thresholds import operating_points
 
 #: Of the patients, for the gain of six views.
 RESAMPLES = 1000
@@ -28,7 +29,7 @@ def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dic
     Parameters
     ----------
     part : Part
-        The validation films.
+        The validation films, enough of them: see `require_enough`.
     per_view : ndarray, (N, views, 15) float32
         Raw probabilities, the unchanged film first.
     fitted_on : str
@@ -39,13 +40,7 @@ def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dic
     dict
         ``calibration``, ``operating_points`` and ``default_view_mode`` as in the manifest;
         ``figures``: log loss by calibration method, and the paired gain of six views.
-
-    Raises
-    ------
-    DataError
-        The films are too few: a label has one class only, or there are fewer patients than folds.
     """
-    require_both_classes(part.targets)
     raw = scores_by_mode(per_view)
     patients = part.table["patient"].to_numpy()
     method, losses = choose_method(part.targets, raw["tta"], patients)
@@ -62,6 +57,20 @@ def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dic
         "default_view_mode": "single" if _below_zero(gain["difference"]["interval"]) else "tta",
         "figures": {"log_loss": losses, "tta_gain": gain},
     }
+
+
+def require_enough(part: Part) -> None:
+    """Raise `DataError` when a label has only one class, or there are fewer patients than folds."""
+    truth = part.targets
+    if lacking := [label for i, label in enumerate(LABELS) if not 0 < truth[:, i].sum() < len(truth)]:
+        raise DataError(
+            f"the validation films hold only one class of {', '.join(lacking)}: no threshold can be fitted; "
+            "hold out more patients"
+        )
+    if (patients := part.table["patient"].nunique()) < FOLDS:
+        raise DataError(
+            f"expected validation films of at least {FOLDS} patients, got {patients}; hold out more patients"
+        )
 
 
 def _below_zero(interval: list[float] | None) -> bool:

@@ -23,10 +23,15 @@ class Teachers:
     size : int
         Side of the films in pixels.
 
+    Notes
+    -----
+    To be made outside a strategy that shares batches among devices: each device would answer the
+    whole batch.
+
     Raises
     ------
     DataError
-        A file is not there.
+        A file is not there, or holds no such network.
     """
 
     def __init__(self, files: Sequence[str], size: int) -> None:
@@ -37,9 +42,9 @@ class Teachers:
             teacher = keras.Model(teacher.input, teacher.get_layer(LOGITS).output, name=f"teacher_{number}")
             logits.append(teacher(film, training=False))
         mean = keras.layers.Average(dtype="float32")(logits) if len(logits) > 1 else logits[0]
-        self._together = keras.Model(film, keras.layers.Activation("sigmoid", dtype="float32")(mean))
+        self._together = keras.Model(film, mean)
 
-    def answer(self, films: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def logits(self, films: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Give what they say together.
 
         Parameters
@@ -50,6 +55,6 @@ class Teachers:
         Returns
         -------
         ndarray, (n, 15) float32
-            Probabilities.
+            Log-odds.
         """
-        return np.asarray(self._together.predict_on_batch(films), np.float32)
+        return np.asarray(self._together(films, training=False), np.float32)

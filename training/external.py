@@ -123,12 +123,18 @@ def read_csv(root: Path) -> pd.DataFrame:
     Without patients every film is taken for a patient of its own, which makes intervals too narrow.
     """
     file = root if root.is_file() else _first(root, ("labels.csv",))
-    table = pd.read_csv(file, dtype={"image": str})
+    table = pd.read_csv(file, dtype={"image": str, "patient": str})
     _require(table, ["image"], file)
     if not set(LABELS) & set(table):
         raise DataError(f"{file}: expected a column for at least one of {', '.join(LABELS)}, got {list(table)}")
     table["path"] = [file.parent / name for name in table["image"]]
-    return table if "patient" in table else table.assign(patient=table["image"])
+    if "patient" not in table:
+        return table.assign(patient=table["image"])
+    if (unknown := table["patient"].isna()).any():
+        raise DataError(
+            f"{file}: {table['image'][unknown].iloc[0]} has no patient; name one for each film, or for none"
+        )
+    return table
 
 
 READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {

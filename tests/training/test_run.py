@@ -1,6 +1,7 @@
 """A whole small fit on real films: what it leaves, what it refuses, and that it survives being killed."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import signal
@@ -21,6 +22,7 @@ from training import run
 from training.batches import Batches
 from training.callbacks import Bookkeeper
 from training.checkpoint import Progress
+from training.decisions import require_enough
 from training.devices import dtype_policy
 from training.errors import DataError, FitError
 from training.films import load_part
@@ -155,8 +157,9 @@ def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path):
 
 def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
     prepare(read_dataset(data), tmp_path / "cache", (32,))
-    with pytest.raises(DataError, match="not of 64"):
-        run.fit_run(tmp_path / "cache", tmp_path / "sizes", RECIPE)
+    for _ in range(2):  # a directory is not claimed before
+        with pytest.raises(DataError, match="not of 64"):
+            run.fit_run(tmp_path / "cache", tmp_path / "sizes", RECIPE)
     with pytest.raises(DataError, match="got 'image-net'"):
         run.fit_run(data, tmp_path / "initial", one_short_stage(initial="image-net"))
     with pytest.raises(DataError, match="holds no finished fit"):
@@ -172,11 +175,39 @@ def test_a_fit_from_a_file_tells_which_and_no_folder_of_this_machine(finished, d
     assert str(finished) not in json.dumps(told)
 
 
+def test_a_finished_fit_by_a_recipe_without_a_later_key_is_not_repeated(finished, data, tmp_path):
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    claimed = json.loads((copy / "identity.json").read_text())
+    del claimed["recipe"]["distillation"]
+    (copy / "identity.json").write_text(json.dumps(claimed))
+    before = (copy / "model.keras").stat().st_mtime_ns
+    assert run.fit_run(data, copy, RECIPE, resume=True).stat().st_mtime_ns == before
+
+
+def test_a_directory_with_files_of_another_origin_is_refused(data, tmp_path):
+    (tmp_path / "training.json").write_text("{}")
+    with pytest.raises(DataError, match=r"holds training\.json of another origin"):
+        run.fit_run(data, tmp_path, RECIPE)
+
+
+def test_too_few_validation_films_are_told_before_they_are_looked_at(finished, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "predict_views", None)
+    part = load_part(read_dataset(data), 32, "all")
+    few = dataclasses.replace(part, targets=part.targets[:, ::1] * (np.arange(15) != 3))
+    with pytest.raises(DataError, match="only one class of Infiltration"):
+        require_enough(few)
+    with pytest.raises(DataError, match="at least 5 patients, got 1"):
+        require_enough(dataclasses.replace(part, table=part.table.assign(patient=1)))
+    monkeypatch.setattr(run, "load_part", lambda *_: few)
+    with pytest.raises(DataError, match="only one class"):
+        run.calibrate_run(finished, data)
+
+
 def test_a_fit_gone_on_with_by_another_commit_tells_both(tmp_path):
-    file = tmp_path / "training.json"
+    told = {"films": 1, "commit": "a", "versions": {}}
     for commit in "abb":
-        run._tell(file, {"films": 1, "commit": commit, "versions": {}})
-    told = json.loads(file.read_text())
+        (tmp_path / "training.json").write_text(json.dumps(told))
+        told = run._gone_on_with(tmp_path, {**told, "commit": commit})
     assert (told["commit"], told["resumed_with"]) == ("a", [{"commit": "b", "versions": {}}])
 
 
@@ -230,7 +261,7 @@ def test_other_films_would_mean_another_split(finished, data, tmp_path):
     (other / "0_0.png").unlink()
     with (
         pytest.warns(UserWarning, match="59 of"),
-        pytest.raises(DataError, match="expected the table the model was fitted on"),
+        pytest.raises(DataError, match=r"expected the .* films the model was fitted with"),
     ):
         run.calibrate_run(finished, other)
 

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
 from cxr_edge.labels import LABELS
-from training.errors import DataError
-from training.thresholds import OPERATING_POINTS, max_f1, operating_points, require_both_classes, sensitivity_80, youden
+from training.thresholds import OPERATING_POINTS, max_f1, operating_points, sensitivity_80, youden
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=3, max_size=60)
 
@@ -57,11 +56,3 @@ def test_every_operating_point_has_every_label_and_mode():
             assert point[mode]["fitted_on"] == "50 films"
             for i, label in enumerate(LABELS):
                 assert point[mode]["thresholds"][label] in of_mode[:, i]
-
-
-def test_without_both_classes_there_is_no_threshold():
-    truth = np.ones((10, 15), np.float32)
-    truth[:5] = 0
-    truth[:, LABELS.index("Hernia")] = 0
-    with pytest.raises(DataError, match="only one class of Hernia"):
-        require_both_classes(truth)

@@ -1,5 +1,6 @@
 """Another model's predictions on the same films, compared film by film."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,48 @@ from training.evaluation.resampling import Bootstrap, Floats
 from training.evaluation.stems import stems
 
 
+@dataclass(frozen=True)
+class OtherPredictions:
+    """Another model's predictions.
+
+    Attributes
+    ----------
+    name : str
+        Of their file.
+    table : DataFrame
+        One column per finding, by image name without suffix.
+    """
+
+    name: str
+    table: pd.DataFrame
+
+
+def read_predictions(file: Path) -> OtherPredictions:
+    """Read predictions from a CSV: image, and one column per finding; findings it lacks are left out.
+
+    Raises
+    ------
+    DataError
+        No column ``image`` or no finding, or names that do not tell films apart.
+    """
+    table = pd.read_csv(file, dtype={"image": str})
+    columns = [label for label in DISEASES if label in table]
+    if "image" not in table or not columns:
+        raise DataError(f"{file}: expected the columns image and findings as NIH spells them, got {list(table)}")
+    return OtherPredictions(file.name, table.set_index(stems(table["image"], file.name).to_numpy())[columns])
+
+
 def compare(
-    truth: Floats, scores: Floats, table: pd.DataFrame, others: Path, bootstrap: Bootstrap
+    truth: Floats, scores: Floats, table: pd.DataFrame, others: OtherPredictions, bootstrap: Bootstrap
 ) -> dict[str, Any] | None:
-    """Compare with predictions in a CSV: image, and one column per finding.
+    """Compare on the films that both predict.
 
     Parameters
     ----------
     truth, scores : ndarray, (N, 15)
     table : DataFrame
         The same films' rows.
-    others : Path
-        Images are matched by name without suffix. Findings it lacks are left out.
+    others : OtherPredictions
     bootstrap : Bootstrap
 
     Returns
@@ -33,18 +64,8 @@ def compare(
     dict or None
         ``with``, ``films``, ``patients``, ``findings_compared``, and ``figures`` as `paired` gives
         them, the other model first. None where no film is shared.
-
-    Raises
-    ------
-    DataError
-        No column ``image`` or no finding, or names that do not tell films apart.
     """
-    predicted = pd.read_csv(others)
-    columns = [label for label in DISEASES if label in predicted]
-    if "image" not in predicted or not columns:
-        raise DataError(f"{others}: expected the columns image and findings as NIH spells them, got {list(predicted)}")
-    ours = stems(table["image"], "the data set")
-    by_stem = predicted.set_index(stems(predicted["image"], others.name).to_numpy())
+    ours, by_stem = stems(table["image"], "the data set"), others.table
     shared = ours.isin(by_stem.index).to_numpy()
     if not shared.any():
         return None
@@ -55,6 +76,6 @@ def compare(
         "with": others.name,
         "films": int(shared.sum()),
         "patients": len(np.unique(patients)),
-        "findings_compared": [label for label in columns if by_stem.loc[ours[shared], label].notna().any()],
+        "findings_compared": [label for label in by_stem if by_stem.loc[ours[shared], label].notna().any()],
         "figures": paired(told, theirs, scores[shared], patients, bootstrap),
     }

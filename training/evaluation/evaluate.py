@@ -14,7 +14,7 @@ from cxr_edge.bundle import Bundle
 from cxr_edge.labels import LABELS
 from cxr_edge.manifest import Manifest
 from training.errors import DataError
-from training.evaluation.comparison import compare
+from training.evaluation.comparison import compare, read_predictions
 from training.evaluation.figures import at_thresholds, paired, ranking
 from training.evaluation.localisation import localise, read_boxes
 from training.evaluation.plots import write_plots
@@ -22,6 +22,7 @@ from training.evaluation.predictions import MODES, Predictions, predict_films
 from training.evaluation.reliability import reliability
 from training.evaluation.report import markdown
 from training.evaluation.resampling import Bootstrap
+from training.evaluation.stems import stems
 from training.evaluation.subgroups import by_subgroup
 from training.nih import hash_of_table
 from training.splits import Split, split_films
@@ -71,8 +72,8 @@ def part_of_split(bundle: Bundle, films: pd.DataFrame, part: str) -> tuple[pd.Da
     found = split_films(films, split)[part]
     if hash_of_table(found) != expected:
         raise DataError(
-            f"the {part} films are not those of {bundle.identity}: expected {told['films'][part]} with the hash "
-            f"{expected[:12]}…, got {len(found)} with {hash_of_table(found)[:12]}…; it could have seen some"
+            f"the {part} films are not those of {bundle.identity}: expected the hash "
+            f"{expected[:12]}…, got {len(found)} films with {hash_of_table(found)[:12]}…; it could have seen some"
         )
     return found, split.describe()
 
@@ -97,12 +98,16 @@ def evaluate(
     dict
         The content of ``evaluation.json``.
     """
+    drawn = None if extras.boxes is None else read_boxes(extras.boxes)
+    others = None if extras.compare_with is None else read_predictions(extras.compare_with)
+    if extras.boxes or extras.compare_with:
+        stems(films["image"], "the data set")
     predictions = predict_films(bundle, films)
     table, manifest = predictions.table, bundle.manifest
     truth = table[list(LABELS)].to_numpy(np.float64)
     patients = table["patient"].to_numpy()
     default = manifest.default_view_mode
-    boxes = None if extras.boxes is None else localise(bundle, table, read_boxes(extras.boxes), bootstrap)
+    boxes = None if drawn is None else localise(bundle, table, drawn, bootstrap)
     return {
         "bundle": bundle.identity,
         "bundle_sha256": bundle.sha256,
@@ -132,16 +137,20 @@ def evaluate(
         },
         "subgroups": by_subgroup(truth, predictions.raw[default], table, bootstrap),
         "localisation": boxes,
-        "comparison": None
-        if extras.compare_with is None
-        else compare(truth, predictions.raw[default], table, extras.compare_with, bootstrap),
+        "comparison": None if others is None else compare(truth, predictions.raw[default], table, others, bootstrap),
         "curves": _curves(truth, predictions, default),
     }
 
 
 def hash_of_decisions(manifest: Manifest) -> str:
-    """Give the sha256 of what turns a network's answers into a bundle's: views, calibration, thresholds."""
-    decisions = [manifest.views, manifest.default_view_mode, manifest.calibration, manifest.operating_points]
+    """Give the sha256 of what makes a bundle of a network: input, views, calibration, thresholds."""
+    decisions = [
+        manifest.input,
+        manifest.views,
+        manifest.default_view_mode,
+        manifest.calibration,
+        manifest.operating_points,
+    ]
     return hashlib.sha256(msgspec.json.encode(decisions, order="sorted")).hexdigest()
 
 

@@ -44,7 +44,7 @@ def read_boxes(file: Path) -> pd.DataFrame:
     DataError
         It is neither, or names an unknown finding.
     """
-    table = pd.read_csv(file)
+    table = pd.read_csv(file, dtype={"image": str})
     columns = ["image", "finding", "x", "y", "w", "h"]
     if list(table.columns[:2]) == ["Image Index", "Finding Label"] and len(table.columns) >= 6:
         table = table.iloc[:, :6].set_axis(columns, axis=1)

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.labels import DISEASES
-from training.evaluation.resampling import Bootstrap, Floats, Rows
-from training.metrics import mean_known
+from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
 
 #: Bins of equal width over 0 to 1 (Naeini et al. 2015; Guo et al. 2017).
 BINS = 10
@@ -22,10 +21,11 @@ def reliability(truth: Floats, scores: Floats, patients: npt.NDArray[Any], boots
         ``mean`` over the findings and ``findings``, each with ``brier`` and ``ece``; and ``bins``
         over all findings together: films, mean probability, frequency.
     """
+    defined = ~np.isnan(_by_finding(truth, scores)[0])
 
     def statistic(rows: Rows) -> Floats:
         briers, errors = _by_finding(truth[rows], scores[rows])
-        return np.array([mean_known(briers), mean_known(errors), *briers, *errors])
+        return np.array([mean_over(briers, defined), mean_over(errors, defined), *briers, *errors])
 
     brier, error, *others = bootstrap.figures(statistic, patients, recentred=True)
     for figure in (error, *others[len(DISEASES) :]):

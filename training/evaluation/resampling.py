@@ -17,7 +17,7 @@ Rows = npt.NDArray[np.int64]
 PERCENTILES = (2.5, 97.5)
 
 #: Share of the resamples that must define a figure: those that do are no fair draw of all.
-FEWEST = 0.8
+FEWEST = 0.5
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cxr_edge.bundle import read_bundle
 from cxr_edge.labels import DISEASES
 from tests.conftest import ROOT, SAMPLES
 from training.errors import DataError
-from training.evaluation.comparison import compare
+from training.evaluation.comparison import compare, read_predictions
 from training.evaluation.evaluate import Extras, evaluate, part_of_split, write_evaluation
 from training.evaluation.looks import record_look
 from training.evaluation.report import card_figures
@@ -105,14 +105,14 @@ def test_another_models_predictions_are_compared_film_by_film(report, bundle, da
     rows = [f"{name.removesuffix('.png')}.jpg,{a},{b}" for name, a, b in
             zip(films["image"][:10], truth[:10, 0], 1 - truth[:10, 2], strict=True)]  # fmt: skip
     others.write_text("\n".join(["image,Atelectasis,Effusion", *rows]) + "\n")
-    found = compare(truth, scores, films, others, BOOTSTRAP)
+    found = compare(truth, scores, films, read_predictions(others), BOOTSTRAP)
     assert (found["films"], found["findings_compared"]) == (10, ["Atelectasis", "Effusion"])
     assert found["figures"]["Atelectasis"]["first"]["value"] == 1
     assert found["figures"]["Effusion"]["first"]["value"] == 0
     assert found["figures"]["Mass"]["first"]["value"] is None
     others.write_text("image,Gout\na,1\n")
     with pytest.raises(DataError, match="expected the columns image and findings"):
-        compare(truth, scores, films, others, BOOTSTRAP)
+        read_predictions(others)
 
 
 def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, bundle, tmp_path):

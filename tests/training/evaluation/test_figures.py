@@ -143,10 +143,10 @@ def test_calibration_error_by_hand():
 def test_means_of_resamples_are_over_the_findings_of_all_films_or_none():
     """A resample without Hernia would average easier findings; its mean is no draw of the same figure."""
     truth, scores, table = synthetic()
-    truth[:, LABELS.index("Hernia")] = 0
-    truth[0, LABELS.index("Hernia")] = 1
+    for row, label in enumerate(("Hernia", "Mass")):  # both in 40 % of the resamples
+        truth[:, LABELS.index(label)] = 0
+        truth[row, LABELS.index(label)] = 1
     found = ranking(truth, scores, table, Bootstrap(200, jobs=1))
-    assert found["findings"]["Hernia"]["auc"]["value"] is not None
-    assert found["findings"]["Hernia"]["auc"]["interval"] is None, "a third of the resamples hold none"
+    assert found["mean"]["auc"]["value"] is not None
     assert found["mean"]["auc"]["interval"] is None
-    assert found["findings"]["Effusion"]["auc"]["interval"] is not None
+    assert found["findings"]["Hernia"]["auc"]["interval"] is not None
