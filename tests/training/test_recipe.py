@@ -11,7 +11,7 @@ from training.errors import RecipeError
 from training.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
 
 
-@pytest.mark.parametrize("name", ["reference", "best", "plain"])
+@pytest.mark.parametrize("name", ["reference", "best", "plain", "student"])
 def test_the_recipes_read(name):
     assert read_recipe(RECIPES / f"{name}.toml").stages[-1].size == 224
 
