@@ -11,8 +11,9 @@ from msgspec import Meta
 
 from training.errors import Busy, FitError, RecipeError
 from training.history import HISTORY
+from training.provenance import MODEL
 from training.recipe import Recipe, change_recipe
-from training.run import MODEL, fit_run
+from training.run import fit_run
 
 TABLE = "ablation"
 

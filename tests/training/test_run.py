@@ -31,6 +31,7 @@ from training.losses import make_loss
 from training.network import LOGITS, build_network
 from training.nih import read_dataset
 from training.prepare import prepare
+from training.provenance import gone_on_with, provenance
 from training.recipe import Optimizer, Stage, Stopping
 from training.splits import Split, split_films
 
@@ -168,7 +169,7 @@ def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
 
 def test_a_fit_from_a_file_tells_which_and_no_folder_of_this_machine(finished, data):
     recipe = one_short_stage(initial=str(finished / "model.keras"))
-    told = run.provenance(split_films(read_dataset(data), recipe.split), recipe)
+    told = provenance(split_films(read_dataset(data), recipe.split), recipe)
     assert told["recipe"]["initial"] == "model.keras"
     assert told["initial"]["training"] == json.loads((finished / "training.json").read_text())
     assert len(told["initial"]["sha256"]) == 64
@@ -207,7 +208,7 @@ def test_a_fit_gone_on_with_by_another_commit_tells_both(tmp_path):
     told = {"films": 1, "commit": "a", "versions": {}}
     for commit in "abb":
         (tmp_path / "training.json").write_text(json.dumps(told))
-        told = run._gone_on_with(tmp_path, {**told, "commit": commit})
+        told = gone_on_with(tmp_path, {**told, "commit": commit})
     assert (told["commit"], told["resumed_with"]) == ("a", [{"commit": "b", "versions": {}}])
 
 

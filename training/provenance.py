@@ -1,0 +1,100 @@
+"""Where a model comes from: its films, its recipe, its code, and the networks it began from or learnt from."""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+import pandas as pd
+
+from training.errors import DataError
+from training.initial_weights import NAMED, require_network_file
+from training.nih import hash_of_table
+from training.recipe import Recipe
+from training.splits import Parts
+from training.versions import commit, versions
+
+MODEL = "model.keras"
+PROVENANCE = "training.json"
+
+
+def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
+    """Tell where a model comes from, for its manifest and card.
+
+    Raises
+    ------
+    DataError
+        The fit begins from, or learns from, a network that another split was fitted on.
+    """
+    hashes = {name: hash_of_table(part) for name, part in parts.items()}
+    return {
+        "data": f"{sum(map(len, parts.values())):,} of the 112,120 films of NIH ChestX-ray14 (Wang et al. 2017)",
+        "split": recipe.split.describe(),
+        "films": {name: len(part) for name, part in parts.items()},
+        "patients": {name: int(part["patient"].nunique()) for name, part in parts.items()},
+        "table_sha256": hash_of_table(pd.concat(parts.values())),
+        "part_sha256": hashes,
+        "recipe": _without_folders(msgspec.to_builtins(recipe)),
+        **_ancestors(recipe, hashes),
+        "commit": commit(),
+        "versions": versions("cxr_edge", "keras", keras.config.backend(), "numpy"),
+    }
+
+
+def _without_folders(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Name files of weights without this machine's folders; their hashes are told beside."""
+    told = {**recipe, "initial": Path(recipe["initial"]).name}
+    if "distillation" in recipe:
+        names = [Path(teacher).name for teacher in recipe["distillation"]["teachers"]]
+        told["distillation"] = {**recipe["distillation"], "teachers": names}
+    return told
+
+
+def _ancestors(recipe: Recipe, parts: dict[str, str]) -> dict[str, Any]:
+    """Tell of the fits that this one begins from or learns from."""
+    ancestors: dict[str, Any] = {}
+    if recipe.initial not in NAMED:
+        ancestors["initial"] = _ancestor(Path(recipe.initial), parts)
+    if recipe.distillation.teachers:
+        ancestors["teachers"] = [_ancestor(Path(teacher), parts) for teacher in recipe.distillation.teachers]
+    return ancestors
+
+
+def _ancestor(file: Path, parts: dict[str, str]) -> dict[str, Any]:
+    """Give a model's hash, and what is told of its fit, which must have been on the same split."""
+    require_network_file(str(file))
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    if not file.with_name(PROVENANCE).is_file():
+        warnings.warn(f"{file} does not tell its training films; they must be none of validation or test", stacklevel=2)
+        return {"sha256": sha256, "training": None}
+    told: dict[str, Any] = json.loads(file.with_name(PROVENANCE).read_text())
+    if told.get("part_sha256") != parts:
+        raise DataError(f"{file} was fitted on another split: it may have seen films that are validation or test here")
+    return {"sha256": sha256, "training": {**told, "recipe": _without_folders(told["recipe"])}}
+
+
+def read_provenance(run: Path) -> dict[str, Any]:
+    """Read where a finished run's model comes from.
+
+    Raises
+    ------
+    DataError
+        It is not finished, or no run at all.
+    """
+    if not (run / MODEL).is_file() or not (run / PROVENANCE).is_file():
+        raise DataError(f"{run} holds no finished fit: expected {MODEL} and {PROVENANCE}")
+    told: dict[str, Any] = json.loads((run / PROVENANCE).read_text())
+    return told
+
+
+def gone_on_with(out: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Keep what was told when a fit began, and add what it goes on with, where that has changed."""
+    if not (out / PROVENANCE).exists():
+        return told
+    first: dict[str, Any] = json.loads((out / PROVENANCE).read_text())
+    now = {key: told[key] for key in ("commit", "versions")}
+    before = [{key: first[key] for key in now}, *first.get("resumed_with", [])]
+    return first if now in before else {**first, "resumed_with": [*first.get("resumed_with", []), now]}
