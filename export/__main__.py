@@ -1,5 +1,6 @@
 """Command line of the export package: ``python -m export``."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,9 @@ def main(
         Path | None, typer.Option(metavar="FILE", show_default="decisions.json beside the model")
     ] = None,
     films: Annotated[Path, typer.Option(metavar="DIR", help="Real films for the parity gate.")] = SAMPLES,
-    name: Annotated[str, typer.Option(help="Name of the model.")] = "nih14-efficientnetb0",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model.", show_default="the folder's that MODEL lies in")
+    ] = None,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
 ) -> None:
     """Export a trained model as a bundle: ONNX graphs, manifest and model card.
@@ -37,10 +40,15 @@ def main(
         raise typer.BadParameter(
             f"{decided} does not exist; run `python -m training calibrate` first", param_hint="--decisions"
         )
+    decisions_read = _read(decided) or {}
+    if decisions_read.get("model_sha256") != hashlib.sha256(model.read_bytes()).hexdigest():
+        raise typer.BadParameter(
+            f"{decided} was not fitted for {model}; run `python -m training calibrate` again", param_hint="--decisions"
+        )
     description = Description(
-        name=name,
+        name=name or model.resolve().parent.name,
         version=version,
-        decisions=_read(decided) or {},
+        decisions=decisions_read,
         training=_read(model.with_name("training.json")) or {},
         notes=notes.read_text() if (notes := model.with_name("notes.md")).is_file() else "",
     )

@@ -80,7 +80,8 @@ def require_parity(differences: Differences) -> None:
         tolerance = asdict(TOLERANCES)[name]
         if not found <= tolerance:
             raise ParityError(
-                f"{name} differ from Keras by {found:.3g}, over the tolerance of {tolerance:g}; no bundle is written"
+                f"{name} differ from Keras by {found:.3g}, over the tolerance of {tolerance:g}; no bundle is written. "
+                "A network that was hardly fitted can differ in maps by rounding alone: fit it longer"
             )
 
 

@@ -20,10 +20,13 @@ Data = Annotated[
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
+def _errors_told(interrupted: str = "Interrupted") -> Iterator[None]:
     """Tell what a person can mend in one line, and keep the traceback for what is a fault of ours."""
     try:
         yield
+    except KeyboardInterrupt as error:
+        typer.echo(interrupted, err=True)
+        raise typer.Exit(130) from error
     except (TrainingError, CxrEdgeError) as error:
         typer.echo(f"training: {error}", err=True)
         raise typer.Exit(1) from error
@@ -51,7 +54,7 @@ def prepare(
     from training.nih import read_dataset
     from training.prepare import prepare as prepare_films
 
-    with _errors_told():
+    with _errors_told("Interrupted; the same command goes on where it stopped"):
         unreadable = prepare_films(read_dataset(data), out, tuple(size), skip_unreadable=skip_unreadable)
     if len(unreadable):
         typer.echo(f"{len(unreadable)} films cannot be read; see {out / 'unreadable.csv'}", err=True)
@@ -71,7 +74,12 @@ def fit(
     ] = DEFAULT,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe: --set loss.name=focal."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe, as often as you like: --set loss.name=focal --set stages.0.epochs=3. "
+            "Lists as in TOML: --set 'split.validation_collections=[\"A\"]'.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit.")] = False,
     deterministic: Annotated[
@@ -83,7 +91,7 @@ def fit(
     from training.recipe import change_recipe, read_recipe
     from training.run import fit_run
 
-    with _errors_told():
+    with _errors_told("Interrupted; the same command with --resume goes on after the last whole epoch"):
         chosen = change_recipe(read_recipe(recipe), change or [])
         written = fit_run(data, out, chosen, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
     typer.echo(f"Wrote {written}")
@@ -148,7 +156,9 @@ class UncertainLabels(str, Enum):
 def evaluate(
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="The data set's folder; for csv also the table itself.", exists=True),
+        typer.Argument(
+            metavar="DATA", help="The data set's folder, or a cache; for csv also the table itself.", exists=True
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")],
     bundle: Annotated[
@@ -191,13 +201,16 @@ def evaluate(
         if dataset is Dataset.nih:
             films, held_out = part_of_split(chosen, read_dataset(data), part)
         else:
-            films, held_out = read_external(dataset.value, data, uncertain.value), f"another data set, {data.name}"
+            films = read_external(dataset.value, data, uncertain.value)
+            held_out = f"another data set, {data.name}; whether the model has seen films of it, its user must know"
             part = dataset.value
         report = measure(chosen, films, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))
         if dataset is Dataset.nih and part == "test":
             typer.echo(f"Look {record_look(report)} at the test part is on record.")
         for written in write_evaluation(report, out):
             typer.echo(f"Wrote {written}")
+        if report["unreadable"]:
+            typer.echo(f"{len(report['unreadable'])} films could not be read; the report lists them", err=True)
 
 
 if __name__ == "__main__":

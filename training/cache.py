@@ -34,8 +34,7 @@ class CachedFilms:
     """
 
     def __init__(self, cache: Path, size: int, rows: npt.NDArray[np.int64]) -> None:
-        sizes = json.loads((cache / IDENTITY).read_text())["sizes"]
-        if size not in sizes:
+        if size not in (sizes := sizes_of(cache)):
             raise DataError(f"{cache} holds films of {sizes} pixels, not of {size}; prepare another with --size {size}")
         self._file = films_file(cache, size)
         self._size = size
@@ -53,6 +52,12 @@ class CachedFilms:
 def films_file(cache: Path, size: int) -> Path:
     """Name the file that holds a cache's films of one size."""
     return cache / f"films-{size}.u8"
+
+
+def sizes_of(cache: Path) -> list[int]:
+    """List the sizes of a cache's films."""
+    sizes: list[int] = json.loads((cache / IDENTITY).read_text())["sizes"]
+    return sizes
 
 
 def is_cache(root: Path) -> bool:

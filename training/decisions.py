@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from cxr_edge.calibration import Calibration, calibrate
 from cxr_edge.labels import LABELS
@@ -59,17 +60,17 @@ def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dic
     }
 
 
-def require_enough(part: Part) -> None:
+def require_enough(films: pd.DataFrame) -> None:
     """Raise `DataError` when a label has only one class, or there are fewer patients than folds."""
-    truth = part.targets
+    truth = films[list(LABELS)].to_numpy()
     if lacking := [label for i, label in enumerate(LABELS) if not 0 < truth[:, i].sum() < len(truth)]:
         raise DataError(
             f"the validation films hold only one class of {', '.join(lacking)}: no threshold can be fitted; "
-            "hold out more patients"
+            "fit again with more patients held out (split.validation)"
         )
-    if (patients := part.table["patient"].nunique()) < FOLDS:
+    if (patients := films["patient"].nunique()) < FOLDS:
         raise DataError(
-            f"expected validation films of at least {FOLDS} patients, got {patients}; hold out more patients"
+            f"expected validation films of at least {FOLDS} patients, got {patients}; fit again with more held out"
         )
 
 

@@ -1,5 +1,6 @@
 """Directories that one process writes at a time, and files that are whole or as they were."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,3 +39,8 @@ def write_json(path: Path, content: dict[str, Any]) -> Path:
     part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
     return path
+
+
+def hash_of_file(path: Path) -> str:
+    """Give the sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,7 +1,7 @@
 """The films of a part: decoded into memory by the SDK's own code, or read from a cache."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from rich.progress import track
 from cxr_edge.images import read_film
 from cxr_edge.labels import LABELS
 from cxr_edge.preprocess import preprocess
-from training.cache import CachedFilms
+from training.cache import CachedFilms, sizes_of
+from training.errors import DataError
 
 
 class Films(Protocol):
@@ -72,11 +73,14 @@ def load_part(table: pd.DataFrame, size: int, name: str) -> Part:
     return Part(films, table[list(LABELS)].to_numpy(np.float32), table)
 
 
-def require_sizes(table: pd.DataFrame, sizes: Iterable[int]) -> None:
-    """Raise `DataError` when the films are a cache's that lacks one of the sizes."""
-    for size in sizes:
-        if "cache" in table:
-            CachedFilms(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
+def require_sizes(table: pd.DataFrame, sizes: Sequence[int]) -> None:
+    """Raise `DataError` when the films are a cache's that lacks some of the sizes."""
+    if "cache" not in table:
+        return
+    cache = Path(table["cache"].iloc[0])
+    if lacking := sorted(set(sizes) - set(sizes_of(cache))):
+        wanted = " ".join(f"--size {size}" for size in sorted(set(sizes)))
+        raise DataError(f"{cache} holds films of {sizes_of(cache)} pixels, not of {lacking}; prepare another: {wanted}")
 
 
 def _decode(paths: pd.Series, size: int, name: str) -> npt.NDArray[np.uint8]:

@@ -64,7 +64,7 @@ def load_network(file: str) -> keras.Model:
     DataError
         It is not there, damaged, or another network.
     """
-    require_network_file(file)
+    require_network_file(file, "a network's file")
     try:
         network = keras.models.load_model(file, compile=False)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
@@ -74,10 +74,10 @@ def load_network(file: str) -> keras.Model:
     return network
 
 
-def require_network_file(file: str) -> None:
-    """Raise `DataError` when a network's file is not there."""
+def require_network_file(file: str, what: str) -> None:
+    """Raise `DataError` when what the message calls `what` is no ``.keras`` file that is there."""
     if Path(file).suffix != ".keras" or not Path(file).is_file():
-        raise DataError(f"expected a .keras file that exists, got {file!r}; known by name are {', '.join(NAMED)}")
+        raise DataError(f"{what}: expected a .keras file that exists, got {file!r}")
 
 
 def _transfer_lite0(network: keras.Model, lite0: Tensors) -> None:

@@ -1,6 +1,5 @@
 """Where a model comes from: its films, its recipe, its code, and the networks it began from or learnt from."""
 
-import hashlib
 import json
 import warnings
 from pathlib import Path
@@ -11,6 +10,7 @@ import msgspec
 import pandas as pd
 
 from training.errors import DataError
+from training.files import hash_of_file
 from training.initial_weights import NAMED, require_network_file
 from training.nih import hash_of_table
 from training.recipe import Recipe
@@ -57,16 +57,18 @@ def _ancestors(recipe: Recipe, parts: dict[str, str]) -> dict[str, Any]:
     """Tell of the fits that this one begins from or learns from."""
     ancestors: dict[str, Any] = {}
     if recipe.initial not in NAMED:
+        require_network_file(recipe.initial, f"initial (or one of {', '.join(NAMED)})")
         ancestors["initial"] = _ancestor(Path(recipe.initial), parts)
     if recipe.distillation.teachers:
+        for teacher in recipe.distillation.teachers:
+            require_network_file(teacher, "distillation.teachers")
         ancestors["teachers"] = [_ancestor(Path(teacher), parts) for teacher in recipe.distillation.teachers]
     return ancestors
 
 
 def _ancestor(file: Path, parts: dict[str, str]) -> dict[str, Any]:
     """Give a model's hash, and what is told of its fit, which must have been on the same split."""
-    require_network_file(str(file))
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    sha256 = hash_of_file(file)
     if not file.with_name(PROVENANCE).is_file():
         warnings.warn(f"{file} does not tell its training films; they must be none of validation or test", stacklevel=2)
         return {"sha256": sha256, "training": None}

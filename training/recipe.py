@@ -254,13 +254,19 @@ def _branch(branch: object, step: str, change: str) -> object:
         return branch[step]
     if isinstance(branch, list) and step.isdigit() and int(step) < len(branch):
         return branch[int(step)]
-    raise RecipeError(f"{change!r}: the recipe has no {step!r} there")
+    raise RecipeError(f"{change!r}: the recipe has no {step!r} there; {_keys(branch)}")
 
 
 def _set(branch: object, key: str, value: object, change: str) -> None:
     if not isinstance(branch, dict) or key not in branch:
-        raise RecipeError(f"{change!r}: the recipe has no {key!r} there")
+        raise RecipeError(f"{change!r}: the recipe has no {key!r} there; {_keys(branch)}")
     branch[key] = value
+
+
+def _keys(branch: object) -> str:
+    if isinstance(branch, dict):
+        return f"there are {', '.join(branch)}"
+    return f"there are the places 0 to {len(branch) - 1}" if isinstance(branch, list) else "it is a single value"
 
 
 def _value(text: str) -> object:

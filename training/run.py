@@ -12,7 +12,7 @@ from cxr_edge.views import SIX_VIEWS
 from training.checkpoint import STATE
 from training.decisions import decide, require_enough
 from training.errors import DataError
-from training.files import locked, write_json
+from training.files import hash_of_file, locked, write_json
 from training.films import Part, load_part, require_sizes
 from training.fit import fit
 from training.initial_weights import load_network
@@ -60,19 +60,44 @@ def fit_run(
     DataError
         `out` holds another fit; or one by the same recipe, and `resume` is not asked for.
     """
-    parts = split_films(read_dataset(data), recipe.split)
+    films = read_dataset(data)
+    parts = split_films(films, recipe.split)
+    require_sizes(parts["train"], [stage.size for stage in recipe.stages])
+    told = provenance(parts, recipe)
+    _tell_parts(parts, len(films))
     with locked(out):
-        return _fit_locked(parts, out, recipe, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
+        return _fit_locked(
+            parts, told, out, recipe, resume=resume, deterministic=deterministic, tensorboard=tensorboard
+        )
+
+
+def _tell_parts(parts: Parts, films: int) -> None:
+    """Say what is fitted on, and what of it will be refused later."""
+    counts = [f"{name} {len(part):,} films of {part['patient'].nunique():,} patients" for name, part in parts.items()]
+    if left_out := films - sum(map(len, parts.values())):
+        counts.append(f"{left_out:,} films in no part")
+    print(", ".join(counts))  # noqa: T201
+    try:
+        require_enough(parts["validation"])
+    except DataError as error:
+        print(f"`calibrate` will refuse this run: {error}")  # noqa: T201
 
 
 def _fit_locked(
-    parts: Parts, out: Path, recipe: Recipe, *, resume: bool, deterministic: bool, tensorboard: bool
+    parts: Parts,
+    told: dict[str, Any],
+    out: Path,
+    recipe: Recipe,
+    *,
+    resume: bool,
+    deterministic: bool,
+    tensorboard: bool,
 ) -> Path:
-    require_sizes(parts["train"], (stage.size for stage in recipe.stages))
-    told = provenance(parts, recipe)
     goes_on = _claim(out, _identity(told), resume=resume)
     if (out / MODEL).exists():
         return out / MODEL
+    if resume and not goes_on:
+        print(f"{out} holds nothing to go on with: a new fit begins")  # noqa: T201
     write_json(out / PROVENANCE, gone_on_with(out, told) if goes_on else told)
 
     def load(size: int) -> tuple[Part, Part]:
@@ -127,17 +152,18 @@ def calibrate_run(run: Path, data: Path) -> Path:
     Returns
     -------
     Path
-        The written ``decisions.json``: the manifest's ``calibration`` and ``operating_points``, the
-        default view mode, and the figures behind these choices.
+        The written ``decisions.json``: the model's hash, the manifest's ``calibration`` and
+        ``operating_points``, the default view mode, and the figures behind these choices.
     """
     films = split_of(run, data)["validation"]
     network = to_float32(load_network(str(run / MODEL)))
     part = load_part(films, network.input_shape[1], "validation")
-    require_enough(part)
+    require_enough(films)
     per_view = predict_views(network, part.films, SIX_VIEWS)
     split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
     fitted_on = f"{len(films)} validation films of {films['patient'].nunique()} patients ({split.describe()})"
-    return write_json(run / DECISIONS, decide(part, per_view, fitted_on))
+    decided = {"model_sha256": hash_of_file(run / MODEL), **decide(part, per_view, fitted_on)}
+    return write_json(run / DECISIONS, decided)
 
 
 def split_of(run: Path, data: Path) -> Parts:

@@ -312,6 +312,15 @@ def test_a_changed_film_and_a_mended_one_are_done_anew(films, tmp_path):
     assert {p.name for p in (out / "heatmaps").iterdir()} == {p.name for p in (fresh / "heatmaps").iterdir()}
 
 
+@pytest.fixture
+def interruptible():
+    """Let processes started here heed SIGINT, though a shell that put the tests into the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
     films = tmp_path / "films"

@@ -247,10 +247,16 @@ def test_the_command_line(trained_keras, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Parity gate" in done.stdout
     assert read_bundle(tmp_path / "bundle").manifest.training == SHIPPED_MANIFEST["training"]
-    missing = [*command, "--decisions", str(tmp_path / "nowhere.json")]
-    done = subprocess.run(missing, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 2
-    assert "training calibrate" in " ".join(done.stderr.split())
+    assert read_bundle(tmp_path / "bundle").manifest.name == "nih14-efficientnetb0"
+    decisions = json.loads(trained_keras.with_name("decisions.json").read_text())
+    (tmp_path / "others.json").write_text(json.dumps({**decisions, "model_sha256": "0" * 64}))
+    for name, told in (("nowhere.json", "does not exist"), ("others.json", "was not fitted for")):
+        wrong = [*command, "--decisions", str(tmp_path / name)]
+        done = subprocess.run(wrong, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == 2
+        told_plainly = " ".join(done.stderr.replace("│", " ").split())
+        assert told in told_plainly
+        assert "training calibrate" in told_plainly
 
 
 def test_training_without_weights_in_the_repository_is_not_needed(trained_keras):

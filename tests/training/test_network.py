@@ -7,6 +7,7 @@ import pytest
 from cxr_edge.images import read_film
 from cxr_edge.preprocess import preprocess
 from tests.conftest import SAMPLES
+from training.errors import DataError
 from training.initial_weights import initial_network
 from training.network import (
     LAST_CONVOLUTION,
@@ -146,5 +147,5 @@ def _named(network, name):
 
 
 def test_weights_that_are_not_there():
-    with pytest.raises(ValueError, match=r"missing\.keras"):
+    with pytest.raises(DataError, match=r"missing\.keras"):
         initial_network("missing.keras")

@@ -1,7 +1,6 @@
 """A whole small fit on real films: what it leaves, what it refuses, and that it survives being killed."""
 
 import csv
-import dataclasses
 import json
 import shutil
 import signal
@@ -150,16 +149,15 @@ def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path):
     healthy = films[films["No Finding"] == 1].index[:3]
     parts = films.assign(split="train").assign(split=lambda f: f["split"].where(~f.index.isin(healthy), "validation"))
     parts[["image", "split"]].to_csv(tmp_path / "split.csv", index=False)
+    split = Split(scheme="file", file=str(tmp_path / "split.csv"))
     with pytest.raises(FitError, match="validation gives no auc"):
-        run.fit_run(
-            data, tmp_path / "run", one_short_stage(split=Split(scheme="file", file=str(tmp_path / "split.csv")))
-        )
+        run.fit_run(data, tmp_path / "run", one_short_stage(split=split, stopping=Stopping(keep="best")))
 
 
 def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
     prepare(read_dataset(data), tmp_path / "cache", (32,))
     for _ in range(2):  # a directory is not claimed before
-        with pytest.raises(DataError, match="not of 64"):
+        with pytest.raises(DataError, match=r"not of \[64\]; prepare another: --size 32 --size 64"):
             run.fit_run(tmp_path / "cache", tmp_path / "sizes", RECIPE)
     with pytest.raises(DataError, match="got 'image-net'"):
         run.fit_run(data, tmp_path / "initial", one_short_stage(initial="image-net"))
@@ -191,15 +189,16 @@ def test_a_directory_with_files_of_another_origin_is_refused(data, tmp_path):
         run.fit_run(data, tmp_path, RECIPE)
 
 
-def test_too_few_validation_films_are_told_before_they_are_looked_at(finished, data, tmp_path, monkeypatch):
+def test_too_few_validation_films_are_told_before_they_are_looked_at(finished, data, monkeypatch):
     monkeypatch.setattr(run, "predict_views", None)
-    part = load_part(read_dataset(data), 32, "all")
-    few = dataclasses.replace(part, targets=part.targets[:, ::1] * (np.arange(15) != 3))
+    films = read_dataset(data)
     with pytest.raises(DataError, match="only one class of Infiltration"):
-        require_enough(few)
+        require_enough(films.assign(Infiltration=0))
     with pytest.raises(DataError, match="at least 5 patients, got 1"):
-        require_enough(dataclasses.replace(part, table=part.table.assign(patient=1)))
-    monkeypatch.setattr(run, "load_part", lambda *_: few)
+        require_enough(films.assign(patient=1))
+    parts = run.split_of(finished, data)
+    lacking = {**parts, "validation": parts["validation"].assign(Infiltration=0)}
+    monkeypatch.setattr(run, "split_of", lambda *_: lacking)
     with pytest.raises(DataError, match="only one class"):
         run.calibrate_run(finished, data)
 

@@ -69,7 +69,8 @@ def predict_films(bundle: Bundle, table: pd.DataFrame) -> Predictions:
         if isinstance(result, InputFailure)
     ]
     if not any(read):
-        raise DataError(f"none of the {len(table)} films can be read; the first: {unreadable[0]['message']}")
+        first = unreadable[0]
+        raise DataError(f"none of the {len(table)} films can be read; the first, {first['image']}: {first['message']}")
     raw = {mode: np.array([r.values for r in of_mode if isinstance(r, Result)]) for mode, of_mode in results.items()}
     manifest = bundle.manifest
     calibrated = {mode: calibrate(scores, manifest.curves(mode), manifest.labels) for mode, scores in raw.items()}
