@@ -5,7 +5,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
+
+from cxr_edge.manifest import Name
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,12 +44,18 @@ def main(
             f"{decided} does not exist; run `python -m training calibrate` first", param_hint="--decisions"
         )
     decisions_read = _read(decided) or {}
-    if decisions_read.get("model_sha256") != hashlib.sha256(model.read_bytes()).hexdigest():
+    if (told := decisions_read.get("model_sha256")) != hashlib.sha256(model.read_bytes()).hexdigest():
+        reason = "was not fitted for this model" if told else "does not tell its model"
         raise typer.BadParameter(
-            f"{decided} was not fitted for {model}; run `python -m training calibrate` again", param_hint="--decisions"
+            f"{decided} {reason}; run `python -m training calibrate` again", param_hint="--decisions"
         )
+    name = name or model.resolve().parent.name
+    try:
+        msgspec.convert(name, Name)
+    except msgspec.ValidationError as error:
+        raise typer.BadParameter(f"{name!r} is no name: {error}", param_hint="--name") from error
     description = Description(
-        name=name or model.resolve().parent.name,
+        name=name,
         version=version,
         decisions=decisions_read,
         training=_read(model.with_name("training.json")) or {},

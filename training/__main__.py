@@ -51,10 +51,10 @@ def prepare(
     Each file is checked and hashed; what cannot be read is listed in CACHE/unreadable.csv. A fit or an evaluation
     takes CACHE in place of the data set.
     """
-    from training.nih import read_dataset
-    from training.prepare import prepare as prepare_films
-
     with _errors_told("Interrupted; the same command goes on where it stopped"):
+        from training.nih import read_dataset
+        from training.prepare import prepare as prepare_films
+
         unreadable = prepare_films(read_dataset(data), out, tuple(size), skip_unreadable=skip_unreadable)
     if len(unreadable):
         typer.echo(f"{len(unreadable)} films cannot be read; see {out / 'unreadable.csv'}", err=True)
@@ -88,10 +88,10 @@ def fit(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")] = False,
 ) -> None:
     """Fit a network; writes model.keras, training.json, history.csv and learning_curves.png."""
-    from training.recipe import change_recipe, read_recipe
-    from training.run import fit_run
-
     with _errors_told("Interrupted; the same command with --resume goes on after the last whole epoch"):
+        from training.recipe import change_recipe, read_recipe
+        from training.run import fit_run
+
         chosen = change_recipe(read_recipe(recipe), change or [])
         written = fit_run(data, out, chosen, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
     typer.echo(f"Wrote {written}")
@@ -114,11 +114,11 @@ def ablate(
 
     The same command in several processes, or on several machines with a shared DIR, shares the work.
     """
-    from training.ablate import ablate as ablate_variants
-    from training.ablate import read_ablation
-    from training.recipe import read_recipe
+    with _errors_told("Interrupted; the same command goes on after the last whole epoch"):
+        from training.ablate import ablate as ablate_variants
+        from training.ablate import read_ablation
+        from training.recipe import read_recipe
 
-    with _errors_told():
         ablate_variants(data, out, read_recipe(recipe), read_ablation(variants))
     typer.echo((out / "ablation.md").read_text())
 

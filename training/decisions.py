@@ -66,12 +66,10 @@ def require_enough(films: pd.DataFrame) -> None:
     if lacking := [label for i, label in enumerate(LABELS) if not 0 < truth[:, i].sum() < len(truth)]:
         raise DataError(
             f"the validation films hold only one class of {', '.join(lacking)}: no threshold can be fitted; "
-            "fit again with more patients held out (split.validation)"
+            "hold out more patients: split.validation, other collections, or more rows of the split file"
         )
     if (patients := films["patient"].nunique()) < FOLDS:
-        raise DataError(
-            f"expected validation films of at least {FOLDS} patients, got {patients}; fit again with more held out"
-        )
+        raise DataError(f"expected validation films of at least {FOLDS} patients, got {patients}; hold out more")
 
 
 def _below_zero(interval: list[float] | None) -> bool:

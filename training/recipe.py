@@ -258,6 +258,9 @@ def _branch(branch: object, step: str, change: str) -> object:
 
 
 def _set(branch: object, key: str, value: object, change: str) -> None:
+    if isinstance(branch, list) and key.isdigit() and int(key) < len(branch):
+        branch[int(key)] = value
+        return
     if not isinstance(branch, dict) or key not in branch:
         raise RecipeError(f"{change!r}: the recipe has no {key!r} there; {_keys(branch)}")
     branch[key] = value
@@ -266,7 +269,7 @@ def _set(branch: object, key: str, value: object, change: str) -> None:
 def _keys(branch: object) -> str:
     if isinstance(branch, dict):
         return f"there are {', '.join(branch)}"
-    return f"there are the places 0 to {len(branch) - 1}" if isinstance(branch, list) else "it is a single value"
+    return f"it is a list of {len(branch)}" if isinstance(branch, list) else "it is a single value"
 
 
 def _value(text: str) -> object:

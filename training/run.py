@@ -64,10 +64,9 @@ def fit_run(
     parts = split_films(films, recipe.split)
     require_sizes(parts["train"], [stage.size for stage in recipe.stages])
     told = provenance(parts, recipe)
-    _tell_parts(parts, len(films))
     with locked(out):
         return _fit_locked(
-            parts, told, out, recipe, resume=resume, deterministic=deterministic, tensorboard=tensorboard
+            parts, len(films), told, out, recipe, resume=resume, deterministic=deterministic, tensorboard=tensorboard
         )
 
 
@@ -85,6 +84,7 @@ def _tell_parts(parts: Parts, films: int) -> None:
 
 def _fit_locked(
     parts: Parts,
+    films: int,
     told: dict[str, Any],
     out: Path,
     recipe: Recipe,
@@ -96,6 +96,7 @@ def _fit_locked(
     goes_on = _claim(out, _identity(told), resume=resume)
     if (out / MODEL).exists():
         return out / MODEL
+    _tell_parts(parts, films)
     if resume and not goes_on:
         print(f"{out} holds nothing to go on with: a new fit begins")  # noqa: T201
     write_json(out / PROVENANCE, gone_on_with(out, told) if goes_on else told)
@@ -135,7 +136,10 @@ def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> bool:
 
 def _with_defaults(identity: dict[str, Any]) -> dict[str, Any]:
     """Fill in what a recipe written before a key existed leaves out."""
-    return {**identity, "recipe": msgspec.convert(identity["recipe"], Recipe)}
+    try:
+        return {**identity, "recipe": msgspec.convert(identity["recipe"], Recipe)}
+    except msgspec.ValidationError as error:
+        raise DataError(f"{IDENTITY} tells a recipe that this version does not know: {error}") from error
 
 
 def _remove_state(out: Path) -> None:
@@ -156,9 +160,9 @@ def calibrate_run(run: Path, data: Path) -> Path:
         ``operating_points``, the default view mode, and the figures behind these choices.
     """
     films = split_of(run, data)["validation"]
+    require_enough(films)
     network = to_float32(load_network(str(run / MODEL)))
     part = load_part(films, network.input_shape[1], "validation")
-    require_enough(films)
     per_view = predict_views(network, part.films, SIX_VIEWS)
     split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
     fitted_on = f"{len(films)} validation films of {films['patient'].nunique()} patients ({split.describe()})"

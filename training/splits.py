@@ -126,7 +126,10 @@ def _hold_out(films: pd.DataFrame, split: Split) -> tuple[pd.DataFrame, pd.DataF
 def _by_file(films: pd.DataFrame, file: Path) -> Parts:
     if not file.is_file():
         raise DataError(f"{file}: expected a CSV with the columns image and split; the recipe's [split] names it")
-    table = pd.read_csv(file, dtype=str)
+    try:
+        table = pd.read_csv(file, dtype=str)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{file} is no CSV that can be read: {error}") from error
     if missing := {"image", "split"} - set(table):
         raise DataError(f"{file}: expected the columns image and split, lacking {sorted(missing)}")
     if unknown := set(table["split"].fillna("")) - set(PARTS):

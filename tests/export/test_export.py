@@ -250,13 +250,21 @@ def test_the_command_line(trained_keras, tmp_path):
     assert read_bundle(tmp_path / "bundle").manifest.name == "nih14-efficientnetb0"
     decisions = json.loads(trained_keras.with_name("decisions.json").read_text())
     (tmp_path / "others.json").write_text(json.dumps({**decisions, "model_sha256": "0" * 64}))
-    for name, told in (("nowhere.json", "does not exist"), ("others.json", "was not fitted for")):
+    (tmp_path / "early.json").write_text(json.dumps({k: v for k, v in decisions.items() if k != "model_sha256"}))
+    for name, told in (
+        ("nowhere.json", "does not exist"),
+        ("others.json", "was not fitted for"),
+        ("early.json", "does not tell its model"),
+    ):
         wrong = [*command, "--decisions", str(tmp_path / name)]
         done = subprocess.run(wrong, capture_output=True, text=True, cwd=ROOT, check=False)
         assert done.returncode == 2
         told_plainly = " ".join(done.stderr.replace("│", " ").split())
         assert told in told_plainly
         assert "training calibrate" in told_plainly
+    done = subprocess.run([*command, "--name", "lr=1"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert "'lr=1' is no name" in done.stderr
 
 
 def test_training_without_weights_in_the_repository_is_not_needed(trained_keras):

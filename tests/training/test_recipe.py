@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.conftest import ROOT
+from training.__main__ import app
 from training.ablate import read_ablation
 from training.errors import RecipeError
 from training.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
@@ -92,3 +94,32 @@ def test_the_command_line_tells_errors_in_one_line(tmp_path):
     assert "training: " in done.stderr
     assert "expected labels.csv" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "where", "told"),
+    [("fit", "training.run.fit_run", "--resume"), ("prepare", "training.prepare.prepare", "same command")],
+)
+def test_an_interruption_says_how_to_go_on(data, tmp_path, monkeypatch, command, where, told):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupted)
+    arguments = [command, str(data), "--out", str(tmp_path / "out"), *(["--size", "32"] * (command == "prepare"))]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 130
+    assert told in done.output
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("loss.nam=focal", "there are name, alpha"), ("stages.7={}", "it is a list of 2"), ("batch.x=1", "single value")],
+)
+def test_a_wrong_key_is_answered_with_those_there_are(change, message):
+    with pytest.raises(RecipeError, match=message):
+        change_recipe(read_recipe(DEFAULT), [change])
+
+
+def test_a_place_of_a_list_can_be_set_whole():
+    changed = change_recipe(read_recipe(DEFAULT), ["stages.0={size=64,epochs=1,learning_rate=1e-3}"])
+    assert changed.stages[0].size == 64

@@ -144,14 +144,19 @@ def test_outputs_that_are_no_numbers_end_the_fit(data, tmp_path):
         keeper._validate()
 
 
-def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path):
+def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path, capsys):
     films = read_dataset(data).query("official == 'train_val'")
     healthy = films[films["No Finding"] == 1].index[:3]
     parts = films.assign(split="train").assign(split=lambda f: f["split"].where(~f.index.isin(healthy), "validation"))
     parts[["image", "split"]].to_csv(tmp_path / "split.csv", index=False)
     split = Split(scheme="file", file=str(tmp_path / "split.csv"))
     with pytest.raises(FitError, match="validation gives no auc"):
-        run.fit_run(data, tmp_path / "run", one_short_stage(split=split, stopping=Stopping(keep="best")))
+        run.fit_run(data, tmp_path / "run", one_short_stage(split=split, stopping=Stopping(keep="best")), resume=True)
+    told = capsys.readouterr().out
+    assert "validation 3 films of 3 patients" in told
+    assert "15 films in no part" in told
+    assert "`calibrate` will refuse this run" in told
+    assert "nothing to go on with" in told
 
 
 def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
@@ -190,7 +195,8 @@ def test_a_directory_with_files_of_another_origin_is_refused(data, tmp_path):
 
 
 def test_too_few_validation_films_are_told_before_they_are_looked_at(finished, data, monkeypatch):
-    monkeypatch.setattr(run, "predict_views", None)
+    for later in ("load_network", "load_part", "predict_views"):
+        monkeypatch.setattr(run, later, None)
     films = read_dataset(data)
     with pytest.raises(DataError, match="only one class of Infiltration"):
         require_enough(films.assign(Infiltration=0))

@@ -102,6 +102,9 @@ def test_a_split_file_needs_its_columns_and_to_be_there(split_file, tmp_path):
         split_films(table([1, 2]), split_file("0.png,train", header="image,part"))
     with pytest.raises(DataError, match="expected a CSV"):
         split_films(table([1, 2]), Split(scheme="file", file=str(tmp_path / "none.csv")))
+    (tmp_path / "split.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(DataError, match="no CSV that can be read"):
+        split_films(table([1, 2]), Split(scheme="file", file=str(tmp_path / "split.xlsx")))
 
 
 @pytest.mark.parametrize("scheme", ["official", "random-80-20"])

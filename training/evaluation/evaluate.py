@@ -70,6 +70,8 @@ def part_of_split(bundle: Bundle, films: pd.DataFrame, part: str) -> tuple[pd.Da
             "on films that you know it has not seen"
         ) from error
     found = split_films(films, split)[part]
+    if found.empty:
+        raise DataError(f"the split of {bundle.identity} has no {part} films: {split.describe()}")
     if hash_of_table(found) != expected:
         raise DataError(
             f"the {part} films are not those of {bundle.identity}: expected the hash "
