@@ -64,10 +64,21 @@ def fit_run(
     parts = split_films(films, recipe.split)
     require_sizes(parts["train"], [stage.size for stage in recipe.stages])
     told = provenance(parts, recipe)
+
+    def load(size: int) -> tuple[Part, Part]:
+        return load_part(parts["train"], size, "train"), load_part(parts["validation"], size, "validation")
+
     with locked(out):
-        return _fit_locked(
-            parts, len(films), told, out, recipe, resume=resume, deterministic=deterministic, tensorboard=tensorboard
-        )
+        goes_on = _claim(out, _identity(told), resume=resume)
+        if (out / MODEL).exists():
+            return out / MODEL
+        _tell_parts(parts, len(films))
+        if resume and not goes_on:
+            print(f"{out} holds nothing to go on with: a new fit begins")  # noqa: T201
+        write_json(out / PROVENANCE, gone_on_with(out, told) if goes_on else told)
+        save_model(fit(recipe, load, out, deterministic=deterministic, tensorboard=tensorboard), out / MODEL)
+        _remove_state(out)
+    return out / MODEL
 
 
 def _tell_parts(parts: Parts, films: int) -> None:
@@ -80,33 +91,6 @@ def _tell_parts(parts: Parts, films: int) -> None:
         require_enough(parts["validation"])
     except DataError as error:
         print(f"`calibrate` will refuse this run: {error}")  # noqa: T201
-
-
-def _fit_locked(
-    parts: Parts,
-    films: int,
-    told: dict[str, Any],
-    out: Path,
-    recipe: Recipe,
-    *,
-    resume: bool,
-    deterministic: bool,
-    tensorboard: bool,
-) -> Path:
-    goes_on = _claim(out, _identity(told), resume=resume)
-    if (out / MODEL).exists():
-        return out / MODEL
-    _tell_parts(parts, films)
-    if resume and not goes_on:
-        print(f"{out} holds nothing to go on with: a new fit begins")  # noqa: T201
-    write_json(out / PROVENANCE, gone_on_with(out, told) if goes_on else told)
-
-    def load(size: int) -> tuple[Part, Part]:
-        return load_part(parts["train"], size, "train"), load_part(parts["validation"], size, "validation")
-
-    save_model(fit(recipe, load, out, deterministic=deterministic, tensorboard=tensorboard), out / MODEL)
-    _remove_state(out)
-    return out / MODEL
 
 
 def _identity(told: dict[str, Any]) -> dict[str, Any]:
