@@ -1,6 +1,5 @@
 """Command line of the export package: ``python -m export``."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ import msgspec
 import typer
 
 from cxr_edge.manifest import Name
+from training.files import hash_of_file
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -44,7 +44,7 @@ def main(
             f"{decided} does not exist; run `python -m training calibrate` first", param_hint="--decisions"
         )
     decisions_read = _read(decided) or {}
-    if (told := decisions_read.get("model_sha256")) != hashlib.sha256(model.read_bytes()).hexdigest():
+    if (told := decisions_read.get("model_sha256")) != hash_of_file(model):
         reason = "was not fitted for this model" if told else "does not tell its model"
         raise typer.BadParameter(
             f"{decided} {reason}; run `python -m training calibrate` again", param_hint="--decisions"

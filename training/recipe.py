@@ -119,8 +119,8 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     teachers : tuple of str
-        ``.keras`` files, fitted on the same training films or fewer: what a teacher has seen of
-        validation, its student has seen too.
+        ``.keras`` files, fitted on the same split: what a teacher has seen of validation, its
+        student has seen too.
     weight : float
         Share of the teachers' answer in the targets; the labels have the rest.
     """

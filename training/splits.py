@@ -26,8 +26,7 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Share of the patients outside the test part that are held out at random.
     validation_collections : tuple of str
         Instead: hold out these whole collections, so that validation tells how the network fares
-        on films gathered elsewhere. Films of their patients
-        in other collections are left out.
+        on films gathered elsewhere. Films of their patients in other collections are left out.
     seed : int
         Of the random choices.
     file : str
