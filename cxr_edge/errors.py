@@ -25,6 +25,7 @@
     │   └── BundleTensors           bundle_tensors
     ├── DeviceUnavailable           device_unavailable
     ├── UnknownOperatingPoint       unknown_operating_point
+    ├── UnknownPrecision            unknown_precision
     ├── HeatmapNotComputed          heatmap_not_computed
     └── OutputError                 the results directory cannot be used
         ├── OutputMismatch          output_mismatch
@@ -179,6 +180,12 @@ class UnknownOperatingPoint(CxrEdgeError):
     """The bundle has no operating point of that name."""
 
     code = "unknown_operating_point"
+
+
+class UnknownPrecision(CxrEdgeError):
+    """The bundle has no variant of that precision, or the device cannot compute in it."""
+
+    code = "unknown_precision"
 
 
 class HeatmapNotComputed(CxrEdgeError):

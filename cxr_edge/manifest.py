@@ -140,6 +140,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         point = self.operating_points[operating_point]
         return (point.single if mode == "single" else point.tta).thresholds
 
+    def variant(self, precision: str) -> Variant:
+        """Give the variant of a precision.
+
+        Raises
+        ------
+        UnknownPrecision
+        """
+        if precision not in self.variants:
+            raise errors.UnknownPrecision(f"expected one of {', '.join(self.variants)}, got {precision!r}")
+        return self.variants[precision]
+
     def curves(self, mode: ViewMode) -> dict[str, Curve] | None:
         """Give the calibration curves of a view mode; None where raw probabilities are emitted."""
         return self.calibration.single if mode == "single" else self.calibration.tta

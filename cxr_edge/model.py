@@ -61,11 +61,12 @@ def load(bundle: str | os.PathLike[str] | None = None, *, device: str = "auto", 
 class Model:
     """A loaded model: immutable, and safe to call from several threads. Made by `load`."""
 
-    def __init__(self, bundle: Bundle, device: str, threads: int) -> None:
+    def __init__(self, bundle: Bundle, device: str, threads: int, precision: str | None = None) -> None:
         self._manifest = bundle.manifest
         self._identity = bundle.identity
         self._bundle_sha256 = bundle.sha256
-        variant = self._manifest.variants[self._manifest.default_variant]
+        self._precision = precision or self._manifest.default_variant
+        variant = self._manifest.variant(self._precision)
         network = bundle.files[variant.model]
         if device == "auto":
             self._network, self._device_reason = open_on_best_device(network, threads)

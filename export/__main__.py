@@ -1,22 +1,58 @@
-"""Command line of the export package: ``python -m export``."""
+"""Command line of the export package: ``python -m export``.
+
+Without the name of a command it exports a model, which is what it is for.
+"""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
+from typer.core import TyperGroup
 
 from cxr_edge.manifest import Name
 from training.files import hash_of_file
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+class _ExportByDefault(TyperGroup):
+    """Takes a first word that names no command as the model to export."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["bundle", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_ExportByDefault, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
 
-@app.command()
-def main(
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """Tell what a person can mend in one line, and keep the traceback for what is a fault of ours."""
+    from cxr_edge.errors import CxrEdgeError
+    from export.errors import ExportError
+    from training.errors import TrainingError
+
+    try:
+        yield
+    except (ExportError, CxrEdgeError, TrainingError) as error:
+        typer.echo(f"export: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.callback()
+def main() -> None:
+    """From a trained model to a bundle, its variants, and the gate between any two of its runtimes."""
+
+
+@app.command(name="bundle")
+def write_bundle(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A trained model.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle; replaced only when the new one is complete.")],
     decisions: Annotated[
@@ -31,11 +67,10 @@ def main(
     """Export a trained model as a bundle: ONNX graphs, manifest and model card.
 
     The graphs are held against Keras on real films; over tolerance, nothing is written. Beside
-    the model, training.json (its provenance) and notes.md (for the card) are taken along. `python -m export.card`
-    writes figures into the card once the bundle is evaluated.
+    the model, training.json (its provenance) and notes.md (for the card) are taken along. `python -m export
+    variant` adds other precisions, `python -m export card` what evaluations measured. The word `bundle` may be left
+    out.
     """
-    from cxr_edge.errors import CxrEdgeError
-    from export.errors import ExportError
     from export.publish import Description, export
 
     decided = decisions or model.with_name("decisions.json")
@@ -61,13 +96,135 @@ def main(
         training=_read(model.with_name("training.json")) or {},
         notes=notes.read_text() if (notes := model.with_name("notes.md")).is_file() else "",
     )
-    try:
+    with _errors_told():
         written = export(model, description, films, out)
-    except (ExportError, CxrEdgeError) as error:
-        typer.echo(f"export: {error}", err=True)
-        raise typer.Exit(1) from error
     gate = json.loads((written / "manifest.json").read_bytes())["variants"]["fp32"]["gate"]
     typer.echo(f"Wrote {written}. Parity gate: {json.dumps(gate)}")
+
+
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle.", exists=True, file_okay=False)]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The data set the bundle was trained by, or a cache of it.", exists=True),
+]
+Resamples = Annotated[int, typer.Option(min=20, help="Bootstrap resamples of the patients.")]
+
+
+@app.command()
+def card(
+    bundle: Bundle,
+    test: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of the test part.", exists=True)],
+    validation: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of validation.", exists=True)],
+    notes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What else the card tells, instead of its notes so far.", exists=True),
+    ] = None,
+) -> None:
+    """Write the figures of evaluations into the card of the bundle that was evaluated."""
+    from export.card import write_figures
+
+    with _errors_told():
+        write_figures(bundle, validation, test, notes.read_text(encoding="utf-8") if notes else None)
+    typer.echo(f"Wrote the card of {bundle}")
+
+
+class Precision(str, Enum):
+    """Variants that can be made."""
+
+    fp16 = "fp16"
+
+
+@app.command()
+def variant(
+    bundle: Bundle,
+    precision: Annotated[Precision, typer.Argument(help="What to make.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="The data set the bundle was trained by.", exists=True)],
+    test: Annotated[
+        bool, typer.Option("--test", help="Gate it on the test films too, once it passes; the look is put on record.")
+    ] = False,
+    resamples: Resamples = 1000,
+) -> None:
+    """Add another precision to a bundle, if it passes its gate on the validation films.
+
+    Over a limit, nothing is written and the exit status is 1.
+    """
+    from export.report import gate_table
+    from export.variants import add_variant
+    from training.evaluation.resampling import Bootstrap
+    from training.nih import read_dataset
+
+    with _errors_told():
+        gates = add_variant(bundle, precision.value, read_dataset(data), Bootstrap(resamples), look_at_test=test).gate
+    for part, figures in gates.items():
+        typer.echo(f"{figures['films']} {part} films")
+        gate_table({precision.value: figures})
+    typer.echo(f"Wrote {precision.value} into {bundle}")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="BUNDLE", help="The bundle.", show_default="the shipped one")
+    ] = None,
+    reference: Annotated[str, typer.Option(metavar="DEVICE:PRECISION", help="What is right.")] = "cpu:fp32",
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICE:PRECISION",
+            help="What is held against it; may be given more than once.",
+            show_default="every other variant, on the CPU",
+        ),
+    ] = None,
+    data: Data = None,
+    part: Annotated[
+        str, typer.Option(help="With --data: validation or test. A look at test is put on record.")
+    ] = "validation",
+    films: Annotated[
+        Path, typer.Option(metavar="DIR", help="Without --data: films without labels.", exists=True)
+    ] = SAMPLES,
+    max_probability: Annotated[float | None, typer.Option(help="Limit of |Δp|.", show_default="by precision")] = None,
+    max_flips: Annotated[
+        float | None, typer.Option(help="Limit of the share of flips.", show_default="by precision")
+    ] = None,
+    max_auc: Annotated[float | None, typer.Option(help="Limit of |Δ mean AUC|.", show_default="by precision")] = None,
+    resamples: Resamples = 1000,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
+) -> None:
+    """Hold any runtime or variant of a bundle against another, on real films.
+
+    Largest and 99th percentile of |Δp|, decisions that flip, heat maps; with the labels of --data also the change of
+    the mean ROC-AUC and of the calibration error, with paired intervals. Exit status 1 where a limit is passed.
+
+    For example:
+
+      python -m export verify --candidate cuda:fp32 --candidate cuda:fp16
+
+      python -m export verify my-bundle --data cache --candidate cpu:fp16
+    """
+    from export.report import gate_table
+    from export.verify import verify as verify_runtimes
+
+    changed = {"probability": max_probability, "flips": max_flips, "mean_auc": max_auc}
+    if part not in ("validation", "test"):
+        raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")
+    with _errors_told():
+        found = verify_runtimes(
+            bundle,
+            reference,
+            candidate,
+            films=films,
+            data=data,
+            part=part,
+            limits={name: limit for name, limit in changed.items() if limit is not None},
+            resamples=resamples,
+        )
+    gate_table(found)
+    if json_file:
+        json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    over = {name: figures["over_limits"] for name, figures in found.items() if figures["over_limits"]}
+    for name, what in over.items():
+        typer.echo(f"{name} is over its limits: {'; '.join(what)}", err=True)
+    raise typer.Exit(bool(over))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

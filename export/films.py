@@ -10,12 +10,8 @@ from cxr_edge.preprocess import preprocess
 from export.errors import ExportError
 
 
-def load_gate_films(folder: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Read every PNG and JPEG of a folder, pre-processed.
-
-    Returns
-    -------
-    ndarray, (N, *size) uint8
+def film_files(folder: Path) -> list[Path]:
+    """List every PNG and JPEG of a folder.
 
     Raises
     ------
@@ -25,4 +21,14 @@ def load_gate_films(folder: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".png", ".jpg", ".jpeg"})
     if not paths:
         raise ExportError(f"{folder}: expected PNG or JPEG films for the parity gate; name their folder with --films")
-    return np.stack([preprocess(read_film(path).pixels, size) for path in paths])
+    return paths
+
+
+def load_gate_films(folder: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Read the films of a folder, pre-processed.
+
+    Returns
+    -------
+    ndarray, (N, *size) uint8
+    """
+    return np.stack([preprocess(read_film(path).pixels, size) for path in film_files(folder)])

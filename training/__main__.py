@@ -187,7 +187,7 @@ def evaluate(
     calibration before and after. Films must be the part of the split that the bundle was trained by.
     """
     from cxr_edge.bundle import read_bundle
-    from training.evaluation.evaluate import Extras, part_of_split, write_evaluation
+    from training.evaluation.evaluate import Extras, look_of, part_of_split, write_evaluation
     from training.evaluation.evaluate import evaluate as measure
     from training.evaluation.looks import record_look
     from training.evaluation.resampling import Bootstrap
@@ -206,7 +206,7 @@ def evaluate(
             part = dataset.value
         report = measure(chosen, films, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))
         if dataset is Dataset.nih and part == "test":
-            typer.echo(f"Look {record_look(report)} at the test part is on record.")
+            typer.echo(f"Look {record_look(look_of(report))} at the test part is on record.")
         for written in write_evaluation(report, out):
             typer.echo(f"Wrote {written}")
         if report["unreadable"]:

@@ -42,6 +42,16 @@ OPERATING_POINTS: Mapping[str, Callable[[Floats, Floats], float]] = {
 }
 
 
+def halfway(threshold: float, scores: Floats) -> float:
+    """Move a threshold that is some film's score halfway to the next score below.
+
+    The same films are called positive, and a difference in the last digit, as another device
+    or precision makes it, does not turn the call of the film that the threshold came from.
+    """
+    below = scores[scores < threshold]
+    return (threshold + float(below.max())) / 2 if len(below) else threshold
+
+
 def operating_points(truth: Floats, scores: Mapping[Any, Floats], fitted_on: str) -> dict[str, Any]:
     """Fit all operating points for each view mode.
 
@@ -62,7 +72,9 @@ def operating_points(truth: Floats, scores: Mapping[Any, Floats], fitted_on: str
     return {
         name: {
             mode: {
-                "thresholds": {label: fit(truth[:, i], of_mode[:, i]) for i, label in enumerate(LABELS)},
+                "thresholds": {
+                    label: halfway(fit(truth[:, i], of_mode[:, i]), of_mode[:, i]) for i, label in enumerate(LABELS)
+                },
                 "fitted_on": fitted_on,
             }
             for mode, of_mode in scores.items()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
 from cxr_edge.labels import LABELS
-from training.thresholds import OPERATING_POINTS, max_f1, operating_points, sensitivity_80, youden
+from training.thresholds import OPERATING_POINTS, halfway, max_f1, operating_points, sensitivity_80, youden
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=3, max_size=60)
 
@@ -55,4 +55,16 @@ def test_every_operating_point_has_every_label_and_mode():
         for mode, of_mode in scores.items():
             assert point[mode]["fitted_on"] == "50 films"
             for i, label in enumerate(LABELS):
-                assert point[mode]["thresholds"][label] in of_mode[:, i]
+                threshold = point[mode]["thresholds"][label]
+                assert of_mode[:, i].min() < threshold < of_mode[:, i].max()
+                assert threshold not in of_mode[:, i]
+
+
+@given(PAIRS, st.sampled_from(sorted(OPERATING_POINTS)))
+def test_halfway_to_the_next_score_calls_the_same_films(pairs, name):
+    truth, scores = arrays(pairs)
+    fitted = OPERATING_POINTS[name](truth, scores)
+    moved = halfway(fitted, scores)
+    np.testing.assert_array_equal(scores >= moved, scores >= fitted)
+    if (scores < fitted).any():
+        assert moved not in scores

@@ -156,6 +156,13 @@ def hash_of_decisions(manifest: Manifest) -> str:
     return hashlib.sha256(msgspec.json.encode(decisions, order="sorted")).hexdigest()
 
 
+def look_of(report: dict[str, Any]) -> dict[str, Any]:
+    """Describe a look at the test part: whose, and the mean ROC-AUC that was seen."""
+    told = ("bundle", "bundle_sha256", "model_sha256", "commit", "films")
+    mean_auc = {mode: figures["mean"]["auc"] for mode, figures in report["view_modes"].items()}
+    return {**{key: report[key] for key in told}, "mean_auc": mean_auc}
+
+
 def write_evaluation(report: dict[str, Any], out: Path) -> list[Path]:
     """Write ``evaluation.json``, ``evaluation.md`` and the plots.
 

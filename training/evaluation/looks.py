@@ -8,24 +8,16 @@ from typing import Any
 TEST_LOOKS = Path(__file__).parent.parent / "results" / "test_looks.jsonl"
 
 
-def record_look(report: dict[str, Any], looks: Path = TEST_LOOKS) -> int:
-    """Append one look: date, what was looked at, and the mean ROC-AUC that was seen.
+def record_look(look: dict[str, Any], looks: Path = TEST_LOOKS) -> int:
+    """Append one look: what was looked at, and what was seen; the date is added.
 
     Returns
     -------
     int
         Looks so far.
     """
-    look = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "bundle": report["bundle"],
-        "bundle_sha256": report["bundle_sha256"],
-        "model_sha256": report["model_sha256"],
-        "commit": report["commit"],
-        "films": report["films"],
-        "mean_auc": {mode: figures["mean"]["auc"] for mode, figures in report["view_modes"].items()},
-    }
+    dated = {"date": datetime.now(timezone.utc).date().isoformat(), **look}
     looks.parent.mkdir(parents=True, exist_ok=True)
     with looks.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(look) + "\n")
+        file.write(json.dumps(dated) + "\n")
     return len(looks.read_text(encoding="utf-8").splitlines())

@@ -77,10 +77,10 @@ def predict_films(bundle: Bundle, table: pd.DataFrame) -> Predictions:
     return Predictions(table[read].reset_index(drop=True), raw, calibrated, unreadable)
 
 
-def raw_model(bundle: Bundle) -> Model:
+def raw_model(bundle: Bundle, device: str = "cpu", precision: str | None = None) -> Model:
     """Load a bundle so that it emits what it would before calibration."""
     manifest = msgspec.structs.replace(bundle.manifest, calibration=Calibration("identity"))
-    return Model(replace(bundle, manifest=manifest), "cpu", threads=1)
+    return Model(replace(bundle, manifest=manifest), device, threads=1, precision=precision)
 
 
 def sources(table: pd.DataFrame, size: int) -> Iterator[Source]:

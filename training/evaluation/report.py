@@ -6,6 +6,9 @@ from typing import Any
 from cxr_edge.results import NOTICE
 from training.evaluation.figures import AT_THRESHOLD
 
+#: Opens the figures of a model card.
+FIGURES_HEADING = "# What it was measured at"
+
 _HEAD = """\
 # {bundle}: evaluation on {part} films
 
@@ -53,7 +56,7 @@ def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -
         Looks at the test part so far, at this and at earlier models.
     """
     head = (
-        f"# What it was measured at\n\n{test['part'].capitalize()} part: {test['films']} films of {test['patients']} "
+        f"{FIGURES_HEADING}\n\n{test['part'].capitalize()} part: {test['films']} films of {test['patients']} "
         f"patients; {test['held_out']}. Intervals: 95 %, {test['resamples']} bootstrap resamples of the patients. "
         f"The test part has been looked at {looks} times, for this model and others; see the notes.\n"
     )

@@ -35,7 +35,12 @@ class Bootstrap:
     jobs: int = -1
 
     def figures(
-        self, statistic: Callable[[Rows], Floats], patients: npt.NDArray[Any], *, recentred: bool = False
+        self,
+        statistic: Callable[[Rows], Floats],
+        patients: npt.NDArray[Any],
+        *,
+        recentred: bool = False,
+        digits: int = 4,
     ) -> list[dict[str, Any]]:
         """Compute figures with their 95 % percentile intervals.
 
@@ -47,6 +52,8 @@ class Bootstrap:
         recentred : bool
             Take each figure's mean bias off its resamples first: for a figure that noise can only
             raise, such as a calibration error, which every resample would raise once more.
+        digits : int
+            Decimals that are told.
 
         Returns
         -------
@@ -63,7 +70,7 @@ class Bootstrap:
             resampled = resampled - [
                 mean_known(column) - value for column, value in zip(resampled.T, values, strict=True)
             ]
-        return [_figure(value, column) for value, column in zip(values, resampled.T, strict=True)]
+        return [_figure(value, column, digits) for value, column in zip(values, resampled.T, strict=True)]
 
     def _draw(self, patients: npt.NDArray[Any]) -> list[Rows]:
         rng = np.random.default_rng(self.seed)
@@ -80,13 +87,13 @@ def _each(statistic: Callable[[Rows], Floats], chunk: list[Rows]) -> Floats:
     return np.stack([statistic(rows) for rows in chunk])
 
 
-def _figure(value: float, spread: Floats) -> dict[str, Any]:
+def _figure(value: float, spread: Floats, digits: int) -> dict[str, Any]:
     known = spread[~np.isnan(spread)]
     if np.isnan(value):
         return {"value": None, "interval": None}
     told = len(known) >= FEWEST * len(spread)
-    bounds = [round(float(bound), 4) for bound in np.percentile(known, PERCENTILES)] if told else None
-    return {"value": round(float(value), 4), "interval": bounds}
+    bounds = [round(float(bound), digits) for bound in np.percentile(known, PERCENTILES)] if told else None
+    return {"value": round(float(value), digits), "interval": bounds}
 
 
 def mean_over(figures: Floats, defined: npt.NDArray[np.bool_]) -> float:

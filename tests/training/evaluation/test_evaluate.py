@@ -12,7 +12,7 @@ from cxr_edge.labels import DISEASES
 from tests.conftest import ROOT, SAMPLES
 from training.errors import DataError
 from training.evaluation.comparison import compare, read_predictions
-from training.evaluation.evaluate import Extras, evaluate, part_of_split, write_evaluation
+from training.evaluation.evaluate import Extras, evaluate, look_of, part_of_split, write_evaluation
 from training.evaluation.looks import record_look
 from training.evaluation.report import card_figures
 from training.evaluation.resampling import Bootstrap
@@ -73,7 +73,7 @@ def test_what_is_measured_is_what_the_sdk_emits(report, bundle, data):
 
 def test_each_look_at_the_test_part_is_recorded(report, tmp_path):
     looks = tmp_path / "results" / "looks.jsonl"
-    assert [record_look(report, looks) for _ in range(2)] == [1, 2]
+    assert [record_look(look_of(report), looks) for _ in range(2)] == [1, 2]
     first = json.loads(looks.read_text().splitlines()[0])
     assert first["bundle_sha256"] == report["bundle_sha256"]
     assert first["mean_auc"]["tta"] == report["view_modes"]["tta"]["mean"]["auc"]
@@ -120,7 +120,7 @@ def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, b
     for part in ("validation", "test"):
         write_evaluation({**report, "part": part}, tmp_path / part)
         files += [f"--{part}", str(tmp_path / part / "evaluation.json")]
-    command = [sys.executable, "-m", "export.card", str(bundle), *files]
+    command = [sys.executable, "-m", "export", "card", str(bundle), *files]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     read = read_bundle(bundle)
     card = read.files["MODEL_CARD.md"].decode()

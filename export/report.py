@@ -1,0 +1,65 @@
+"""The gate's figures as a table in the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cxr_edge.manifest import ViewMode
+from export.gate import Limits, flips_count
+
+MODES: tuple[ViewMode, ...] = ("single", "tta")
+
+
+def gate_table(found: Mapping[str, dict[str, Any]]) -> None:
+    """Print figures by candidate, one view and six.
+
+    Parameters
+    ----------
+    found : mapping
+        Candidate → what `export.gate.verdict` gives.
+    """
+    for candidate, figures in found.items():
+        table = Table("", "one view", "six views", "limit", title=f"{candidate}, {figures['films']} films")
+        for row in _rows(figures):
+            table.add_row(*row)
+        console = Console()
+        console.print(table)
+        maps = figures["maps"]
+        console.print(
+            f"Heat maps: correlation median {maps['correlation_median']:.4f}, 1st percentile "
+            f"{maps['correlation_p1']:.3f}; same strongest cell {maps['same_strongest_cell']:.1%}; empty on one side "
+            f"{maps['empty_on_one_side']:.2%}. {'Over its limits.' if figures['over_limits'] else 'Passed.'}"
+        )
+
+
+def _rows(figures: dict[str, Any]) -> list[tuple[str, ...]]:
+    modes, limits = [figures["view_modes"][mode] for mode in MODES], figures["limits"]
+    flip_limit = f"{limits['flips']:.2%}" if flips_count(figures, Limits(**limits)) else "too few films"
+    return [
+        ("max |Δp|", *(f"{m['probability']['max']:.2g}" for m in modes), f"{limits['probability']:g}"),
+        (
+            "max |Δp|, uncalibrated",
+            *(f"{m['raw_probability']['max']:.2g}" for m in modes),
+            f"{limits['probability']:g}",
+        ),
+        ("99th percentile of |Δp|", *(f"{m['probability']['p99']:.2g}" for m in modes), ""),
+        *(
+            (
+                "flips, all points" if name == "all" else f"flips at {name}",
+                *(f"{m['flips'][name]:.2%}" for m in modes),
+                flip_limit if name == "all" else "",
+            )
+            for name in modes[0]["flips"]
+        ),
+        ("Δ mean AUC", *(_change(m["mean_auc"]) for m in modes), f"±{limits['mean_auc']:g}"),
+        ("Δ calibration error", *(_change(m["calibration_error"]) for m in modes), ""),
+    ]
+
+
+def _change(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "no labels"
+    low, high = figure["interval"]
+    return f"{figure['value']:+.5f} ({low:+.5f} to {high:+.5f})"

@@ -1,0 +1,128 @@
+"""Variants of a bundle in other precisions: made from its float32 graphs, gated, written only if they pass."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import onnx
+import pandas as pd
+
+from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.manifest import Variant
+from export.bundle_files import write_bundle
+from export.card import figures_of, model_card
+from export.errors import ExportError
+from export.float16 import emulated, to_float16
+from export.gate import LIMITS, Runtime, answers, compare, verdict
+from training.evaluation.evaluate import part_of_split
+from training.evaluation.looks import record_look
+from training.evaluation.resampling import Bootstrap
+from training.versions import commit
+
+REFERENCE: Final = Runtime("cpu", "fp32")
+
+
+class GateError(ExportError):
+    """A variant changes more than it may."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The serialised graphs of a variant, and those that answer for it at the gate.
+
+    Attributes
+    ----------
+    precision : str
+        As in `cxr_edge.manifest.Variant`.
+    model, gradcam : bytes
+    judged : tuple of bytes
+        Both graphs as the gate runs them on a CPU.
+    """
+
+    precision: str
+    model: bytes
+    gradcam: bytes
+    judged: tuple[bytes, bytes]
+
+
+def make_fp16(bundle: Bundle) -> Made:
+    """Convert the float32 graphs of a bundle; see `export.float16`."""
+    variant = bundle.manifest.variant(REFERENCE.precision)
+    halves = [to_float16(onnx.load_from_string(bundle.files[file])) for file in (variant.model, variant.gradcam)]
+    model, gradcam = (half.SerializeToString() for half in halves)
+    judged = tuple(emulated(half).SerializeToString() for half in halves)
+    return Made("float16", model, gradcam, judged)
+
+
+MAKERS = {"fp16": make_fp16}
+
+
+def gate(bundle: Bundle, name: str, made: Made, films: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Hold a variant against float32 on films with labels; see `export.gate.compare`."""
+    judged = with_variant(bundle, name, made.precision, *made.judged)
+    one, two = (answers(judged, runtime, films) for runtime in (REFERENCE, Runtime("cpu", name)))
+    return verdict(compare(judged.manifest, one, two, films, bootstrap), LIMITS[name])
+
+
+def with_variant(bundle: Bundle, name: str, precision: str, model: bytes, gradcam: bytes) -> Bundle:
+    """Give a bundle in memory another variant."""
+    added = Variant(f"model.{name}.onnx", f"gradcam.{name}.onnx", precision, {})
+    manifest = msgspec.structs.replace(bundle.manifest, variants={**bundle.manifest.variants, name: added})
+    return replace(bundle, manifest=manifest, files={**bundle.files, added.model: model, added.gradcam: gradcam})
+
+
+def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap, *, look_at_test: bool) -> Variant:
+    """Make a variant, gate it on the bundle's validation films, and write it into the bundle.
+
+    Parameters
+    ----------
+    root : Path
+        The bundle.
+    name : str
+        One of `MAKERS`.
+    films : DataFrame
+        All films of the data set the bundle was trained by; see `part_of_split`.
+    bootstrap : Bootstrap
+    look_at_test : bool
+        Then gate it on the test films too; the look is put on record.
+
+    Raises
+    ------
+    GateError
+        It is over a limit; nothing is written.
+    """
+    bundle = read_bundle(root)
+    made = MAKERS[name](bundle)
+    figures = {}
+    for part in ("validation", *(["test"] if look_at_test else [])):
+        table, _ = part_of_split(bundle, films, part)
+        figures[part] = gate(bundle, name, made, table, bootstrap)
+        if part == "test":
+            record_look(look_of(bundle, REFERENCE, Runtime("cpu", name), figures[part]))
+        if over := figures[part]["over_limits"]:
+            raise GateError(f"{name} is not written, on {len(table)} {part} films: {'; '.join(over)}")
+    return _write(root, bundle, name, made, figures)
+
+
+def look_of(bundle: Bundle, reference: Runtime, candidate: Runtime, figures: dict[str, Any]) -> dict[str, Any]:
+    """Describe a look at the test part that compared two runtimes."""
+    return {
+        "bundle": bundle.identity,
+        "bundle_sha256": bundle.sha256,
+        "commit": commit(),
+        "films": figures["films"],
+        "compared": [str(reference), str(candidate)],
+        "change_of_mean_auc": {mode: changes["mean_auc"] for mode, changes in figures["view_modes"].items()},
+    }
+
+
+def _write(root: Path, bundle: Bundle, name: str, made: Made, figures: dict[str, Any]) -> Variant:
+    variant = Variant(f"model.{name}.onnx", f"gradcam.{name}.onnx", made.precision, figures)
+    manifest = json.loads((root / MANIFEST).read_bytes())
+    manifest["variants"][name] = msgspec.to_builtins(variant)
+    card = model_card(manifest, figures_of(bundle.files[MODEL_CARD].decode()))
+    files = {variant.model: made.model, variant.gradcam: made.gradcam, MODEL_CARD: card.encode()}
+    write_bundle(manifest, {**bundle.files, **files}, root)
+    return variant

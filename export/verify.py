@@ -1,0 +1,96 @@
+"""Any runtimes or variants of a bundle against one of them: ``python -m export verify``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxr_edge.bundle import Bundle, read_bundle
+from export.errors import ExportError
+from export.films import film_files
+from export.gate import LIMITS, Runtime, answers, compare, verdict
+from export.variants import look_of
+from training.evaluation.evaluate import part_of_split
+from training.evaluation.looks import record_look
+from training.evaluation.resampling import Bootstrap
+from training.nih import read_dataset
+
+
+def verify(
+    root: Path | None,
+    reference: str,
+    candidates: list[str] | None,
+    *,
+    films: Path,
+    data: Path | None,
+    part: str,
+    limits: dict[str, float],
+    resamples: int,
+) -> dict[str, dict[str, Any]]:
+    """Hold runtimes against a reference.
+
+    Parameters
+    ----------
+    root : Path or None
+        The bundle; None for the shipped one.
+    reference : str
+        As ``device:precision``.
+    candidates : list of str or None
+        Likewise; None for every other variant on the CPU.
+    films : Path
+        Folder of films, where `data` is None.
+    data : Path or None
+        The data set that the bundle was trained by, with its labels.
+    part : str
+        Of `data`: ``validation`` or ``test``.
+    limits : dict
+        Instead of those of the candidate's precision; see `export.gate.Limits`.
+    resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        Candidate → its figures; see `export.gate.verdict`.
+
+    Raises
+    ------
+    ExportError
+        A runtime is not written as it must be, or there is nothing to compare.
+    """
+    bundle = read_bundle(root)
+    right = parse_runtime(reference, bundle)
+    others = [Runtime("cpu", name) for name in bundle.manifest.variants if Runtime("cpu", name) != right]
+    compared = others if candidates is None else [parse_runtime(text, bundle) for text in candidates]
+    if not compared:
+        raise ExportError(f"{bundle.identity} has no other variant; name a --candidate, such as cuda:fp32")
+    table = (
+        pd.DataFrame({"path": [str(path) for path in film_files(films)]})
+        if data is None
+        else part_of_split(bundle, read_dataset(data), part)[0]
+    )
+    expected = answers(bundle, right, table)
+    found = {}
+    for runtime in compared:
+        figures = compare(bundle.manifest, expected, answers(bundle, runtime, table), table, Bootstrap(resamples))
+        if data is not None and part == "test":
+            record_look(look_of(bundle, right, runtime, figures))
+        found[str(runtime)] = verdict(figures, replace(LIMITS[runtime.precision], **limits))
+    return found
+
+
+def parse_runtime(text: str, bundle: Bundle) -> Runtime:
+    """Read ``device:precision``.
+
+    Raises
+    ------
+    ExportError
+    """
+    device, _, precision = text.partition(":")
+    if precision not in LIMITS or not device or device == "auto":
+        raise ExportError(
+            f"expected DEVICE:PRECISION with a precision out of {', '.join(LIMITS)}, such as cpu:fp16, got {text!r}; "
+            f"{bundle.identity} has the variants {', '.join(bundle.manifest.variants)}"
+        )
+    return Runtime(device, precision)

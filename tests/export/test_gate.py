@@ -1,0 +1,176 @@
+"""The gate between variants: passes what answers alike, refuses a perturbed weight, and writes nothing then."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import numpy_helper
+
+import export.variants
+from cxr_edge.bundle import SHIPPED, read_bundle
+from export.card import figures_of
+from export.errors import ExportError
+from export.gate import LIMITS, Limits, Runtime, answers, compare, map_agreement, over_limits
+from export.variants import GateError, add_variant, make_fp16
+from export.verify import parse_runtime, verify
+from tests.conftest import SAMPLES
+from training.evaluation.resampling import Bootstrap
+from training.nih import read_dataset
+
+FILMS = pd.DataFrame({"path": [str(path) for path in SAMPLES]})
+
+
+@pytest.fixture(scope="module")
+def without_variants(tmp_path_factory):
+    """The shipped bundle as an export leaves it."""
+    root = tmp_path_factory.mktemp("bundle") / "plain"
+    shutil.copytree(SHIPPED, root)
+    manifest = json.loads((root / "manifest.json").read_text())
+    for name in ("model.fp16.onnx", "gradcam.fp16.onnx"):
+        del manifest["files"][name]
+        (root / name).unlink()
+    manifest["variants"] = {"fp32": manifest["variants"]["fp32"]}
+    (root / "manifest.json").write_text(json.dumps(manifest))
+    return root
+
+
+def test_a_runtime_agrees_with_itself():
+    bundle = read_bundle()
+    one = answers(bundle, Runtime("cpu", "fp32"), FILMS)
+    figures = compare(bundle.manifest, one, one, FILMS, Bootstrap(20))
+    assert one.device == "cpu"
+    for changes in figures["view_modes"].values():
+        assert changes["probability"]["max"] == changes["flips"]["all"] == 0
+        assert changes["mean_auc"] is None
+    assert figures["maps"]["correlation_min"] == pytest.approx(1)
+    assert figures["maps"]["same_strongest_cell"] == 1
+    assert not over_limits(figures, Limits(0, 0, 0))
+
+
+def test_the_shipped_variant_passes_on_the_films_of_the_repository():
+    found = verify(
+        None, "cpu:fp32", None, films=SAMPLES[0].parent, data=None, part="validation", limits={}, resamples=20
+    )
+    assert set(found) == {"cpu:fp16"}
+    figures = found["cpu:fp16"]
+    assert figures["over_limits"] == []
+    assert 0 < figures["view_modes"]["tta"]["probability"]["max"] < LIMITS["fp16"].probability
+    assert figures["maps"]["correlation_median"] > 0.999
+
+
+def test_what_the_manifest_tells_of_the_shipped_variant_passed():
+    gates = read_bundle().manifest.variants["fp16"].gate
+    assert set(gates) == {"validation", "test"}
+    for figures in gates.values():
+        assert over_limits(figures, LIMITS["fp16"]) == figures["over_limits"] == []
+        assert figures["limits"] == {"probability": 0.01, "flips": 0.002, "mean_auc": 0.0005}
+        assert all(changes["mean_auc"]["interval"] for changes in figures["view_modes"].values())
+
+
+def test_a_perturbed_weight_fails_the_gate(nih, without_variants, monkeypatch):
+    """One filter of one convolution a fifth larger, on the real validation films: refused, nothing written."""
+
+    def perturbed(bundle):
+        made = make_fp16(bundle)
+        return export.variants.Made(
+            made.precision, made.model, made.gradcam, (_perturbed(made.judged[0]), made.judged[1])
+        )
+
+    monkeypatch.setitem(export.variants.MAKERS, "fp16", perturbed)
+    before = {path.name: path.read_bytes() for path in without_variants.iterdir()}
+    with pytest.raises(GateError, match=r"fp16 is not written, on 284 validation films: max \|Δp\|"):
+        add_variant(without_variants, "fp16", read_dataset(nih), Bootstrap(20), look_at_test=False)
+    assert {path.name: path.read_bytes() for path in without_variants.iterdir()} == before
+
+
+def test_a_variant_that_passes_is_written(nih, without_variants, tmp_path):
+    root = tmp_path / "bundle"
+    shutil.copytree(without_variants, root)
+    command = [sys.executable, "-m", "export", "variant", str(root), "fp16", "--data", str(nih), "--resamples", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Passed." in done.stdout
+    written = read_bundle(root)
+    assert written.files["model.fp16.onnx"] == read_bundle().files["model.fp16.onnx"]
+    gate = written.manifest.variants["fp16"].gate
+    assert (gate["validation"]["films"], set(gate)) == (284, {"validation"})
+    card = written.files["MODEL_CARD.md"].decode()
+    assert "| fp16 | 284 validation |" in card
+    assert figures_of(card) == figures_of(read_bundle(without_variants).files["MODEL_CARD.md"].decode()) != ""
+
+
+def test_verify_exits_1_over_a_limit(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "export",
+        "verify",
+        "--max-probability",
+        "1e-9",
+        "--json",
+        str(tmp_path / "gate.json"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cpu:fp16 is over its limits: max |Δp|" in done.stderr
+    assert json.loads((tmp_path / "gate.json").read_text())["cpu:fp16"]["over_limits"]
+
+
+def test_the_change_of_auc_is_measured_with_labels():
+    """Scores turned round turn the ROC-AUC round."""
+    bundle = read_bundle()
+    found = answers(bundle, Runtime("cpu", "fp32"), FILMS)
+    turned = export.gate.Answers(
+        {mode: 1 - p for mode, p in found.raw.items()}, found.calibrated, found.maps, found.device
+    )
+    labels = np.zeros((len(FILMS), len(bundle.manifest.labels)))
+    labels[:4] = 1
+    labelled = FILMS.assign(patient=range(len(FILMS)), **dict(zip(bundle.manifest.labels, labels.T, strict=True)))
+    figures = compare(bundle.manifest, found, turned, labelled, Bootstrap(50))
+    auc = np.mean([(found.raw["single"][:4, i][:, None] > found.raw["single"][4:, i]).mean() for i in range(14)])
+    assert figures["view_modes"]["single"]["mean_auc"]["value"] == pytest.approx(1 - 2 * auc, abs=1e-6)
+    assert figures["view_modes"]["single"]["calibration_error"]["value"] == 0
+    assert over_limits(figures, LIMITS["int8"])
+
+
+def test_no_number_is_over_every_limit():
+    mode = {
+        "probability": {"max": float("nan")},
+        "raw_probability": {"max": 0.0},
+        "flips": {"all": 0.0},
+        "mean_auc": None,
+    }
+    assert over_limits({"films": 8, "view_modes": {"single": mode}}, Limits(1, 1, 1))
+
+
+def test_map_agreement_tells_empty_and_turned_maps():
+    rng = np.random.default_rng(0)
+    maps = rng.random((2, 15, 7, 7), np.float32)
+    other = maps.copy()
+    other[0, 0] = 0
+    other[1, 1] = maps[1, 1, ::-1]
+    found = map_agreement(maps, other)
+    assert found["empty_on_one_side"] == pytest.approx(1 / 30)
+    assert found["same_strongest_cell"] == pytest.approx(28 / 29 if maps[1, 1].argmax() != other[1, 1].argmax() else 1)
+    assert found["correlation_min"] < 0.9 < found["correlation_median"]
+
+
+@pytest.mark.parametrize("text", ["cpu", "cpu:float16", "auto:fp32", ":fp16"])
+def test_a_runtime_is_written_device_and_precision(text):
+    with pytest.raises(ExportError, match="expected DEVICE:PRECISION"):
+        parse_runtime(text, read_bundle())
+
+
+def _perturbed(graph: bytes) -> bytes:
+    model = onnx.load_from_string(graph)
+    kernels = [t for t in model.graph.initializer if len(t.dims) == 4 and min(t.dims[:2]) > 1]
+    tensor = kernels[len(kernels) // 2]
+    values = numpy_helper.to_array(tensor).copy()
+    values[0] *= 1.2
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return model.SerializeToString()
