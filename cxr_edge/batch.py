@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from cxr_edge import images
-from cxr_edge.errors import InputError
+from cxr_edge.errors import DeviceFailed, InputError
 from cxr_edge.inputs import read_bytes
 from cxr_edge.model import Model, failure_of
 from cxr_edge.overlays import overlay_name, overlay_prefix, top_diseases, write_overlay
@@ -53,18 +53,27 @@ def infer(
     ------
     dict
         The line of each input, in input order.
+
+    Raises
+    ------
+    DeviceFailed
+        After the line of the film that met it; the films after it are left to the next run.
     """
 
-    def one(path: str) -> tuple[str, Line]:
+    def one(path: str) -> tuple[str, Line, DeviceFailed | None]:
         try:
-            return path, _infer_one(model, path, options, directory)
+            return path, _infer_one(model, path, options, directory), None
         except InputError as error:
-            return path, failure_of(path, error).to_dict()
+            return path, failure_of(path, error).to_dict(), None
+        except DeviceFailed as error:
+            return path, failure_of(path, error).to_dict(), error
 
-    for path, line in map_in_order(one, inputs, workers):
+    for path, line, failed in map_in_order(one, inputs, workers):
         if directory is not None:
             directory.append(path, line)
         yield line
+        if failed is not None:
+            raise failed
 
 
 def _infer_one(model: Model, path: str, options: Options, directory: RunDirectory | None) -> Line:

@@ -23,7 +23,13 @@
     │   ├── BundleVersion           bundle_version
     │   ├── BundleDamaged           bundle_damaged
     │   └── BundleTensors           bundle_tensors
-    ├── DeviceUnavailable           device_unavailable
+    ├── DeviceError                 what runs the graphs fails
+    │   ├── DeviceUnavailable       device_unavailable
+    │   └── DeviceFailed            device_failed
+    ├── EngineError                 a TensorRT engine cannot be had
+    │   ├── ModelRefused            model_refused
+    │   ├── EngineBuildFailed       engine_build_failed
+    │   └── CacheUnusable           cache_unusable
     ├── UnknownOperatingPoint       unknown_operating_point
     ├── UnknownPrecision            unknown_precision
     ├── HeatmapNotComputed          heatmap_not_computed
@@ -170,10 +176,46 @@ class BundleTensors(BundleError):
     code = "bundle_tensors"
 
 
-class DeviceUnavailable(CxrEdgeError):
+class DeviceError(CxrEdgeError):
+    """What runs the graphs fails."""
+
+    code = "device_error"
+
+
+class DeviceUnavailable(DeviceError):
     """The device that was asked for cannot be had here."""
 
     code = "device_unavailable"
+
+
+class DeviceFailed(DeviceError):
+    """The device failed while it computed: out of memory, lost, or reset."""
+
+    code = "device_failed"
+
+
+class EngineError(CxrEdgeError):
+    """A TensorRT engine cannot be had."""
+
+    code = "engine_error"
+
+
+class ModelRefused(EngineError):
+    """NVIDIA's parser does not take the whole graph."""
+
+    code = "model_refused"
+
+
+class EngineBuildFailed(EngineError):
+    """TensorRT could not build an engine, or it could not be written."""
+
+    code = "engine_build_failed"
+
+
+class CacheUnusable(EngineError):
+    """The folder of engines cannot be used, or others could write into it."""
+
+    code = "cache_unusable"
 
 
 class UnknownOperatingPoint(CxrEdgeError):

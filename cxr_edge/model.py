@@ -2,18 +2,19 @@
 
 import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from cxr_edge import images
-from cxr_edge.backends import Graph, open_graph, open_on_best_device, usable_cores
-from cxr_edge.backends.base import Shape, Tensor
+from cxr_edge.backends import ONE_THREAD, Resources, usable_cores
+from cxr_edge.backends.base import MEBIBYTE
 from cxr_edge.bundle import Bundle, read_bundle
 from cxr_edge.calibration import calibrate
-from cxr_edge.errors import BundleTensors, InputError, InvalidArray
+from cxr_edge.errors import BundleTensors, DeviceFailed, InputError, InvalidArray
 from cxr_edge.findings import make_findings
+from cxr_edge.graphs import open_graphs
 from cxr_edge.manifest import Manifest, ViewMode
 from cxr_edge.parallel import map_in_order
 from cxr_edge.preprocess import preprocess
@@ -25,7 +26,15 @@ from cxr_edge.views import average_maps, make_views
 Source = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
-def load(bundle: str | os.PathLike[str] | None = None, *, device: str = "auto", threads: int | None = None) -> "Model":
+def load(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    spinning: bool = True,
+    gpu_memory: int = Resources.gpu_memory,
+) -> "Model":
     """Load a bundle onto a device.
 
     Parameters
@@ -33,11 +42,20 @@ def load(bundle: str | os.PathLike[str] | None = None, *, device: str = "auto", 
     bundle : path, optional
         A bundle directory; the shipped one if left out.
     device : str
-        ``auto`` (the fastest that truly works here; `Model.device_reason` says why), ``cpu`` or
-        ``cuda``.
+        ``auto`` (the fastest that truly works here; `Model.device_reason` says why), ``cpu``,
+        ``cuda``, ``tensorrt-ep`` (ONNX Runtime's TensorRT; compiles for minutes on first use),
+        ``tensorrt`` (an engine that ``cxr-edge engine build`` made) or ``openvino``.
+    precision : str, optional
+        A variant of the bundle, such as ``fp32`` or ``fp16``; ``bf16`` with ``openvino``. Left
+        out: ``fp16`` with TensorRT, the bundle's default elsewhere.
     threads : int, optional
         CPU threads that share one inference. All cores if left out: the shortest time for one
         film. With 1, `Model.predict_batch` works on one film per core: the most films a second.
+    spinning : bool
+        Let idle threads of ONNX Runtime wait busily for a moment: a faster next inference, at the
+        cost of whatever else the cores should do.
+    gpu_memory : int
+        Most bytes that each of the two graphs may take on the GPU; 2 GiB if left out.
 
     Returns
     -------
@@ -49,35 +67,33 @@ def load(bundle: str | os.PathLike[str] | None = None, *, device: str = "auto", 
         The bundle is missing, damaged or foreign.
     DeviceUnavailable
         The device was asked for and cannot be had.
+    UnknownPrecision
+        The bundle has no such variant, or the device cannot compute in it.
     ValueError
-        `threads` is below 1.
+        `threads` is below 1, or `gpu_memory` below 64 MiB.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"expected threads of at least 1, got {threads}")
-    verified = read_bundle(bundle)
-    return Model(verified, device, threads or usable_cores())
+    if gpu_memory < 64 * MEBIBYTE:
+        raise ValueError(f"expected gpu_memory of at least {64 * MEBIBYTE} bytes, got {gpu_memory}")
+    resources = Resources(threads or usable_cores(), spinning, gpu_memory)
+    return Model(read_bundle(bundle), device, precision, resources)
 
 
 class Model:
     """A loaded model: immutable, and safe to call from several threads. Made by `load`."""
 
-    def __init__(self, bundle: Bundle, device: str, threads: int, precision: str | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, device: str, precision: str | None = None, resources: Resources = ONE_THREAD
+    ) -> None:
         self._manifest = bundle.manifest
         self._identity = bundle.identity
         self._bundle_sha256 = bundle.sha256
-        self._precision = precision or self._manifest.default_variant
-        variant = self._manifest.variant(self._precision)
-        network = bundle.files[variant.model]
-        if device == "auto":
-            self._network, self._device_reason = open_on_best_device(network, threads)
-        else:
-            self._network, self._device_reason = open_graph(network, device, threads), "asked for"
-        self._gradcam = open_graph(bundle.files[variant.gradcam], self.device, threads=1)
-        _check_tensors(self._manifest, self._network, self._gradcam)
-        self._workers = max(1, usable_cores() // threads)
+        self._graphs = open_graphs(bundle, device, precision, resources)
+        self._workers = max(1, usable_cores() // resources.threads)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.identity} on {self.device}>"
+        return f"<{type(self).__name__} {self.identity} on {self.device} in {self.precision}>"
 
     @property
     def manifest(self) -> Manifest:
@@ -97,12 +113,17 @@ class Model:
     @property
     def device(self) -> str:
         """What it truly runs on."""
-        return self._network.device
+        return self._graphs.network.device
 
     @property
     def device_reason(self) -> str:
         """Why it is that device."""
-        return self._device_reason
+        return self._graphs.reason
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: a variant of the bundle, or ``bf16``."""
+        return self._graphs.precision
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -142,6 +163,8 @@ class Model:
         ------
         InputError
             The film cannot be used; `code` says why.
+        DeviceFailed
+            The device was lost, or has too little memory.
         UnknownOperatingPoint
         """
         path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
@@ -188,7 +211,7 @@ class Model:
                     operating_point=operating_point,
                     bits_stored=bits_stored,
                 )
-            except InputError as error:
+            except (InputError, DeviceFailed) as error:
                 return failure_of(source, error)
 
         return list(map_in_order(attempt, sources, self._workers))
@@ -208,13 +231,14 @@ class Model:
         thresholds = manifest.thresholds(operating_point or manifest.default_operating_point, mode)
         views = manifest.views if mode == "tta" else manifest.views[:1]
         batch = make_views(preprocess(film.pixels, manifest.input.size), views)
-        wanted = [manifest.tensors.probabilities] + [manifest.tensors.last_conv] * heatmaps
-        per_view, *last_conv = self._network.run(wanted, {manifest.tensors.image: batch})
+        names = manifest.tensors
+        wanted = [names.probabilities] + [names.last_conv] * heatmaps
+        per_view, *last_conv = self._graphs.network.run(wanted, {names.image: batch}, keep=wanted[1:])
         if not np.isfinite(per_view).all():
             raise BundleTensors("the network gave a probability that is no number; export the bundle again")
         maps = None
         if heatmaps:
-            (raw_maps,) = self._gradcam.run([manifest.tensors.maps], {manifest.tensors.last_conv: last_conv[0]})
+            (raw_maps,) = self._graphs.gradcam.run([names.maps], {names.last_conv: last_conv[0]})
             maps = average_maps(raw_maps, views)
             maps.setflags(write=False)
         calibrated = calibrate(per_view.mean(axis=0, dtype=np.float64), manifest.curves(mode), manifest.labels)
@@ -240,8 +264,8 @@ class Model:
         return "tta" if tta else "single"
 
 
-def failure_of(source: Source, error: InputError) -> InputFailure:
-    """Turn an input's exception into its place in a list of results."""
+def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure:
+    """Turn an exception that a film met into its place in a list of results."""
     path = printable_path(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
     return InputFailure(path, error.code, str(error))
 
@@ -254,34 +278,3 @@ def _film(source: Source, bits_stored: int) -> images.Film:
     if isinstance(source, str | os.PathLike):
         return images.read_film(source)
     raise InvalidArray(f"expected a path, bytes or a numpy array, got {type(source).__name__}")
-
-
-def _check_tensors(manifest: Manifest, network: Graph, gradcam: Graph) -> None:
-    names = manifest.tensors
-    count, (height, width) = len(manifest.labels), manifest.input.size
-    for graph, name in ((network, names.image), (gradcam, names.last_conv)):
-        if len(graph.inputs) > 1:
-            raise BundleTensors(
-                f"expected the one input {name!r}, got {', '.join(graph.inputs)}; export the bundle again"
-            )
-    _expect(network.inputs, names.image, "uint8", (None, height, width))
-    _expect(network.outputs, names.probabilities, "float32", (None, count))
-    _expect(network.outputs, names.logits, "float32", (None, count))
-    _expect(network.outputs, names.last_conv, "float32", (None, None, None, None))
-    _expect(gradcam.inputs, names.last_conv, "float32", network.outputs[names.last_conv].shape)
-    _expect(gradcam.outputs, names.maps, "float32", (None, count, None, None))
-
-
-def _expect(tensors: Mapping[str, Tensor], name: str, dtype: str, shape: Shape) -> None:
-    remedy = "export the bundle again"
-    if name not in tensors:
-        raise BundleTensors(f"the manifest names a tensor {name!r}, the graph has {', '.join(tensors)}; {remedy}")
-    found = tensors[name]
-    fits = len(found.shape) == len(shape) and all(
-        want in (None, got) for want, got in zip(shape, found.shape, strict=True)
-    )
-    if found.dtype != dtype or not fits:
-        raise BundleTensors(
-            f"tensor {name!r}: expected {dtype} {list(shape)} (None: any length), "
-            f"got {found.dtype} {list(found.shape)}; {remedy}"
-        )

@@ -5,7 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +36,28 @@ def film_counter(total: int) -> Iterator[Any]:
         yield lambda: progress.advance(task)
 
 
+@contextmanager
+def phases(title: str) -> Iterator[Any]:
+    """Show the phases of something long on standard error where that is a terminal.
+
+    Yields
+    ------
+    callable
+        To be called with a phase's name and its share that is done, 0 to 1.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {"": progress.add_task(title, total=None)}
+
+        def show(phase: str, done: float) -> None:
+            if phase not in tasks:
+                tasks[phase] = progress.add_task(phase, total=1.0)
+            progress.update(tasks[phase], completed=done)
+
+        yield show
+
+
 def print_findings(lines: Sequence[Mapping[str, Any]], total: int, closing: str) -> None:
     """Print the positive findings of each film, or its error, and a closing line.
 
@@ -43,6 +73,18 @@ def print_findings(lines: Sequence[Mapping[str, Any]], total: int, closing: str)
     console.print(_table(lines))
     if len(lines) < total:
         console.print(f"… and {total - len(lines)} more", style="dim")
+    console.print(_plain(closing))
+
+
+def print_sections(sections: Mapping[str, Mapping[str, str]], closing: str) -> None:
+    """Print named values under headings, and a closing line."""
+    console = Console()
+    for heading, values in sections.items():
+        table = Table.grid(padding=(0, 2))
+        for name, value in values.items():
+            table.add_row(Text(f"  {printable(name)}", style="bold"), _plain(value))
+        console.print(Text(heading, style="bold underline"))
+        console.print(table)
     console.print(_plain(closing))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from cxr_edge.backends import open_graph, usable_cores
+from cxr_edge.backends import Resources, open_graph, usable_cores
 from cxr_edge.views import SIX_VIEWS, make_views
 from export.errors import ExportError
 from export.network_graph import TENSORS
@@ -59,7 +59,7 @@ def measure(network: keras.Model, model: bytes, gradcam: bytes, films: npt.NDArr
     films : ndarray, (N, H, W) uint8
         Pre-processed.
     """
-    runtime, companion = (open_graph(graph, "cpu", usable_cores()) for graph in (model, gradcam))
+    runtime, companion = (open_graph(graph, resources=Resources(threads=usable_cores())) for graph in (model, gradcam))
     layers = (PROBABILITIES, LOGITS, LAST_CONVOLUTION)
     reference = keras.Model(network.input, [network.get_layer(name).output for name in layers])
     head = keras.Model(network.get_layer(LAST_CONVOLUTION).output, network.get_layer(LOGITS).output)

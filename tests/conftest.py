@@ -31,7 +31,7 @@ def uncalibrated() -> cxr_edge.Model:
     """The shipped bundle, emitting the network's own probabilities."""
     bundle = read_bundle()
     manifest = msgspec.structs.replace(bundle.manifest, calibration=Calibration("identity"))
-    return cxr_edge.Model(replace(bundle, manifest=manifest), "cpu", threads=1)
+    return cxr_edge.Model(replace(bundle, manifest=manifest), "cpu")
 
 
 @pytest.fixture(params=SAMPLES, ids=lambda path: path.stem)

@@ -1,16 +1,21 @@
-"""Devices: which back end runs a graph, and what ``auto`` chose and why."""
+"""Devices: which back end runs a graph."""
 
 import os
 from typing import Final
 
-from cxr_edge.backends.base import Array, Graph
-from cxr_edge.backends.onnxruntime import PROVIDERS, OnnxRuntimeGraph
-from cxr_edge.errors import DeviceUnavailable
+from cxr_edge.backends.base import Array, Graph, Resources
+from cxr_edge.errors import UnknownPrecision
 
-__all__ = ["DEVICES", "Array", "Graph", "open_graph", "open_on_best_device", "usable_cores"]
+__all__ = ["DEVICES", "ONE_THREAD", "PREFERRED", "Array", "Graph", "Resources", "open_graph", "usable_cores"]
 
-#: What ``--device`` takes, fastest first after ``auto``.
-DEVICES: Final = ("auto", "cuda", "cpu")
+#: What ``--device`` takes.
+DEVICES: Final = ("auto", "cpu", "cuda", "tensorrt-ep", "tensorrt", "openvino")
+
+#: The precision a device computes in unless another is asked for; elsewhere the bundle's default.
+PREFERRED: Final = {"tensorrt": "fp16", "tensorrt-ep": "fp16"}
+
+
+ONE_THREAD: Final = Resources()
 
 
 def usable_cores() -> int:
@@ -20,35 +25,41 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def open_graph(onnx: bytes, device: str, threads: int) -> Graph:
-    """Open a graph on one named device.
+def open_graph(onnx: bytes, device: str = "cpu", precision: str = "fp32", resources: Resources = ONE_THREAD) -> Graph:
+    """Open a graph on one device.
 
     Parameters
     ----------
     onnx : bytes
+        The serialised graph, in the precision asked for.
     device : str
         One of `DEVICES`, but ``auto``.
-    threads : int
-        Threads that share one inference on the CPU.
+    precision : str
+        Name of the variant the graph is of; or ``bf16`` with a float32 graph, for OpenVINO.
+    resources : Resources
 
     Raises
     ------
-    DeviceUnavailable, BundleTensors
+    DeviceUnavailable, BundleTensors, UnknownPrecision
     """
-    if device not in PROVIDERS:
-        raise DeviceUnavailable(f"expected a device out of {', '.join(DEVICES)}, got {device!r}")
-    return OnnxRuntimeGraph(onnx, device, threads)
+    if precision == "int8" and device != "cpu":
+        raise UnknownPrecision(
+            f"int8 is made for ONNX Runtime on the CPU, and was not tried on {device}; use fp16 or fp32"
+        )
+    # A back end's packages are imported only where it is asked for.
+    if device == "openvino":
+        from cxr_edge.backends.openvino import OpenVinoGraph
 
+        return OpenVinoGraph(onnx, precision, resources)
+    if precision == "bf16":
+        raise UnknownPrecision(
+            f"{device} computes in the precision of the bundle's variant; bf16 needs the device openvino"
+        )
+    if device == "tensorrt":
+        from cxr_edge.backends.tensorrt import TensorRTGraph
+        from cxr_edge.engine.store import load_engine
 
-def open_on_best_device(onnx: bytes, threads: int) -> tuple[Graph, str]:
-    """Open a graph on the fastest device that truly works, and say why it is that one."""
-    refusals = []
-    for device in DEVICES[1:]:
-        try:
-            graph = open_graph(onnx, device, threads)
-        except DeviceUnavailable as refusal:
-            refusals.append(str(refusal))
-        else:
-            faults = [refusal.split(";")[0] for refusal in refusals]  # what is wrong, without the remedy
-            return graph, "; not ".join(["the fastest that works here", *faults])
-    raise DeviceUnavailable("; ".join(dict.fromkeys(refusals)))
+        return TensorRTGraph(*load_engine(onnx, precision), resources)
+    from cxr_edge.backends.onnxruntime import OnnxRuntimeGraph
+
+    return OnnxRuntimeGraph(onnx, device, precision, resources)

@@ -1,14 +1,40 @@
 """What a back end offers: one graph, opened once, run from any thread; it knows no task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+#: An array, or what a graph kept on its device: opaque, and good as an input of a graph on the same device.
+Value = Any
+
 #: A dimension of a tensor: its length, or None where any length will do.
 Shape = tuple[int | None, ...]
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a graph may take of the machine.
+
+    Attributes
+    ----------
+    threads : int
+        CPU threads that share one inference.
+    spinning : bool
+        Let idle CPU threads wait busily for a moment: a faster next inference, at the cost of whatever else
+        the cores should do.
+    gpu_memory : int
+        Bytes on the GPU, for weights, work space and buffers of one graph.
+    """
+
+    threads: int = 1
+    spinning: bool = True
+    gpu_memory: int = 2048 * MEBIBYTE
 
 
 class Tensor(NamedTuple):
@@ -40,5 +66,18 @@ class Graph(Protocol):
     def outputs(self) -> Mapping[str, Tensor]:
         """Every output by name."""
 
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """Compute the named outputs, in the order asked; safe to call from several threads."""
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Value], keep: Collection[str] = ()) -> list[Value]:
+        """Compute the named outputs, in the order asked; safe to call from several threads.
+
+        Parameters
+        ----------
+        outputs : sequence of str
+        feeds : mapping
+            Input → array, or what a graph of the same device kept.
+        keep : collection of str
+            Outputs that stay on the device.
+
+        Raises
+        ------
+        DeviceFailed
+        """

@@ -1,16 +1,41 @@
-"""ONNX Runtime on CPU and CUDA, asked after its creation what it really runs on."""
+"""ONNX Runtime on CPU, CUDA and TensorRT, asked after its creation what it really runs on."""
 
+import contextlib
+import ctypes
+import hashlib
 import importlib
-from collections.abc import Mapping, Sequence
+import importlib.util
+import io
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final
 
-from cxr_edge.backends.base import Array, Tensor
-from cxr_edge.errors import BundleTensors, DeviceUnavailable
+from cxr_edge.backends.base import Resources, Tensor, Value
+from cxr_edge.backends.nvidia import find_gpu
+from cxr_edge.cache import cache_folder
+from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable
 
-PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS: Final = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt-ep": "TensorrtExecutionProvider",
+}
 
 NO_FOLDER: Final = "/external weights are not read"
+
+#: ONNX Runtime's TensorRT provider is linked against TensorRT 10, up to and including ONNX Runtime 1.31.
+_TENSORRT: Final = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
+
+_REMEDY: Final = {
+    "cuda": "check `nvidia-smi`; CUDA 13 and cuDNN 9 also come with `pip install 'onnxruntime-gpu[cuda,cudnn]'`; "
+    "`cxr-edge doctor --device cuda` tells more",
+    "tensorrt-ep": "check `nvidia-smi`; it needs CUDA 13, cuDNN 9 and TensorRT 10; "
+    "`cxr-edge doctor --device tensorrt-ep` tells more",
+}
+
+#: Operators that take the time; what only moves shapes about may stay on the CPU.
+_WORK: Final = frozenset({"Conv", "FusedConv", "Gemm", "MatMul", "FusedMatMul"})
 
 _DTYPES: Final = {
     "tensor(uint8)": "uint8",
@@ -28,43 +53,49 @@ class OnnxRuntimeGraph:
     onnx : bytes
         The serialised model.
     device : str
-        ``cpu`` or ``cuda``.
-    threads : int
-        Threads that share one inference on the CPU.
+        One of `PROVIDERS`.
+    precision : str
+        ``fp16`` lets TensorRT compute in half precision, which the graph must already name.
+    resources : Resources
 
     Raises
     ------
     DeviceUnavailable
-        ONNX Runtime or its provider is missing, or the session fell back to another device.
+        ONNX Runtime, its provider, a library of NVIDIA's or a GPU is missing, or the session fell
+        back to another device.
     BundleTensors
         The graph does not load on the CPU.
     """
 
-    def __init__(self, onnx: bytes, device: str, threads: int) -> None:
-        runtime = _runtime()
-        provider = PROVIDERS[device]
-        if provider not in runtime.get_available_providers():
-            raise DeviceUnavailable(
-                f"{device}: the ONNX Runtime installed here has no {provider}; "
-                "install the extra gpu instead of cpu, as the README says"
-            )
+    def __init__(self, onnx: bytes, device: str, precision: str, resources: Resources) -> None:
+        runtime = load_runtime()
+        if faults := faults_of(device, runtime):
+            raise DeviceUnavailable(f"{device}: {'; '.join(faults)}; {_REMEDY[device]}")
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = resources.threads
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(resources.spinning)))
         # Weights outside the graph would not be under the manifest's hashes.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", NO_FOLDER)
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        providers = _providers(device, onnx, precision, resources)
         try:
-            self._session = runtime.InferenceSession(onnx, options, providers=[provider], enable_fallback=0)
+            self._session = runtime.InferenceSession(onnx, options, providers=providers, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions share no narrower public base
             refusal = BundleTensors if device == "cpu" else DeviceUnavailable
             raise refusal(f"{device}: ONNX Runtime {runtime.__version__} cannot load the graph ({error})") from error
-        if self._session.get_providers()[0] != provider:
+        if (found := self._session.get_providers()[0]) != PROVIDERS[device]:
             raise DeviceUnavailable(
-                f"{device}: {provider} is installed but did not start, so ONNX Runtime fell back to "
-                f"{self._session.get_providers()[0]}; check the NVIDIA driver, CUDA and cuDNN "
-                f"(ONNX Runtime {runtime.__version__} printed what is missing above)"
+                f"{device}: {PROVIDERS[device]} did not start, and ONNX Runtime {runtime.__version__} fell back to "
+                f"{found} (it printed why); {_REMEDY[device]}"
+            )
+        if left := _left_on_cpu(self._session, device):
+            raise DeviceUnavailable(
+                f"{device}: ONNX Runtime {runtime.__version__} left {', '.join(left)} on the CPU; "
+                "update onnxruntime-gpu"
             )
         self._device = device
+        self._memory = "cpu" if device == "cpu" else "cuda"
 
     @property
     def device(self) -> str:
@@ -81,19 +112,124 @@ class OnnxRuntimeGraph:
         """Every output by name."""
         return {o.name: _tensor(o) for o in self._session.get_outputs()}
 
-    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-        """Compute the named outputs, in the order asked; safe to call from several threads."""
-        results: list[Array] = self._session.run(list(outputs), dict(feeds))
-        return results
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Value], keep: Collection[str] = ()) -> list[Value]:
+        """Compute the named outputs; see `cxr_edge.backends.base.Graph`."""
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            bind = binding.bind_ortvalue_input if hasattr(value, "is_tensor") else binding.bind_cpu_input
+            bind(name, value)
+        for name in outputs:
+            binding.bind_output(name, self._memory if name in keep else "cpu")
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # as above
+            raise DeviceFailed(
+                f"{self._device} failed while it computed ({error}); what was done before is not harmed: "
+                "start again to go on, on another --device if it fails again"
+            ) from error
+        found = zip(outputs, binding.get_outputs(), strict=True)
+        return [value if name in keep else value.numpy() for name, value in found]
 
 
-def _runtime() -> ModuleType:
+def load_runtime() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises
+    ------
+    DeviceUnavailable
+        It is not installed.
+    """
     try:
         return importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         raise DeviceUnavailable(
             "ONNX Runtime is not installed; install cxr-edge with its extra cpu, or gpu on a machine with CUDA"
         ) from error
+
+
+def faults_of(device: str, runtime: ModuleType) -> list[str]:
+    """Tell everything that a device lacks here, before a session that would fall back is made."""
+    if device == "cpu":
+        return []
+    faults = []
+    try:
+        find_gpu()
+    except DeviceUnavailable as fault:
+        faults.append(str(fault))
+    if PROVIDERS[device] not in runtime.get_available_providers():
+        return [
+            *faults,
+            f"the ONNX Runtime installed here has no {PROVIDERS[device]}: install the extra gpu instead of cpu",
+        ]
+    faults += missing_cuda_libraries(runtime)
+    if device == "tensorrt-ep":
+        faults += missing_tensorrt()
+    return faults
+
+
+def missing_cuda_libraries(runtime: ModuleType) -> list[str]:
+    """Load the CUDA and cuDNN libraries that ONNX Runtime needs, and tell which are not there.
+
+    ONNX Runtime's own loader prints them, and looks in NVIDIA's packages as well as in the system.
+    """
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        runtime.preload_dlls()
+    return [
+        line.removeprefix("Failed to load ").partition(":")[0] + " is not found"
+        for line in told.getvalue().splitlines()
+        if line.startswith("Failed to load ")
+    ]
+
+
+def missing_tensorrt() -> list[str]:
+    """Load the TensorRT that ONNX Runtime is linked against, and tell if it is not there."""
+    if importlib.util.find_spec("tensorrt_libs"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module("tensorrt_libs")  # NVIDIA's wheel loads its libraries
+    try:
+        ctypes.CDLL(_TENSORRT)
+    except OSError:
+        return [f"{_TENSORRT} is not found"]
+    return []
+
+
+def _providers(device: str, onnx: bytes, precision: str, resources: Resources) -> list[Any]:
+    cuda = (
+        PROVIDERS["cuda"],
+        {
+            "gpu_mem_limit": str(resources.gpu_memory),
+            "arena_extend_strategy": "kSameAsRequested",
+            "use_tf32": "0",  # fp32 means fp32
+        },
+    )
+    if device == "cuda":
+        return [cuda]
+    if device == "tensorrt-ep":
+        # Models of the same shape would take each other's engines from one folder (onnxruntime#6455).
+        folder = cache_folder("tensorrt-ep", hashlib.sha256(onnx).hexdigest()[:16])
+        tensorrt = (
+            PROVIDERS["tensorrt-ep"],
+            {
+                "trt_engine_cache_enable": "1",
+                "trt_engine_cache_path": str(folder),
+                "trt_timing_cache_enable": "1",
+                "trt_timing_cache_path": str(folder),
+                "trt_max_workspace_size": str(resources.gpu_memory),
+                "trt_fp16_enable": str(int(precision == "fp16")),
+            },
+        )
+        return [tensorrt, cuda]
+    return [PROVIDERS[device]]
+
+
+def _left_on_cpu(session: Any, device: str) -> list[str]:
+    """Tell which of the operators that do the work were not taken by the device; older versions cannot say."""
+    if device == "cpu" or not hasattr(session, "get_provider_graph_assignment_info"):
+        return []
+    parts = session.get_provider_graph_assignment_info()
+    on_cpu = {node.op_type for part in parts if part.ep_name == PROVIDERS["cpu"] for node in part.get_nodes()}
+    return sorted(on_cpu & _WORK)
 
 
 def _tensor(described: Any) -> Tensor:

@@ -38,7 +38,8 @@ def replace_file(bundle: Path, name: str, data: bytes) -> None:
 def test_the_shipped_bundle_verifies():
     bundle = read_bundle()
     assert bundle.manifest.labels == cxr_edge.LABELS
-    assert set(bundle.files) == {"model.onnx", "gradcam.onnx", "MODEL_CARD.md"}
+    graphs = {"model.onnx", "gradcam.onnx", "model.fp16.onnx", "gradcam.fp16.onnx"}
+    assert set(bundle.files) == {*graphs, "MODEL_CARD.md"}
     assert "not a medical device" in bundle.files["MODEL_CARD.md"].decode()
 
 
@@ -222,7 +223,7 @@ def test_cutting_at_last_conv_leaves_a_runnable_head(film):
     from cxr_edge.backends import open_graph
     from cxr_edge.preprocess import preprocess
 
-    whole = open_graph(model.SerializeToString(), "cpu", 1)
+    whole = open_graph(model.SerializeToString())
     logits, last_conv = whole.run(["logits", "last_conv"], {"image": preprocess(film, (224, 224))[np.newaxis]})
-    (of_head,) = open_graph(head.SerializeToString(), "cpu", 1).run(["logits"], {"last_conv": last_conv})
+    (of_head,) = open_graph(head.SerializeToString()).run(["logits"], {"last_conv": last_conv})
     np.testing.assert_allclose(of_head, logits, atol=1e-5)

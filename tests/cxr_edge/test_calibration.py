@@ -14,7 +14,7 @@ from cxr_edge.model import Model
 
 def model_with(calibration):
     bundle = read_bundle()
-    return Model(replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, calibration=calibration)), "cpu", 1)
+    return Model(replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, calibration=calibration)), "cpu")
 
 
 @pytest.fixture(scope="module")

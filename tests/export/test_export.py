@@ -82,7 +82,7 @@ def test_the_shipped_bundle_is_this_export_of_the_shipped_model(network, graphs,
         (graphs.model, shipped["model.onnx"], {"image": image}, ["probabilities", "logits", "last_conv"]),
         (graphs.gradcam, shipped["gradcam.onnx"], {"last_conv": np.ones((1, 7, 7, 1280), np.float32)}, ["maps"]),
     ):
-        for one, two in zip(*(open_graph(g, "cpu", 1).run(outputs, feeds) for g in (fresh, old)), strict=True):
+        for one, two in zip(*(open_graph(g).run(outputs, feeds) for g in (fresh, old)), strict=True):
             np.testing.assert_array_equal(one, two)
 
 
@@ -196,7 +196,7 @@ def test_the_closed_form_equals_the_tape_for_every_label(network, graphs):
     last_conv = np.random.default_rng(0).normal(0, 1, (3, 7, 7, 1280)).astype(np.float32)
     head = keras.Model(network.get_layer(LAST_CONVOLUTION).output, network.get_layer(LOGITS).output)
     expected = gradient_tape_maps(head, last_conv)
-    (found,) = open_graph(graphs.gradcam, "cpu", 1).run(["maps"], {"last_conv": last_conv})
+    (found,) = open_graph(graphs.gradcam).run(["maps"], {"last_conv": last_conv})
     assert found.shape == (3, 15, 7, 7)
     np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
     assert (expected.max(axis=(2, 3)) > 0).any(axis=0).all()
@@ -214,7 +214,7 @@ def test_heads_of_other_depths(hidden):
         x = layer(x)
     data = np.random.default_rng(1).normal(0, 1, (2, 4, 5, 8)).astype(np.float32)
     graph = gradcam_graph([Dense(*layer.get_weights()) for layer in dense], (4, 5)).SerializeToString()
-    (found,) = open_graph(graph, "cpu", 1).run(["maps"], {"last_conv": data})
+    (found,) = open_graph(graph).run(["maps"], {"last_conv": data})
     np.testing.assert_allclose(found, gradient_tape_maps(keras.Model(last_conv, x), data), atol=1e-6)
 
 

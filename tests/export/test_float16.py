@@ -68,7 +68,7 @@ def test_few_casts(half):
 def test_a_half_graph_cut_at_the_last_convolution_is_a_runnable_head(half):
     head = onnx.utils.Extractor(half).extract_model(["last_conv"], ["logits"])
     onnx.checker.check_model(head, full_check=True)
-    (logits,) = open_graph(head.SerializeToString(), "cpu", 1).run(
+    (logits,) = open_graph(head.SerializeToString()).run(
         ["logits"], {"last_conv": np.ones((2, 7, 7, 1280), np.float32)}
     )
     assert np.isfinite(logits).all()
@@ -107,7 +107,7 @@ def test_the_emulation_rounds_more_than_the_cpu_does(shipped, half):
 
     films = load_gate_films(ROOT / "samples", (224, 224))
     exact, on_cpu, rounded = (
-        open_graph(model.SerializeToString(), "cpu", 1).run(["logits"], {"image": films})[0]
+        open_graph(model.SerializeToString()).run(["logits"], {"image": films})[0]
         for model in (shipped["model.onnx"], half, emulated(half))
     )
     assert 0 < np.abs(on_cpu - exact).mean() < np.abs(rounded - exact).mean() < 0.02
@@ -118,7 +118,7 @@ def test_emulated_values_are_numbers_of_half_precision(half):
     rounding = emulated(half)
     convolution = next(node.output[0].removesuffix("/exact") for node in rounding.graph.node if node.op_type == "Conv")
     rounding.graph.output.append(onnx.helper.make_tensor_value_info(convolution, TensorProto.FLOAT, None))
-    (values,) = open_graph(rounding.SerializeToString(), "cpu", 1).run(
+    (values,) = open_graph(rounding.SerializeToString()).run(
         [convolution], {"image": np.arange(224 * 224, dtype=np.uint8).reshape(1, 224, 224)}
     )
     np.testing.assert_array_equal(values, values.astype(np.float16).astype(np.float32))

@@ -80,7 +80,7 @@ def predict_films(bundle: Bundle, table: pd.DataFrame) -> Predictions:
 def raw_model(bundle: Bundle, device: str = "cpu", precision: str | None = None) -> Model:
     """Load a bundle so that it emits what it would before calibration."""
     manifest = msgspec.structs.replace(bundle.manifest, calibration=Calibration("identity"))
-    return Model(replace(bundle, manifest=manifest), device, threads=1, precision=precision)
+    return Model(replace(bundle, manifest=manifest), device, precision)
 
 
 def sources(table: pd.DataFrame, size: int) -> Iterator[Source]:

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints."""
+"""``cxr-edge infer``: what radiographs show."""
 
 import io
 import os
@@ -6,16 +6,25 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import cv2
 import typer
 
 import cxr_edge
-from cxr_edge.backends import DEVICES, usable_cores
+from cxr_edge.backends import DEVICES, Resources, usable_cores
+from cxr_edge.backends.base import MEBIBYTE
 from cxr_edge.batch import Options
 from cxr_edge.batch import infer as infer_films
-from cxr_edge.errors import CxrEdgeError, NotFound, OutputError, OutputUnwritable, UnknownOperatingPoint
+from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, USAGE, directory, fail
+from cxr_edge.errors import (
+    CxrEdgeError,
+    NotFound,
+    OutputError,
+    OutputUnwritable,
+    UnknownOperatingPoint,
+    UnknownPrecision,
+)
 from cxr_edge.gradcam import COLORMAPS
 from cxr_edge.inputs import discover
 from cxr_edge.model import Model, failure_of, load
@@ -23,46 +32,10 @@ from cxr_edge.results import NOTICE
 from cxr_edge.rundir import Line, RunDirectory, encode_line
 from cxr_edge.text import printable, printable_path
 
-SOME_FAILED: Final = 1
-USAGE: Final = 2
-NO_MODEL_OR_DEVICE: Final = 3
-INTERRUPTED: Final = 130
-
 #: With a results directory to look into, a longer table is cut to this many rows.
 MAX_ROWS: Final = 100
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-
-def _directory(text: str) -> Path:
-    if not text:
-        raise typer.BadParameter("an empty path; is a shell variable unset?")
-    return Path(text)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"cxr-edge {cxr_edge.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Chest X-ray findings with heat maps, on whatever the edge box has.
-
-    A research tool, not a medical device: not for diagnosis.
-    """
-
-
-@app.command()
 def infer(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Films (PNG, JPEG) or directories, searched recursively.")
@@ -70,7 +43,7 @@ def infer(
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=_directory,
+            parser=directory,
             metavar="DIR",
             help="Write predictions.jsonl, predictions.csv, heatmaps/ and run.json here. An interrupted run goes on "
             "where it stopped when the same command is given again.",
@@ -85,10 +58,23 @@ def infer(
     cam: Annotated[
         int, typer.Option(metavar="N", min=0, help="Heat-map overlays for the N most probable diseases; needs --out.")
     ] = 0,
-    device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help=f"One of {', '.join(DEVICES)}. auto takes the fastest that truly works here."
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="fp16 with TensorRT, else as the bundle says",
+            help="A variant of the bundle, such as fp32, fp16 or int8; with openvino also bf16.",
+        ),
+    ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(parser=_directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
+        typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
     ] = None,
     operating_point: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="as the bundle says", help="Set of thresholds.")
@@ -97,6 +83,12 @@ def infer(
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=256, show_default="all cores", help="CPU threads to use.")
     ] = None,
+    spin: Annotated[
+        bool, typer.Option("--spin/--no-spin", help="Let idle CPU threads wait busily for a moment.")
+    ] = True,
+    gpu_memory: Annotated[
+        int, typer.Option(metavar="MIB", min=64, help="Most GPU memory for each of the two graphs.")
+    ] = Resources.gpu_memory // MEBIBYTE,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")
     ] = False,
@@ -121,7 +113,14 @@ def infer(
     cores = threads or usable_cores()
     one_film = len(inputs) == 1
     try:
-        model = load(bundle, device=device, threads=cores if one_film else 1)
+        model = load(
+            bundle,
+            device=device,
+            precision=precision,
+            threads=cores if one_film else 1,
+            spinning=spin,
+            gpu_memory=gpu_memory * MEBIBYTE,
+        )
         options = Options(
             tta=model.view_mode(tta) == "tta",
             operating_point=operating_point or model.manifest.default_operating_point,
@@ -129,7 +128,7 @@ def infer(
             colormap=colormap,
         )
         if device == "auto":
-            typer.echo(f"Device {model.device}: {model.device_reason}.", err=True)
+            typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
         model.manifest.thresholds(options.operating_point, "single")  # an unknown name costs nothing yet
         with _run_directory(out, model, options) as directory:
             lines = infer_films(model, inputs, options, directory, workers=1 if one_film else cores)
@@ -138,10 +137,10 @@ def infer(
                 directory.finish(inputs)
         if not json_lines:
             _print_table(shown, failures, len(inputs), model, out)
-    except (OutputError, UnknownOperatingPoint) as error:
-        _fail(error, USAGE)
+    except (OutputError, UnknownOperatingPoint, UnknownPrecision) as error:
+        fail(error, USAGE)
     except CxrEdgeError as error:
-        _fail(error, NO_MODEL_OR_DEVICE)
+        fail(error, NO_MODEL_OR_DEVICE)
     except KeyboardInterrupt:
         resume = f" {out} keeps what is done: give the same command again to go on." if out else ""
         typer.echo(f"Interrupted.{resume}", err=True)
@@ -200,6 +199,7 @@ def _run_directory(out: Path | None, model: Model, options: Options) -> Abstract
         "view_mode": model.view_mode(options.tta),
         "operating_point": options.operating_point,
         "device": model.device,
+        "precision": model.precision,
         "version": cxr_edge.__version__,
         "cam": options.cam,
         "colormap": options.colormap,
@@ -247,8 +247,3 @@ def _print_table(shown: list[Line], failures: int, total: int, model: Model, out
 
     where = f"Results in {out}. " if out else ""
     print_findings(shown, total, f"{total - failures} of {total} films read on {model.device}. {where}{NOTICE}")
-
-
-def _fail(error: CxrEdgeError, status: int) -> NoReturn:
-    typer.echo(f"cxr-edge: {error.code}: {printable(str(error))}", err=True)
-    raise typer.Exit(status) from error

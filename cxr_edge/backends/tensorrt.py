@@ -1,0 +1,273 @@
+"""A TensorRT engine on an NVIDIA GPU: buffers and addresses set once, one CUDA graph for each batch size.
+
+An execution context is not safe under threads, so there is a pool of them: each with its own stream,
+pinned host buffers and device buffers of the profile's largest batch. Inputs are copied to the device,
+the engine runs, outputs are copied back; what is kept stays in device memory of its own.
+"""
+
+import ctypes
+import queue
+import threading
+import weakref
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+
+from cxr_edge.backends.base import Array, Resources, Tensor, Value
+from cxr_edge.engine.library import Library
+from cxr_edge.engine.store import REMEDY, Identity
+from cxr_edge.errors import DeviceFailed, DeviceUnavailable
+
+#: Contexts that run at the same time; more of them only wait for the GPU.
+MOST_CONTEXTS: Final = 4
+
+_DTYPES: Final = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT64": "int64", "INT32": "int32"}
+
+
+class TensorRTGraph:
+    """One engine, loaded.
+
+    Parameters
+    ----------
+    library : Library
+    plan : bytes
+        The engine, verified by `cxr_edge.engine.store.load_engine`: it holds code.
+    identity : Identity
+        What it is of.
+    resources : Resources
+
+    Raises
+    ------
+    DeviceUnavailable
+        CUDA's Python package is missing, the engine does not load here, or the GPU has too little memory.
+    """
+
+    def __init__(self, library: Library, plan: bytes, identity: Identity, resources: Resources) -> None:
+        trt, self._cuda = library.module, _Cuda()
+        self._runtime = trt.Runtime(library.logger)
+        self._runtime.engine_host_code_allowed = identity.version_compatible  # such an engine brings its own runtime
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise DeviceUnavailable(
+                f"tensorrt: {library.name} {library.version} does not load the engine ({library.last_error()}); "
+                f"{REMEDY} --force"
+            )
+        self._tensors = _tensors(trt, self._engine)
+        taken = self._engine.device_memory_size_v2 + sum(tensor.bytes for tensor in self._tensors.values())
+        if taken > resources.gpu_memory:
+            raise DeviceUnavailable(
+                f"tensorrt: expected an engine that takes at most the {resources.gpu_memory} bytes of gpu_memory, got "
+                f"one that takes {taken} for batches of {self.largest_batch}; allow more, or build it with a smaller "
+                "--batch"
+            )
+        self._limit = max(1, min(MOST_CONTEXTS, resources.gpu_memory // taken))
+        self._slots = threading.BoundedSemaphore(self._limit)
+        self._idle: queue.SimpleQueue[_Context] = queue.SimpleQueue()
+        with self._context():  # the first is made now, so that too little memory is told here
+            pass
+
+    @property
+    def device(self) -> str:
+        """The device it truly runs on."""
+        return "tensorrt"
+
+    @property
+    def inputs(self) -> Mapping[str, Tensor]:
+        """Every input by name."""
+        return {name: t.described for name, t in self._tensors.items() if t.is_input}
+
+    @property
+    def outputs(self) -> Mapping[str, Tensor]:
+        """Every output by name."""
+        return {name: t.described for name, t in self._tensors.items() if not t.is_input}
+
+    @property
+    def largest_batch(self) -> int:
+        """Most inputs at a time; `run` takes more, part by part."""
+        return min(tensor.shape[0] for tensor in self._tensors.values())
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Value], keep: Collection[str] = ()) -> list[Value]:
+        """Compute the named outputs; see `cxr_edge.backends.base.Graph`."""
+        count = len(next(iter(feeds.values())))
+        if count > self.largest_batch:
+            raise DeviceFailed(
+                f"tensorrt: expected at most {self.largest_batch} views at a time, got {count}; "
+                f"{REMEDY} with a larger --batch"
+            )
+        try:
+            with self._context() as context:
+                return context.run(outputs, feeds, keep, count)
+        except _CudaError as error:
+            raise DeviceFailed(
+                f"tensorrt failed while it computed ({error}); what was done before is not harmed: start again to go on"
+            ) from error
+
+    @contextmanager
+    def _context(self) -> Iterator["_Context"]:
+        """Take a context out of the pool, or make one; one that failed is not given back."""
+        with self._slots:
+            try:
+                context = self._idle.get_nowait()
+            except queue.Empty:
+                context = self._made()
+            yield context
+            self._idle.put(context)
+
+    def _made(self) -> "_Context":
+        try:
+            return _Context(self._cuda, self._engine, self._tensors)
+        except _CudaError as error:
+            raise DeviceUnavailable(f"tensorrt: the GPU cannot take the engine's buffers ({error})") from error
+
+
+class Kept:
+    """An output that stayed on the device, in memory of its own; freed with this object."""
+
+    def __init__(self, cuda: "_Cuda", tensor: "_Tensor", count: int) -> None:
+        self.bytes = tensor.bytes_of(count)
+        self.pointer = cuda.call("cudaMalloc", self.bytes)
+        self._count = count
+        cuda.release_with(self, "cudaFree", self.pointer)
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class _CudaError(Exception):
+    """A call of CUDA's failed."""
+
+
+class _Cuda:
+    """CUDA's runtime, with its status codes turned into exceptions."""
+
+    def __init__(self) -> None:
+        try:
+            from cuda.bindings import runtime
+        except ImportError as error:
+            raise DeviceUnavailable(
+                f"tensorrt: the package cuda-bindings cannot be imported ({error}); install the extra tensorrt or rtx"
+            ) from error
+        self.runtime: ModuleType = runtime
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        status, *results = getattr(self.runtime, function)(*arguments)
+        if status != self.runtime.cudaError_t.cudaSuccess:
+            raise _CudaError(f"{function}: {status.name}")
+        return results[0] if len(results) == 1 else None
+
+    def release_with(self, owner: object, function: str, handle: Any) -> None:
+        """Release a handle when its owner goes; at the end of the process the driver does it."""
+        weakref.finalize(owner, getattr(self.runtime, function), handle).atexit = False
+
+    def copy(self, target: int, source: int, size: int, kind: str, stream: Any) -> None:
+        self.call("cudaMemcpyAsync", target, source, size, self.runtime.cudaMemcpyKind[f"cudaMemcpy{kind}"], stream)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An input or output at the profile's largest batch."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    is_input: bool
+
+    @property
+    def described(self) -> Tensor:
+        return Tensor(self.dtype.name, (None, *self.shape[1:]))
+
+    @property
+    def bytes(self) -> int:
+        return self.bytes_of(self.shape[0])
+
+    def bytes_of(self, count: int) -> int:
+        return count * int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+
+
+def _tensors(trt: ModuleType, engine: Any) -> dict[str, _Tensor]:
+    """Describe inputs and outputs; an output is as long as the inputs' largest batch."""
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    is_input = {name: engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
+    largest = min(engine.get_tensor_profile_shape(name, 0)[2][0] for name in names if is_input[name])
+    return {
+        name: _Tensor(
+            dtype=np.dtype(_DTYPES[engine.get_tensor_dtype(name).name]),
+            shape=(largest, *tuple(engine.get_tensor_shape(name))[1:]),
+            is_input=is_input[name],
+        )
+        for name in names
+    }
+
+
+class _Context:
+    """An execution context with its stream and buffers; used by one thread at a time."""
+
+    def __init__(self, cuda: _Cuda, engine: Any, tensors: Mapping[str, _Tensor]) -> None:
+        self._cuda, self._tensors = cuda, tensors
+        self._execution = engine.create_execution_context()
+        if self._execution is None:
+            raise _CudaError("create_execution_context: no memory")
+        self._stream = cuda.call("cudaStreamCreateWithFlags", cuda.runtime.cudaStreamNonBlocking)
+        cuda.release_with(self, "cudaStreamDestroy", self._stream)
+        self._device: dict[str, int] = {}
+        self._host: dict[str, Array] = {}
+        self._graphs: dict[int, Any] = {}
+        for name, tensor in tensors.items():
+            self._device[name] = cuda.call("cudaMalloc", tensor.bytes)
+            cuda.release_with(self, "cudaFree", self._device[name])
+            pinned = cuda.call("cudaMallocHost", tensor.bytes)
+            cuda.release_with(self, "cudaFreeHost", pinned)
+            memory = (ctypes.c_byte * tensor.bytes).from_address(pinned)
+            self._host[name] = np.ndarray(tensor.shape, tensor.dtype, memoryview(memory))
+            self._execution.set_tensor_address(name, self._device[name])
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Value], keep: Collection[str], count: int) -> list[Value]:
+        for name, value in feeds.items():
+            self._take(name, value, count)
+        self._compute(count)
+        values = [self._give(name, count, keep=name in keep) for name in outputs]
+        self._cuda.call("cudaStreamSynchronize", self._stream)
+        return [value if isinstance(value, Kept) else value.copy() for value in values]
+
+    def _take(self, name: str, value: Value, count: int) -> None:
+        size = self._tensors[name].bytes_of(count)
+        if isinstance(value, Kept):
+            self._cuda.copy(self._device[name], value.pointer, size, "DeviceToDevice", self._stream)
+            return
+        np.copyto(self._host[name][:count], value, casting="no")
+        self._cuda.copy(self._device[name], self._host[name].ctypes.data, size, "HostToDevice", self._stream)
+
+    def _give(self, name: str, count: int, *, keep: bool) -> Value:
+        size = self._tensors[name].bytes_of(count)
+        if keep:
+            kept = Kept(self._cuda, self._tensors[name], count)
+            self._cuda.copy(kept.pointer, self._device[name], size, "DeviceToDevice", self._stream)
+            return kept
+        self._cuda.copy(self._host[name].ctypes.data, self._device[name], size, "DeviceToHost", self._stream)
+        return self._host[name][:count]
+
+    def _compute(self, count: int) -> None:
+        """Run the engine on its buffers; from the second batch of a size on as one CUDA graph."""
+        if count in self._graphs:
+            self._cuda.call("cudaGraphLaunch", self._graphs[count], self._stream)
+            return
+        for name, tensor in self._tensors.items():
+            if tensor.is_input and not self._execution.set_input_shape(name, (count, *tensor.shape[1:])):
+                raise _CudaError(f"set_input_shape: {name} with a batch of {count}")
+        # TensorRT settles what depends on the shape in the first run, which a capture would not survive.
+        self._execute()
+        self._cuda.call("cudaStreamSynchronize", self._stream)
+        mode = self._cuda.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._cuda.call("cudaStreamBeginCapture", self._stream, mode)
+        self._execute()
+        captured = self._cuda.call("cudaStreamEndCapture", self._stream)
+        self._graphs[count] = self._cuda.call("cudaGraphInstantiate", captured, 0)
+        self._cuda.release_with(self, "cudaGraphExecDestroy", self._graphs[count])
+        self._cuda.call("cudaGraphDestroy", captured)
+
+    def _execute(self) -> None:
+        if not self._execution.execute_async_v3(int(self._stream)):
+            raise _CudaError("execute_async_v3 failed")

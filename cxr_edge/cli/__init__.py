@@ -1,0 +1,37 @@
+"""The command line: parses, calls, prints."""
+
+from typing import Annotated
+
+import typer
+
+import cxr_edge
+from cxr_edge.cli.doctor import doctor
+from cxr_edge.cli.engine import engine_app
+from cxr_edge.cli.infer import infer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(infer)
+app.command()(doctor)
+app.add_typer(engine_app, name="engine")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cxr-edge {cxr_edge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Chest X-ray findings with heat maps, on whatever the edge box has.
+
+    A research tool, not a medical device: not for diagnosis.
+    """

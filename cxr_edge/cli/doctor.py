@@ -1,0 +1,120 @@
+"""``cxr-edge doctor``: what this machine has, what works, what is missing."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cxr_edge.backends import DEVICES
+from cxr_edge.bundle import read_bundle
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, directory, fail
+from cxr_edge.errors import CxrEdgeError
+from cxr_edge.results import NOTICE
+from cxr_edge.text import printable
+
+
+def doctor(
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default="all but tensorrt-ep", help=f"Try only this: {', '.join(DEVICES)}."),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")
+    ] = False,
+) -> None:
+    """Say what this machine has, which devices truly work, and what the others lack.
+
+    Each device is tried by running the model on it. Exit status: 0; with --device, 3 where that one does not work.
+    """
+    from cxr_edge.doctor import TRIED, examine
+
+    if device is not None and device not in DEVICES:
+        raise typer.BadParameter(f"expected one of {', '.join(DEVICES)}, got {device!r}", param_hint="--device")
+    try:
+        found = examine(read_bundle(bundle), [device] if device else TRIED)
+    except CxrEdgeError as error:
+        fail(error, NO_MODEL_OR_DEVICE)
+    if json_output:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        _print(found)
+    raise typer.Exit(NO_MODEL_OR_DEVICE if device and not found["devices"][device]["works"] else 0)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from cxr_edge.terminal import print_sections
+
+    print_sections(
+        {
+            "Machine": _machine(found),
+            "GPU": _gpu(found),
+            "Devices": {name: _device(told) for name, told in found["devices"].items()},
+            "Model": _model(found["bundle"]),
+            "Engines": _engines(found["engines"]),
+            "Problems": {str(i): problem for i, problem in enumerate(found["problems"], 1)} or {"": "none found"},
+        },
+        NOTICE,
+    )
+
+
+def _machine(found: dict[str, Any]) -> dict[str, str]:
+    machine = found["machine"]
+    return {
+        "cxr-edge": machine["cxr_edge"],
+        "Python": f"{machine['python']} on {machine['platform']}",
+        "cores": f"{machine['usable_cores']} usable of {machine['cores']}, {' '.join(machine['cpu_features'])}",
+        "packages": ", ".join(f"{name} {version}" for name, version in found["packages"].items()),
+    }
+
+
+def _gpu(found: dict[str, Any]) -> dict[str, str]:
+    gpu, cuda = found["gpu"], found["cuda"]
+    told = {
+        "GPU": f"{gpu['name']}, {gpu['architecture']}, {gpu['memory'] / 2**30:.0f} GiB; driver for CUDA {gpu['cuda']}"
+        if gpu["found"]
+        else gpu["why"]
+    }
+    if "listed" in cuda:
+        told["ONNX Runtime lists"] = f"{', '.join(cuda['listed'])} (listed is not working: see Devices)"
+        told["libraries"] = ", ".join(cuda["missing_libraries"]) or "none missing of what these need"
+    return told
+
+
+def _device(told: dict[str, Any]) -> str:
+    if not told["works"]:
+        return f"no: {told['why']}"
+    return f"works, {told['precision']}" + (f"; {told['why']}" if told["why"] else "")
+
+
+def _model(bundle: dict[str, Any]) -> dict[str, str]:
+    gates = {name: _gate(gate) for name, gate in bundle["gates"].items()}
+    return {"bundle": f"{bundle['identity']}, sha256 {bundle['sha256']}", **gates}
+
+
+def _gate(gate: dict[str, Any]) -> str:
+    """Tell what a variant was measured at, as far as the manifest says."""
+    told = []
+    for part in ("validation", "test"):
+        if part in gate:
+            mode = gate[part]["view_modes"]["tta"]
+            told.append(
+                f"{gate[part]['films']} {part} films, six views: max Δp {mode['probability']['max']:.4f}, flips "
+                f"{mode['flips']['all']:.2%}, Δ mean AUC {mode['mean_auc']['value']:+.5f}"
+            )
+    if "largest_difference_to_keras" in gate:
+        told.append(f"max Δp to Keras {gate['largest_difference_to_keras']['probabilities']:.1e}")
+    return "; ".join(told) or "its gate tells no figures"
+
+
+def _engines(engines: dict[str, Any]) -> dict[str, str]:
+    found = {
+        Path(engine["file"]).name: f"{engine['identity']['architecture']} {engine['identity']['precision']}, "
+        f"{engine['identity']['library']} {engine['identity']['version']}"
+        for engine in engines["found"]
+    }
+    return {"folder": printable(engines["folder"]), **(found or {"": engines.get("why", "no engine")})}

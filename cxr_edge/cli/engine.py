@@ -1,0 +1,211 @@
+"""``cxr-edge engine``: TensorRT engines, checked, built and listed."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from cxr_edge.backends.nvidia import find_gpu
+from cxr_edge.bundle import Bundle, read_bundle
+from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, directory, fail
+from cxr_edge.engine.build import Hardware, Profile, Progress, Settings
+from cxr_edge.engine.library import Library, load_library
+from cxr_edge.engine.parse import refusals
+from cxr_edge.engine.store import Stored, build_stored, list_engines
+from cxr_edge.errors import CxrEdgeError, DeviceUnavailable, ModelRefused
+
+engine_app = typer.Typer(no_args_is_help=True, help="TensorRT engines: check a model, build for a GPU, list the cache.")
+
+
+class Precision(str, Enum):
+    """Variants that engines are built of."""
+
+    fp16 = "fp16"
+    fp32 = "fp32"
+
+
+class Package(str, Enum):
+    """NVIDIA's packages."""
+
+    tensorrt = "tensorrt"
+    rtx = "rtx"
+
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
+]
+PrecisionOption = Annotated[Precision, typer.Option(help="Variant of the bundle.")]
+PackageOption = Annotated[
+    Package | None,
+    typer.Option(
+        "--package", show_default="tensorrt where it is installed, else rtx", help="Whose parser and builder."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+
+
+@engine_app.command()
+def check(
+    graphs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[ONNX]...", help="ONNX files.", exists=True, dir_okay=False, show_default="a bundle's"),
+    ] = None,
+    bundle: BundleOption = None,
+    precision: PrecisionOption = Precision.fp16,
+    package: PackageOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Say whether NVIDIA's parser takes the whole model, naming every node that it refuses.
+
+    Needs no GPU with TensorRT for RTX (extra rtx). Exit status: 0 all is taken; 1 something is refused;
+    3 the bundle or the package cannot be had.
+    """
+    with _errors_told():
+        library = _library(package)
+        named = {str(p): p.read_bytes() for p in graphs} if graphs else _graphs(read_bundle(bundle), precision)
+        refused = {name: refusals(library, data) for name, data in named.items()}
+    if json_output:
+        told = {name: [msgspec.to_builtins(r) for r in found] for name, found in refused.items()}
+        typer.echo(json.dumps({"library": library.name, "version": library.version, "refused": told}))
+    else:
+        for name, found in refused.items():
+            typer.echo(f"{name}: {f'{len(found)} nodes refused' if found else 'taken whole'}")
+            for refusal in found:
+                typer.echo(f"  {refusal}")
+        typer.echo(f"by the parser of {library.name} {library.version}", err=True)
+    raise typer.Exit(SOME_FAILED if any(refused.values()) else 0)
+
+
+@engine_app.command()
+def build(
+    bundle: BundleOption = None,
+    precision: PrecisionOption = Precision.fp16,
+    batch: Annotated[
+        str, typer.Option(metavar="MIN,BEST,MAX", help="Views at a time: least, made fastest for, most.")
+    ] = "1,6,32",
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="sm_NN", help="GPU architecture to build for.", show_default="this machine's GPU"),
+    ] = None,
+    package: PackageOption = None,
+    version_compatible: Annotated[
+        bool, typer.Option("--version-compatible", help="Run in newer TensorRT versions too; slower.")
+    ] = False,
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="Run on every GPU from Ampere (sm_80) on; slower.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build again what the cache holds.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Build the engines of a bundle's two graphs into the cache of this user.
+
+    With the package tensorrt on the GPU that is to run them; with TensorRT for RTX (extra rtx) on any machine,
+    for RTX GPUs. An engine that the cache holds is not built again. Exit status: 0 built or there; 3 the bundle,
+    the package or the GPU cannot be had, or a build failed.
+
+    For example:
+
+      cxr-edge engine build
+
+      cxr-edge engine build --target sm_86 --precision fp16 --batch 1,6,32
+    """
+    profile = _profile(batch)
+    hardware: Hardware = "ampere_plus" if hardware_compatible else "none"
+    with _errors_told():
+        library = _library(package)
+        settings = Settings(_target(library, target), profile, version_compatible, hardware)
+        stored = {}
+        for name, data in _graphs(read_bundle(bundle), precision).items():
+            with _progress(f"{name} for {settings.architecture}") as progress:
+                stored[name] = build_stored(library, data, precision.value, settings, progress, force=force)
+    if json_output:
+        typer.echo(json.dumps({name: _told(engine) for name, engine in stored.items()}))
+        return
+    for name, engine in stored.items():
+        made = f"built in {engine.description.seconds:.1f} s" if engine.fresh else "in the cache already"
+        typer.echo(f"{name}: {made}, {engine.description.bytes / 1e6:.1f} MB, {engine.file}")
+
+
+@engine_app.command(name="list")
+def list_cache(json_output: JsonOption = False) -> None:
+    """List the engines that the cache holds."""
+    with _errors_told():
+        stored = list_engines()
+    if json_output:
+        typer.echo(json.dumps([_told(engine) for engine in stored]))
+        return
+    for engine in stored:
+        identity = engine.description.identity
+        typer.echo(
+            f"{engine.file.name}: {identity.architecture} {identity.precision}, batches {identity.profile}, "
+            f"{identity.library} {identity.version}, {engine.description.bytes / 1e6:.1f} MB, built "
+            f"{engine.description.built}"
+        )
+    if not stored:
+        typer.echo("The cache holds no engine; `cxr-edge engine build` makes one.", err=True)
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    try:
+        yield
+    except CxrEdgeError as error:
+        fail(error, SOME_FAILED if isinstance(error, ModelRefused) else NO_MODEL_OR_DEVICE)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; nothing half-built is left.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _library(package: Package | None) -> Library:
+    if package is None:
+        return load_library()
+    return load_library("tensorrt_rtx" if package is Package.rtx else "tensorrt")
+
+
+def _graphs(bundle: Bundle, precision: Precision) -> dict[str, bytes]:
+    variant = bundle.manifest.variant(precision.value)
+    return {name: bundle.files[name] for name in (variant.model, variant.gradcam)}
+
+
+def _profile(batch: str) -> Profile:
+    try:
+        return Profile(*(int(size) for size in batch.split(",")))
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"expected three sizes such as 1,6,32, got {batch!r} ({error})") from error
+
+
+def _target(library: Library, target: str | None) -> str:
+    """Give the architecture to build for. TensorRT itself measures on the GPU, so it must be there."""
+    if target is not None and library.for_rtx:
+        return target
+    try:
+        found = find_gpu().architecture
+    except DeviceUnavailable as error:
+        remedy = "name one by --target" if library.for_rtx else "build there, or with TensorRT for RTX (extra rtx)"
+        raise DeviceUnavailable(
+            f"tensorrt: {library.name} builds for the GPU of this machine, and {error}; {remedy}"
+        ) from error
+    if target not in (None, found):
+        raise DeviceUnavailable(
+            f"tensorrt: {library.name} builds only for the GPU of this machine, {found}, not for {target}; build "
+            "there, or with TensorRT for RTX (extra rtx)"
+        )
+    return found
+
+
+def _told(engine: Stored) -> dict[str, Any]:
+    return {"file": str(engine.file), "fresh": engine.fresh, **msgspec.to_builtins(engine.description)}
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Progress]:
+    from cxr_edge.terminal import phases
+
+    with phases(title) as show:
+        yield show

@@ -1,0 +1,27 @@
+"""What the commands share: exit statuses, and errors as one line."""
+
+from pathlib import Path
+from typing import Final, NoReturn
+
+import typer
+
+from cxr_edge.errors import CxrEdgeError
+from cxr_edge.text import printable
+
+SOME_FAILED: Final = 1
+USAGE: Final = 2
+NO_MODEL_OR_DEVICE: Final = 3
+INTERRUPTED: Final = 130
+
+
+def directory(text: str) -> Path:
+    """Read a directory's path."""
+    if not text:
+        raise typer.BadParameter("an empty path; is a shell variable unset?")
+    return Path(text)
+
+
+def fail(error: CxrEdgeError, status: int) -> NoReturn:
+    """Tell an error in one line, and end with a status."""
+    typer.echo(f"cxr-edge: {error.code}: {printable(str(error))}", err=True)
+    raise typer.Exit(status) from error

@@ -1,0 +1,166 @@
+"""What stands on this machine, what works, and what is missing: the content of ``cxr-edge doctor``."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from cxr_edge._version import __version__
+from cxr_edge.backends import DEVICES, usable_cores
+from cxr_edge.backends.base import Resources
+from cxr_edge.backends.nvidia import find_gpu
+from cxr_edge.backends.onnxruntime import PROVIDERS, load_runtime, missing_cuda_libraries, missing_tensorrt
+from cxr_edge.bundle import Bundle
+from cxr_edge.cache import cache_root
+from cxr_edge.engine.store import list_engines
+from cxr_edge.errors import CxrEdgeError, DeviceUnavailable
+from cxr_edge.model import Model
+
+PACKAGES: Final = (
+    "numpy", "pillow", "simplejpeg",
+    "opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless",
+    "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings",
+)  # fmt: skip
+
+#: Packages that overwrite each other's files, with what should be there instead.
+RIVALS: Final = (
+    (("onnxruntime", "onnxruntime-gpu"), "onnxruntime", "the extra gpu on a machine with an NVIDIA GPU, else cpu"),
+    (
+        (
+            "opencv-python-headless",
+            "opencv-python",
+            "opencv-contrib-python",
+            "opencv-contrib-python-headless",
+        ),
+        "opencv",
+        "opencv-python-headless alone",
+    ),
+)
+
+
+def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
+    """Look at the machine.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What is run on each device.
+    devices : sequence of str
+        Which are tried.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: ``machine``, ``packages``, ``problems``, ``gpu``, ``cuda``, ``devices``,
+        ``bundle``, ``engines``.
+    """
+    packages = _packages()
+    return {
+        "machine": _machine(),
+        "packages": packages,
+        "problems": rivalries(packages),
+        "gpu": _gpu(),
+        "cuda": _cuda(),
+        "devices": {device: try_device(bundle, device) for device in devices},
+        "bundle": _bundle(bundle),
+        "engines": _engines(),
+    }
+
+
+def try_device(bundle: Bundle, device: str) -> dict[str, Any]:
+    """Open a bundle on a device and compute on it, maps included; tell what failed if it did.
+
+    ``tensorrt-ep`` compiles a model for minutes on its first run.
+    """
+    try:
+        model = Model(bundle, device, None, Resources(threads=usable_cores()))
+        noise = np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
+        model.predict(noise, heatmaps=True)
+    except CxrEdgeError as error:
+        return {"works": False, "precision": None, "why": str(error)}
+    return {"works": True, "precision": model.precision, "why": model.device_reason if device == "auto" else ""}
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cxr_edge": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpu_features": np.show_config(mode="dicts")["SIMD Extensions"]["found"],
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+    }
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def rivalries(packages: dict[str, str]) -> list[str]:
+    """Tell which packages overwrite each other's files, and what to install instead."""
+    problems = []
+    for rivals, what, remedy in RIVALS:
+        there = [name for name in rivals if name in packages]
+        if len(there) > 1:
+            problems.append(
+                f"{' and '.join(there)} overwrite each other's files: uninstall them "
+                f"(`{os.path.basename(sys.executable)} -m pip uninstall {' '.join(there)}`), then install {remedy}"
+            )
+        if not there and what == "onnxruntime":
+            problems.append("ONNX Runtime is not installed: install the extra cpu, or gpu with an NVIDIA GPU")
+    return problems
+
+
+def _gpu() -> dict[str, Any]:
+    try:
+        return {"found": True, **find_gpu()._asdict()}
+    except DeviceUnavailable as fault:
+        return {"found": False, "why": str(fault)}
+
+
+def _cuda() -> dict[str, Any]:
+    """Tell what ONNX Runtime lists, and what its providers would find."""
+    try:
+        runtime = load_runtime()
+    except DeviceUnavailable as error:
+        return {"why": str(error)}
+    listed = [name for name, provider in PROVIDERS.items() if provider in runtime.get_available_providers()]
+    missing = [*missing_cuda_libraries(runtime), *missing_tensorrt()] if "cuda" in listed else []
+    return {"onnxruntime": runtime.__version__, "listed": listed, "missing_libraries": missing}
+
+
+def _bundle(bundle: Bundle) -> dict[str, Any]:
+    variants = bundle.manifest.variants
+    return {
+        "identity": bundle.identity,
+        "sha256": bundle.sha256,
+        "default_variant": bundle.manifest.default_variant,
+        "gates": {name: variant.gate for name, variant in variants.items()},
+    }
+
+
+def _engines() -> dict[str, Any]:
+    try:
+        stored = list_engines() if cache_root().is_dir() else []
+    except CxrEdgeError as error:
+        return {"folder": str(cache_root()), "why": str(error), "found": []}
+    return {
+        "folder": str(cache_root()),
+        "found": [{"file": str(e.file), **msgspec.to_builtins(e.description)} for e in stored],
+    }
+
+
+#: Tried unless one is named; ``tensorrt-ep`` would compile for minutes.
+TRIED: Final = tuple(device for device in DEVICES if device != "tensorrt-ep")

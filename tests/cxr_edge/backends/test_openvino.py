@@ -1,0 +1,61 @@
+"""OpenVINO: the same answers in float32, bfloat16 within its gate's reach, and its truth about itself."""
+
+import concurrent.futures
+
+import numpy as np
+import pytest
+
+import cxr_edge
+from cxr_edge.backends import open_graph
+from cxr_edge.bundle import read_bundle
+from cxr_edge.errors import BundleTensors, DeviceUnavailable
+from tests.conftest import SAMPLES
+
+openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+
+
+@pytest.fixture(scope="module")
+def on_openvino() -> cxr_edge.Model:
+    return cxr_edge.load(device="openvino", threads=1)
+
+
+def test_it_answers_as_onnx_runtime_does(model, on_openvino, sample):
+    assert (on_openvino.device, on_openvino.precision) == ("openvino", "fp32")
+    one, two = (m.predict(sample, tta=True, heatmaps=True) for m in (model, on_openvino))
+    np.testing.assert_allclose(two.values, one.values, atol=1e-4)
+    np.testing.assert_allclose(two.heatmap("Effusion"), one.heatmap("Effusion"), atol=0.01)
+
+
+def test_many_threads_share_it(on_openvino):
+    alone = [on_openvino.predict(path).values for path in SAMPLES[:3]]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda path: on_openvino.predict(path).values, SAMPLES[:3] * 4))
+    assert together == alone * 4
+
+
+def test_bf16_is_computed_or_refused(model):
+    """A CPU without bfloat16 must say so; one with it must really compute in it."""
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(DeviceUnavailable, match="computes in f32 where bf16 was asked for"):
+            cxr_edge.load(device="openvino", precision="bf16")
+        return
+    half = cxr_edge.load(device="openvino", precision="bf16", threads=1)
+    assert half.precision == "bf16"
+    difference = np.abs(np.subtract(half.predict(SAMPLES[1]).values, model.predict(SAMPLES[1]).values)).max()
+    assert 1e-6 < difference < 0.05
+
+
+def test_a_precision_it_does_not_have_is_refused():
+    with pytest.raises(DeviceUnavailable, match="expected a precision out of fp32, bf16, got 'fp16'"):
+        cxr_edge.load(device="openvino", precision="fp16")
+
+
+def test_nonsense_is_the_bundles_fault():
+    with pytest.raises(BundleTensors, match=r"openvino: version .* cannot load the graph"):
+        open_graph(b"no graph", "openvino")
+
+
+def test_a_cut_graph_describes_its_tensors():
+    graph = open_graph(read_bundle().files["gradcam.onnx"], "openvino")
+    assert graph.inputs["last_conv"] == ("float32", (None, 7, 7, 1280))
+    assert graph.outputs["maps"] == ("float32", (None, 15, 7, 7))
