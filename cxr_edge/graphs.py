@@ -7,7 +7,7 @@ from typing import Final
 from cxr_edge.backends import DEVICES, PREFERRED, Graph, open_graph
 from cxr_edge.backends.base import Resources, Shape, Tensor
 from cxr_edge.bundle import Bundle
-from cxr_edge.errors import BundleTensors, DeviceUnavailable
+from cxr_edge.errors import BundleTensors, DeviceUnavailable, UnknownPrecision
 from cxr_edge.manifest import Manifest
 
 #: What ``auto`` tries, fastest first. Left out: ``tensorrt-ep``, which compiles for minutes when a
@@ -53,11 +53,13 @@ def open_graphs(bundle: Bundle, device: str, precision: str | None, resources: R
         raise DeviceUnavailable(f"expected a device out of {', '.join(DEVICES)}, got {device!r}")
     if device != "auto":
         return _open(bundle, device, precision, resources, "asked for")
+    if precision not in (None, "bf16"):
+        bundle.manifest.variant(precision)
     refusals: dict[str, list[str]] = {}
     for tried in AUTO:
         try:
             return _open(bundle, tried, precision, resources, _why(refusals))
-        except DeviceUnavailable as refusal:
+        except (DeviceUnavailable, UnknownPrecision) as refusal:
             fault = str(refusal).removeprefix(f"{tried}: ").partition(";")[0]  # without the remedy
             refusals.setdefault(fault, []).append(tried)
     raise DeviceUnavailable("; ".join(f"{', '.join(devices)}: {fault}" for fault, devices in refusals.items()))

@@ -132,6 +132,7 @@ class Precision(str, Enum):
     """Variants that can be made."""
 
     fp16 = "fp16"
+    int8 = "int8"
 
 
 @app.command()

@@ -6,18 +6,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import onnx
 import pandas as pd
 
 from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.images import read_film
 from cxr_edge.manifest import Variant
+from cxr_edge.model import Source
+from cxr_edge.preprocess import preprocess
 from export.bundle_files import write_bundle
 from export.card import figures_of, model_card
 from export.errors import ExportError
 from export.float16 import emulated, to_float16
 from export.gate import LIMITS, Runtime, answers, compare, verdict
+from export.int8 import FILMS, to_int8
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
+from training.evaluation.predictions import sources
 from training.evaluation.resampling import Bootstrap
 from training.versions import commit
 
@@ -47,7 +54,7 @@ class Made:
     judged: tuple[bytes, bytes]
 
 
-def make_fp16(bundle: Bundle) -> Made:
+def make_fp16(bundle: Bundle, _validation: pd.DataFrame) -> Made:
     """Convert the float32 graphs of a bundle; see `export.float16`."""
     variant = bundle.manifest.variant(REFERENCE.precision)
     halves = [to_float16(onnx.load_from_string(bundle.files[file])) for file in (variant.model, variant.gradcam)]
@@ -56,7 +63,28 @@ def make_fp16(bundle: Bundle) -> Made:
     return Made("float16", model, gradcam, judged)
 
 
-MAKERS = {"fp16": make_fp16}
+def make_int8(bundle: Bundle, validation: pd.DataFrame) -> Made:
+    """Quantise the float32 network of a bundle; see `export.int8`. The companion stays as it is."""
+    variant = bundle.manifest.variant(REFERENCE.precision)
+    films = calibration_films(bundle, validation)
+    model = to_int8(onnx.load_from_string(bundle.files[variant.model]), films).SerializeToString()
+    gradcam = bundle.files[variant.gradcam]
+    return Made("int8", model, gradcam, (model, gradcam))
+
+
+def calibration_films(bundle: Bundle, validation: pd.DataFrame) -> npt.NDArray[np.uint8]:
+    """Draw the films that activations are observed on, pre-processed."""
+    chosen = validation.sample(min(FILMS, len(validation)), random_state=0)
+    size = bundle.manifest.input.size
+    return np.stack([_pixels(source, size) for source in sources(chosen, size[0])])
+
+
+def _pixels(source: Source, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    film = read_film(source).pixels if isinstance(source, str) else np.asarray(source)
+    return preprocess(film, size)
+
+
+MAKERS = {"fp16": make_fp16, "int8": make_int8}
 
 
 def gate(bundle: Bundle, name: str, made: Made, films: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
@@ -94,7 +122,7 @@ def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap
         It is over a limit; nothing is written.
     """
     bundle = read_bundle(root)
-    made = MAKERS[name](bundle)
+    made = MAKERS[name](bundle, part_of_split(bundle, films, "validation")[0])
     figures = {}
     for part in ("validation", *(["test"] if look_at_test else [])):
         table, _ = part_of_split(bundle, films, part)
@@ -104,6 +132,13 @@ def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap
         if over := figures[part]["over_limits"]:
             raise GateError(f"{name} is not written, on {len(table)} {part} films: {'; '.join(over)}")
     return _write(root, bundle, name, made, figures)
+
+
+def _file_names(bundle: Bundle, name: str, made: Made) -> tuple[str, str]:
+    """Name the graphs of a variant; one that is the default variant's is not stored twice."""
+    default = bundle.manifest.variant(bundle.manifest.default_variant)
+    same = made.gradcam == bundle.files[default.gradcam]
+    return f"model.{name}.onnx", default.gradcam if same else f"gradcam.{name}.onnx"
 
 
 def look_of(bundle: Bundle, reference: Runtime, candidate: Runtime, figures: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +154,7 @@ def look_of(bundle: Bundle, reference: Runtime, candidate: Runtime, figures: dic
 
 
 def _write(root: Path, bundle: Bundle, name: str, made: Made, figures: dict[str, Any]) -> Variant:
-    variant = Variant(f"model.{name}.onnx", f"gradcam.{name}.onnx", made.precision, figures)
+    variant = Variant(*_file_names(bundle, name, made), made.precision, figures)
     manifest = json.loads((root / MANIFEST).read_bytes())
     manifest["variants"][name] = msgspec.to_builtins(variant)
     card = model_card(manifest, figures_of(bundle.files[MODEL_CARD].decode()))

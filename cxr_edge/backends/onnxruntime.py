@@ -24,7 +24,8 @@ PROVIDERS: Final = {
 
 NO_FOLDER: Final = "/external weights are not read"
 
-#: ONNX Runtime's TensorRT provider is linked against TensorRT 10, up to and including ONNX Runtime 1.31.
+#: What ONNX Runtime's providers are linked against, up to and including ONNX Runtime 1.31.
+_CUDNN: Final = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 _TENSORRT: Final = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
 
 _REMEDY: Final = {
@@ -137,14 +138,23 @@ def load_runtime() -> ModuleType:
     Raises
     ------
     DeviceUnavailable
-        It is not installed.
+        It is not installed, or what is left of it does not work.
     """
     try:
-        return importlib.import_module("onnxruntime")
+        runtime = importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         raise DeviceUnavailable(
             "ONNX Runtime is not installed; install cxr-edge with its extra cpu, or gpu on a machine with CUDA"
         ) from error
+    except ImportError as error:
+        raise DeviceUnavailable(f"ONNX Runtime cannot be loaded ({error}); install it again") from error
+    if not hasattr(runtime, "InferenceSession"):
+        # onnxruntime and onnxruntime-gpu share a folder: removing one takes the other's files with it.
+        raise DeviceUnavailable(
+            "ONNX Runtime is installed in part only; uninstall onnxruntime and onnxruntime-gpu, then install "
+            "cxr-edge with its extra cpu, or gpu on a machine with CUDA"
+        )
+    return runtime
 
 
 def faults_of(device: str, runtime: ModuleType) -> list[str]:
@@ -170,16 +180,15 @@ def faults_of(device: str, runtime: ModuleType) -> list[str]:
 def missing_cuda_libraries(runtime: ModuleType) -> list[str]:
     """Load the CUDA and cuDNN libraries that ONNX Runtime needs, and tell which are not there.
 
-    ONNX Runtime's own loader prints them, and looks in NVIDIA's packages as well as in the system.
+    ONNX Runtime's own loader prints them, and looks in NVIDIA's packages as well as in the system; cuDNN
+    it passes over in silence.
     """
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
         runtime.preload_dlls()
-    return [
-        line.removeprefix("Failed to load ").partition(":")[0] + " is not found"
-        for line in told.getvalue().splitlines()
-        if line.startswith("Failed to load ")
-    ]
+    printed = [line for line in told.getvalue().splitlines() if line.startswith("Failed to load ")]
+    missing = [line.removeprefix("Failed to load ").partition(":")[0] + " is not found" for line in printed]
+    return [*missing, *_missing(_CUDNN)]
 
 
 def missing_tensorrt() -> list[str]:
@@ -187,10 +196,14 @@ def missing_tensorrt() -> list[str]:
     if importlib.util.find_spec("tensorrt_libs"):
         with contextlib.suppress(ImportError):
             importlib.import_module("tensorrt_libs")  # NVIDIA's wheel loads its libraries
+    return _missing(_TENSORRT)
+
+
+def _missing(library: str) -> list[str]:
     try:
-        ctypes.CDLL(_TENSORRT)
+        ctypes.CDLL(library)
     except OSError:
-        return [f"{_TENSORRT} is not found"]
+        return [f"{library} is not found"]
     return []
 
 

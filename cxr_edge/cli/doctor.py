@@ -53,7 +53,7 @@ def _print(found: dict[str, Any]) -> None:
         {
             "Machine": _machine(found),
             "GPU": _gpu(found),
-            "Devices": {name: _device(told) for name, told in found["devices"].items()},
+            "Devices": {name: _device(name, told) for name, told in found["devices"].items()},
             "Model": _model(found["bundle"]),
             "Engines": _engines(found["engines"]),
             "Problems": {str(i): problem for i, problem in enumerate(found["problems"], 1)} or {"": "none found"},
@@ -85,9 +85,9 @@ def _gpu(found: dict[str, Any]) -> dict[str, str]:
     return told
 
 
-def _device(told: dict[str, Any]) -> str:
+def _device(name: str, told: dict[str, Any]) -> str:
     if not told["works"]:
-        return f"no: {told['why']}"
+        return f"no: {told['why'].removeprefix(f'{name}: ')}"
     return f"works, {told['precision']}" + (f"; {told['why']}" if told["why"] else "")
 
 

@@ -15,7 +15,8 @@ import export.variants
 from cxr_edge.bundle import SHIPPED, read_bundle
 from export.card import figures_of
 from export.errors import ExportError
-from export.gate import LIMITS, Limits, Runtime, answers, compare, map_agreement, over_limits
+from export.gate import LIMITS, Limits, Runtime, answers, compare, over_limits
+from export.maps import map_agreement
 from export.variants import GateError, add_variant, make_fp16
 from export.verify import parse_runtime, verify
 from tests.conftest import SAMPLES
@@ -31,7 +32,7 @@ def without_variants(tmp_path_factory):
     root = tmp_path_factory.mktemp("bundle") / "plain"
     shutil.copytree(SHIPPED, root)
     manifest = json.loads((root / "manifest.json").read_text())
-    for name in ("model.fp16.onnx", "gradcam.fp16.onnx"):
+    for name in ("model.fp16.onnx", "gradcam.fp16.onnx", "model.int8.onnx"):
         del manifest["files"][name]
         (root / name).unlink()
     manifest["variants"] = {"fp32": manifest["variants"]["fp32"]}
@@ -56,27 +57,34 @@ def test_the_shipped_variant_passes_on_the_films_of_the_repository():
     found = verify(
         None, "cpu:fp32", None, films=SAMPLES[0].parent, data=None, part="validation", limits={}, resamples=20
     )
-    assert set(found) == {"cpu:fp16"}
+    assert set(found) == {"cpu:fp16", "cpu:int8"}
     figures = found["cpu:fp16"]
     assert figures["over_limits"] == []
     assert 0 < figures["view_modes"]["tta"]["probability"]["max"] < LIMITS["fp16"].probability
     assert figures["maps"]["correlation_median"] > 0.999
 
 
-def test_what_the_manifest_tells_of_the_shipped_variant_passed():
-    gates = read_bundle().manifest.variants["fp16"].gate
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("fp16", {"probability": 0.01, "flips": 0.002, "mean_auc": 0.0005}),
+        ("int8", {"probability": 1.0, "flips": 0.02, "mean_auc": 0.002}),
+    ],
+)
+def test_what_the_manifest_tells_of_the_shipped_variants_passed(name, limits):
+    gates = read_bundle().manifest.variants[name].gate
     assert set(gates) == {"validation", "test"}
     for figures in gates.values():
-        assert over_limits(figures, LIMITS["fp16"]) == figures["over_limits"] == []
-        assert figures["limits"] == {"probability": 0.01, "flips": 0.002, "mean_auc": 0.0005}
+        assert over_limits(figures, LIMITS[name]) == figures["over_limits"] == []
+        assert figures["limits"] == limits
         assert all(changes["mean_auc"]["interval"] for changes in figures["view_modes"].values())
 
 
 def test_a_perturbed_weight_fails_the_gate(nih, without_variants, monkeypatch):
     """One filter of one convolution a fifth larger, on the real validation films: refused, nothing written."""
 
-    def perturbed(bundle):
-        made = make_fp16(bundle)
+    def perturbed(bundle, validation):
+        made = make_fp16(bundle, validation)
         return export.variants.Made(
             made.precision, made.model, made.gradcam, (_perturbed(made.judged[0]), made.judged[1])
         )

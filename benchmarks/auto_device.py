@@ -1,0 +1,50 @@
+"""What ``--device auto`` costs with onnxruntime-gpu and no GPU: ``python -m benchmarks.auto_device CPU GPU``.
+
+CPU and GPU are the Pythons of two environments, with the extras cpu and gpu.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.measure import interleaved, machine, summary
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+def main(
+    cpu: Annotated[Path, typer.Argument(help="Python with cxr-edge[cpu].", exists=True)],
+    gpu: Annotated[Path, typer.Argument(help="Python with cxr-edge[gpu].", exists=True)],
+    rounds: Annotated[int, typer.Option(min=1)] = 9,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
+) -> None:
+    """Time whole processes: start, load, all samples with six views; and one film alone."""
+    films = {"one film": [next(SAMPLES.glob("*.png"))], "eight films": sorted(SAMPLES.glob("*.png"))}
+    figures = {
+        name: summary(
+            interleaved(
+                {
+                    extra: lambda python=python, paths=paths: _infer(python, paths)  # type: ignore[misc]
+                    for extra, python in (("cpu", cpu), ("gpu", gpu))
+                },
+                rounds,
+            ),
+            baseline="cpu",
+        )
+        for name, paths in films.items()
+    }
+    text = json.dumps({"machine": machine(), "device": "auto, no GPU", **figures}, indent=2)
+    typer.echo(text)
+    if out is not None:
+        out.write_text(text + "\n")
+
+
+def _infer(python: Path, films: list[Path]) -> None:
+    subprocess.run([python, "-m", "cxr_edge", "infer", *films, "--json"], check=True, capture_output=True, cwd="/")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,172 @@
+"""Every device and precision in one run: does it work, does it answer alike, how fast: ``python -m benchmarks.gpu``.
+
+Needs cxr_edge and NumPy alone, so that it runs on a bare machine with a GPU: parity with float32 on the CPU
+over the repository's films, one view and six with heat maps, and latency in the same run, interleaved. TensorRT
+engines are built first.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import interleaved, machine, summary
+from cxr_edge.backends import Resources, usable_cores
+from cxr_edge.backends.nvidia import find_gpu
+from cxr_edge.bundle import Bundle, read_bundle
+from cxr_edge.doctor import examine
+from cxr_edge.engine.build import Settings
+from cxr_edge.engine.library import load_library
+from cxr_edge.engine.store import build_stored
+from cxr_edge.errors import CxrEdgeError, DeviceUnavailable
+from cxr_edge.graphs import open_graphs
+from cxr_edge.images import read_film
+from cxr_edge.model import Model
+from export.maps import map_agreement
+
+SAMPLES: Final = Path(__file__).parent.parent / "samples"
+REFERENCE: Final = ("cpu", "fp32")
+CANDIDATES: Final = (
+    ("cuda", "fp32"),
+    ("cuda", "fp16"),
+    ("tensorrt", "fp16"),
+    ("tensorrt", "fp32"),
+    ("tensorrt-ep", "fp16"),
+    ("cpu", "fp16"),
+    ("cpu", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+)
+BATCHES: Final = (1, 6, 32)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Calibrated probabilities with one view and six, (N, 15) each, and the maps of six views, (N, 15, h, w)."""
+
+    single: npt.NDArray[np.float64]
+    tta: npt.NDArray[np.float64]
+    maps: npt.NDArray[np.float32]
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the comparison of times.")] = 30,
+    engines: Annotated[
+        bool, typer.Option("--engines/--no-engines", help="Build TensorRT engines first, in a cache of their own.")
+    ] = True,
+    slow: Annotated[bool, typer.Option("--slow", help="Also tensorrt-ep, which compiles for minutes.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything here as JSON.")] = None,
+) -> None:
+    """Check and time everything that runs the bundle.
+
+    Exit status 3 where there is no GPU; the rest is done all the same.
+    """
+    bundle = read_bundle()
+    # Sessions that wait busily would take the cores from the one that is timed.
+    resources = Resources(threads=usable_cores(), spinning=False)
+    films = [read_film(path).pixels for path in sorted(SAMPLES.glob("*.png"))]
+    expected = _answers(Model(bundle, *REFERENCE, resources), films)
+    rows: dict[str, dict[str, Any]] = {}
+    for device, precision in CANDIDATES:
+        if device == "tensorrt-ep" and not slow:
+            continue
+        try:
+            if device == "tensorrt" and engines:
+                _build_engines(bundle, precision)
+            model = Model(bundle, device, precision, resources)
+            rows[f"{device}:{precision}"] = {"works": True, **_agreement(expected, _answers(model, films))}
+        except CxrEdgeError as error:
+            rows[f"{device}:{precision}"] = {"works": False, "why": str(error)}
+    times = _times(bundle, [name for name, row in rows.items() if row["works"]], resources, rounds)
+    found = {"machine": machine(), "doctor": examine(bundle, []), "films": len(films), "rows": rows, "times": times}
+    _print(found)
+    if out is not None:
+        out.write_text(json.dumps(found, indent=1) + "\n")
+    try:
+        find_gpu()
+    except DeviceUnavailable as error:
+        typer.echo(f"No GPU was checked: {error}", err=True)
+        raise typer.Exit(3) from error
+
+
+def _answers(model: Model, films: list[npt.NDArray[np.uint8]]) -> Answers:
+    six = [model.predict(film, tta=True, heatmaps=True) for film in films]
+    return Answers(
+        single=np.array([model.predict(film, tta=False).values for film in films]),
+        tta=np.array([result.values for result in six]),
+        maps=np.stack([[result.map_of(label) for label in model.labels] for result in six]),
+    )
+
+
+def _agreement(expected: Answers, found: Answers) -> dict[str, Any]:
+    return {
+        "max |Δp| single": float(np.abs(found.single - expected.single).max()),
+        "max |Δp| tta": float(np.abs(found.tta - expected.tta).max()),
+        "maps": map_agreement(expected.maps, found.maps),
+    }
+
+
+def _build_engines(bundle: Bundle, precision: str) -> None:
+    settings = Settings(find_gpu().architecture)
+    library = load_library()
+    variant = bundle.manifest.variant(precision)
+    for name in (variant.model, variant.gradcam):
+        build_stored(library, bundle.files[name], precision, settings)
+
+
+def _times(bundle: Bundle, names: list[str], resources: Resources, rounds: int) -> dict[str, Any]:
+    """Time the network alone, array in, probabilities out, by batch size."""
+    tensors = bundle.manifest.tensors
+    runtimes = {":".join(REFERENCE): REFERENCE, **{name: tuple(name.split(":")) for name in names}}
+    graphs = {name: open_graphs(bundle, *runtime, resources).network for name, runtime in runtimes.items()}
+    noise = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *bundle.manifest.input.size), dtype=np.uint8)
+    times = {}
+    for batch in BATCHES:
+        feeds = {tensors.image: noise[:batch]}
+        candidates = {
+            name: lambda graph=graph, feeds=feeds: graph.run([tensors.probabilities], feeds)  # type: ignore[misc]
+            for name, graph in graphs.items()
+        }
+        times[str(batch)] = summary(interleaved(candidates, rounds, warm_up=3), baseline=":".join(REFERENCE))
+    return times
+
+
+def _print(found: dict[str, Any]) -> None:
+    gpu = found["doctor"]["gpu"]
+    title = f"{gpu['name']}, {gpu['architecture']}" if gpu["found"] else "no GPU"
+    table = Table(
+        "runtime",
+        "max |Δp| one / six views",
+        "maps: median r, same cell",
+        *(f"ms, batch {batch}" for batch in BATCHES),
+        title=f"{found['films']} films; {title}; {found['machine']['processor']}",
+    )
+    reference = ":".join(REFERENCE)
+    for name, row in {reference: None, **found["rows"]}.items():
+        if row is not None and not row["works"]:
+            continue
+        agreement = (
+            ("", "")
+            if row is None
+            else (
+                f"{row['max |Δp| single']:.1e} / {row['max |Δp| tta']:.1e}",
+                f"{row['maps']['correlation_median']:.4f}, {row['maps']['same_strongest_cell']:.1%}",
+            )
+        )
+        timed = (found["times"][str(batch)][name] for batch in BATCHES)
+        table.add_row(name, *agreement, *(f"{t['median_ms']:.2f} (x{t['ratio']:.2f})" for t in timed))
+    console = Console()
+    console.print(table)
+    for name, row in found["rows"].items():
+        if not row["works"]:
+            console.print(f"{name} does not work here: {row['why']}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,90 @@
+"""What eight bits cost and gain, by how much of the network has them: ``python -m benchmarks.int8 DATA``.
+
+Developed on validation films alone: each setting is held against float32 as the gate does it.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import onnx
+import typer
+
+from benchmarks.measure import interleaved, machine, summary
+from cxr_edge.backends import open_graph
+from cxr_edge.bundle import Bundle, read_bundle
+from cxr_edge.views import SIX_VIEWS, make_views
+from export.gate import LIMITS, Runtime, answers, compare, verdict
+from export.int8 import to_int8
+from export.variants import REFERENCE, calibration_films, with_variant
+from training.evaluation.evaluate import part_of_split
+from training.evaluation.resampling import Bootstrap
+from training.nih import read_dataset
+
+#: Pointwise convolutions left in float32, and the percentile at which activations are clipped.
+SETTINGS = ((0, 100.0), (0, 99.99), (0, 99.9), (10, 99.99), (14, 99.99), (14, 99.9), (18, 99.99), (22, 99.99))
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="The data set the bundle was trained by, or a cache.", exists=True)],
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the comparison of times.")] = 15,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
+) -> None:
+    """Quantise, gate on validation films, and time: six views of a film, one thread, as a ratio to float32."""
+    bundle = read_bundle()
+    films, _ = part_of_split(bundle, read_dataset(data), "validation")
+    variant = bundle.manifest.variant(REFERENCE.precision)
+    network = onnx.load_from_string(bundle.files[variant.model])
+    observed = calibration_films(bundle, films)
+    expected = answers(bundle, REFERENCE, films)
+    tried, graphs = [], {"float32": bundle.files[variant.model]}
+    for skipped, percentile in SETTINGS:
+        name = f"{skipped} in float32, clipped at {percentile:g} %"
+        graphs[name] = to_int8(network, observed, skipped, percentile).SerializeToString()
+        judged = with_variant(bundle, "int8", "int8", graphs[name], bundle.files[variant.gradcam])
+        figures = compare(
+            judged.manifest, expected, answers(judged, Runtime("cpu", "int8"), films), films, Bootstrap(200)
+        )
+        tried.append(
+            {"setting": name, **_short(verdict(figures, LIMITS["int8"])), "megabytes": len(graphs[name]) / 1e6}
+        )
+        typer.echo(json.dumps(tried[-1]), err=True)
+    text = json.dumps(
+        {
+            "machine": machine(),
+            "bundle": bundle.identity,
+            "tried": tried,
+            "times": _times(bundle, graphs, observed[0], rounds),
+        },
+        indent=2,
+    )
+    typer.echo(text)
+    if out is not None:
+        out.write_text(text + "\n")
+
+
+def _short(figures: dict[str, Any]) -> dict[str, Any]:
+    modes = figures["view_modes"]
+    return {
+        "passes": not figures["over_limits"],
+        "change of mean AUC": {mode: changes["mean_auc"] for mode, changes in modes.items()},
+        "flips": {mode: round(changes["flips"]["all"], 5) for mode, changes in modes.items()},
+        "max |Δp|": {mode: round(changes["probability"]["max"], 4) for mode, changes in modes.items()},
+        "same strongest cell": round(figures["maps"]["same_strongest_cell"], 4),
+    }
+
+
+def _times(bundle: Bundle, graphs: dict[str, bytes], film: Any, rounds: int) -> dict[str, Any]:
+    """Time six views of a film, one thread."""
+    names = bundle.manifest.tensors
+    feeds = {names.image: make_views(film, SIX_VIEWS)}
+    opened = {name: open_graph(graph) for name, graph in graphs.items()}
+    candidates = {
+        name: lambda graph=graph: graph.run([names.probabilities], feeds)  # type: ignore[misc]
+        for name, graph in opened.items()
+    }
+    return summary(interleaved(candidates, rounds), baseline="float32")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,39 @@
+"""The check of all devices in one run does what it says where there is no GPU, too."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cxr_edge.backends.nvidia import find_gpu
+from cxr_edge.errors import DeviceUnavailable
+from tests.conftest import ROOT
+
+
+def test_it_tells_what_works_and_what_was_not_checked(tmp_path):
+    try:
+        find_gpu()
+    except DeviceUnavailable:
+        pass
+    else:
+        pytest.skip("this machine has a GPU")
+    command = [sys.executable, "-m", "benchmarks.gpu", "--rounds", "1", "--out", str(tmp_path / "found.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 3, done.stderr
+    assert "No GPU was checked: no NVIDIA driver" in done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["rows"]["cpu:fp16"]["max |Δp| tta"] < 0.01
+    assert found["rows"]["cpu:int8"]["works"]
+    assert not found["rows"]["cuda:fp32"]["works"]
+    assert "libcuda.so.1" in found["rows"]["tensorrt:fp16"]["why"]
+    assert set(found["times"]) == {"1", "6", "32"}
+    assert found["times"]["6"]["cpu:fp32"]["ratio"] == 1
+
+
+def test_it_needs_no_training_packages():
+    script = (
+        "import sys, benchmarks.gpu; print([n for n in ('pandas', 'sklearn', 'keras', 'onnx') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

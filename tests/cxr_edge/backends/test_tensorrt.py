@@ -1,0 +1,54 @@
+"""What of the TensorRT runner can be held against NVIDIA's packages without a GPU: every call it makes is theirs."""
+
+import inspect
+import re
+
+import pytest
+
+from cxr_edge.backends import tensorrt as runner
+from cxr_edge.backends.nvidia import find_gpu
+from cxr_edge.errors import DeviceUnavailable
+
+trt = pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
+runtime = pytest.importorskip("cuda.bindings.runtime", reason="needs the extra rtx")
+
+SOURCE = inspect.getsource(runner)
+
+
+def test_every_call_of_cuda_exists():
+    called = set(re.findall(r'(?:call|release_with)\((?:\w+, )?"(cuda\w+)"', SOURCE))
+    assert {"cudaMalloc", "cudaMallocHost", "cudaGraphLaunch", "cudaStreamEndCapture", "cudaFreeHost"} <= called
+    assert [name for name in called if not hasattr(runtime, name)] == []
+    for kind in ("HostToDevice", "DeviceToHost", "DeviceToDevice"):
+        assert f"cudaMemcpy{kind}" in runtime.cudaMemcpyKind.__members__
+        assert f'"{kind}"' in SOURCE
+    assert "cudaStreamCaptureModeThreadLocal" in runtime.cudaStreamCaptureMode.__members__
+    assert runtime.cudaStreamNonBlocking
+
+
+@pytest.mark.parametrize(
+    ("pattern", "owner"),
+    [
+        (r"self\._runtime\.(\w+)", "Runtime"),
+        (r"(?:self\._)?engine\.(get_\w+|num_\w+|create_\w+|device_\w+)", "ICudaEngine"),
+        (r"_execution\.(\w+)", "IExecutionContext"),
+    ],
+)
+def test_every_call_of_tensorrt_exists(pattern, owner):
+    called = set(re.findall(pattern, SOURCE))
+    assert called
+    assert [name for name in called if not hasattr(getattr(trt, owner), name)] == []
+
+
+def test_every_dtype_is_one_of_tensorrts():
+    assert set(runner._DTYPES) <= set(trt.DataType.__members__)
+
+
+def test_a_failing_call_is_an_exception_with_cudas_own_word():
+    try:
+        find_gpu()
+    except DeviceUnavailable:
+        with pytest.raises(runner._CudaError, match=r"cudaMalloc: cudaError\w+"):
+            runner._Cuda().call("cudaMalloc", 16)
+    else:
+        pytest.skip("this machine has a GPU")

@@ -1,0 +1,78 @@
+"""The int8 variant: what is quantised, what is not, and that it answers nearly alike."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+import cxr_edge
+from cxr_edge.backends import DEVICES, open_graph
+from cxr_edge.bundle import read_bundle
+from cxr_edge.errors import UnknownPrecision
+from export.int8 import SKIPPED, pointwise_convolutions, to_int8
+from tests.conftest import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def shipped() -> onnx.ModelProto:
+    return onnx.load_from_string(read_bundle().files["model.int8.onnx"])
+
+
+def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type == "Conv"]
+
+
+def test_pointwise_convolutions_are_neither_depthwise_nor_gates():
+    model = onnx.load_from_string(read_bundle().files["model.onnx"])
+    found = pointwise_convolutions(model)
+    shapes = {t.name: t.dims for t in model.graph.initializer}
+    # EfficientNetB0: 16 blocks with a projection each, 15 of them with an expansion, and the top.
+    assert len(found) == 16 + 15 + 1
+    assert all(list(shapes[node.input[1]][2:]) == [1, 1] for node in found)
+    assert min(min(shapes[node.input[1]][:2]) for node in found) >= 16
+
+
+def test_later_pointwise_weights_have_eight_bits_per_channel(shipped):
+    weights = {t.name: t for t in shipped.graph.initializer}
+    dequantised = {n.output[0]: n for n in shipped.graph.node if n.op_type == "DequantizeLinear"}
+    kernels = [dequantised[n.input[1]] for n in convolutions(shipped) if n.input[1] in dequantised]
+    assert len(kernels) == 32 - SKIPPED
+    for node in kernels:
+        kernel, scale = weights[node.input[0]], weights[node.input[1]]
+        assert kernel.data_type == TensorProto.INT8
+        assert list(scale.dims) == [kernel.dims[0]]
+
+
+def test_its_ends_are_those_of_the_float32_graph(shipped):
+    one, two = (
+        {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)}
+        for model in (shipped, onnx.load_from_string(read_bundle().files["model.onnx"]))
+    )
+    assert one == two
+
+
+def test_it_runs_through_the_sdk(model):
+    small = cxr_edge.load(device="cpu", precision="int8", threads=1)
+    assert small.precision == "int8"
+    for path in SAMPLES[:3]:
+        difference = np.abs(np.subtract(small.predict(path).values, model.predict(path).values)).max()
+        assert 1e-5 < difference < 0.1
+
+
+@pytest.mark.parametrize("device", [name for name in DEVICES if name not in ("auto", "cpu")])
+def test_it_is_refused_where_it_was_not_tried(device):
+    with pytest.raises(UnknownPrecision, match="int8 is made for ONNX Runtime on the CPU"):
+        open_graph(b"", device, "int8")
+
+
+def test_auto_takes_a_device_of_that_precision():
+    model = cxr_edge.load(precision="int8")
+    assert (model.device, model.precision) == ("cpu", "int8")
+    with pytest.raises(UnknownPrecision, match="expected one of fp32, fp16, int8, got 'fp8'"):
+        cxr_edge.load(precision="fp8")
+
+
+def test_fewer_films_and_other_settings_make_another_graph():
+    model = onnx.load_from_string(read_bundle().files["model.onnx"])
+    films = np.random.default_rng(0).integers(0, 256, (2, 224, 224), dtype=np.uint8)
+    assert sum(n.op_type == "QuantizeLinear" for n in to_int8(model, films, skipped=31).graph.node) == 2
