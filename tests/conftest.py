@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import cxr_edge
+from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.bundle import read_bundle
 from cxr_edge.calibration import Calibration
+from cxr_edge.errors import DeviceUnavailable
 from cxr_edge.images import read_film
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -50,6 +52,16 @@ def film_path() -> Path:
 def film(film_path: Path) -> np.ndarray:
     """Its pixels, (1024, 1024) uint8."""
     return read_film(film_path).pixels
+
+
+@pytest.fixture(scope="session")
+def no_gpu() -> None:
+    """For what is told where there is no GPU."""
+    try:
+        find_gpu()
+    except DeviceUnavailable:
+        return
+    pytest.skip("this machine has a GPU")
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cxr_edge.backends.nvidia import find_gpu
-from cxr_edge.errors import DeviceUnavailable
 from tests.conftest import ROOT, SAMPLES
 
 pytestmark = [
     pytest.mark.installs,
+    pytest.mark.usefixtures("no_gpu"),
     pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="onnxruntime-gpu is tried on Linux"),
 ]
 
@@ -32,15 +31,6 @@ def python(tmp_path_factory) -> Path:
     python = root / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", f"{root / 'clone'}[gpu]"], check=True)
     return python
-
-
-@pytest.fixture(autouse=True)
-def _no_gpu():
-    try:
-        find_gpu()
-    except DeviceUnavailable:
-        return
-    pytest.skip("this machine has a GPU")
 
 
 def run(python: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -4,20 +4,10 @@ import json
 import subprocess
 import sys
 
-import pytest
-
-from cxr_edge.backends.nvidia import find_gpu
-from cxr_edge.errors import DeviceUnavailable
 from tests.conftest import ROOT
 
 
-def test_it_tells_what_works_and_what_was_not_checked(tmp_path):
-    try:
-        find_gpu()
-    except DeviceUnavailable:
-        pass
-    else:
-        pytest.skip("this machine has a GPU")
+def test_it_tells_what_works_and_what_was_not_checked(no_gpu, tmp_path):
     command = [sys.executable, "-m", "benchmarks.gpu", "--rounds", "1", "--out", str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 3, done.stderr
