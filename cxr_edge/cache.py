@@ -15,7 +15,8 @@ VARIABLE: Final = "CXR_EDGE_CACHE"
 
 def cache_root() -> Path:
     """Give the folder; it need not exist."""
-    return Path(chosen) if (chosen := os.environ.get(VARIABLE)) else user_cache_path("cxr-edge", appauthor=False)
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("cxr-edge", appauthor=False)
 
 
 def cache_folder(*names: str) -> Path:
@@ -29,13 +30,15 @@ def cache_folder(*names: str) -> Path:
     root = cache_root()
     folder = root.joinpath(*names)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for part in (root, *(root.joinpath(*names[:depth]) for depth in range(1, len(names) + 1))):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        for depth in range(len(names) + 1):
+            part = root.joinpath(*names[:depth])
+            part.mkdir(exist_ok=True, mode=0o700)  # with parents=True only the last would have the mode
             require_private(part)
     except OSError as error:
         raise CacheUnusable(
-            f"{folder} cannot be made ({error.strerror}); give this user permission, or name another folder by "
-            f"the environment variable {VARIABLE}"
+            f"{folder} cannot be made ({error.strerror}); mend that, or name another folder by the environment "
+            f"variable {VARIABLE}"
         ) from error
     return folder
 

@@ -59,16 +59,16 @@ def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
         Ready for JSON: ``machine``, ``packages``, ``problems``, ``gpu``, ``cuda``, ``devices``,
         ``bundle``, ``engines``.
     """
-    packages = _packages()
+    packages, engines = _packages(), _engines()
     return {
         "machine": _machine(),
         "packages": packages,
-        "problems": rivalries(packages),
+        "problems": _problems(packages, engines),
         "gpu": _gpu(),
         "cuda": _cuda(),
         "devices": {device: try_device(bundle, device) for device in devices},
         "bundle": _bundle(bundle),
-        "engines": _engines(),
+        "engines": engines,
     }
 
 
@@ -83,16 +83,19 @@ def try_device(bundle: Bundle, device: str) -> dict[str, Any]:
         model.predict(noise, heatmaps=True)
     except CxrEdgeError as error:
         return {"works": False, "precision": None, "why": str(error)}
+    except Exception as error:  # a fault of one device's library must not cost the report
+        return {"works": False, "precision": None, "why": f"{type(error).__name__}: {error}"}
     return {"works": True, "precision": model.precision, "why": model.device_reason if device == "auto" else ""}
 
 
 def _machine() -> dict[str, Any]:
+    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
     return {
         "cxr_edge": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.machine(),
-        "cpu_features": np.show_config(mode="dicts")["SIMD Extensions"]["found"],
+        "cpu_features": [*simd.get("baseline", []), *simd.get("found", [])],
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
     }
@@ -137,7 +140,7 @@ def _cuda() -> dict[str, Any]:
     except DeviceUnavailable as error:
         return {"why": str(error)}
     listed = [name for name, provider in PROVIDERS.items() if provider in runtime.get_available_providers()]
-    missing = [*missing_cuda_libraries(runtime), *missing_tensorrt()] if "cuda" in listed else []
+    missing = [*missing_cuda_libraries(runtime), *missing_tensorrt()] if "cuda" in listed else None
     return {"onnxruntime": runtime.__version__, "listed": listed, "missing_libraries": missing}
 
 
@@ -152,14 +155,28 @@ def _bundle(bundle: Bundle) -> dict[str, Any]:
 
 
 def _engines() -> dict[str, Any]:
+    folder = str(cache_root())
     try:
         stored = list_engines() if cache_root().is_dir() else []
     except CxrEdgeError as error:
-        return {"folder": str(cache_root()), "why": str(error), "found": []}
-    return {
-        "folder": str(cache_root()),
-        "found": [{"file": str(e.file), **msgspec.to_builtins(e.description)} for e in stored],
-    }
+        return {"folder": folder, "fault": str(error), "found": []}
+    found = [
+        {
+            "file": str(engine.file),
+            "fault": engine.fault or None,
+            **(msgspec.to_builtins(engine.description) if engine.description else {}),
+        }
+        for engine in stored
+    ]
+    return {"folder": folder, "fault": None, "found": found}
+
+
+def _problems(packages: dict[str, str], engines: dict[str, Any]) -> list[str]:
+    return [
+        *rivalries(packages),
+        *([engines["fault"]] if engines["fault"] else []),
+        *(f"{engine['file']} must not be run: {engine['fault']}" for engine in engines["found"] if engine["fault"]),
+    ]
 
 
 #: Tried unless one is named; ``tensorrt-ep`` would compile for minutes.

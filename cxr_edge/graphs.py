@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from cxr_edge.backends import DEVICES, PREFERRED, Graph, open_graph
 from cxr_edge.backends.base import Resources, Shape, Tensor
 from cxr_edge.bundle import Bundle
-from cxr_edge.errors import BundleTensors, DeviceUnavailable, UnknownPrecision
+from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, UnknownPrecision
 from cxr_edge.manifest import Manifest
 
 #: What ``auto`` tries, fastest first. Left out: ``tensorrt-ep``, which compiles for minutes when a
@@ -74,14 +76,28 @@ def _open(bundle: Bundle, device: str, precision: str | None, resources: Resourc
     manifest = bundle.manifest
     chosen = precision or _preferred(manifest, device)
     variant = manifest.variant("fp32" if chosen == "bf16" and device == "openvino" else chosen)
+    sized = replace(resources, batch=len(manifest.views))
     graphs = Graphs(
-        network=open_graph(bundle.files[variant.model], device, chosen, resources),
-        gradcam=open_graph(bundle.files[variant.gradcam], device, chosen, replace(resources, threads=1)),
+        network=open_graph(bundle.files[variant.model], device, chosen, sized),
+        gradcam=open_graph(bundle.files[variant.gradcam], device, chosen, replace(sized, threads=1)),
         precision=chosen,
-        reason=reason,
+        reason=reason if chosen in manifest.variants else f"{reason}; {chosen} passed no gate for this model",
     )
     _check_tensors(manifest, graphs.network, graphs.gradcam)
+    if device != "cpu":
+        _try(manifest, graphs)
     return graphs
+
+
+def _try(manifest: Manifest, graphs: Graphs) -> None:
+    """Compute once: a device that opens a graph may still be unable to run it."""
+    names = manifest.tensors
+    black = np.zeros((1, *manifest.input.size), np.uint8)
+    try:
+        (last_conv,) = graphs.network.run([names.last_conv], {names.image: black}, keep=[names.last_conv])
+        graphs.gradcam.run([names.maps], {names.last_conv: last_conv})
+    except DeviceFailed as error:
+        raise DeviceUnavailable(f"{graphs.network.device}: it opens the model and cannot run it ({error})") from error
 
 
 def _preferred(manifest: Manifest, device: str) -> str:

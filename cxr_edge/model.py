@@ -239,6 +239,8 @@ class Model:
         maps = None
         if heatmaps:
             (raw_maps,) = self._graphs.gradcam.run([names.maps], {names.last_conv: last_conv[0]})
+            if not np.isfinite(raw_maps).all():
+                raise BundleTensors("the companion graph gave a map that is no number; export the bundle again")
             maps = average_maps(raw_maps, views)
             maps.setflags(write=False)
         calibrated = calibrate(per_view.mean(axis=0, dtype=np.float64), manifest.curves(mode), manifest.labels)

@@ -50,19 +50,22 @@ class Limits:
         Share of film-findings whose call changes, all operating points of a view mode together.
     mean_auc : float
         Of the mean ROC-AUC, up or down.
+    maps : float
+        Of the median correlation of heat maps, from 1 down.
     """
 
     probability: float
     flips: float
     mean_auc: float
+    maps: float
 
 
 #: By the candidate's precision. Eight bits move single probabilities far, so there the decisions count.
 LIMITS = {
-    "fp32": Limits(probability=0.001, flips=0.001, mean_auc=0.0005),
-    "fp16": Limits(probability=0.01, flips=0.002, mean_auc=0.0005),
-    "bf16": Limits(probability=0.01, flips=0.002, mean_auc=0.0005),
-    "int8": Limits(probability=1.0, flips=0.02, mean_auc=0.002),
+    "fp32": Limits(probability=0.001, flips=0.001, mean_auc=0.0005, maps=0.001),
+    "fp16": Limits(probability=0.01, flips=0.002, mean_auc=0.0005, maps=0.001),
+    "bf16": Limits(probability=0.01, flips=0.002, mean_auc=0.0005, maps=0.001),
+    "int8": Limits(probability=1.0, flips=0.02, mean_auc=0.002, maps=0.01),
 }
 
 
@@ -76,14 +79,11 @@ class Answers:
         View mode → (N, 15) float64.
     maps : ndarray, (N, 15, h, w) float32
         Averaged over the views.
-    device : str
-        What it truly ran on.
     """
 
     raw: Scores
     calibrated: Scores
     maps: npt.NDArray[np.float32]
-    device: str
 
 
 def answers(bundle: Bundle, runtime: Runtime, films: pd.DataFrame) -> Answers:
@@ -118,7 +118,6 @@ def answers(bundle: Bundle, runtime: Runtime, films: pd.DataFrame) -> Answers:
         raw=raw,
         calibrated={mode: calibrate(p, manifest.curves(mode), manifest.labels) for mode, p in raw.items()},
         maps=np.stack([[result.map_of(label) for label in manifest.labels] for result in by_mode["tta"]]),
-        device=model.device,
     )
 
 
@@ -166,7 +165,7 @@ def compare(
 
 def over_limits(figures: dict[str, Any], limits: Limits) -> list[str]:
     """Tell every figure that is over its limit, or is no number; empty where the gate is passed."""
-    found = []
+    found = [("1 - median correlation of maps", 1 - figures["maps"]["correlation_median"], limits.maps)]
     for mode, changes in figures["view_modes"].items():
         worst = max(changes[kind]["max"] for kind in ("probability", "raw_probability"))
         found.append((f"max |Δp|, {mode}", worst, limits.probability))

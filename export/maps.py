@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+FIGURES = ("correlation_median", "correlation_p1", "correlation_min", "same_strongest_cell", "empty_on_one_side")
+
 
 def map_agreement(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> dict[str, float]:
     """Compare heat maps cell by cell.
@@ -16,17 +18,21 @@ def map_agreement(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32
     dict
         Pearson's ``correlation`` over the cells of each map that varies on both sides (median,
         1st percentile, smallest); the share of them with the ``same_strongest_cell``; the share
-        of all maps that are ``empty_on_one_side``.
+        of all maps that are ``empty_on_one_side``. NaN where a map is no number, or none varies.
     """
     flat = [maps.reshape(-1, maps.shape[2] * maps.shape[3]).astype(np.float64) for maps in (first, second)]
     varies = [np.ptp(maps, axis=1) > 0 for maps in flat]
-    one, two = (maps[varies[0] & varies[1]] for maps in flat)
+    both = varies[0] & varies[1]
+    if not both.any() or not all(np.isfinite(maps).all() for maps in flat):
+        return dict.fromkeys(FIGURES, float("nan"))
+    one, two = (maps[both] for maps in flat)
     centred = [maps - maps.mean(axis=1, keepdims=True) for maps in (one, two)]
     correlation = (centred[0] * centred[1]).sum(axis=1) / np.prod([np.linalg.norm(c, axis=1) for c in centred], axis=0)
-    return {
-        "correlation_median": float(np.median(correlation)),
-        "correlation_p1": float(np.percentile(correlation, 1)),
-        "correlation_min": float(correlation.min()),
-        "same_strongest_cell": float((one.argmax(axis=1) == two.argmax(axis=1)).mean()),
-        "empty_on_one_side": float((varies[0] != varies[1]).mean()),
-    }
+    figures = (
+        np.median(correlation),
+        np.percentile(correlation, 1),
+        correlation.min(),
+        (one.argmax(axis=1) == two.argmax(axis=1)).mean(),
+        (varies[0] != varies[1]).mean(),
+    )
+    return {name: float(figure) for name, figure in zip(FIGURES, figures, strict=True)}

@@ -43,23 +43,19 @@ def open_graph(onnx: bytes, device: str = "cpu", precision: str = "fp32", resour
     DeviceUnavailable, BundleTensors, UnknownPrecision
     """
     if precision == "int8" and device != "cpu":
-        raise UnknownPrecision(
-            f"int8 is made for ONNX Runtime on the CPU, and was not tried on {device}; use fp16 or fp32"
-        )
+        raise UnknownPrecision("int8 is made for the device cpu alone; name that device, or another precision")
     # A back end's packages are imported only where it is asked for.
     if device == "openvino":
         from cxr_edge.backends.openvino import OpenVinoGraph
 
         return OpenVinoGraph(onnx, precision, resources)
     if precision == "bf16":
-        raise UnknownPrecision(
-            f"{device} computes in the precision of the bundle's variant; bf16 needs the device openvino"
-        )
+        raise UnknownPrecision("bf16 needs the device openvino; name that device, or another precision")
     if device == "tensorrt":
         from cxr_edge.backends.tensorrt import TensorRTGraph
         from cxr_edge.engine.store import load_engine
 
-        return TensorRTGraph(*load_engine(onnx, precision), resources)
+        return TensorRTGraph(*load_engine(onnx, precision, resources.batch), resources)
     from cxr_edge.backends.onnxruntime import OnnxRuntimeGraph
 
     return OnnxRuntimeGraph(onnx, device, precision, resources)

@@ -29,12 +29,16 @@ class Resources:
         Let idle CPU threads wait busily for a moment: a faster next inference, at the cost of whatever else
         the cores should do.
     gpu_memory : int
-        Bytes on the GPU, for weights, work space and buffers of one graph.
+        Bytes on the GPU for one graph: weights, work space and buffers. What CUDA itself takes, and
+        outputs that a caller keeps, come on top.
+    batch : int
+        Most inputs at a time.
     """
 
     threads: int = 1
     spinning: bool = True
     gpu_memory: int = 2048 * MEBIBYTE
+    batch: int = 1
 
 
 class Tensor(NamedTuple):

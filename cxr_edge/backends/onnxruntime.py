@@ -29,10 +29,8 @@ _CUDNN: Final = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 _TENSORRT: Final = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
 
 _REMEDY: Final = {
-    "cuda": "check `nvidia-smi`; CUDA 13 and cuDNN 9 also come with `pip install 'onnxruntime-gpu[cuda,cudnn]'`; "
-    "`cxr-edge doctor --device cuda` tells more",
-    "tensorrt-ep": "check `nvidia-smi`; it needs CUDA 13, cuDNN 9 and TensorRT 10; "
-    "`cxr-edge doctor --device tensorrt-ep` tells more",
+    "cuda": "check `nvidia-smi`; CUDA 13 and cuDNN 9 also come with `pip install 'onnxruntime-gpu[cuda,cudnn]'`",
+    "tensorrt-ep": "check `nvidia-smi`; it needs CUDA 13, cuDNN 9 and TensorRT 10",
 }
 
 #: Operators that take the time; what only moves shapes about may stay on the CPU.
@@ -90,9 +88,9 @@ class OnnxRuntimeGraph:
                 f"{device}: {PROVIDERS[device]} did not start, and ONNX Runtime {runtime.__version__} fell back to "
                 f"{found} (it printed why); {_REMEDY[device]}"
             )
-        if left := _left_on_cpu(self._session, device):
+        if left := _left_elsewhere(self._session, device):
             raise DeviceUnavailable(
-                f"{device}: ONNX Runtime {runtime.__version__} left {', '.join(left)} on the CPU; "
+                f"{device}: ONNX Runtime {runtime.__version__} did not give {', '.join(left)} to {PROVIDERS[device]}; "
                 "update onnxruntime-gpu"
             )
         self._device = device
@@ -125,8 +123,8 @@ class OnnxRuntimeGraph:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # as above
             raise DeviceFailed(
-                f"{self._device} failed while it computed ({error}); what was done before is not harmed: "
-                "start again to go on, on another --device if it fails again"
+                f"{self._device} failed while it computed ({error}); what was done before is not harmed: give the same "
+                "command again to go on, or another --device with another --out"
             ) from error
         found = zip(outputs, binding.get_outputs(), strict=True)
         return [value if name in keep else value.numpy() for name, value in found]
@@ -211,7 +209,7 @@ def _providers(device: str, onnx: bytes, precision: str, resources: Resources) -
     cuda = (
         PROVIDERS["cuda"],
         {
-            "gpu_mem_limit": str(resources.gpu_memory),
+            "gpu_mem_limit": str(resources.gpu_memory if device == "cuda" else resources.gpu_memory // 2),
             "arena_extend_strategy": "kSameAsRequested",
             "use_tf32": "0",  # fp32 means fp32
         },
@@ -228,7 +226,7 @@ def _providers(device: str, onnx: bytes, precision: str, resources: Resources) -
                 "trt_engine_cache_path": str(folder),
                 "trt_timing_cache_enable": "1",
                 "trt_timing_cache_path": str(folder),
-                "trt_max_workspace_size": str(resources.gpu_memory),
+                "trt_max_workspace_size": str(resources.gpu_memory // 2),
                 "trt_fp16_enable": str(int(precision == "fp16")),
             },
         )
@@ -236,13 +234,13 @@ def _providers(device: str, onnx: bytes, precision: str, resources: Resources) -
     return [PROVIDERS[device]]
 
 
-def _left_on_cpu(session: Any, device: str) -> list[str]:
-    """Tell which of the operators that do the work were not taken by the device; older versions cannot say."""
+def _left_elsewhere(session: Any, device: str) -> list[str]:
+    """Tell which of the operators that do the work the provider did not take; older versions cannot say."""
     if device == "cpu" or not hasattr(session, "get_provider_graph_assignment_info"):
         return []
     parts = session.get_provider_graph_assignment_info()
-    on_cpu = {node.op_type for part in parts if part.ep_name == PROVIDERS["cpu"] for node in part.get_nodes()}
-    return sorted(on_cpu & _WORK)
+    elsewhere = {node.op_type for part in parts if part.ep_name != PROVIDERS[device] for node in part.get_nodes()}
+    return sorted(elsewhere & _WORK)
 
 
 def _tensor(described: Any) -> Tensor:

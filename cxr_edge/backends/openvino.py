@@ -5,8 +5,9 @@ import queue
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from cxr_edge.backends import usable_cores
 from cxr_edge.backends.base import Resources, Tensor, Value
-from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable
+from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, UnknownPrecision
 
 #: Precision → OpenVINO's name of it.
 PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
@@ -29,6 +30,7 @@ class OpenVinoGraph:
     ------
     DeviceUnavailable
         OpenVINO is missing, or computes in another precision on this CPU.
+    UnknownPrecision
     BundleTensors
         The graph does not load.
     """
@@ -38,12 +40,17 @@ class OpenVinoGraph:
             openvino: Any = importlib.import_module("openvino")
         except ModuleNotFoundError as error:
             raise DeviceUnavailable("openvino: the package is not installed; install the extra openvino") from error
+        except (ImportError, OSError) as error:
+            raise DeviceUnavailable(f"openvino: the package cannot be loaded ({error}); install it again") from error
         if precision not in PRECISIONS:
-            raise DeviceUnavailable(f"openvino: expected a precision out of {', '.join(PRECISIONS)}, got {precision!r}")
+            raise UnknownPrecision(
+                f"openvino computes in {' or '.join(PRECISIONS)}, not in {precision}; name one of them"
+            )
+        streams = max(1, usable_cores() // resources.threads)  # with one, films would wait for each other
         settings = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-            "INFERENCE_NUM_THREADS": resources.threads,
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": resources.threads * streams,
+            "NUM_STREAMS": streams,
         }
         core = openvino.Core()
         try:

@@ -1,8 +1,9 @@
 """A TensorRT engine on an NVIDIA GPU: buffers and addresses set once, one CUDA graph for each batch size.
 
-An execution context is not safe under threads, so there is a pool of them: each with its own stream,
-pinned host buffers and device buffers of the profile's largest batch. Inputs are copied to the device,
-the engine runs, outputs are copied back; what is kept stays in device memory of its own.
+An execution context is not safe under threads, so there is a pool of lanes: each with its own stream,
+pinned host buffers and device buffers of the profile's largest batch, and for each batch size it meets
+an execution context, whose state a captured graph depends on. Inputs are copied to the device, the
+engine runs, outputs are copied back; what is kept stays in device memory of its own.
 """
 
 import ctypes
@@ -22,8 +23,11 @@ from cxr_edge.engine.library import Library
 from cxr_edge.engine.store import REMEDY, Identity
 from cxr_edge.errors import DeviceFailed, DeviceUnavailable
 
-#: Contexts that run at the same time; more of them only wait for the GPU.
-MOST_CONTEXTS: Final = 4
+#: Lanes that run at the same time; more of them only wait for the GPU.
+MOST_LANES: Final = 4
+
+#: Batch sizes in use: one view, and all.
+SIZES: Final = 2
 
 _DTYPES: Final = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT64": "int64", "INT32": "int32"}
 
@@ -57,17 +61,18 @@ class TensorRTGraph:
                 f"{REMEDY} --force"
             )
         self._tensors = _tensors(trt, self._engine)
-        taken = self._engine.device_memory_size_v2 + sum(tensor.bytes for tensor in self._tensors.values())
-        if taken > resources.gpu_memory:
+        buffers = sum(tensor.bytes for tensor in self._tensors.values())
+        of_a_lane = buffers + SIZES * self._engine.device_memory_size_v2
+        for_lanes = resources.gpu_memory - len(plan)  # about what its weights take
+        if of_a_lane > for_lanes:
             raise DeviceUnavailable(
                 f"tensorrt: expected an engine that takes at most the {resources.gpu_memory} bytes of gpu_memory, got "
-                f"one that takes {taken} for batches of {self.largest_batch}; allow more, or build it with a smaller "
-                "--batch"
+                f"one that takes {len(plan) + of_a_lane} for batches of {self.largest_batch}; allow more, or build it "
+                "with a smaller --batch"
             )
-        self._limit = max(1, min(MOST_CONTEXTS, resources.gpu_memory // taken))
-        self._slots = threading.BoundedSemaphore(self._limit)
-        self._idle: queue.SimpleQueue[_Context] = queue.SimpleQueue()
-        with self._context():  # the first is made now, so that too little memory is told here
+        self._slots = threading.BoundedSemaphore(min(MOST_LANES, for_lanes // of_a_lane))
+        self._idle: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        with self._lane():  # the first is made now, so that too little memory is told here
             pass
 
     @property
@@ -87,7 +92,7 @@ class TensorRTGraph:
 
     @property
     def largest_batch(self) -> int:
-        """Most inputs at a time; `run` takes more, part by part."""
+        """Most inputs at a time."""
         return min(tensor.shape[0] for tensor in self._tensors.values())
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Value], keep: Collection[str] = ()) -> list[Value]:
@@ -99,27 +104,28 @@ class TensorRTGraph:
                 f"{REMEDY} with a larger --batch"
             )
         try:
-            with self._context() as context:
-                return context.run(outputs, feeds, keep, count)
-        except _CudaError as error:
+            with self._lane() as lane:
+                return lane.run(outputs, feeds, keep, count)
+        except (_CudaError, DeviceUnavailable) as error:
             raise DeviceFailed(
-                f"tensorrt failed while it computed ({error}); what was done before is not harmed: start again to go on"
+                f"tensorrt failed while it computed ({error}); what was done before is not harmed: give the same "
+                "command again to go on, or another --device with another --out"
             ) from error
 
     @contextmanager
-    def _context(self) -> Iterator["_Context"]:
-        """Take a context out of the pool, or make one; one that failed is not given back."""
+    def _lane(self) -> Iterator["_Lane"]:
+        """Take a lane out of the pool, or make one; one that failed is not given back."""
         with self._slots:
             try:
-                context = self._idle.get_nowait()
+                lane = self._idle.get_nowait()
             except queue.Empty:
-                context = self._made()
-            yield context
-            self._idle.put(context)
+                lane = self._made()
+            yield lane
+            self._idle.put(lane)
 
-    def _made(self) -> "_Context":
+    def _made(self) -> "_Lane":
         try:
-            return _Context(self._cuda, self._engine, self._tensors)
+            return _Lane(self._cuda, self._engine, self._tensors)
         except _CudaError as error:
             raise DeviceUnavailable(f"tensorrt: the GPU cannot take the engine's buffers ({error})") from error
 
@@ -164,7 +170,9 @@ class _Cuda:
         weakref.finalize(owner, getattr(self.runtime, function), handle).atexit = False
 
     def copy(self, target: int, source: int, size: int, kind: str, stream: Any) -> None:
-        self.call("cudaMemcpyAsync", target, source, size, self.runtime.cudaMemcpyKind[f"cudaMemcpy{kind}"], stream)
+        self.call(
+            "cudaMemcpyAsync", target, source, size, getattr(self.runtime.cudaMemcpyKind, f"cudaMemcpy{kind}"), stream
+        )
 
 
 @dataclass(frozen=True)
@@ -202,19 +210,16 @@ def _tensors(trt: ModuleType, engine: Any) -> dict[str, _Tensor]:
     }
 
 
-class _Context:
-    """An execution context with its stream and buffers; used by one thread at a time."""
+class _Lane:
+    """A stream with its buffers, and an execution for each batch size; used by one thread at a time."""
 
     def __init__(self, cuda: _Cuda, engine: Any, tensors: Mapping[str, _Tensor]) -> None:
-        self._cuda, self._tensors = cuda, tensors
-        self._execution = engine.create_execution_context()
-        if self._execution is None:
-            raise _CudaError("create_execution_context: no memory")
+        self._cuda, self._engine, self._tensors = cuda, engine, tensors
         self._stream = cuda.call("cudaStreamCreateWithFlags", cuda.runtime.cudaStreamNonBlocking)
         cuda.release_with(self, "cudaStreamDestroy", self._stream)
         self._device: dict[str, int] = {}
         self._host: dict[str, Array] = {}
-        self._graphs: dict[int, Any] = {}
+        self._executions: dict[int, _Execution] = {}
         for name, tensor in tensors.items():
             self._device[name] = cuda.call("cudaMalloc", tensor.bytes)
             cuda.release_with(self, "cudaFree", self._device[name])
@@ -222,22 +227,30 @@ class _Context:
             cuda.release_with(self, "cudaFreeHost", pinned)
             memory = (ctypes.c_byte * tensor.bytes).from_address(pinned)
             self._host[name] = np.ndarray(tensor.shape, tensor.dtype, memoryview(memory))
-            self._execution.set_tensor_address(name, self._device[name])
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Value], keep: Collection[str], count: int) -> list[Value]:
         for name, value in feeds.items():
             self._take(name, value, count)
-        self._compute(count)
+        if count not in self._executions:
+            self._executions[count] = _Execution(
+                self._cuda, self._engine, self._tensors, self._device, self._stream, count
+            )
+        self._executions[count].run()
         values = [self._give(name, count, keep=name in keep) for name in outputs]
         self._cuda.call("cudaStreamSynchronize", self._stream)
         return [value if isinstance(value, Kept) else value.copy() for value in values]
 
     def _take(self, name: str, value: Value, count: int) -> None:
-        size = self._tensors[name].bytes_of(count)
+        tensor = self._tensors[name]
+        size = tensor.bytes_of(count)
         if isinstance(value, Kept):
             self._cuda.copy(self._device[name], value.pointer, size, "DeviceToDevice", self._stream)
             return
-        np.copyto(self._host[name][:count], value, casting="no")
+        if value.shape != (count, *tensor.shape[1:]) or value.dtype != tensor.dtype:
+            raise ValueError(
+                f"{name}: expected {tensor.dtype} {(count, *tensor.shape[1:])}, got {value.dtype} {value.shape}"
+            )
+        self._host[name][:count] = value
         self._cuda.copy(self._device[name], self._host[name].ctypes.data, size, "HostToDevice", self._stream)
 
     def _give(self, name: str, count: int, *, keep: bool) -> Value:
@@ -249,25 +262,56 @@ class _Context:
         self._cuda.copy(self._host[name].ctypes.data, self._device[name], size, "DeviceToHost", self._stream)
         return self._host[name][:count]
 
-    def _compute(self, count: int) -> None:
-        """Run the engine on its buffers; from the second batch of a size on as one CUDA graph."""
-        if count in self._graphs:
-            self._cuda.call("cudaGraphLaunch", self._graphs[count], self._stream)
-            return
-        for name, tensor in self._tensors.items():
-            if tensor.is_input and not self._execution.set_input_shape(name, (count, *tensor.shape[1:])):
+
+class _Execution:
+    """An execution context for one batch size: run once as it is, then captured and launched as a CUDA graph."""
+
+    def __init__(
+        self,
+        cuda: _Cuda,
+        engine: Any,
+        tensors: Mapping[str, _Tensor],
+        addresses: Mapping[str, int],
+        stream: Any,
+        count: int,
+    ) -> None:
+        self._cuda, self._stream = cuda, stream
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise _CudaError("create_execution_context: no memory")
+        self._graph: Any = None
+        self._runs = 0
+        for name, tensor in tensors.items():
+            if tensor.is_input and not self._context.set_input_shape(name, (count, *tensor.shape[1:])):
                 raise _CudaError(f"set_input_shape: {name} with a batch of {count}")
-        # TensorRT settles what depends on the shape in the first run, which a capture would not survive.
-        self._execute()
-        self._cuda.call("cudaStreamSynchronize", self._stream)
+            self._context.set_tensor_address(name, addresses[name])
+
+    def run(self) -> None:
+        """Compute on the buffers; the first run settles what depends on the shape, and cannot be captured."""
+        self._runs += 1
+        if self._graph is None and self._runs > 1 and self._capturable():
+            self._capture()
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self._cuda.call("cudaGraphLaunch", self._graph, self._stream)
+
+    def _capturable(self) -> bool:
+        """TensorRT for RTX says while it still compiles kernels; TensorRT has no such question."""
+        ask = getattr(self._context, "is_stream_capturable", None)
+        return ask is None or bool(ask(int(self._stream)))
+
+    def _capture(self) -> None:
         mode = self._cuda.runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._cuda.call("cudaStreamBeginCapture", self._stream, mode)
-        self._execute()
-        captured = self._cuda.call("cudaStreamEndCapture", self._stream)
-        self._graphs[count] = self._cuda.call("cudaGraphInstantiate", captured, 0)
-        self._cuda.release_with(self, "cudaGraphExecDestroy", self._graphs[count])
+        try:
+            self._enqueue()
+        finally:
+            captured = self._cuda.call("cudaStreamEndCapture", self._stream)
+        self._graph = self._cuda.call("cudaGraphInstantiate", captured, 0)
+        self._cuda.release_with(self, "cudaGraphExecDestroy", self._graph)
         self._cuda.call("cudaGraphDestroy", captured)
 
-    def _execute(self) -> None:
-        if not self._execution.execute_async_v3(int(self._stream)):
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(int(self._stream)):
             raise _CudaError("execute_async_v3 failed")

@@ -33,8 +33,6 @@ def doctor(
     """
     from cxr_edge.doctor import TRIED, examine
 
-    if device is not None and device not in DEVICES:
-        raise typer.BadParameter(f"expected one of {', '.join(DEVICES)}, got {device!r}", param_hint="--device")
     try:
         found = examine(read_bundle(bundle), [device] if device else TRIED)
     except CxrEdgeError as error:
@@ -81,7 +79,12 @@ def _gpu(found: dict[str, Any]) -> dict[str, str]:
     }
     if "listed" in cuda:
         told["ONNX Runtime lists"] = f"{', '.join(cuda['listed'])} (listed is not working: see Devices)"
-        told["libraries"] = ", ".join(cuda["missing_libraries"]) or "none missing of what these need"
+        missing = cuda["missing_libraries"]
+        told["libraries"] = (
+            "not looked for: this ONNX Runtime is for the CPU"
+            if missing is None
+            else ", ".join(missing) or "CUDA, cuDNN and TensorRT are found"
+        )
     return told
 
 
@@ -101,10 +104,13 @@ def _gate(gate: dict[str, Any]) -> str:
     told = []
     for part in ("validation", "test"):
         if part in gate:
-            mode = gate[part]["view_modes"]["tta"]
+            mode, limits = gate[part]["view_modes"]["tta"], gate[part]["limits"]
+            worst = max(mode["probability"]["max"], mode["raw_probability"]["max"])
+            verdict = "over its limits" if gate[part]["over_limits"] else "passed"
             told.append(
-                f"{gate[part]['films']} {part} films, six views: max Δp {mode['probability']['max']:.4f}, flips "
-                f"{mode['flips']['all']:.2%}, Δ mean AUC {mode['mean_auc']['value']:+.5f}"
+                f"{verdict} on {gate[part]['films']} {part} films, six views: max Δp {worst:.4f} "
+                f"(limit {limits['probability']:g}), flips {mode['flips']['all']:.2%} ({limits['flips']:.1%}), "
+                f"Δ mean AUC {mode['mean_auc']['value']:+.5f} ({limits['mean_auc']:g})"
             )
     if "largest_difference_to_keras" in gate:
         told.append(f"max Δp to Keras {gate['largest_difference_to_keras']['probabilities']:.1e}")
@@ -113,8 +119,9 @@ def _gate(gate: dict[str, Any]) -> str:
 
 def _engines(engines: dict[str, Any]) -> dict[str, str]:
     found = {
-        Path(engine["file"]).name: f"{engine['identity']['architecture']} {engine['identity']['precision']}, "
-        f"{engine['identity']['library']} {engine['identity']['version']}"
+        Path(engine["file"]).name: "must not be run: see Problems"
+        if engine["fault"]
+        else f"{engine['graph']}, {engine['identity']['architecture']}, batches {engine['identity']['profile']}"
         for engine in engines["found"]
     }
-    return {"folder": printable(engines["folder"]), **(found or {"": engines.get("why", "no engine")})}
+    return {"folder": printable(engines["folder"]), **(found or {"": engines["fault"] or "no engine"})}

@@ -1,6 +1,7 @@
 """``cxr-edge engine``: TensorRT engines, checked, built and listed."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -106,8 +107,8 @@ def build(
     """Build the engines of a bundle's two graphs into the cache of this user.
 
     With the package tensorrt on the GPU that is to run them; with TensorRT for RTX (extra rtx) on any machine,
-    for RTX GPUs. An engine that the cache holds is not built again. Exit status: 0 built or there; 3 the bundle,
-    the package or the GPU cannot be had, or a build failed.
+    for RTX GPUs. An engine that the cache holds is not built again. Exit status: 0 built or there; 1 NVIDIA's
+    parser refuses the model; 2 usage; 3 the bundle, the package or the GPU cannot be had, or a build failed.
 
     For example:
 
@@ -116,39 +117,65 @@ def build(
       cxr-edge engine build --target sm_86 --precision fp16 --batch 1,6,32
     """
     profile = _profile(batch)
+    if target is not None and not re.fullmatch(r"sm_\d{2,3}", target):
+        raise typer.BadParameter(f"expected an architecture such as sm_86, got {target!r}", param_hint="--target")
     hardware: Hardware = "ampere_plus" if hardware_compatible else "none"
     with _errors_told():
         library = _library(package)
         settings = Settings(_target(library, target), profile, version_compatible, hardware)
+        opened = read_bundle(bundle)
+        _require_views(profile, len(opened.manifest.views))
         stored = {}
-        for name, data in _graphs(read_bundle(bundle), precision).items():
+        for name, data in _graphs(opened, precision).items():
             with _progress(f"{name} for {settings.architecture}") as progress:
-                stored[name] = build_stored(library, data, precision.value, settings, progress, force=force)
+                stored[name] = build_stored(library, name, data, precision.value, settings, progress, force=force)
     if json_output:
-        typer.echo(json.dumps({name: _told(engine) for name, engine in stored.items()}))
+        told = {
+            name: {"file": str(file), "fresh": fresh, **msgspec.to_builtins(description)}
+            for name, (file, description, fresh) in stored.items()
+        }
+        typer.echo(json.dumps(told))
         return
-    for name, engine in stored.items():
-        made = f"built in {engine.description.seconds:.1f} s" if engine.fresh else "in the cache already"
-        typer.echo(f"{name}: {made}, {engine.description.bytes / 1e6:.1f} MB, {engine.file}")
+    for name, (file, description, fresh) in stored.items():
+        made = f"built in {description.seconds:.1f} s" if fresh else "in the cache already"
+        typer.echo(f"{name}: {made}, {description.bytes / 1e6:.1f} MB, {file}")
 
 
 @engine_app.command(name="list")
 def list_cache(json_output: JsonOption = False) -> None:
-    """List the engines that the cache holds."""
+    """List the engines that the cache holds, and what is wrong with those that must not be run.
+
+    Exit status: 0; 3 the cache cannot be used.
+    """
     with _errors_told():
         stored = list_engines()
     if json_output:
         typer.echo(json.dumps([_told(engine) for engine in stored]))
         return
     for engine in stored:
-        identity = engine.description.identity
-        typer.echo(
-            f"{engine.file.name}: {identity.architecture} {identity.precision}, batches {identity.profile}, "
-            f"{identity.library} {identity.version}, {engine.description.bytes / 1e6:.1f} MB, built "
-            f"{engine.description.built}"
-        )
+        typer.echo(f"{engine.file.name}: {_line(engine)}")
     if not stored:
         typer.echo("The cache holds no engine; `cxr-edge engine build` makes one.", err=True)
+
+
+def _line(engine: Stored) -> str:
+    if engine.description is None or engine.fault:
+        return f"must not be run: {engine.fault}"
+    identity = engine.description.identity
+    compatible = [
+        *(["version-compatible"] if identity.version_compatible else []),
+        *(["hardware-compatible"] if identity.hardware != "none" else []),
+    ]
+    return ", ".join(
+        [
+            f"{engine.description.graph} for {identity.architecture}",
+            f"batches {identity.profile}",
+            f"{identity.library} {identity.version}",
+            *compatible,
+            f"{engine.description.bytes / 1e6:.1f} MB",
+            f"built {engine.description.built}",
+        ]
+    )
 
 
 @contextmanager
@@ -175,9 +202,22 @@ def _graphs(bundle: Bundle, precision: Precision) -> dict[str, bytes]:
 
 def _profile(batch: str) -> Profile:
     try:
-        return Profile(*(int(size) for size in batch.split(",")))
-    except (ValueError, TypeError) as error:
-        raise typer.BadParameter(f"expected three sizes such as 1,6,32, got {batch!r} ({error})") from error
+        smallest, best, largest = (int(size) for size in batch.split(","))
+        return Profile(smallest, best, largest)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"expected three sizes in rising order, MIN,BEST,MAX from 1 to 1024, such as 1,6,32, got {batch!r}",
+            param_hint="--batch",
+        ) from error
+
+
+def _require_views(profile: Profile, views: int) -> None:
+    if profile.smallest > 1 or profile.largest < views:
+        raise typer.BadParameter(
+            f"the views of a film come 1 to {views} at a time: expected MIN 1 and MAX of at least {views}, got "
+            f"{profile.told}",
+            param_hint="--batch",
+        )
 
 
 def _target(library: Library, target: str | None) -> str:
@@ -200,7 +240,8 @@ def _target(library: Library, target: str | None) -> str:
 
 
 def _told(engine: Stored) -> dict[str, Any]:
-    return {"file": str(engine.file), "fresh": engine.fresh, **msgspec.to_builtins(engine.description)}
+    described = msgspec.to_builtins(engine.description) if engine.description else {}
+    return {"file": str(engine.file), "fault": engine.fault or None, **described}
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def infer(
             cam=cam,
             colormap=colormap,
         )
-        if device == "auto":
+        if device == "auto" or model.precision not in model.manifest.variants:
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
         model.manifest.thresholds(options.operating_point, "single")  # an unknown name costs nothing yet
         with _run_directory(out, model, options) as directory:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from cxr_edge.backends.base import MEBIBYTE
@@ -13,7 +12,7 @@ from cxr_edge.errors import DeviceUnavailable, EngineBuildFailed
 #: Called with the name of a phase and its share that is done, 0 to 1.
 Progress = Callable[[str, float], None]
 
-Hardware = Literal["none", "ampere_plus", "same_compute_capability"]
+Hardware = Literal["none", "ampere_plus"]
 
 WORKSPACE = 1024 * MEBIBYTE
 
@@ -50,7 +49,7 @@ class Settings:
     version_compatible : bool
         It also runs in newer versions of TensorRT; such an engine carries code.
     hardware : str
-        ``ampere_plus`` or ``same_compute_capability``: it also runs on other GPUs, more slowly.
+        ``ampere_plus``: it also runs on other GPUs from sm_80 on, more slowly.
     """
 
     architecture: str
@@ -59,13 +58,17 @@ class Settings:
     hardware: Hardware = "none"
 
 
+@dataclass(frozen=True)
+class Built:
+    """A serialised engine, and the times measured for it, for the next build's `timings`."""
+
+    plan: bytes
+    timings: bytes
+
+
 def build_engine(
-    library: Library,
-    onnx: bytes,
-    settings: Settings,
-    timing_cache: Path | None = None,
-    progress: Progress | None = None,
-) -> bytes:
+    library: Library, onnx: bytes, settings: Settings, progress: Progress | None = None, timings: bytes = b""
+) -> Built:
     """Build an engine.
 
     Parameters
@@ -74,14 +77,14 @@ def build_engine(
     onnx : bytes
         The serialised graph; its precision is the engine's.
     settings : Settings
-    timing_cache : Path, optional
-        Where measured times are kept between builds. TensorRT for RTX has none.
     progress : callable, optional
+    timings : bytes
+        Of earlier builds on this GPU. TensorRT for RTX takes none.
 
     Returns
     -------
-    bytes
-        The engine. Two builds are not alike byte for byte.
+    Built
+        Two builds are not alike byte for byte.
 
     Raises
     ------
@@ -89,26 +92,27 @@ def build_engine(
     DeviceUnavailable
         TensorRT for RTX does not know the architecture.
     """
-    if library.for_rtx and settings.version_compatible:
+    if library.for_rtx and (settings.version_compatible or settings.hardware != "none"):
         raise EngineBuildFailed(
-            "TensorRT for RTX has no version-compatible engines (they need the lean runtime of TensorRT); leave "
-            "--version-compatible out, and build again after an update"
+            "TensorRT for RTX builds neither version-compatible nor hardware-compatible engines; leave both options "
+            "out, and build for each GPU by --target"
         )
     with parsed(library, onnx) as parsing:
         config = parsing.builder.create_builder_config()
         _configure(library, config, settings)
         config.add_optimization_profile(_profile(parsing, settings.profile))
-        if progress:
-            config.progress_monitor = _monitor(library, progress)
-        cache = _timing_cache(config, timing_cache)
+        monitor = _monitor(library, progress or (lambda _phase, _done: None))
+        config.progress_monitor = monitor
+        if not library.for_rtx:  # it would look for a GPU, and gains nothing
+            config.set_timing_cache(_timing_cache(config, timings), ignore_mismatch=False)
         plan = parsing.builder.build_serialized_network(parsing.network, config)
+        if monitor.raised is not None:
+            raise monitor.raised
         if plan is None:
             raise EngineBuildFailed(
                 f"{library.name} {library.version} could not build the engine: {library.last_error()}"
             )
-        if cache is not None and timing_cache:
-            timing_cache.write_bytes(bytes(cache.serialize()))
-        return bytes(plan)
+        return Built(bytes(plan), b"" if library.for_rtx else bytes(config.get_timing_cache().serialize()))
 
 
 def _configure(library: Library, config: Any, settings: Settings) -> None:
@@ -120,15 +124,17 @@ def _configure(library: Library, config: Any, settings: Settings) -> None:
     if settings.hardware != "none":
         config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, settings.hardware.upper())
     if library.for_rtx:
-        target = getattr(trt.ComputeCapability, settings.architecture.replace("_", "").upper(), None)
-        if target is None:
-            known = [f"sm_{name[2:]}" for name in dir(trt.ComputeCapability) if name.startswith("SM")]
+        known = {
+            f"sm_{name[2:]}": value for name, value in trt.ComputeCapability.__members__.items() if name[:2] == "SM"
+        }
+        if settings.architecture not in known:
+            listed = ", ".join(sorted(known, key=lambda name: int(name[3:])))
             raise DeviceUnavailable(
-                f"tensorrt: {library.name} {library.version} builds for {', '.join(known)}, not for "
-                f"{settings.architecture}; use the package tensorrt on such a GPU"
+                f"tensorrt: {library.name} {library.version} builds for {listed}, not for {settings.architecture!r}; "
+                "for other GPUs there is the package tensorrt"
             )
         config.num_compute_capabilities = 1
-        config.set_compute_capability(target, 0)
+        config.set_compute_capability(known[settings.architecture], 0)
 
 
 def _profile(parsing: Any, profile: Profile) -> Any:
@@ -141,31 +147,37 @@ def _profile(parsing: Any, profile: Profile) -> Any:
     return made
 
 
-def _timing_cache(config: Any, file: Path | None) -> Any:
-    if file is None:
-        return None
-    cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
-    return config.get_timing_cache()
+def _timing_cache(config: Any, timings: bytes) -> Any:
+    """Read timings, or begin anew where they are of another version or GPU."""
+    return config.create_timing_cache(timings) or config.create_timing_cache(b"")
 
 
 def _monitor(library: Library, progress: Progress) -> Any:
+    """Hand progress on. TensorRT swallows what a callback raises, such as Ctrl-C: it is kept, and the build ended."""
     interface = library.module.IProgressMonitor
     steps: dict[str, int] = {}
 
     class Monitor(interface):  # type: ignore[misc, valid-type]
+        raised: BaseException | None = None
+
         def __init__(self) -> None:
             interface.__init__(self)
 
         def phase_start(self, phase: str, _parent: str | None, count: int) -> None:
             steps[phase] = max(count, 1)
-            progress(phase, 0.0)
+            self._tell(phase, 0.0)
 
         def step_complete(self, phase: str, step: int) -> bool:
-            progress(phase, min(1.0, (step + 1) / steps[phase]))
-            return True
+            self._tell(phase, min(1.0, (step + 1) / steps[phase]))
+            return self.raised is None
 
         def phase_finish(self, phase: str) -> None:
-            progress(phase, 1.0)
+            self._tell(phase, 1.0)
+
+        def _tell(self, phase: str, done: float) -> None:
+            try:
+                progress(phase, done)
+            except BaseException as error:
+                self.raised = error
 
     return Monitor()

@@ -52,8 +52,10 @@ class Library:
         return self.name == "tensorrt_rtx"
 
     def last_error(self) -> str:
-        """Give the last thing that went wrong, for a message."""
-        return self.errors[-1] if self.errors else "TensorRT gave no reason"
+        """Give the last thing that went wrong, for a message, and forget it."""
+        told = self.errors[-1] if self.errors else "TensorRT gave no reason"
+        self.errors.clear()
+        return told
 
 
 def load_library(name: Name | None = None) -> Library:

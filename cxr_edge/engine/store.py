@@ -1,7 +1,8 @@
 """Engines on disk: each beside a description that says what it is of, by which it is found, and refused.
 
-An engine holds native code. Only what this user built is run: the folder must be writable by no one
-else, and every engine is held against the hash and the identity in its description before it is loaded.
+An engine holds native code. Only what this user built is run: folder and files must be writable by no
+one else, and every engine is held against the hash and the identity in its description before it is
+loaded. (Windows is trusted to keep the user's folders; there only hash and identity are looked at.)
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import os
 import platform
 import tempfile
 import time
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Final
@@ -19,7 +21,7 @@ from msgspec import Meta
 
 from cxr_edge._version import __version__
 from cxr_edge.backends.nvidia import find_gpu
-from cxr_edge.cache import cache_folder, require_private
+from cxr_edge.cache import VARIABLE, cache_folder, require_private
 from cxr_edge.engine.build import Progress, Settings, build_engine
 from cxr_edge.engine.library import Library, load_library, require_installed
 from cxr_edge.errors import CacheUnusable, DeviceUnavailable, EngineBuildFailed
@@ -44,7 +46,7 @@ class Identity(msgspec.Struct, frozen=True):
     precision : str
         Name of the bundle's variant.
     profile : str
-        Batch sizes.
+        Batch sizes: smallest, best, largest.
     version_compatible : bool
     hardware : str
         See `cxr_edge.engine.build.Settings`.
@@ -57,7 +59,7 @@ class Identity(msgspec.Struct, frozen=True):
     version: str
     architecture: str
     precision: str
-    profile: str
+    profile: Annotated[str, Meta(pattern=r"^\d{1,4},\d{1,4},\d{1,4}$")]
     version_compatible: bool
     hardware: str
     platform: str
@@ -69,8 +71,9 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True):
-    """The JSON file beside an engine."""
+    """The JSON file beside an engine; `graph` is the ONNX file's name in its bundle."""
 
+    graph: str
     identity: Identity
     engine_sha256: Sha256
     bytes: Annotated[int, Meta(ge=1)]
@@ -79,20 +82,25 @@ class Description(msgspec.Struct, frozen=True):
     cxr_edge: str
 
 
-class Stored(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Stored:
     """An engine in the cache.
 
     Attributes
     ----------
     file : Path
-    description : Description
-    fresh : bool
-        Built just now, not found.
+    description : Description or None
+        None where it cannot be read.
+    plan : bytes
+        The engine as it was verified; empty where there is a fault.
+    fault : str
+        Why it must not be run; empty for a whole one.
     """
 
     file: Path
-    description: Description
-    fresh: bool
+    description: Description | None
+    plan: bytes
+    fault: str
 
 
 def identify(library: Library, onnx: bytes, precision: str, settings: Settings) -> Identity:
@@ -112,13 +120,14 @@ def identify(library: Library, onnx: bytes, precision: str, settings: Settings) 
 
 def build_stored(
     library: Library,
+    graph: str,
     onnx: bytes,
     precision: str,
     settings: Settings,
     progress: Progress | None = None,
     *,
     force: bool = False,
-) -> Stored:
+) -> tuple[Path, Description, bool]:
     """Build an engine into the cache, unless a whole one of this identity is there.
 
     Of several processes that want the same engine, one builds and the others wait for it.
@@ -126,7 +135,10 @@ def build_stored(
     Parameters
     ----------
     library : Library
+    graph : str
+        Name of the ONNX file.
     onnx : bytes
+        Its content.
     precision : str
         Name of the variant `onnx` is of.
     settings : Settings
@@ -134,55 +146,88 @@ def build_stored(
     force : bool
         Build it again.
 
+    Returns
+    -------
+    Path
+    Description
+    bool
+        Whether it was built just now.
+
     Raises
     ------
     ModelRefused, EngineBuildFailed, DeviceUnavailable, CacheUnusable
     """
     identity = identify(library, onnx, precision, settings)
-    file = cache_folder(FOLDER) / f"{identity.model_sha256[:12]}-{settings.architecture}-{identity.key[:16]}.engine"
+    folder = cache_folder(FOLDER)
+    file = folder / f"{identity.model_sha256[:12]}-{settings.architecture}-{identity.key[:16]}.engine"
     try:
         with FileLock(f"{file}.lock", mode=0o600):
-            found = None if force else _whole(file)
-            if found and found.identity == identity:
-                return Stored(file, found, fresh=False)
+            found = read_stored(file)
+            if not force and not found.fault and found.description and found.description.identity == identity:
+                return file, found.description, False
             start = time.monotonic()
-            # TensorRT for RTX looks for a GPU when it is given one, and gains nothing by it.
-            timing = None if library.for_rtx else file.parent / f"{library.version}-{settings.architecture}.timing"
-            plan = build_engine(library, onnx, settings, timing, progress)
+            timings = folder / f"{library.name}-{library.version}-{settings.architecture}.timings"
+            built = build_engine(library, onnx, settings, progress, _private_bytes(timings))
             described = Description(
+                graph=graph,
                 identity=identity,
-                engine_sha256=hashlib.sha256(plan).hexdigest(),
-                bytes=len(plan),
+                engine_sha256=hashlib.sha256(built.plan).hexdigest(),
+                bytes=len(built.plan),
                 seconds=round(time.monotonic() - start, 2),
                 built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 cxr_edge=__version__,
             )
-            _description_of(file).unlink(missing_ok=True)  # it must never describe another engine
-            _write(file, plan)
+            # Whoever reads between the two finds an engine that is not the one described, and refuses it.
+            _write(file, built.plan)
             _write(_description_of(file), msgspec.json.format(msgspec.json.encode(described), indent=2))
+            if built.timings:
+                _write(timings, built.timings)
     except OSError as error:
         raise EngineBuildFailed(
             f"{file} cannot be written ({error.strerror}); make room or give this user permission, or name another "
-            "folder by the environment variable CXR_EDGE_CACHE"
+            f"folder by the environment variable {VARIABLE}"
         ) from error
-    return Stored(file, described, fresh=True)
+    return file, described, True
 
 
 def list_engines() -> list[Stored]:
-    """List what the cache holds with a readable description."""
-    folder = cache_folder(FOLDER)
-    described = ((file, _described(file)) for file in sorted(folder.glob("*.engine")))
-    return [Stored(file, found, fresh=False) for file, found in described if found]
+    """Read every engine of the cache, those with a fault too.
+
+    Raises
+    ------
+    CacheUnusable
+    """
+    return [read_stored(file) for file in sorted(cache_folder(FOLDER).glob("*.engine"))]
 
 
-def load_engine(onnx: bytes, precision: str) -> tuple[Library, bytes, Identity]:
+def read_stored(file: Path) -> Stored:
+    """Read an engine and hold it against its description."""
+    try:
+        require_private(file)
+        require_private(_description_of(file))
+        described = msgspec.json.decode(_description_of(file).read_bytes(), type=Description)
+        plan = file.read_bytes()
+    except (CacheUnusable, msgspec.MsgspecError) as error:
+        return Stored(file, None, b"", str(error))
+    except OSError as error:
+        return Stored(file, None, b"", f"{error.filename or file} cannot be read ({error.strerror})")
+    if len(plan) != described.bytes or hashlib.sha256(plan).hexdigest() != described.engine_sha256:
+        return Stored(file, described, b"", "is damaged, or not the engine that was built")
+    return Stored(file, described, plan, "")
+
+
+def load_engine(onnx: bytes, precision: str, batch: int) -> tuple[Library, bytes, Identity]:
     """Find the engine of a graph for the GPU of this machine.
+
+    Of several that fit, one built for this very GPU goes first, then the one built last.
 
     Parameters
     ----------
     onnx : bytes
         The serialised graph.
     precision : str
+    batch : int
+        It must take from 1 to that many inputs at a time.
 
     Returns
     -------
@@ -200,23 +245,25 @@ def load_engine(onnx: bytes, precision: str) -> tuple[Library, bytes, Identity]:
     library, gpu = _library_and_gpu()
     wanted = hashlib.sha256(onnx).hexdigest()
     try:
-        stored = [engine for engine in list_engines() if engine.description.identity.model_sha256 == wanted]
+        stored = [e for e in list_engines() if e.file.name.startswith(wanted[:12])]
     except CacheUnusable as error:
         raise DeviceUnavailable(f"tensorrt: {error}") from error
-    misfits = []
+    fitting, misfits = [], []
     for engine in stored:
-        identity = engine.description.identity
-        if misfit := _misfit(identity, library, gpu, precision):
+        if engine.fault or engine.description is None:
+            misfits.append(f"{engine.file.name} {engine.fault}")
+        elif misfit := _misfit(engine.description.identity, wanted, library, gpu, precision, batch):
             misfits.append(f"{engine.file.name} {misfit}")
-        elif _whole(engine.file) is None:
-            misfits.append(f"{engine.file.name} is damaged, or not the engine that was built")
         else:
-            return library, engine.file.read_bytes(), identity
-    why = f" ({'; '.join(misfits)})" if misfits else ""
-    raise DeviceUnavailable(
-        f"tensorrt: no engine of this model in {precision} for {gpu} and {library.name} {library.version}{why}; "
-        f"{REMEDY}"
-    )
+            fitting.append((engine.description, engine.plan))
+    if not fitting:
+        why = f" ({'; '.join(misfits)})" if misfits else ""
+        raise DeviceUnavailable(
+            f"tensorrt: no engine of this model in {precision} for {gpu} and {library.name} {library.version}{why}; "
+            f"{REMEDY}"
+        )
+    described, plan = max(fitting, key=lambda found: (found[0].identity.architecture == gpu, found[0].built))
+    return library, plan, described.identity
 
 
 def _library_and_gpu() -> tuple[Library, str]:
@@ -235,8 +282,12 @@ def _library_and_gpu() -> tuple[Library, str]:
     return load_library(), gpu
 
 
-def _misfit(identity: Identity, library: Library, architecture: str, precision: str) -> str:
+def _misfit(
+    identity: Identity, model_sha256: str, library: Library, architecture: str, precision: str, batch: int
+) -> str:
     """Tell why an engine must not be run here; empty where it may."""
+    if identity.model_sha256 != model_sha256:
+        return "is of another model"
     if identity.precision != precision:
         return f"is of {identity.precision}"
     if identity.platform != _platform():
@@ -248,6 +299,9 @@ def _misfit(identity: Identity, library: Library, architecture: str, precision: 
     )
     if identity.architecture != architecture and not ampere_plus:
         return f"was built for {identity.architecture}"
+    smallest, _, largest = (int(size) for size in identity.profile.split(","))
+    if smallest > 1 or largest < batch:
+        return f"takes batches of {smallest} to {largest}, not of 1 to {batch}"
     return ""
 
 
@@ -271,23 +325,12 @@ def _description_of(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def _described(file: Path) -> Description | None:
-    try:
-        return msgspec.json.decode(_description_of(file).read_bytes(), type=Description)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return None
-
-
-def _whole(file: Path) -> Description | None:
-    """Give the description of an engine that is the one described, and that only this user can write."""
-    described = _described(file)
-    if described is None or not file.is_file():
-        return None
-    for part in (file, _description_of(file)):
-        require_private(part)
-    data = file.read_bytes()
-    fits = len(data) == described.bytes and hashlib.sha256(data).hexdigest() == described.engine_sha256
-    return described if fits else None
+def _private_bytes(file: Path) -> bytes:
+    """Read what this user wrote; nothing where there is none."""
+    if not file.is_file():
+        return b""
+    require_private(file)
+    return file.read_bytes()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -44,13 +44,12 @@ def test_a_runtime_agrees_with_itself():
     bundle = read_bundle()
     one = answers(bundle, Runtime("cpu", "fp32"), FILMS)
     figures = compare(bundle.manifest, one, one, FILMS, Bootstrap(20))
-    assert one.device == "cpu"
     for changes in figures["view_modes"].values():
         assert changes["probability"]["max"] == changes["flips"]["all"] == 0
         assert changes["mean_auc"] is None
     assert figures["maps"]["correlation_min"] == pytest.approx(1)
     assert figures["maps"]["same_strongest_cell"] == 1
-    assert not over_limits(figures, Limits(0, 0, 0))
+    assert not over_limits(figures, Limits(0, 0, 0, 1e-9))
 
 
 def test_the_shipped_variant_passes_on_the_films_of_the_repository():
@@ -67,8 +66,8 @@ def test_the_shipped_variant_passes_on_the_films_of_the_repository():
 @pytest.mark.parametrize(
     ("name", "limits"),
     [
-        ("fp16", {"probability": 0.01, "flips": 0.002, "mean_auc": 0.0005}),
-        ("int8", {"probability": 1.0, "flips": 0.02, "mean_auc": 0.002}),
+        ("fp16", {"probability": 0.01, "flips": 0.002, "mean_auc": 0.0005, "maps": 0.001}),
+        ("int8", {"probability": 1.0, "flips": 0.02, "mean_auc": 0.002, "maps": 0.01}),
     ],
 )
 def test_what_the_manifest_tells_of_the_shipped_variants_passed(name, limits):
@@ -133,9 +132,7 @@ def test_the_change_of_auc_is_measured_with_labels():
     """Scores turned round turn the ROC-AUC round."""
     bundle = read_bundle()
     found = answers(bundle, Runtime("cpu", "fp32"), FILMS)
-    turned = export.gate.Answers(
-        {mode: 1 - p for mode, p in found.raw.items()}, found.calibrated, found.maps, found.device
-    )
+    turned = export.gate.Answers({mode: 1 - p for mode, p in found.raw.items()}, found.calibrated, found.maps)
     labels = np.zeros((len(FILMS), len(bundle.manifest.labels)))
     labels[:4] = 1
     labelled = FILMS.assign(patient=range(len(FILMS)), **dict(zip(bundle.manifest.labels, labels.T, strict=True)))
@@ -147,13 +144,19 @@ def test_the_change_of_auc_is_measured_with_labels():
 
 
 def test_no_number_is_over_every_limit():
-    mode = {
-        "probability": {"max": float("nan")},
-        "raw_probability": {"max": 0.0},
-        "flips": {"all": 0.0},
-        "mean_auc": None,
-    }
-    assert over_limits({"films": 8, "view_modes": {"single": mode}}, Limits(1, 1, 1))
+    bundle = read_bundle()
+    found = answers(bundle, Runtime("cpu", "fp32"), FILMS)
+    broken = {mode: p.copy() for mode, p in found.raw.items()}
+    broken["single"][0, 0] = np.nan
+    unreadable = export.gate.Answers(broken, found.calibrated, np.full_like(found.maps, np.nan))
+    over = over_limits(compare(bundle.manifest, found, unreadable, FILMS, Bootstrap(20)), Limits(1, 1, 1, 1))
+    assert [what.split(" nan")[0] for what in over] == ["1 - median correlation of maps", "max |Δp|, single"]
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_maps_without_a_number_or_a_shape_have_no_figures(value):
+    maps = np.random.default_rng(0).random((2, 15, 7, 7), np.float32)
+    assert all(np.isnan(figure) for figure in map_agreement(maps, np.full_like(maps, value)).values())
 
 
 def test_map_agreement_tells_empty_and_turned_maps():

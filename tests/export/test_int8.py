@@ -61,7 +61,7 @@ def test_it_runs_through_the_sdk(model):
 
 @pytest.mark.parametrize("device", [name for name in DEVICES if name not in ("auto", "cpu")])
 def test_it_is_refused_where_it_was_not_tried(device):
-    with pytest.raises(UnknownPrecision, match="int8 is made for ONNX Runtime on the CPU"):
+    with pytest.raises(UnknownPrecision, match="int8 is made for the device cpu alone"):
         open_graph(b"", device, "int8")
 
 

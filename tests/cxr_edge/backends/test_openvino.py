@@ -8,7 +8,7 @@ import pytest
 import cxr_edge
 from cxr_edge.backends import open_graph
 from cxr_edge.bundle import read_bundle
-from cxr_edge.errors import BundleTensors, DeviceUnavailable
+from cxr_edge.errors import BundleTensors, DeviceUnavailable, UnknownPrecision
 from tests.conftest import SAMPLES
 
 openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
@@ -41,12 +41,13 @@ def test_bf16_is_computed_or_refused(model):
         return
     half = cxr_edge.load(device="openvino", precision="bf16", threads=1)
     assert half.precision == "bf16"
+    assert half.device_reason == "asked for; bf16 passed no gate for this model"
     difference = np.abs(np.subtract(half.predict(SAMPLES[1]).values, model.predict(SAMPLES[1]).values)).max()
     assert 1e-6 < difference < 0.05
 
 
 def test_a_precision_it_does_not_have_is_refused():
-    with pytest.raises(DeviceUnavailable, match="expected a precision out of fp32, bf16, got 'fp16'"):
+    with pytest.raises(UnknownPrecision, match="computes in fp32 or bf16, not in fp16"):
         cxr_edge.load(device="openvino", precision="fp16")
 
 

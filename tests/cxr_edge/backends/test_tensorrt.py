@@ -29,7 +29,7 @@ def test_every_call_of_cuda_exists():
     [
         (r"self\._runtime\.(\w+)", "Runtime"),
         (r"(?:self\._)?engine\.(get_\w+|num_\w+|create_\w+|device_\w+)", "ICudaEngine"),
-        (r"_execution\.(\w+)", "IExecutionContext"),
+        (r"_context\.(\w+)", "IExecutionContext"),
     ],
 )
 def test_every_call_of_tensorrt_exists(pattern, owner):
@@ -45,3 +45,9 @@ def test_every_dtype_is_one_of_tensorrts():
 def test_a_failing_call_is_an_exception_with_cudas_own_word(no_gpu):
     with pytest.raises(runner._CudaError, match=r"cudaMalloc: cudaError\w+"):
         runner._Cuda().call("cudaMalloc", 16)
+
+
+@pytest.mark.parametrize("kind", ["HostToDevice", "DeviceToHost", "DeviceToDevice"])
+def test_a_copy_reaches_cuda(no_gpu, kind):
+    with pytest.raises(runner._CudaError, match=r"cudaMemcpyAsync: cudaError\w+"):
+        runner._Cuda().copy(0, 0, 16, kind, 0)

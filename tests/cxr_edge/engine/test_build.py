@@ -12,7 +12,7 @@ from cxr_edge.bundle import read_bundle
 from cxr_edge.engine.build import Profile, Settings, build_engine
 from cxr_edge.engine.library import load_library
 from cxr_edge.engine.parse import parsed, refusals
-from cxr_edge.errors import DeviceUnavailable, ModelRefused
+from cxr_edge.errors import DeviceUnavailable, EngineBuildFailed, ModelRefused
 
 pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
 
@@ -63,24 +63,26 @@ def test_an_engine_is_built_for_each_architecture(library, files, architecture):
     def progress(name, done):
         phases[name] = done
 
-    plan = build_engine(library, files["model.fp16.onnx"], Settings(architecture), progress=progress)
-    assert len(plan) > len(files["model.fp16.onnx"])
+    built = build_engine(library, files["model.fp16.onnx"], Settings(architecture), progress=progress)
+    assert len(built.plan) > len(files["model.fp16.onnx"])
     assert phases
     assert set(phases.values()) == {1.0}
 
 
 def test_the_companion_and_single_precision_are_built(library, files):
     for name in ("gradcam.fp16.onnx", "gradcam.onnx"):
-        assert len(build_engine(library, files[name], Settings("sm_86"))) > 10**6
+        assert len(build_engine(library, files[name], Settings("sm_86")).plan) > 10**6
 
 
 def test_half_precision_engines_are_smaller(library, files):
-    half, single = (len(build_engine(library, files[n], Settings("sm_86"))) for n in ("model.fp16.onnx", "model.onnx"))
+    half, single = (
+        len(build_engine(library, files[name], Settings("sm_86")).plan) for name in ("model.fp16.onnx", "model.onnx")
+    )
     assert half < 0.75 * single
 
 
 def test_an_unknown_architecture_tells_the_known(library, files):
-    with pytest.raises(DeviceUnavailable, match=r"builds for sm_120.*sm_86.*, not for sm_70"):
+    with pytest.raises(DeviceUnavailable, match=r"builds for sm_75, .*, sm_86, .*, not for 'sm_70'"):
         build_engine(library, files["gradcam.fp16.onnx"], Settings("sm_70"))
 
 
@@ -95,6 +97,22 @@ def test_nonsense_is_refused(library):
     assert refusals(library, b"no graph")
     with pytest.raises(ModelRefused):
         build_engine(library, b"no graph", Settings("sm_86"))
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings("sm_86", hardware="ampere_plus"), Settings("sm_86", version_compatible=True)]
+)
+def test_rtx_builds_for_one_gpu_and_version(library, files, settings):
+    with pytest.raises(EngineBuildFailed, match="leave both options out"):
+        build_engine(library, files["gradcam.fp16.onnx"], settings)
+
+
+def test_what_progress_raises_ends_the_build(library, files):
+    def interrupted(phase, done):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(library, files["model.fp16.onnx"], Settings("sm_86"), progress=interrupted)
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 2), (6, 1, 32), (1, 32, 6), (1, 6, 5000)])

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,7 +27,17 @@ from cxr_edge.errors import CacheUnusable, DeviceUnavailable, EngineBuildFailed
 
 pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
 
-SETTINGS = Settings("sm_86", Profile(1, 2, 2))
+SETTINGS = Settings("sm_86", Profile(1, 2, 6))
+
+
+class Built(NamedTuple):
+    file: Path
+    description: store.Description
+    fresh: bool
+
+
+def build(library: Library, graph: bytes, precision: str, settings: Settings, **options) -> Built:
+    return Built(*build_stored(library, "gradcam.onnx", graph, precision, settings, **options))
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +83,13 @@ class _Versioned:
 
 
 def test_an_engine_is_built_once(library, graph):
-    first = build_stored(library, graph, "fp16", SETTINGS)
-    second = build_stored(library, graph, "fp16", SETTINGS)
+    first = build(library, graph, "fp16", SETTINGS)
+    second = build(library, graph, "fp16", SETTINGS)
     assert (first.fresh, second.fresh) == (True, False)
     assert first.description == second.description
-    assert build_stored(library, graph, "fp16", SETTINGS, force=True).fresh
-    assert [engine.file for engine in list_engines()] == [first.file]
+    assert build(library, graph, "fp16", SETTINGS, force=True).fresh
+    (listed,) = list_engines()
+    assert (listed.file, listed.fault) == (first.file, "")
 
 
 def test_the_key_holds_everything_an_engine_depends_on(library, graph, twin):
@@ -86,7 +98,7 @@ def test_the_key_holds_everything_an_engine_depends_on(library, graph, twin):
         identify(library, twin, "fp16", SETTINGS),
         identify(library, graph, "fp32", SETTINGS),
         identify(library, graph, "fp16", replace(SETTINGS, architecture="sm_89")),
-        identify(library, graph, "fp16", replace(SETTINGS, profile=Profile(1, 1, 2))),
+        identify(library, graph, "fp16", replace(SETTINGS, profile=Profile(1, 1, 6))),
         identify(library, graph, "fp16", replace(SETTINGS, version_compatible=True)),
         identify(library, graph, "fp16", replace(SETTINGS, hardware="ampere_plus")),
         *(msgspec.structs.replace(base, **{name: "other"}) for name in ("library", "version", "platform")),
@@ -96,17 +108,17 @@ def test_the_key_holds_everything_an_engine_depends_on(library, graph, twin):
 
 
 def test_two_models_of_the_same_shape_have_two_engines(library, graph, twin, on_a_gpu):
-    built = {data: build_stored(library, data, "fp16", SETTINGS) for data in (graph, twin)}
+    built = {data: build(library, data, "fp16", SETTINGS) for data in (graph, twin)}
     on_a_gpu("sm_86")
     for data, stored in built.items():
-        _, plan, identity = load_engine(data, "fp16")
+        _, plan, identity = load_engine(data, "fp16", 6)
         assert plan == stored.file.read_bytes()
         assert identity == stored.description.identity
     assert built[graph].file != built[twin].file
 
 
 def test_an_engine_of_another_machine_is_told_and_not_loaded(library, graph, on_a_gpu):
-    build_stored(library, graph, "fp16", SETTINGS)
+    build(library, graph, "fp16", SETTINGS)
     for architecture, version, precision, told in (
         ("sm_89", None, "fp16", "was built for sm_86"),
         ("sm_86", "99.0.0.1", "fp16", f"was built by tensorrt_rtx {library.version}"),
@@ -114,44 +126,73 @@ def test_an_engine_of_another_machine_is_told_and_not_loaded(library, graph, on_
     ):
         on_a_gpu(architecture, version)
         with pytest.raises(DeviceUnavailable, match=f"{told}.*run `cxr-edge engine build`"):
-            load_engine(graph, precision)
+            load_engine(graph, precision, 6)
+
+
+def describe(built: Built, **identity) -> None:
+    """Describe an engine as if it were another; TensorRT for RTX builds no compatible ones."""
+    other = msgspec.structs.replace(built.description.identity, **identity)
+    described = msgspec.structs.replace(built.description, identity=other)
+    built.file.with_suffix(".json").write_bytes(msgspec.json.encode(described))
 
 
 def test_compatible_engines_go_further(library, graph, on_a_gpu):
-    """By their description: TensorRT for RTX builds no version-compatible ones, so one is described as if."""
-    built = build_stored(library, graph, "fp16", replace(SETTINGS, hardware="ampere_plus"))
-    described = msgspec.structs.replace(
-        built.description, identity=msgspec.structs.replace(built.description.identity, version_compatible=True)
-    )
-    built.file.with_suffix(".json").write_bytes(msgspec.json.encode(described))
+    describe(build(library, graph, "fp16", SETTINGS), version_compatible=True, hardware="ampere_plus")
     for architecture, version in (("sm_89", None), ("sm_86", "99.0.0.1")):
         on_a_gpu(architecture, version)
-        assert load_engine(graph, "fp16")[2].hardware == "ampere_plus"
+        assert load_engine(graph, "fp16", 6)[2].hardware == "ampere_plus"
     on_a_gpu("sm_75")
     with pytest.raises(DeviceUnavailable, match="was built for sm_86"):
-        load_engine(graph, "fp16")
+        load_engine(graph, "fp16", 6)
     on_a_gpu("sm_86", "1.0.0.0")
     with pytest.raises(DeviceUnavailable, match="was built by"):
-        load_engine(graph, "fp16")
+        load_engine(graph, "fp16", 6)
 
 
-def test_rtx_has_no_version_compatible_engines(library, graph):
-    with pytest.raises(EngineBuildFailed, match="leave --version-compatible out"):
-        build_stored(library, graph, "fp16", replace(SETTINGS, version_compatible=True))
+def test_the_engine_built_for_this_gpu_goes_first(library, graph, on_a_gpu):
+    own = build(library, graph, "fp16", SETTINGS)
+    foreign = build(library, graph, "fp16", replace(SETTINGS, architecture="sm_80"))
+    describe(foreign, hardware="ampere_plus")
+    on_a_gpu("sm_86")
+    assert load_engine(graph, "fp16", 6)[2] == own.description.identity
+    own.file.unlink()
+    assert load_engine(graph, "fp16", 6)[2].architecture == "sm_80"
+
+
+@pytest.mark.parametrize("profile", [Profile(1, 1, 5), Profile(6, 6, 32)])
+def test_an_engine_for_other_batches_is_passed_over(library, graph, on_a_gpu, profile):
+    """Whatever its place in the folder: views come one and six at a time."""
+    build(library, graph, "fp16", replace(SETTINGS, profile=profile))
+    on_a_gpu("sm_86")
+    with pytest.raises(DeviceUnavailable, match=r"takes batches of .* not of 1 to 6"):
+        load_engine(graph, "fp16", 6)
+    whole = build(library, graph, "fp16", SETTINGS)
+    assert load_engine(graph, "fp16", 6)[2] == whole.description.identity
+
+
+def test_one_bad_entry_costs_itself_alone(library, graph, on_a_gpu, cache):
+    good = build(library, graph, "fp16", SETTINGS)
+    loose = build(library, graph, "fp16", replace(SETTINGS, profile=Profile(1, 6, 6)))
+    loose.file.chmod(0o666)
+    strange = loose.file.with_name(f"{loose.file.name[:12]}-strange.engine")
+    strange.mkdir()
+    on_a_gpu("sm_86")
+    assert load_engine(graph, "fp16", 6)[1] == good.file.read_bytes()
+    assert sorted(bool(engine.fault) for engine in list_engines()) == [False, True, True]
 
 
 def test_engines_that_are_only_alike_in_name_are_not_found(library, graph, twin, on_a_gpu):
     """The description of one model's engine laid beside another's."""
-    ours, theirs = (build_stored(library, data, "fp16", SETTINGS) for data in (graph, twin))
+    ours, theirs = (build(library, data, "fp16", SETTINGS) for data in (graph, twin))
     ours.file.write_bytes(theirs.file.read_bytes())
     on_a_gpu("sm_86")
     with pytest.raises(DeviceUnavailable, match="is damaged, or not the engine that was built"):
-        load_engine(graph, "fp16")
+        load_engine(graph, "fp16", 6)
 
 
 @pytest.mark.parametrize("harm", ["truncated", "one bit", "no description", "foreign description", "emptied"])
 def test_a_harmed_engine_is_not_loaded_and_is_built_again(library, graph, on_a_gpu, harm):
-    stored = build_stored(library, graph, "fp16", SETTINGS)
+    stored = build(library, graph, "fp16", SETTINGS)
     data, described = stored.file.read_bytes(), stored.file.with_suffix(".json")
     if harm == "truncated":
         stored.file.write_bytes(data[:-1])
@@ -165,15 +206,15 @@ def test_a_harmed_engine_is_not_loaded_and_is_built_again(library, graph, on_a_g
         described.write_text('{"made": "elsewhere"}')
     on_a_gpu("sm_86")
     with pytest.raises(DeviceUnavailable, match="run `cxr-edge engine build`"):
-        load_engine(graph, "fp16")
-    assert build_stored(library, graph, "fp16", SETTINGS).fresh
-    assert load_engine(graph, "fp16")[1] == stored.file.read_bytes()
+        load_engine(graph, "fp16", 6)
+    assert build(library, graph, "fp16", SETTINGS).fresh
+    assert load_engine(graph, "fp16", 6)[1] == stored.file.read_bytes()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 @pytest.mark.parametrize("which", ["root", "folder", "engine", "description"])
-def test_what_others_may_write_is_refused(library, graph, on_a_gpu, cache, which):
-    stored = build_stored(library, graph, "fp16", SETTINGS)
+def test_what_others_may_write_is_not_run(library, graph, on_a_gpu, cache, which):
+    stored = build(library, graph, "fp16", SETTINGS)
     path = {
         "root": cache,
         "folder": cache / "engines",
@@ -182,23 +223,32 @@ def test_what_others_may_write_is_refused(library, graph, on_a_gpu, cache, which
     }[which]
     path.chmod(path.stat().st_mode | 0o022)
     on_a_gpu("sm_86")
-    with pytest.raises((CacheUnusable, DeviceUnavailable), match=r"only this user can write.*chmod go-w"):
-        load_engine(graph, "fp16")
-    with pytest.raises(CacheUnusable):
-        build_stored(library, graph, "fp16", SETTINGS)
+    with pytest.raises(DeviceUnavailable, match=r"tensorrt: .*only this user can write.*chmod go-w"):
+        load_engine(graph, "fp16", 6)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_the_cache_is_private_under_any_umask(library, graph, cache):
+    before = os.umask(0o002)
+    try:
+        build(library, graph, "fp16", SETTINGS)
+    finally:
+        os.umask(before)
+    assert cache.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 def test_files_are_for_this_user_alone(library, graph, cache):
-    stored = build_stored(library, graph, "fp16", SETTINGS)
+    stored = build(library, graph, "fp16", SETTINGS)
     for path in (stored.file, stored.file.with_suffix(".json"), cache / "engines"):
         assert path.stat().st_mode & 0o077 == 0
     assert not list((cache / "engines").glob(".*"))
 
 
 def _build_in_a_process(queue) -> None:
-    stored = build_stored(load_library("tensorrt_rtx"), read_bundle().files["gradcam.fp16.onnx"], "fp16", SETTINGS)
-    queue.put((stored.fresh, stored.description.engine_sha256))
+    graph = read_bundle().files["gradcam.fp16.onnx"]
+    built = build(load_library("tensorrt_rtx"), graph, "fp16", SETTINGS)
+    queue.put((built.fresh, built.description.engine_sha256))
 
 
 def test_of_concurrent_builders_one_builds():
@@ -241,7 +291,7 @@ def test_a_full_disk_leaves_nothing_behind(cache):
 def test_a_folder_that_cannot_be_made(library, graph, cache):
     cache.write_text("a file where the folder should be")
     with pytest.raises(CacheUnusable, match=r"cannot be made .*CXR_EDGE_CACHE"):
-        build_stored(library, graph, "fp16", SETTINGS)
+        build(library, graph, "fp16", SETTINGS)
 
 
 def _make_as_nobody(folder: str, queue) -> None:
