@@ -167,7 +167,7 @@ def over_limits(figures: dict[str, Any], limits: Limits) -> list[str]:
     """Tell every figure that is over its limit, or is no number; empty where the gate is passed."""
     found = [("1 - median correlation of maps", 1 - figures["maps"]["correlation_median"], limits.maps)]
     for mode, changes in figures["view_modes"].items():
-        worst = max(changes[kind]["max"] for kind in ("probability", "raw_probability"))
+        worst = float(np.max([changes[kind]["max"] for kind in ("probability", "raw_probability")]))  # NaN stays
         found.append((f"max |Δp|, {mode}", worst, limits.probability))
         if flips_count(figures, limits):
             found.append((f"flips, {mode}", changes["flips"]["all"], limits.flips))

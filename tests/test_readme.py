@@ -15,6 +15,9 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text()
 MEGABYTE = 10**6
 
+#: What a new virtual environment holds before anything is installed.
+OF_VENV = {"pip", "setuptools", "pkg_resources", "_distutils_hack", "wheel"}
+
 
 def command(name: str) -> str:
     script = ROOT / ".ci" / "readme_command.py"
@@ -47,7 +50,7 @@ def test_the_first_command(copy, capsys):
     installed = sum(
         path.lstat().st_size
         for path in packages.rglob("*")
-        if path.is_file() and path.relative_to(packages).parts[0].split("-")[0] not in {"pip", "setuptools", "wheel"}
+        if path.is_file() and path.relative_to(packages).parts[0].split("-")[0] not in OF_VENV
     )
     with capsys.disabled():
         sys.stdout.write(f"\nbase + cpu: {installed / MEGABYTE:.0f} MB on disk without pip\n")
