@@ -64,13 +64,16 @@ def main(
         bool, typer.Option("--engines/--no-engines", help="Build TensorRT engines first, in a cache of their own.")
     ] = True,
     slow: Annotated[bool, typer.Option("--slow", help="Also tensorrt-ep, which compiles for minutes.")] = False,
+    root: Annotated[
+        Path | None, typer.Option("--bundle", metavar="DIR", help="Model bundle.", show_default="the shipped one")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything here as JSON.")] = None,
 ) -> None:
     """Check and time everything that runs the bundle.
 
     Exit status 3 where there is no GPU; the rest is done all the same.
     """
-    bundle = read_bundle()
+    bundle = read_bundle(root)
     # Sessions that wait busily would take the cores from the one that is timed.
     resources = Resources(threads=usable_cores(), spinning=False)
     films = [read_film(path).pixels for path in sorted(SAMPLES.glob("*.png"))]

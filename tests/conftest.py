@@ -72,6 +72,10 @@ def nih() -> Path:
     return NIH
 
 
+#: The shipped model with its int8 variant, which the package leaves out to stay small.
+WITH_INT8 = ROOT / "training" / "models" / "nih14-efficientnetb0" / "bundle-int8"
+
+
 @pytest.fixture(scope="session")
 def trained_keras() -> Path:
     """The Keras model that the shipped bundle was exported from."""

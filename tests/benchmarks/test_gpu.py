@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, WITH_INT8
 
 
 def test_it_tells_what_works_and_what_was_not_checked(no_gpu, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.gpu", "--rounds", "1", "--out", str(tmp_path / "found.json")]
+    command = [sys.executable, "-m", "benchmarks.gpu", "--rounds", "1", "--bundle", str(WITH_INT8)]
+    command += ["--out", str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 3, done.stderr
     assert "No GPU was checked: no NVIDIA driver" in done.stderr

@@ -19,7 +19,7 @@ from export.gate import LIMITS, Limits, Runtime, answers, compare, over_limits
 from export.maps import map_agreement
 from export.variants import GateError, add_variant, make_fp16
 from export.verify import parse_runtime, verify
-from tests.conftest import SAMPLES
+from tests.conftest import SAMPLES, WITH_INT8
 from training.evaluation.resampling import Bootstrap
 from training.nih import read_dataset
 
@@ -32,7 +32,7 @@ def without_variants(tmp_path_factory):
     root = tmp_path_factory.mktemp("bundle") / "plain"
     shutil.copytree(SHIPPED, root)
     manifest = json.loads((root / "manifest.json").read_text())
-    for name in ("model.fp16.onnx", "gradcam.fp16.onnx", "model.int8.onnx"):
+    for name in ("model.fp16.onnx", "gradcam.fp16.onnx"):
         del manifest["files"][name]
         (root / name).unlink()
     manifest["variants"] = {"fp32": manifest["variants"]["fp32"]}
@@ -52,9 +52,9 @@ def test_a_runtime_agrees_with_itself():
     assert not over_limits(figures, Limits(0, 0, 0, 1e-9))
 
 
-def test_the_shipped_variant_passes_on_the_films_of_the_repository():
+def test_the_shipped_variants_pass_on_the_films_of_the_repository():
     found = verify(
-        None, "cpu:fp32", None, films=SAMPLES[0].parent, data=None, part="validation", limits={}, resamples=20
+        WITH_INT8, "cpu:fp32", None, films=SAMPLES[0].parent, data=None, part="validation", limits={}, resamples=20
     )
     assert set(found) == {"cpu:fp16", "cpu:int8"}
     figures = found["cpu:fp16"]
@@ -71,12 +71,22 @@ def test_the_shipped_variant_passes_on_the_films_of_the_repository():
     ],
 )
 def test_what_the_manifest_tells_of_the_shipped_variants_passed(name, limits):
-    gates = read_bundle().manifest.variants[name].gate
+    gates = read_bundle(WITH_INT8).manifest.variants[name].gate
     assert set(gates) == {"validation", "test"}
     for figures in gates.values():
         assert over_limits(figures, LIMITS[name]) == figures["over_limits"] == []
         assert figures["limits"] == limits
         assert all(changes["mean_auc"]["interval"] for changes in figures["view_modes"].values())
+
+
+def test_both_bundles_hold_the_same_model():
+    ours, other = read_bundle(), read_bundle(WITH_INT8)
+    assert {name: other.files[name] for name in ours.files if name.endswith(".onnx")} == {
+        name: data for name, data in ours.files.items() if name.endswith(".onnx")
+    }
+    kept = ("calibration", "operating_points", "training", "version")
+    assert [ours.manifest.source[key] for key in kept] == [other.manifest.source[key] for key in kept]
+    assert ours.manifest.variants["fp16"] == other.manifest.variants["fp16"]
 
 
 def test_a_perturbed_weight_fails_the_gate(nih, without_variants, monkeypatch):

@@ -10,12 +10,12 @@ from cxr_edge.backends import DEVICES, open_graph
 from cxr_edge.bundle import read_bundle
 from cxr_edge.errors import UnknownPrecision
 from export.int8 import SKIPPED, pointwise_convolutions, to_int8
-from tests.conftest import SAMPLES
+from tests.conftest import SAMPLES, WITH_INT8
 
 
 @pytest.fixture(scope="module")
 def shipped() -> onnx.ModelProto:
-    return onnx.load_from_string(read_bundle().files["model.int8.onnx"])
+    return onnx.load_from_string(read_bundle(WITH_INT8).files["model.int8.onnx"])
 
 
 def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -52,7 +52,7 @@ def test_its_ends_are_those_of_the_float32_graph(shipped):
 
 
 def test_it_runs_through_the_sdk(model):
-    small = cxr_edge.load(device="cpu", precision="int8", threads=1)
+    small = cxr_edge.load(WITH_INT8, device="cpu", precision="int8", threads=1)
     assert small.precision == "int8"
     for path in SAMPLES[:3]:
         difference = np.abs(np.subtract(small.predict(path).values, model.predict(path).values)).max()
@@ -66,10 +66,10 @@ def test_it_is_refused_where_it_was_not_tried(device):
 
 
 def test_auto_takes_a_device_of_that_precision():
-    model = cxr_edge.load(precision="int8")
+    model = cxr_edge.load(WITH_INT8, precision="int8")
     assert (model.device, model.precision) == ("cpu", "int8")
     with pytest.raises(UnknownPrecision, match="expected one of fp32, fp16, int8, got 'fp8'"):
-        cxr_edge.load(precision="fp8")
+        cxr_edge.load(WITH_INT8, precision="fp8")
 
 
 def test_fewer_films_and_other_settings_make_another_graph():
