@@ -61,7 +61,7 @@ class Answers:
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the comparison of times.")] = 30,
     engines: Annotated[
-        bool, typer.Option("--engines/--no-engines", help="Build TensorRT engines first, in a cache of their own.")
+        bool, typer.Option("--engines/--no-engines", help="Build TensorRT engines first, in a passing cache.")
     ] = True,
     slow: Annotated[bool, typer.Option("--slow", help="Also tensorrt-ep, which compiles for minutes.")] = False,
     root: Annotated[
@@ -73,14 +73,26 @@ def main(
 
     Exit status 3 where there is no GPU; the rest is done all the same.
     """
-    bundle = read_bundle(root)
+    with tempfile.TemporaryDirectory(prefix="cxr-edge-engines-") as cache:
+        if engines:
+            os.environ[VARIABLE] = cache
+        found = _check(read_bundle(root), rounds, engines=engines, slow=slow)
+    _print(found)
+    if out is not None:
+        out.write_text(json.dumps(found, indent=1) + "\n")
+    try:
+        find_gpu()
+    except DeviceUnavailable as error:
+        typer.echo(f"No GPU was checked: {error}", err=True)
+        raise typer.Exit(3) from error
+
+
+def _check(bundle: Bundle, rounds: int, *, engines: bool, slow: bool) -> dict[str, Any]:
     # Sessions that wait busily would take the cores from the one that is timed.
     resources = Resources(threads=usable_cores(), spinning=False)
     films = [read_film(path).pixels for path in sorted(SAMPLES.glob("*.png"))]
     expected = _answers(Model(bundle, *REFERENCE, resources), films)
     rows: dict[str, dict[str, Any]] = {}
-    if engines:
-        os.environ[VARIABLE] = tempfile.mkdtemp(prefix="cxr-edge-engines-")
     for device, precision in CANDIDATES:
         if device == "tensorrt-ep" and not slow:
             continue
@@ -92,15 +104,15 @@ def main(
         except Exception as error:  # one device's fault must not cost the others' figures
             rows[f"{device}:{precision}"] = {"works": False, "why": f"{type(error).__name__}: {error}"}
     times = _times(bundle, [name for name, row in rows.items() if row["works"]], resources, rounds)
-    found = {"machine": machine(), "doctor": examine(bundle, []), "films": len(films), "rows": rows, "times": times}
-    _print(found)
-    if out is not None:
-        out.write_text(json.dumps(found, indent=1) + "\n")
-    try:
-        find_gpu()
-    except DeviceUnavailable as error:
-        typer.echo(f"No GPU was checked: {error}", err=True)
-        raise typer.Exit(3) from error
+    doctor = examine(bundle, [])
+    return {
+        "machine": machine(),
+        "bundle": bundle.identity,
+        "doctor": {key: doctor[key] for key in ("machine", "packages", "problems", "gpu", "cuda")},
+        "films": len(films),
+        "rows": rows,
+        "times": times,
+    }
 
 
 def _answers(model: Model, films: list[npt.NDArray[np.uint8]]) -> Answers:

@@ -11,11 +11,14 @@ from cxr_edge._version import __version__
 from cxr_edge.errors import (
     BundleError,
     CxrEdgeError,
+    DeviceFailed,
     DeviceUnavailable,
+    EngineError,
     HeatmapNotComputed,
     InputError,
     OutputError,
     UnknownOperatingPoint,
+    UnknownPrecision,
 )
 from cxr_edge.labels import DISEASES, LABELS, NO_FINDING
 from cxr_edge.model import Model, load
@@ -28,7 +31,9 @@ __all__ = [
     "NO_FINDING",
     "BundleError",
     "CxrEdgeError",
+    "DeviceFailed",
     "DeviceUnavailable",
+    "EngineError",
     "Finding",
     "HeatmapNotComputed",
     "InputError",
@@ -37,6 +42,7 @@ __all__ = [
     "OutputError",
     "Result",
     "UnknownOperatingPoint",
+    "UnknownPrecision",
     "__version__",
     "load",
 ]
