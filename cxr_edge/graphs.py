@@ -75,7 +75,7 @@ def _why(refusals: Mapping[str, list[str]]) -> str:
 def _open(bundle: Bundle, device: str, precision: str | None, resources: Resources, reason: str) -> Graphs:
     manifest = bundle.manifest
     chosen = precision or _preferred(manifest, device)
-    variant = manifest.variant("fp32" if chosen == "bf16" and device == "openvino" else chosen)
+    variant = manifest.variant("fp32" if chosen == "bf16" else chosen)
     sized = replace(resources, batch=len(manifest.views))
     graphs = Graphs(
         network=open_graph(bundle.files[variant.model], device, chosen, sized),

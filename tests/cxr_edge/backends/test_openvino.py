@@ -46,6 +46,11 @@ def test_bf16_is_computed_or_refused(model):
     assert 1e-6 < difference < 0.05
 
 
+def test_bf16_elsewhere_names_the_device():
+    with pytest.raises(UnknownPrecision, match="bf16 needs the device openvino"):
+        cxr_edge.load(device="cpu", precision="bf16")
+
+
 def test_a_precision_it_does_not_have_is_refused():
     with pytest.raises(UnknownPrecision, match="computes in fp32 or bf16, not in fp16"):
         cxr_edge.load(device="openvino", precision="fp16")
