@@ -53,7 +53,7 @@ def open_graph(onnx: bytes, device: str = "cpu", precision: str = "fp32", resour
         raise UnknownPrecision("bf16 needs the device openvino; name that device, or another precision")
     if device == "tensorrt":
         from cxr_edge.backends.tensorrt import TensorRTGraph
-        from cxr_edge.engine.store import load_engine
+        from cxr_edge.engine.choose import load_engine
 
         return TensorRTGraph(*load_engine(onnx, precision, resources.batch), resources)
     from cxr_edge.backends.onnxruntime import OnnxRuntimeGraph

@@ -19,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 
 from cxr_edge.backends.base import Array, Resources, Tensor, Value
+from cxr_edge.engine.choose import REMEDY
 from cxr_edge.engine.library import Library
-from cxr_edge.engine.store import REMEDY, Identity
+from cxr_edge.engine.store import Identity
 from cxr_edge.errors import DeviceFailed, DeviceUnavailable
 
 #: Lanes that run at the same time; more of them only wait for the GPU.
@@ -39,7 +40,7 @@ class TensorRTGraph:
     ----------
     library : Library
     plan : bytes
-        The engine, verified by `cxr_edge.engine.store.load_engine`: it holds code.
+        The engine, verified by `cxr_edge.engine.choose.load_engine`: it holds code.
     identity : Identity
         What it is of.
     resources : Resources

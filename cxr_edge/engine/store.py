@@ -1,4 +1,4 @@
-"""Engines on disk: each beside a description that says what it is of, by which it is found, and refused.
+"""Engines on disk: each beside a description that says what it is of.
 
 An engine holds native code. Only what this user built is run: folder and files must be writable by no
 one else, and every engine is held against the hash and the identity in its description before it is
@@ -20,14 +20,12 @@ from filelock import FileLock
 from msgspec import Meta
 
 from cxr_edge._version import __version__
-from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.cache import VARIABLE, cache_folder, require_private
 from cxr_edge.engine.build import Progress, Settings, build_engine
-from cxr_edge.engine.library import Library, load_library, require_installed
-from cxr_edge.errors import CacheUnusable, DeviceUnavailable, EngineBuildFailed
+from cxr_edge.engine.library import Library
+from cxr_edge.errors import CacheUnusable, EngineBuildFailed
 
 FOLDER: Final = "engines"
-REMEDY: Final = "run `cxr-edge engine build`"
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -114,7 +112,7 @@ def identify(library: Library, onnx: bytes, precision: str, settings: Settings) 
         profile=settings.profile.told,
         version_compatible=settings.version_compatible,
         hardware=settings.hardware,
-        platform=_platform(),
+        platform=this_platform(),
     )
 
 
@@ -216,108 +214,8 @@ def read_stored(file: Path) -> Stored:
     return Stored(file, described, plan, "")
 
 
-def load_engine(onnx: bytes, precision: str, batch: int) -> tuple[Library, bytes, Identity]:
-    """Find the engine of a graph for the GPU of this machine.
-
-    Of several that fit, one built for this very GPU goes first, then the one built last.
-
-    Parameters
-    ----------
-    onnx : bytes
-        The serialised graph.
-    precision : str
-    batch : int
-        It must take from 1 to that many inputs at a time.
-
-    Returns
-    -------
-    Library
-        The TensorRT to run it with.
-    bytes
-        The engine, as verified.
-    Identity
-
-    Raises
-    ------
-    DeviceUnavailable
-        There is no GPU, no TensorRT, or no engine that fits; the message tells which.
-    """
-    library, gpu = _library_and_gpu()
-    wanted = hashlib.sha256(onnx).hexdigest()
-    try:
-        stored = [e for e in list_engines() if e.file.name.startswith(wanted[:12])]
-    except CacheUnusable as error:
-        raise DeviceUnavailable(f"tensorrt: {error}") from error
-    fitting, misfits = [], []
-    for engine in stored:
-        if engine.fault or engine.description is None:
-            misfits.append(f"{engine.file.name} {engine.fault}")
-        elif misfit := _misfit(engine.description.identity, wanted, library, gpu, precision, batch):
-            misfits.append(f"{engine.file.name} {misfit}")
-        else:
-            fitting.append((engine.description, engine.plan))
-    if not fitting:
-        why = f" ({'; '.join(misfits)})" if misfits else ""
-        raise DeviceUnavailable(
-            f"tensorrt: no engine of this model in {precision} for {gpu} and {library.name} {library.version}{why}; "
-            f"{REMEDY}"
-        )
-    described, plan = max(fitting, key=lambda found: (found[0].identity.architecture == gpu, found[0].built))
-    return library, plan, described.identity
-
-
-def _library_and_gpu() -> tuple[Library, str]:
-    """Find a GPU and TensorRT, or tell all that is missing at once.
-
-    Without a GPU the package is only looked for: importing it takes long.
-    """
-    try:
-        gpu = find_gpu().architecture
-    except DeviceUnavailable as fault:
-        try:
-            require_installed()
-        except DeviceUnavailable as missing:
-            raise DeviceUnavailable(f"tensorrt: {fault}; {str(missing).removeprefix('tensorrt: ')}") from fault
-        raise DeviceUnavailable(f"tensorrt: {fault}; install NVIDIA's driver, and check `nvidia-smi`") from fault
-    return load_library(), gpu
-
-
-def _misfit(
-    identity: Identity, model_sha256: str, library: Library, architecture: str, precision: str, batch: int
-) -> str:
-    """Tell why an engine must not be run here; empty where it may."""
-    if identity.model_sha256 != model_sha256:
-        return "is of another model"
-    if identity.precision != precision:
-        return f"is of {identity.precision}"
-    if identity.platform != _platform():
-        return f"was built on {identity.platform}"
-    if identity.library != library.name or not _version_fits(identity, library.version):
-        return f"was built by {identity.library} {identity.version}"
-    ampere_plus = (
-        identity.hardware == "ampere_plus" and min(_number(identity.architecture), _number(architecture)) >= 80
-    )
-    if identity.architecture != architecture and not ampere_plus:
-        return f"was built for {identity.architecture}"
-    smallest, _, largest = (int(size) for size in identity.profile.split(","))
-    if smallest > 1 or largest < batch:
-        return f"takes batches of {smallest} to {largest}, not of 1 to {batch}"
-    return ""
-
-
-def _version_fits(identity: Identity, version: str) -> bool:
-    if identity.version == version:
-        return True
-    built, here = (tuple(int(part) for part in text.split(".")[:3]) for text in (identity.version, version))
-    return identity.version_compatible and built <= here
-
-
-def _number(architecture: str) -> int:
-    digits = architecture.removeprefix("sm_")
-    return int(digits) if digits.isdigit() else 0
-
-
-def _platform() -> str:
+def this_platform() -> str:
+    """Tell operating system and processor."""
     return f"{platform.system()}-{platform.machine()}"
 
 

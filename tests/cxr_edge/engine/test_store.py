@@ -19,10 +19,11 @@ from onnx import numpy_helper
 
 from cxr_edge.bundle import read_bundle
 from cxr_edge.cache import cache_folder
-from cxr_edge.engine import store
+from cxr_edge.engine import choose, store
 from cxr_edge.engine.build import Profile, Settings
+from cxr_edge.engine.choose import load_engine
 from cxr_edge.engine.library import Library, load_library
-from cxr_edge.engine.store import build_stored, identify, list_engines, load_engine
+from cxr_edge.engine.store import build_stored, identify, list_engines
 from cxr_edge.errors import CacheUnusable, DeviceUnavailable, EngineBuildFailed
 
 pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
@@ -72,7 +73,7 @@ def on_a_gpu(library, monkeypatch):
 
     def pretend(architecture: str, version: str | None = None) -> None:
         told = _Versioned(library, version or library.version)
-        monkeypatch.setattr(store, "_library_and_gpu", lambda: (told, architecture))
+        monkeypatch.setattr(choose, "_library_and_gpu", lambda: (told, architecture))
 
     return pretend
 
