@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from cxr_edge._version import __version__
@@ -160,15 +159,7 @@ def _engines() -> dict[str, Any]:
         stored = list_engines() if cache_root().is_dir() else []
     except CxrEdgeError as error:
         return {"folder": folder, "fault": str(error), "found": []}
-    found = [
-        {
-            "file": str(engine.file),
-            "fault": engine.fault or None,
-            **(msgspec.to_builtins(engine.description) if engine.description else {}),
-        }
-        for engine in stored
-    ]
-    return {"folder": folder, "fault": None, "found": found}
+    return {"folder": folder, "fault": None, "found": [engine.to_dict() for engine in stored]}
 
 
 def _problems(packages: dict[str, str], engines: dict[str, Any]) -> list[str]:

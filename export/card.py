@@ -9,6 +9,7 @@ from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
 from cxr_edge.results import NOTICE
 from export.bundle_files import write_bundle
 from export.errors import ExportError
+from export.report import change
 from training.evaluation.evaluate import hash_of_decisions
 from training.evaluation.looks import TEST_LOOKS
 from training.evaluation.report import FIGURES_HEADING, card_figures
@@ -132,16 +133,11 @@ def _variant_row(name: str, part: str, figures: dict[str, Any]) -> str:
         + f" ({limits['probability']:g})",
         both(lambda m: f"{m['probability']['p99']:.4f}"),
         both(lambda m: f"{m['flips']['all']:.2%}, {max(m['flips'].values()):.2%}") + f" ({limits['flips']:.1%})",
-        both(lambda m: _change(m["mean_auc"])) + f" ({limits['mean_auc']:g})",
-        both(lambda m: _change(m["calibration_error"])),
+        both(lambda m: change(m["mean_auc"])) + f" ({limits['mean_auc']:g})",
+        both(lambda m: change(m["calibration_error"])),
         f"{maps['correlation_median']:.4f}, {maps['same_strongest_cell']:.1%}",
     )
     return f"| {' | '.join(cells)} |"
-
-
-def _change(figure: dict[str, Any]) -> str:
-    low, high = figure["interval"]
-    return f"{figure['value']:+.5f} ({low:+.5f} to {high:+.5f})"
 
 
 def _calibration(calibration: dict[str, Any]) -> str:

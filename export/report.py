@@ -6,10 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cxr_edge.manifest import ViewMode
 from export.gate import Limits, flips_count
-
-MODES: tuple[ViewMode, ...] = ("single", "tta")
+from training.evaluation.predictions import MODES
 
 
 def gate_table(found: Mapping[str, dict[str, Any]]) -> None:
@@ -53,12 +51,13 @@ def _rows(figures: dict[str, Any]) -> list[tuple[str, ...]]:
             )
             for name in modes[0]["flips"]
         ),
-        ("Δ mean AUC", *(_change(m["mean_auc"]) for m in modes), f"±{limits['mean_auc']:g}"),
-        ("Δ calibration error", *(_change(m["calibration_error"]) for m in modes), ""),
+        ("Δ mean AUC", *(change(m["mean_auc"]) for m in modes), f"±{limits['mean_auc']:g}"),
+        ("Δ calibration error", *(change(m["calibration_error"]) for m in modes), ""),
     ]
 
 
-def _change(figure: Mapping[str, Any] | None) -> str:
+def change(figure: Mapping[str, Any] | None) -> str:
+    """Tell a change with its interval."""
     if figure is None:
         return "no labels"
     low, high = figure["interval"]

@@ -122,10 +122,11 @@ def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap
         It is over a limit; nothing is written.
     """
     bundle = read_bundle(root)
-    made = MAKERS[name](bundle, part_of_split(bundle, films, "validation")[0])
+    parts = ("validation", "test") if look_at_test else ("validation",)
+    tables = {part: part_of_split(bundle, films, part)[0] for part in parts}
+    made = MAKERS[name](bundle, tables["validation"])
     figures = {}
-    for part in ("validation", *(["test"] if look_at_test else [])):
-        table, _ = part_of_split(bundle, films, part)
+    for part, table in tables.items():
         figures[part] = gate(bundle, name, made, table, bootstrap)
         if part == "test":
             record_look(look_of(bundle, REFERENCE, Runtime("cpu", name), figures[part]))

@@ -8,7 +8,7 @@ import typer
 
 from cxr_edge.backends import DEVICES
 from cxr_edge.bundle import read_bundle
-from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, directory, fail
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, BundleOption, JsonOption, fail
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.results import NOTICE
 from cxr_edge.text import printable
@@ -19,13 +19,8 @@ def doctor(
         str | None,
         typer.Option(metavar="NAME", show_default="all but tensorrt-ep", help=f"Try only this: {', '.join(DEVICES)}."),
     ] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
-    ] = None,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")
-    ] = False,
+    bundle: BundleOption = None,
+    json_output: JsonOption = False,
 ) -> None:
     """Say what this machine has, which devices truly work, and what the others lack.
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.bundle import Bundle, read_bundle
-from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, directory, fail
+from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, BundleOption, JsonOption, fail
 from cxr_edge.engine.build import Hardware, Profile, Progress, Settings
 from cxr_edge.engine.library import Library, load_library
 from cxr_edge.engine.parse import refusals
@@ -37,10 +37,6 @@ class Package(str, Enum):
     rtx = "rtx"
 
 
-BundleOption = Annotated[
-    Path | None,
-    typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
-]
 PrecisionOption = Annotated[Precision, typer.Option(help="Variant of the bundle.")]
 PackageOption = Annotated[
     Package | None,
@@ -48,7 +44,6 @@ PackageOption = Annotated[
         "--package", show_default="tensorrt where it is installed, else rtx", help="Whose parser and builder."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 
 
 @engine_app.command()
@@ -150,7 +145,7 @@ def list_cache(json_output: JsonOption = False) -> None:
     with _errors_told():
         stored = list_engines()
     if json_output:
-        typer.echo(json.dumps([_told(engine) for engine in stored]))
+        typer.echo(json.dumps([engine.to_dict() for engine in stored]))
         return
     for engine in stored:
         typer.echo(f"{engine.file.name}: {_line(engine)}")
@@ -237,11 +232,6 @@ def _target(library: Library, target: str | None) -> str:
             "there, or with TensorRT for RTX (extra rtx)"
         )
     return found
-
-
-def _told(engine: Stored) -> dict[str, Any]:
-    described = msgspec.to_builtins(engine.description) if engine.description else {}
-    return {"file": str(engine.file), "fault": engine.fault or None, **described}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from cxr_edge.backends import DEVICES, Resources, usable_cores
 from cxr_edge.backends.base import MEBIBYTE
 from cxr_edge.batch import Options
 from cxr_edge.batch import infer as infer_films
-from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, USAGE, directory, fail
+from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, USAGE, BundleOption, directory, fail
 from cxr_edge.errors import (
     CxrEdgeError,
     NotFound,
@@ -72,10 +72,7 @@ def infer(
             help="A variant of the bundle, such as fp32, fp16 or int8; with openvino also bf16.",
         ),
     ] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
-    ] = None,
+    bundle: BundleOption = None,
     operating_point: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="as the bundle says", help="Set of thresholds.")
     ] = None,

@@ -1,7 +1,7 @@
-"""What the commands share: exit statuses, and errors as one line."""
+"""What the commands share: exit statuses, options, and errors as one line."""
 
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -19,6 +19,13 @@ def directory(text: str) -> Path:
     if not text:
         raise typer.BadParameter("an empty path; is a shell variable unset?")
     return Path(text)
+
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 
 
 def fail(error: CxrEdgeError, status: int) -> NoReturn:

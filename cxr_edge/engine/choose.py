@@ -40,7 +40,7 @@ def load_engine(onnx: bytes, precision: str, batch: int) -> tuple[Library, bytes
     library, gpu = _library_and_gpu()
     wanted = hashlib.sha256(onnx).hexdigest()
     try:
-        stored = [e for e in list_engines() if e.file.name.startswith(wanted[:12])]
+        stored = list_engines(wanted)
     except CacheUnusable as error:
         raise DeviceUnavailable(f"tensorrt: {error}") from error
     fitting, misfits = [], []

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from filelock import FileLock
@@ -99,6 +99,11 @@ class Stored:
     description: Description | None
     plan: bytes
     fault: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what it is for JSON."""
+        described = msgspec.to_builtins(self.description) if self.description else {}
+        return {"file": str(self.file), "fault": self.fault or None, **described}
 
 
 def identify(library: Library, onnx: bytes, precision: str, settings: Settings) -> Identity:
@@ -188,14 +193,14 @@ def build_stored(
     return file, described, True
 
 
-def list_engines() -> list[Stored]:
-    """Read every engine of the cache, those with a fault too.
+def list_engines(model_sha256: str = "") -> list[Stored]:
+    """Read the engines of a model, or of all, those with a fault too.
 
     Raises
     ------
     CacheUnusable
     """
-    return [read_stored(file) for file in sorted(cache_folder(FOLDER).glob("*.engine"))]
+    return [read_stored(file) for file in sorted(cache_folder(FOLDER).glob(f"{model_sha256[:12]}*.engine"))]
 
 
 def read_stored(file: Path) -> Stored:
