@@ -109,11 +109,11 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
 def _cut_to_whole_films(out: Path, sizes: list[int]) -> set[str]:
     """Cut what an interruption left half written; give the images that are there."""
     table = out / TABLE
-    if not table.exists():
+    text = table.read_bytes() if table.exists() else b""
+    if whole := text.rfind(b"\n") + 1:
+        os.truncate(table, whole)
+    else:
         table.write_text(",".join(["labels", *COLUMNS, "sha256"]) + "\n")
-    text = table.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    os.truncate(table, len(whole))
     images = set(pd.read_csv(table, dtype={"image": str})["image"])
     for size in sizes:
         films_file(out, size).touch()

@@ -74,6 +74,15 @@ def test_a_killed_process_can_be_gone_on_with(data, tmp_path):
     assert len(read_dataset(tmp_path / "c")) == 60
 
 
+@pytest.mark.parametrize("left", ["", "labels,im"])
+def test_a_table_killed_before_its_first_line_is_begun_anew(data, tmp_path, left):
+    films = read_dataset(data)
+    prepare(films, tmp_path, (32,))
+    (tmp_path / TABLE).write_text(left)
+    assert prepare(films, tmp_path, (32,)).empty
+    assert len(read_dataset(tmp_path)) == 60
+
+
 def test_unreadable_films_are_listed_and_must_be_mended_or_skipped(data, tmp_path):
     films = read_dataset(data)
     broken = tmp_path / "broken.png"
