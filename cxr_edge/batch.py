@@ -26,12 +26,15 @@ class Options:
         Overlays for that many diseases of highest probability.
     colormap : str
         One of `cxr_edge.gradcam.COLORMAPS`.
+    adaptive : bool
+        Stop early; see `Model.predict`.
     """
 
     tta: bool
     operating_point: str
     cam: int
     colormap: str
+    adaptive: bool = False
 
 
 def infer(
@@ -84,7 +87,12 @@ def _infer_one(model: Model, path: str, options: Options, directory: RunDirector
         directory.discard_overlays(overlay_prefix(path))
     film = images.decode(data)
     result = model.predict_film(
-        film, path=path, tta=options.tta, heatmaps=options.cam > 0, operating_point=options.operating_point
+        film,
+        path=path,
+        tta=options.tta,
+        adaptive=options.adaptive,
+        heatmaps=options.cam > 0,
+        operating_point=options.operating_point,
     )
     if directory is not None and options.cam:
         result = _with_overlays(result, film, path, options, directory)

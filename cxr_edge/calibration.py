@@ -61,8 +61,12 @@ def calibrate(
     """
     if curves is None:
         return raw
-    inside = np.clip(raw, EPSILON, 1 - EPSILON)
-    log_odds = np.log(inside / (1 - inside))
     slopes = np.array([curves[label].slope for label in labels])
     intercepts = np.array([curves[label].intercept for label in labels])
-    return np.asarray(1 / (1 + np.exp(-(slopes * log_odds + intercepts))))
+    return np.asarray(1 / (1 + np.exp(-(slopes * log_odds(raw) + intercepts))))
+
+
+def log_odds(probability: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
+    """Give ``log(p / (1 - p))``, finite: p is kept `EPSILON` away from 0 and 1."""
+    inside = np.clip(probability, EPSILON, 1 - EPSILON)
+    return np.asarray(np.log(inside / (1 - inside)))

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from cxr_edge import errors
+from cxr_edge.adaptive import Adaptive
 from cxr_edge.calibration import Calibration, Curve
 from cxr_edge.labels import NO_FINDING
 from cxr_edge.views import IDENTITY, View
@@ -21,7 +22,10 @@ FORMAT_MAJOR: Final = 1
 #: Results tell 1 to 6 views.
 MAX_VIEWS: Final = 6
 
+#: What thresholds and calibration are fitted for.
 ViewMode = Literal["single", "tta"]
+#: What a result tells: ``adaptive`` is ``tta`` that stopped as soon as the decisions were clear.
+Evaluated = Literal["single", "tta", "adaptive"]
 #: Labels and names reach file names and terminals.
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Side = Annotated[int, Meta(ge=1, le=4096)]
@@ -60,11 +64,19 @@ class Thresholds(msgspec.Struct, frozen=True):
     fitted_on: str
 
 
-class OperatingPoint(msgspec.Struct, frozen=True):
-    """Thresholds by view mode: averaging views shifts the scores, so each mode has its own."""
+class OperatingPoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Thresholds by view mode: averaging views shifts the scores, so each mode has its own.
+
+    Attributes
+    ----------
+    single, tta : Thresholds
+    adaptive : Adaptive, optional
+        When the first views decide as all of them would, by the thresholds of `tta`.
+    """
 
     single: Thresholds
     tta: Thresholds
+    adaptive: Adaptive | None = None
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -139,6 +151,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             )
         point = self.operating_points[operating_point]
         return (point.single if mode == "single" else point.tta).thresholds
+
+    def adaptive(self, operating_point: str) -> Adaptive:
+        """Give the rule by which an operating point stops early.
+
+        Raises
+        ------
+        UnknownOperatingPoint
+            There is none, or it has no such rule.
+        """
+        self.thresholds(operating_point, "tta")
+        if (rule := self.operating_points[operating_point].adaptive) is None:
+            raise errors.UnknownOperatingPoint(
+                f"the operating point {operating_point!r} of this bundle does not say when to stop early; leave "
+                "adaptive out, or fit it anew with `python -m training calibrate` and export the bundle again"
+            )
+        return rule
 
     def variant(self, precision: str) -> Variant:
         """Give the variant of a precision.
@@ -221,6 +249,19 @@ def _threshold_problems(manifest: Manifest) -> list[str]:
                         f"{where}: the threshold of {label} ({value}) lies below min_probability "
                         f"({manifest.min_probability}), which would hide positive findings"
                     )
+        if point.adaptive is not None:
+            problems += _adaptive_problems(manifest, point.adaptive, f"operating_points.{name}.adaptive")
+    return problems
+
+
+def _adaptive_problems(manifest: Manifest, rule: Adaptive, where: str) -> list[str]:
+    problems = []
+    if missing := set(manifest.labels) - {NO_FINDING} - set(rule.margins):
+        problems.append(f"{where} lacks a margin for {', '.join(sorted(missing))}")
+    if foreign := set(rule.margins) - set(manifest.labels):
+        problems.append(f"{where} has margins for {', '.join(sorted(foreign))}, which are not among the labels")
+    if len(set(rule.first)) < len(rule.first) or max(rule.first) >= len(manifest.views):
+        problems.append(f"{where}: expected distinct positions below {len(manifest.views)} in first, got {rule.first}")
     return problems
 
 

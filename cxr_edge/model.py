@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,12 @@ from cxr_edge.calibration import calibrate
 from cxr_edge.errors import BundleTensors, DeviceFailed, InputError, InvalidArray
 from cxr_edge.findings import make_findings
 from cxr_edge.graphs import open_graphs
-from cxr_edge.manifest import Manifest, ViewMode
+from cxr_edge.manifest import Evaluated, Manifest, ViewMode
 from cxr_edge.parallel import map_in_order
 from cxr_edge.preprocess import preprocess
 from cxr_edge.results import InputFailure, Result
 from cxr_edge.text import printable_path
-from cxr_edge.views import average_maps, make_views
+from cxr_edge.views import Evaluation, View, make_views
 
 #: A path, the bytes of a file, or pixels as (H, W) uint8 or uint16.
 Source = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -135,6 +135,7 @@ class Model:
         source: Source,
         *,
         tta: bool | None = None,
+        adaptive: bool = False,
         heatmaps: bool = False,
         operating_point: str | None = None,
         bits_stored: int = 16,
@@ -148,6 +149,9 @@ class Model:
         tta : bool, optional
             Average over the manifest's views (six in the shipped bundle) instead of one view;
             the manifest's default if left out.
+        adaptive : bool
+            Stop after the first views (two in the shipped bundle) where the others are not likely to change the
+            call of any disease; see `cxr_edge.adaptive.Adaptive`. Implies `tta`.
         heatmaps : bool
             Compute Grad-CAM maps of all labels, for `Result.heatmap`.
         operating_point : str, optional
@@ -166,16 +170,22 @@ class Model:
         DeviceFailed
             The device was lost, or has too little memory.
         UnknownOperatingPoint
+            Or one that has no rule to stop early by, with `adaptive`.
+        ValueError
+            `adaptive` without the views it chooses from.
         """
         path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
         film = _film(source, bits_stored)
-        return self.predict_film(film, path=path, tta=tta, heatmaps=heatmaps, operating_point=operating_point)
+        return self.predict_film(
+            film, path=path, tta=tta, adaptive=adaptive, heatmaps=heatmaps, operating_point=operating_point
+        )
 
     def predict_batch(
         self,
         sources: Iterable[Source],
         *,
         tta: bool | None = None,
+        adaptive: bool = False,
         heatmaps: bool = False,
         operating_point: str | None = None,
         bits_stored: int = 16,
@@ -186,7 +196,7 @@ class Model:
         ----------
         sources : iterable
             As for `predict`.
-        tta, heatmaps, operating_point, bits_stored
+        tta, adaptive, heatmaps, operating_point, bits_stored
             As for `predict`, the same for all.
 
         Returns
@@ -207,6 +217,7 @@ class Model:
                 return self.predict(
                     source,
                     tta=tta,
+                    adaptive=adaptive,
                     heatmaps=heatmaps,
                     operating_point=operating_point,
                     bits_stored=bits_stored,
@@ -222,48 +233,77 @@ class Model:
         *,
         path: str | None = None,
         tta: bool | None = None,
+        adaptive: bool = False,
         heatmaps: bool = False,
         operating_point: str | None = None,
     ) -> Result:
         """Say what a film shows that is decoded already; see `predict`."""
         manifest = self._manifest
-        mode = self.view_mode(tta)
-        thresholds = manifest.thresholds(operating_point or manifest.default_operating_point, mode)
-        views = manifest.views if mode == "tta" else manifest.views[:1]
-        batch = make_views(preprocess(film.pixels, manifest.input.size), views)
-        names = manifest.tensors
-        wanted = [names.probabilities] + [names.last_conv] * heatmaps
-        per_view, *last_conv = self._graphs.network.run(wanted, {names.image: batch}, keep=wanted[1:])
-        if not np.isfinite(per_view).all():
-            raise BundleTensors("the network gave a probability that is no number; export the bundle again")
-        maps = None
-        if heatmaps:
-            (raw_maps,) = self._graphs.gradcam.run([names.maps], {names.last_conv: last_conv[0]})
-            if not np.isfinite(raw_maps).all():
-                raise BundleTensors("the companion graph gave a map that is no number; export the bundle again")
-            maps = average_maps(raw_maps, views)
-            maps.setflags(write=False)
-        calibrated = calibrate(per_view.mean(axis=0, dtype=np.float64), manifest.curves(mode), manifest.labels)
-        values = tuple(calibrated.tolist())
+        mode = self.view_mode(tta, adaptive=adaptive)
+        point = operating_point or manifest.default_operating_point
+        shown = preprocess(film.pixels, manifest.input.size)
+        if mode == "adaptive":
+            evaluated = self._evaluate_adaptively(shown, point, heatmaps=heatmaps)
+        else:
+            evaluated = self._evaluate(shown, manifest.views if mode == "tta" else manifest.views[:1], heatmaps)
+        fitted_for: ViewMode = "single" if mode == "single" else "tta"
+        values = tuple(self._calibrated(evaluated, fitted_for).tolist())
+        thresholds = manifest.thresholds(point, fitted_for)
         return Result(
             path=path,
             sha256=film.sha256,
             model=self.identity,
             view_mode=mode,
-            views=len(views),
+            views=len(evaluated.views),
             labels=manifest.labels,
             values=values,
-            findings=make_findings(manifest.labels, values, per_view, thresholds, manifest.min_probability),
+            findings=make_findings(
+                manifest.labels, values, evaluated.probabilities, thresholds, manifest.min_probability
+            ),
             warnings=film.warnings,
             size=(film.pixels.shape[0], film.pixels.shape[1]),
-            maps=maps,
+            maps=evaluated.average_maps(),
         )
 
-    def view_mode(self, tta: bool | None) -> ViewMode:
-        """Give the view mode that a choice of `tta` means."""
+    def view_mode(self, tta: bool | None, *, adaptive: bool = False) -> Evaluated:
+        """Give the view mode that a choice of `tta` and `adaptive` means."""
+        if adaptive:
+            if tta is False:
+                raise ValueError("adaptive chooses among the views of tta; leave out tta=False, or adaptive")
+            return "adaptive"
         if tta is None:
             return self._manifest.default_view_mode
         return "tta" if tta else "single"
+
+    def _evaluate_adaptively(self, shown: npt.NDArray[np.uint8], operating_point: str, *, heatmaps: bool) -> Evaluation:
+        """Evaluate the first views, and the rest unless the first are enough."""
+        manifest = self._manifest
+        rule = manifest.adaptive(operating_point)
+        first = self._evaluate(shown, [manifest.views[index] for index in rule.first], heatmaps)
+        thresholds = manifest.thresholds(operating_point, "tta")
+        if rule.decided(self._calibrated(first, "tta"), manifest.labels, thresholds):
+            return first
+        rest = [view for index, view in enumerate(manifest.views) if index not in rule.first]
+        return first.joined(self._evaluate(shown, rest, heatmaps))
+
+    def _evaluate(self, shown: npt.NDArray[np.uint8], views: Sequence[View], heatmaps: bool) -> Evaluation:
+        names = self._manifest.tensors
+        wanted = [names.probabilities] + [names.last_conv] * heatmaps
+        batch = make_views(shown, views)
+        probabilities, *last_conv = self._graphs.network.run(wanted, {names.image: batch}, keep=wanted[1:])
+        if not np.isfinite(probabilities).all():
+            raise BundleTensors("the network gave a probability that is no number; export the bundle again")
+        maps = None
+        if heatmaps:
+            (maps,) = self._graphs.gradcam.run([names.maps], {names.last_conv: last_conv[0]})
+            if not np.isfinite(maps).all():
+                raise BundleTensors("the companion graph gave a map that is no number; export the bundle again")
+        return Evaluation(tuple(views), probabilities, maps)
+
+    def _calibrated(self, evaluated: Evaluation, fitted_for: ViewMode) -> npt.NDArray[np.float64]:
+        manifest = self._manifest
+        raw = evaluated.probabilities.mean(axis=0, dtype=np.float64)
+        return calibrate(raw, manifest.curves(fitted_for), manifest.labels)
 
 
 def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from cxr_edge import errors
 from cxr_edge.gradcam import upsample
-from cxr_edge.manifest import ViewMode
+from cxr_edge.manifest import Evaluated
 
 NOTICE = "Research tool, not a medical device: not for diagnosis."
 
@@ -68,7 +68,7 @@ class Result:
     model : str
         Identity of the bundle.
     view_mode : str
-        ``single`` or ``tta``.
+        ``single``, ``tta`` or ``adaptive``.
     views : int
         Number of views evaluated.
     labels : tuple of str
@@ -86,7 +86,7 @@ class Result:
     path: str | None
     sha256: str | None
     model: str
-    view_mode: ViewMode
+    view_mode: Evaluated
     views: int
     labels: tuple[str, ...]
     values: tuple[float, ...]

@@ -56,6 +56,37 @@ def make_views(film: npt.NDArray[np.uint8], views: Sequence[View]) -> npt.NDArra
     return batch
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What the network says of some views of one film.
+
+    Attributes
+    ----------
+    views : tuple of View
+    probabilities : ndarray, (len(views), C) float32
+        Before calibration.
+    maps : ndarray, (len(views), C, h, w) float32, or None
+        Each in the frame of its view.
+    """
+
+    views: tuple[View, ...]
+    probabilities: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32] | None
+
+    def joined(self, more: "Evaluation") -> "Evaluation":
+        """Add views of the same film."""
+        maps = None if self.maps is None or more.maps is None else np.concatenate([self.maps, more.maps])
+        return Evaluation(self.views + more.views, np.concatenate([self.probabilities, more.probabilities]), maps)
+
+    def average_maps(self) -> npt.NDArray[np.float32] | None:
+        """Average the maps, (C, h, w), read-only; None where there are none."""
+        if self.maps is None:
+            return None
+        averaged = average_maps(self.maps, self.views)
+        averaged.setflags(write=False)
+        return averaged
+
+
 def average_maps(maps: npt.NDArray[np.float32], views: Sequence[View]) -> npt.NDArray[np.float32]:
     """Average class activation maps over views, in the frame of the unflipped film.
 

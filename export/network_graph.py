@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from cxr_edge.manifest import Tensors
 from export.errors import ExportError
+from export.simplify import simplify
 from training.network import LAST_CONVOLUTION, LOGITS, PROBABILITIES
 
 #: The newest that tf2onnx writes without extra Transposes, and old enough for TensorRT 10.
@@ -90,7 +91,7 @@ def _joined(backbone: ModelProto, head: ModelProto) -> ModelProto:
     for value in ends:
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     _rename(joined, {value.name: value.name.split("/", 1)[1] for value in ends})
-    return finished(joined)
+    return finished(simplify(joined))
 
 
 def _rename(model: ModelProto, names: dict[str, str]) -> None:

@@ -141,7 +141,7 @@ def _disease_thresholds(operating_points: dict[str, Any]) -> list[float]:
     return [
         value
         for point in operating_points.values()
-        for mode in point.values()
-        for label, value in mode["thresholds"].items()
+        for mode in ("single", "tta")
+        for label, value in point[mode]["thresholds"].items()
         if label != NO_FINDING
     ]

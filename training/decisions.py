@@ -9,6 +9,7 @@ import pandas as pd
 
 from cxr_edge.calibration import Calibration, calibrate
 from cxr_edge.labels import LABELS
+from training.adaptive import fit_adaptive
 from training.calibration import FOLDS, METHODS, choose_method
 from training.errors import DataError
 from training.evaluation.figures import paired
@@ -22,7 +23,7 @@ RESAMPLES = 1000
 
 
 def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dict[str, Any]:
-    """Fit calibration, then thresholds on calibrated probabilities, and compare one view with six.
+    """Fit calibration, thresholds on calibrated probabilities, when to stop early, and compare one view with six.
 
     Six views are the default, since they also tell how far the answer depends on the view, unless they
     rank films worse than one: the 95 % interval of the paired difference in mean ROC-AUC lies below 0.
@@ -51,10 +52,14 @@ def decide(part: Part, per_view: npt.NDArray[np.float32], fitted_on: str) -> dic
     else:
         calibration = Calibration("platt", **curves, fitted_on=f"{fitted_on}; {method}, chosen by log loss")
     calibrated = {mode: calibrate(of_mode, curves[mode], LABELS) for mode, of_mode in raw.items()}
+    points = operating_points(part.targets, calibrated, fitted_on)
+    for point in points.values():
+        thresholds = point["tta"]["thresholds"]
+        point["adaptive"] = fit_adaptive(per_view, calibration.tta, thresholds, patients, fitted_on)
     gain = paired(part.targets, raw["single"], raw["tta"], patients, Bootstrap(RESAMPLES))["mean"]
     return {
         "calibration": msgspec.to_builtins(calibration),
-        "operating_points": operating_points(part.targets, calibrated, fitted_on),
+        "operating_points": msgspec.to_builtins(points),
         "default_view_mode": "single" if _below_zero(gain["difference"]["interval"]) else "tta",
         "figures": {"log_loss": losses, "tta_gain": gain},
     }

@@ -55,6 +55,14 @@ def infer(
             "--tta/--no-tta", show_default="as the bundle says", help="Average six views of a film, or take one."
         ),
     ] = None,
+    adaptive: Annotated[
+        bool,
+        typer.Option(
+            "--adaptive",
+            help="With six views: leave out those after the first two where they are not likely to change the call of "
+            "any disease.",
+        ),
+    ] = False,
     cam: Annotated[
         int, typer.Option(metavar="N", min=0, help="Heat-map overlays for the N most probable diseases; needs --out.")
     ] = 0,
@@ -105,7 +113,7 @@ def infer(
     """
     _prepare_streams(json_lines)
     inputs = _inputs(paths, out, json_lines)
-    _check_choices(out, cam, colormap)
+    _check_choices(out, cam, colormap, tta=tta, adaptive=adaptive)
     cv2.setNumThreads(1)
     cores = threads or usable_cores()
     one_film = len(inputs) == 1
@@ -119,14 +127,17 @@ def infer(
             gpu_memory=gpu_memory * MEBIBYTE,
         )
         options = Options(
-            tta=model.view_mode(tta) == "tta",
+            tta=model.view_mode(tta, adaptive=adaptive) != "single",
             operating_point=operating_point or model.manifest.default_operating_point,
             cam=cam,
             colormap=colormap,
+            adaptive=adaptive,
         )
         if device == "auto" or model.precision not in model.manifest.variants:
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
         model.manifest.thresholds(options.operating_point, "single")  # an unknown name costs nothing yet
+        if adaptive:
+            model.manifest.adaptive(options.operating_point)
         with _run_directory(out, model, options) as directory:
             lines = infer_films(model, inputs, options, directory, workers=1 if one_film else cores)
             shown, failures = _consume(lines, len(inputs), json_lines, keep_all=out is None)
@@ -181,7 +192,9 @@ def _exists(path: str) -> bool:
     return True
 
 
-def _check_choices(out: Path | None, cam: int, colormap: str) -> None:
+def _check_choices(out: Path | None, cam: int, colormap: str, *, tta: bool | None, adaptive: bool) -> None:
+    if adaptive and tta is False:
+        raise typer.BadParameter("it chooses among the views of --tta: leave out --no-tta", param_hint="--adaptive")
     if cam and out is None:
         raise typer.BadParameter("overlays need a directory: add --out DIR", param_hint="--cam")
     if colormap not in COLORMAPS:
@@ -193,7 +206,7 @@ def _run_directory(out: Path | None, model: Model, options: Options) -> Abstract
         return nullcontext()
     identity = {
         "bundle_sha256": model.bundle_sha256,
-        "view_mode": model.view_mode(options.tta),
+        "view_mode": model.view_mode(options.tta, adaptive=options.adaptive),
         "operating_point": options.operating_point,
         "device": model.device,
         "precision": model.precision,

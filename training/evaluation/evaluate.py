@@ -15,6 +15,7 @@ from cxr_edge.labels import LABELS
 from cxr_edge.manifest import Manifest
 from training.errors import DataError
 from training.evaluation.comparison import compare, read_predictions
+from training.evaluation.early_stops import early_stops
 from training.evaluation.figures import at_thresholds, paired, ranking
 from training.evaluation.localisation import localise, read_boxes
 from training.evaluation.plots import write_plots
@@ -132,6 +133,7 @@ def evaluate(
             )
             for name in manifest.operating_points
         },
+        "adaptive": early_stops(bundle, table, predictions.calibrated["tta"], bootstrap),
         "calibration": {
             "fitted_on": manifest.calibration.fitted_on or "nothing: probabilities are not calibrated",
             "before": reliability(truth, predictions.raw[default], patients, bootstrap),

@@ -36,6 +36,7 @@ def markdown(report: dict[str, Any]) -> str:
         ranking_section(report),
         tta_section(report),
         *[operating_point_section(report, name) for name in report["operating_points"]],
+        adaptive_section(report),
         calibration_section(report),
         subgroup_section(report),
         localisation_section(report),
@@ -66,6 +67,7 @@ def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -
         tta_section(test),
         side_by_side_section(validation, test),
         *[operating_point_section(test, name) for name in test["operating_points"]],
+        adaptive_section(test),
         subgroup_section(test),
         localisation_section(test),
         comparison_section(test),
@@ -135,6 +137,26 @@ def operating_point_section(report: dict[str, Any], name: str) -> str:
         for label, row in point["findings"].items()
     ]
     return f"## Operating point `{name}`\n\n" + table(("finding", "threshold", *AT_THRESHOLD), rows)
+
+
+def adaptive_section(report: dict[str, Any]) -> str:
+    """Tell what stopping early changes."""
+    if not report["adaptive"]:
+        return ""
+    rows = [
+        (f"`{name}`", _percent(found["agreement"]), _with_interval(found["views"], ".2f"))
+        for name, found in report["adaptive"].items()
+    ]
+    return (
+        "## Stopping early\n\nThe film as it is and mirrored decide first; the other views are evaluated where one of "
+        "the diseases lies within its margin of the threshold.\n\n"
+        + table(("operating point", "film-findings decided as by all views", "views of a film, mean"), rows)
+    )
+
+
+def _percent(figure: dict[str, Any]) -> str:
+    low, high = figure["interval"]
+    return f"{figure['value']:.3%} ({low:.3%} to {high:.3%})"
 
 
 def calibration_section(report: dict[str, Any]) -> str:
