@@ -50,7 +50,8 @@ def _fold_grey(model: ModelProto) -> None:
     graph = model.graph
     first = next(index for index, node in enumerate(graph.node) if node.op_type == "Conv")
     stem, image = graph.node[first], graph.input[0].name
-    line = _line_of_levels(Extractor(model).extract_model([image], [stem.input[0]]))
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    line = _line_of_levels(Extractor(inferred).extract_model([image], [stem.input[0]]))
     if line is None:
         return
     kernel = next(i for i in graph.initializer if i.name == stem.input[1])
