@@ -51,9 +51,11 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         # Non-blocking, so that a pipe with no writer cannot hang the run before it is refused.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
                 raise errors.NotAFile("expected a regular file, got a pipe, device or socket; copy it to a file")
-            data = file.read(MAX_FILE_BYTES + 1)
+            # `read` makes room for all it may read; one byte more shows a file that still grows.
+            data = file.read(min(found.st_size, MAX_FILE_BYTES) + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise errors.NotFound("nothing exists at this path; check its spelling") from error
     except ValueError as error:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from types import ModuleType
@@ -131,13 +132,16 @@ class OnnxRuntimeGraph:
 
 
 def load_runtime() -> ModuleType:
-    """Import ONNX Runtime.
+    """Import ONNX Runtime, which from 1.29 on would report to Microsoft what it loads, without being asked.
+
+    ``ORT_DISABLE_TELEMETRY`` is read when it is imported; whoever has set it has decided.
 
     Raises
     ------
     DeviceUnavailable
         It is not installed, or what is left of it does not work.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         runtime = importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:

@@ -1,6 +1,7 @@
 """ONNX Runtime: outputs kept on the device, failures while it computes, sessions that say where they run."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from cxr_edge.bundle import SHIPPED, read_bundle
 from cxr_edge.errors import DeviceFailed, DeviceUnavailable, UnknownPrecision
 from cxr_edge.results import InputFailure, Result
 from tests.conftest import SAMPLES
+
+#: Variables by which ONNX Runtime is told to report nothing.
+SILENCING = frozenset({"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"})
 
 
 def test_what_is_kept_feeds_the_next_graph_without_a_copy():
@@ -138,3 +142,20 @@ def test_a_run_that_the_device_ended_is_resumed(failing, tmp_path):
     assert second.returncode == 0, second.stderr
     lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
     assert [(Path(line["path"]).name, line["status"]) for line in lines] == [("a.png", "ok"), ("c.png", "ok")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux tells them")
+def test_nothing_is_reported_to_microsoft():
+    """ONNX Runtime's reporting has a thread of its own: as many as with reporting switched off from outside."""
+    script = (
+        "import os, cxr_edge; cxr_edge.load(device='cpu', threads=1); "
+        "print(os.environ['ORT_DISABLE_TELEMETRY'], len(os.listdir('/proc/self/task')))"
+    )
+    # A CI or a unit test is not reported anyway.
+    plain = {key: value for key, value in os.environ.items() if key not in SILENCING}
+    told, silenced = (
+        subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
+        for env in (plain, {**plain, "ORT_DISABLE_TELEMETRY": "1"})
+    )
+    assert told == silenced
+    assert told.startswith("1 ")
