@@ -1,42 +1,94 @@
 """Command line of the benchmarks: ``python -m benchmarks``."""
 
+import importlib.util
 import json
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from benchmarks.cold_start import measure_in_process, measure_processes
-from benchmarks.heatmaps import measure_heatmaps
-from benchmarks.measure import machine
+from benchmarks.comparisons import choose_rows, comparisons_for
+from benchmarks.films import SAMPLES, find_films, link_films
+from benchmarks.report import compare, plot, to_markdown
+from benchmarks.run import FORMAT, faults, measure
 from cxr_edge.bundle import read_bundle
-
-SAMPLES = Path(__file__).parent.parent / "samples"
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each comparison.")] = 9,
-    films: Annotated[Path, typer.Option(help="Folder of PNG films.", exists=True, file_okay=False)] = SAMPLES,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
+    films: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of films.", exists=True, file_okay=False)
+    ] = SAMPLES,
+    count: Annotated[int, typer.Option(min=1, help="Files of the directory; the films are repeated in turn.")] = 570,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each comparison.")] = 7,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A comparison or a row; may be given again.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write figures.json, report.md and ratios.png here.")
+    ] = None,
+    old: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="OLD.json", help="Also tell what changed.", exists=True, dir_okay=False),
+    ] = None,
 ) -> None:
-    """Measure ratios on this machine, interleaved, as medians.
+    """Compare cxr-edge with what would be used instead: on this machine, in one run, interleaved.
 
-    A ratio is a time over the baseline's time of the same round.
+    Exit status: 0 everything that is installed was measured; 1 a contestant failed, the rest is measured; 2 usage.
     """
-    paths = sorted(films.glob("*.png"))
-    if not paths:
-        raise typer.BadParameter(f"{films} holds no PNG file", param_hint="--films")
-    figures = {
-        "machine": machine(),
-        "bundle": read_bundle().identity,
-        "heatmaps": measure_heatmaps(paths, rounds),
-        "process": measure_processes(paths[0], rounds),
-        "import, load, first predict": measure_in_process(paths[0], rounds),
-    }
-    text = json.dumps(figures, indent=2)
-    typer.echo(text)
+    try:
+        rows = choose_rows(only or [])
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from error
+    try:
+        found = find_films(films)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error), param_hint="--films") from error
+    before = _read_record(old) if old else None
     if out is not None:
-        out.write_text(text + "\n")
+        if importlib.util.find_spec("matplotlib") is None:
+            raise typer.BadParameter("matplotlib draws the plot; pip install 'cxr-edge[bench]'", param_hint="--out")
+        out.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory(prefix="cxr-edge-benchmarks-") as scratch, console.status("starting") as status:
+        folder, graphs = Path(scratch, "films"), Path(scratch, "graphs")
+        folder.mkdir()
+        graphs.mkdir()
+        paths = link_films(found, count, folder)
+        record = measure(read_bundle(), comparisons_for(rows), rows, paths, rounds, graphs, status.update)
+    record["distinct_films"] = min(len(found), count)
+    _tell(record, before, out)
+    if failed := faults(record):
+        for fault in failed:
+            console.print(fault, style="red", markup=False, highlight=False)
+        raise typer.Exit(1)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{path} is no JSON: {error}", param_hint="--compare") from error
+    if record.get("format") != FORMAT:
+        raise typer.BadParameter(
+            f"expected figures of format {FORMAT}, got {record.get('format')}; measure them anew with --out",
+            param_hint="--compare",
+        )
+    return record
+
+
+def _tell(record: dict[str, Any], before: dict[str, Any] | None, out: Path | None) -> None:
+    report = to_markdown(record)
+    if before is not None:
+        report += "\n\n" + compare(before, record)
+    typer.echo(report)
+    if out is None:
+        return
+    (out / "figures.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (out / "report.md").write_text(report + "\n", encoding="utf-8")
+    if not plot(record, out / "ratios.png"):
+        typer.echo("No ratio was measured: there is no plot.", err=True)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,54 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
+
+from cxr_edge.backends import usable_cores
+
+#: Packages whose versions belong to the figures.
+PACKAGES: Final = (
+    "ai-edge-litert",
+    "cxr-edge",
+    "keras",
+    "mlcommons-loadgen",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "opencv-python-headless",
+    "openvino",
+    "pillow",
+    "simplejpeg",
+    "tensorflow",
+    "tensorflow-cpu",
+    "tf2onnx",
+    "torch",
+    "torchxrayvision",
+)
+#: What matters to a network on a CPU, as Linux names it.
+CPU_FEATURES: Final = (
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512bw",
+    "avx512vl",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "avx_vnni",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "bf16",
+    "i8mm",
+    "sve",
+)
 
 
 def interleaved(
@@ -27,14 +72,46 @@ def interleaved(
     dict
         Name → seconds of each round.
     """
+    return told_seconds({name: _timed(run) for name, run in candidates.items()}, rounds, warm_up)
+
+
+def told_seconds(
+    candidates: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1, pause: float = 0.0
+) -> dict[str, list[float]]:
+    """Run candidates that time themselves, in alternating order.
+
+    Parameters
+    ----------
+    candidates : mapping
+        Name → function that gives its own seconds.
+    rounds : int
+    warm_up : int
+        Rounds that are not counted.
+    pause : float
+        Seconds between two runs, in which the threads of the last one go to sleep.
+
+    Returns
+    -------
+    dict
+        Name → seconds of each round.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(-warm_up, rounds):
         for name in candidates if number % 2 else reversed(candidates):
-            start = time.perf_counter()
-            candidates[name]()
+            time.sleep(pause)
+            told = candidates[name]()
             if number >= 0:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(told)
     return seconds
+
+
+def _timed(run: Callable[[], object]) -> Callable[[], float]:
+    def timed() -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return timed
 
 
 def summary(seconds: Mapping[str, list[float]], baseline: str) -> dict[str, Any]:
@@ -59,27 +136,66 @@ def summary(seconds: Mapping[str, list[float]], baseline: str) -> dict[str, Any]
     }
 
 
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Give the median of what was measured, and its 10th and 90th percentile.
+
+    Returns
+    -------
+    dict
+        ``n``, ``median``, ``p10``, ``p90``.
+    """
+    p10, median, p90 = np.percentile(values, [10, 50, 90])
+    return {"n": len(values), "median": float(median), "p10": float(p10), "p90": float(p90)}
+
+
+def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
+    """Give the spread of the ratios of single rounds; see `spread`."""
+    return spread([n / d for n, d in zip(numerator, denominator, strict=True)])
+
+
+def load_average() -> tuple[float, ...] | None:
+    """Give the system's load over 1, 5 and 15 minutes; None on Windows, which does not count it."""
+    return os.getloadavg() if hasattr(os, "getloadavg") else None
+
+
 def machine() -> dict[str, Any]:
     """Tell what the figures were measured on."""
     return {
         "platform": platform.platform(),
         "processor": _processor(),
+        "features": _features(),
         "cores": os.cpu_count(),
-        "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "usable_cores": usable_cores(),
+        "memory_gib": _memory_gib(),
+        "load_average": load_average(),
         "python": platform.python_version(),
-        "packages": {
-            name: _version(name) for name in ("numpy", "onnxruntime", "opencv-python-headless", "tensorflow-cpu")
-        },
+        "packages": {name: _version(name) for name in PACKAGES},
     }
 
 
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _features() -> list[str] | None:
+    """Give the instruction sets that matter; None where the system does not tell."""
+    told = _cpuinfo("flags") or _cpuinfo("Features")
+    return [name for name in CPU_FEATURES if name in told.split()] if told else None
+
+
+def _cpuinfo(key: str) -> str:
+    """Give the first value of a key in Linux's description of its cores; empty elsewhere."""
     try:
         with open("/proc/cpuinfo") as file:
-            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+            return next((line.split(":")[1].strip() for line in file if line.split(":")[0].strip() == key), "")
     except OSError:
-        return platform.processor()
-    return names[0] if names else platform.processor()
+        return ""
+
+
+def _memory_gib() -> float | None:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
 
 
 def _version(package: str) -> str | None:

@@ -1,11 +1,74 @@
-"""The benchmarks run, and say what they measured; their figures are read by people."""
+"""The comparisons run, and say what they measured; their figures are read by people."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 
-from benchmarks.measure import interleaved, summary
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.comparisons import COMPARISONS, EXPORTS, ROWS, choose_rows, comparisons_for
+from benchmarks.films import SAMPLES, find_films, link_films
+from benchmarks.measure import interleaved, machine, ratio, spread, summary, told_seconds
+from benchmarks.peers.films import six_views
+from benchmarks.peers.flops import count_flops
+from benchmarks.report import compare
+from benchmarks.run import _figure, _hold_against_each_other, faults
+from benchmarks.workers import NotMeasured, Task, Worker, WorkerFailed
+from cxr_edge.bundle import read_bundle
+from cxr_edge.calibration import calibrate
+from cxr_edge.images import read_film
+from cxr_edge.preprocess import preprocess
+from cxr_edge.views import SIX_VIEWS, make_views
 from tests.conftest import ROOT
+
+PEERS = """
+import os, sys, time
+
+class Good:
+    work = 2
+    settings = {"threads": 1}
+    def __init__(self, films, scale=1):
+        self.films, self.scale = films, scale
+    def run(self):
+        print("a library that talks")
+        return [[len(film) * self.scale] for film in self.films]
+
+class Dies(Good):
+    def run(self):
+        print("out of luck", file=sys.stderr, flush=True)
+        os._exit(7)
+
+class Hangs(Good):
+    def run(self):
+        time.sleep(60)
+
+class Raises(Good):
+    def run(self):
+        raise ValueError("a film of the wrong size")
+
+class Lacks(Good):
+    def __init__(self, films):
+        raise ModuleNotFoundError("No module named 'openvino.runtime'", name="openvino.runtime")
+
+class Typo(Good):
+    def __init__(self, films):
+        import nowhere_to_be_found
+"""
+
+
+@pytest.fixture
+def peers(tmp_path, monkeypatch):
+    (tmp_path / "made_up_peers.py").write_text(PEERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def task(name, **arguments):
+        return Task(f"made_up_peers:{name}", ["a", "bb"], arguments)
+
+    return task
 
 
 def test_interleaving_counts_every_candidate_alike():
@@ -15,25 +78,197 @@ def test_interleaving_counts_every_candidate_alike():
     assert "".join(calls) == "abbaabbaab"
 
 
+def test_told_seconds_are_those_of_the_counted_rounds():
+    told = iter(range(100))
+    seconds = told_seconds({"a": lambda: float(next(told)), "b": lambda: float(next(told))}, rounds=2, warm_up=1)
+    assert seconds == {"a": [3.0, 4.0], "b": [2.0, 5.0]}
+
+
 def test_a_ratio_is_the_median_over_rounds():
     figures = summary({"base": [1.0, 2.0, 4.0], "other": [2.0, 2.0, 12.0]}, baseline="base")
     assert figures["n"] == 3
     assert figures["other"] == {"median_ms": 2000.0, "ratio": 2.0}
+    assert ratio([2.0, 2.0, 12.0], [1.0, 2.0, 4.0])["median"] == 2.0
+    assert spread(list(range(11))) == {"n": 11, "median": 5.0, "p10": 1.0, "p90": 9.0}
+
+
+def test_the_machine_is_told():
+    told = machine()
+    assert told["packages"]["onnxruntime"]
+    assert told["usable_cores"] >= 1
+    if sys.platform == "linux":
+        assert told["processor"]
+        assert told["memory_gib"] > 0
+
+
+def test_a_worker_runs_and_answers_whatever_its_library_prints(peers):
+    with Worker(peers("Good", scale=3)) as worker:
+        assert worker.run() >= 0
+        assert worker.answers().tolist() == [[3.0], [6.0]]
+        assert (worker.work, worker.settings) == (2, {"threads": 1})
+        assert worker.peak_memory() > 10**6
+
+
+def test_a_dead_worker_tells_why(peers):
+    with Worker(peers("Dies")) as worker, pytest.raises(WorkerFailed, match=r"(?s)status 7.*out of luck"):
+        worker.run()
+
+
+def test_a_worker_that_takes_too_long_is_ended(peers):
+    with Worker(peers("Hangs"), time_limit=5) as worker, pytest.raises(WorkerFailed, match="within 5 s"):
+        worker.run()
+
+
+def test_an_exception_is_told(peers):
+    with Worker(peers("Raises")) as worker, pytest.raises(WorkerFailed, match="ValueError: a film of the wrong size"):
+        worker.run()
+
+
+def test_a_missing_package_is_told_with_its_extra(peers):
+    with pytest.raises(NotMeasured, match=r"^openvino is not installed; pip install 'cxr-edge\[bench\]'$"):
+        Worker(peers("Lacks"))
+
+
+def test_a_module_that_no_peer_may_lack_is_a_fault(peers):
+    with pytest.raises(WorkerFailed, match="nowhere_to_be_found"):
+        Worker(peers("Typo"))
+
+
+def test_rows_name_contestants_of_their_comparison():
+    comparisons = {c.name: c for c in COMPARISONS}
+    for row in ROWS:
+        names = {c.name for c in comparisons[row.comparison].contestants}
+        assert {row.subject, row.baseline} - {None} <= names
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert {c.graph for k in COMPARISONS for c in k.contestants} - {None} == EXPORTS.keys()
+
+
+def test_only_the_contestants_of_the_chosen_rows_run():
+    (comparison,) = comparisons_for(choose_rows(["directory-slim"]))
+    assert [c.name for c in comparison.contestants] == ["cxr-edge", "slim graph, serial"]
+    assert {row.comparison for row in choose_rows(["engine"])} == {"engine"}
+    with pytest.raises(ValueError, match="got no-such-row"):
+        choose_rows(["no-such-row"])
+
+
+def test_films_are_linked_under_distinct_names(tmp_path):
+    films = find_films(SAMPLES)
+    linked = link_films(films, 11, tmp_path)
+    assert linked == sorted(map(str, tmp_path.iterdir()))
+    assert len(linked) == 11
+    assert (tmp_path / linked[8]).read_bytes() == films[0].read_bytes()
+
+
+def test_the_peers_six_views_are_the_sdks():
+    film = preprocess(read_film(find_films(SAMPLES)[0]).pixels, (224, 224))
+    np.testing.assert_array_equal(six_views(film), make_views(film, SIX_VIEWS))
+
+
+def test_operations_are_counted_from_the_shapes():
+    weights = {"kernel": (8, 1, 3, 3), "dense": (4, 8)}
+    nodes = [
+        helper.make_node("Conv", ["film", "kernel"], ["wide"], pads=[1, 1, 1, 1], strides=[2, 2], group=2),
+        helper.make_node("ReduceMean", ["wide"], ["pooled"], axes=[2, 3], keepdims=0),
+        helper.make_node("Gemm", ["pooled", "dense"], ["logits"], transB=1),
+    ]
+    film = helper.make_tensor_value_info("film", TensorProto.FLOAT, ["batch", 2, 10, 10])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])
+    initializers = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in weights.items()]
+    graph = helper.make_graph(nodes, "small", [film], [logits], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    assert count_flops(model.SerializeToString()) == 2 * (8 * 5 * 5 * 3 * 3 + 8 * 4)
+
+
+def test_operations_are_those_of_efficientnet_b0():
+    bundle = read_bundle()
+    flops = count_flops(bundle.files[bundle.manifest.variant("fp32").model])
+    # Tan and Le (2019), table 2: 0.39 billion multiply-adds; a one-channel stem takes 0.007 billion less.
+    assert flops == pytest.approx(2 * 0.39e9, rel=0.05)
+
+
+def test_rows_tell_rates_costs_and_memory():
+    contestants = {
+        "cxr-edge": {"seconds": [1.0, 1.0], "work": 8, "peak_mb": 400.0},
+        "slow": {"seconds": [1.0, 3.0], "work": 4, "peak_mb": 400.0},
+    }
+    measured = {"boundary": "file → result", "contestants": contestants}
+    row = replace(ROWS[0], subject="cxr-edge", baseline="slow", target=4.0, beyond=5.0)
+    figure = _figure(row, measured)
+    assert (figure["median"], figure["reaches_target"], figure["reaches_beyond"]) == (4.0, True, False)
+    assert _figure(replace(row, kind="cost", target=0.2), measured)["median"] == pytest.approx((1 / 2 + 1 / 6) / 2)
+    memory = _figure(replace(row, baseline=None, kind="memory", target=450.0, beyond=300.0), measured)
+    assert (memory["reaches_target"], memory["reaches_beyond"]) == (True, False)
+    contestants["slow"] = {"not_measured": "torch is not installed"}
+    assert _figure(row, measured)["not_measured"] == "slow: torch is not installed"
+
+
+def test_a_peer_that_answers_something_else_is_a_fault():
+    bundle = read_bundle()
+    (comparison,) = comparisons_for(choose_rows(["directory-slim", "directory-keras"]))
+    raw = np.full((2, 15), 0.25)
+    ours = calibrate(raw, bundle.manifest.curves("single"), bundle.manifest.labels)
+    answers = {"cxr-edge": ours, "slim graph, serial": raw, "Keras imread + predict(32)": raw + 0.01}
+    contestants = {name: {} for name in answers}
+    _hold_against_each_other(bundle, comparison, answers, contestants)
+    assert contestants["slim graph, serial"] == {"max_difference": 0.0}
+    assert "computes something else" in contestants["Keras imread + predict(32)"]["failed"]
+    (fault,) = faults({"comparisons": {"directory": {"contestants": contestants}}})
+    assert fault.startswith("directory: Keras imread + predict(32): expected the answers of cxr-edge")
+
+
+@pytest.mark.parametrize(
+    ("kind", "now", "verdict"),
+    [
+        ("speed", {"median": 2.1, "p10": 2.0, "p90": 2.2}, "within noise"),
+        ("speed", {"median": 2.5, "p10": 2.4, "p90": 2.6}, "better"),
+        ("speed", {"median": 1.5, "p10": 1.4, "p90": 1.6}, "worse"),
+        ("cost", {"median": 2.5, "p10": 2.4, "p90": 2.6}, "worse"),
+        ("memory", {"median": 2.05, "p10": 2.05, "p90": 2.05}, "within noise"),
+        ("memory", {"median": 1.5, "p10": 1.5, "p90": 1.5}, "better"),
+        ("speed", {"median": 2.5, "p10": 2.5, "p90": 2.5, "n": 1}, "too few rounds to tell"),
+        ("speed", {"not_measured": "torch is not installed"}, "not comparable: not measured in both"),
+    ],
+)
+def test_a_change_is_told_from_noise(kind, now, verdict):
+    before = {"title": "a row", "kind": kind, "n": 7, "median": 2.0, "p10": 1.9, "p90": 2.1}
+    conditions = {"bundle": "b", "films": 8, "machine": {"processor": "p", "usable_cores": 2, "packages": {}}}
+    new = {"title": "a row", "kind": kind, "n": 7, **now}
+    told = compare({**conditions, "rows": {"row": before}}, {**conditions, "rows": {"row": new}})
+    assert told.splitlines()[-1].endswith(f"| {verdict} |")
+    assert "Not under the same conditions" not in told
+    other = {**conditions, "films": 9, "rows": {"another": before}}
+    told = compare({**conditions, "rows": {"row": before}}, other)
+    assert "films: 8, now 9" in told
+    assert [line.rsplit("| ", 1)[1] for line in told.splitlines()[-2:]] == ["not in this run |", "not in the old run |"]
 
 
 def test_the_command_runs_and_says_what_it_measured(tmp_path):
-    out = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "benchmarks", "--rounds", "1", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    stand_in = tmp_path / "path" / "openvino"
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").write_text("raise ModuleNotFoundError('no module openvino', name='openvino')")
+    out = tmp_path / "out"
+    rows = ["directory-keras", "directory-slim", "directory-openvino", "directory-memory"]
+    command = [sys.executable, "-m", "benchmarks", "--count", "2", "--rounds", "1", "--out", str(out)]
+    command += [argument for row in rows for argument in ("--only", row)]
+    environment = {**os.environ, "PYTHONPATH": str(stand_in.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    figures = json.loads(out.read_text())
-    assert figures["machine"]["packages"]["onnxruntime"]
-    assert figures["heatmaps"]["one view"]["inference and 15 maps"]["ratio"] > 0
-    assert figures["process"]["import tensorflow"]["median_ms"] > 0
-    assert figures["import, load, first predict"]["TensorFlow"]["ratio"] > 0
+    record = json.loads((out / "figures.json").read_text())
+    assert record["rows"]["directory-keras"]["median"] > 0
+    assert record["rows"]["directory-memory"]["median"] > 10
+    missing = "OpenVINO THROUGHPUT: openvino is not installed; pip install 'cxr-edge[bench]'"
+    assert record["rows"]["directory-openvino"]["not_measured"] == missing
+    assert record["comparisons"]["directory"]["contestants"]["Keras imread + predict(32)"]["max_difference"] < 1e-4
+    assert record["gates"]["fp32"]["films"] > 0
+    assert "| directory, against Keras imread + predict(32) |" in done.stdout
+    assert (out / "report.md").read_text().strip() == done.stdout.strip()
+    assert (out / "ratios.png").stat().st_size > 1000
 
 
-def test_a_folder_without_films_is_refused(tmp_path):
-    command = [sys.executable, "-m", "benchmarks", "--films", str(tmp_path)]
+@pytest.mark.parametrize("wrong", [["--only", "no-such-row"], ["--films", "."], ["--compare", "old.json"]])
+def test_wrong_usage_is_refused(tmp_path, wrong):
+    (tmp_path / "old.json").write_text('{"machine": {}}')
+    arguments = [*wrong[:1], str(tmp_path / wrong[1]) if wrong[0] != "--only" else wrong[1]]
+    command = [sys.executable, "-m", "benchmarks", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 2
+    assert done.returncode == 2, done.stderr

@@ -1,0 +1,242 @@
+"""What is compared with what: contestants, rows and their targets, as data."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+FILE_TO_RESULT: Final = "file → result"
+ARRAY_TO_RESULT: Final = "array → result"
+ENGINE: Final = "engine only"
+PROCESS: Final = "process start → first result"
+
+#: Graphs that are made before anything is timed: name → the class of `benchmarks.peers.exports` that makes it.
+EXPORTS: Final = {"plain.onnx": "PlainOnnx", "litert.tflite": "LiteRT"}
+
+#: With the same weights, how far an answer may lie from cxr-edge's.
+ALIKE: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way of doing the work of a comparison.
+
+    Attributes
+    ----------
+    name : str
+    peer : str
+        ``module:Class`` below `benchmarks.peers`.
+    arguments : mapping
+    graph : str or None
+        One of `EXPORTS`, whose path the class takes as ``graph``.
+    ours : bool
+        cxr-edge, whose answers are calibrated; those of all others are raw probabilities of the network.
+    alike : float or None
+        How far a probability may lie from the comparison's first contestant; None where it computes something else.
+    """
+
+    name: str
+    peer: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    graph: str | None = None
+    ours: bool = False
+    alike: float | None = ALIKE
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Contestants that do the same work and are measured interleaved.
+
+    Attributes
+    ----------
+    name, title, boundary : str
+    contestants : tuple of Contestant
+        The first is cxr-edge, the reference of all answers.
+    films : int or None
+        At most so many of the run's films; None for all of them.
+    unit : str
+        What is done per second: ``films/s``, or ``GFLOP/s``.
+    tta : bool
+        Answers are averages over six views.
+    """
+
+    name: str
+    title: str
+    boundary: str
+    contestants: tuple[Contestant, ...]
+    films: int | None
+    unit: str = "films/s"
+    tta: bool = False
+
+    def only(self, names: Collection[str]) -> "Comparison":
+        """Give the same comparison with these contestants, and the reference of their answers."""
+        kept = tuple(c for c in self.contestants if c.name in names or c is self.contestants[0])
+        return Comparison(self.name, self.title, self.boundary, kept, self.films, self.unit, self.tta)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: a ratio of rates (``speed``), of times (``cost``), or the peak memory in MB (``memory``).
+
+    Attributes
+    ----------
+    name, title, comparison, subject : str
+    baseline : str or None
+        A contestant of the same comparison; None for ``memory``.
+    kind : str
+        Of ``speed`` more is better; of ``cost`` and ``memory`` less.
+    target, beyond : float or None
+        What the figure must reach, and what would be better still.
+    """
+
+    name: str
+    title: str
+    comparison: str
+    subject: str
+    baseline: str | None = None
+    kind: Literal["speed", "cost", "memory"] = "speed"
+    target: float | None = None
+    beyond: float | None = None
+
+    def reaches(self, value: float, target: float) -> bool:
+        """Tell whether a figure is at the target or better."""
+        return value >= target if self.kind == "speed" else value <= target
+
+
+OURS: Final = "cxr-edge"
+
+COMPARISONS: Final = (
+    Comparison(
+        "directory",
+        "a directory of films → probabilities, one view",
+        FILE_TO_RESULT,
+        (
+            Contestant(OURS, "ours:Directory", ours=True),
+            Contestant("Keras imread + predict(32)", "keras:Directory"),
+            Contestant("Keras tf.data + predict(32)", "keras:Dataset"),
+            Contestant("plain ONNX Runtime", "onnxruntime:Plain", graph="plain.onnx"),
+            Contestant("slim graph, serial", "onnxruntime:Slim"),
+            Contestant("OpenVINO THROUGHPUT", "openvino:Directory"),
+            Contestant("LiteRT", "litert:Directory", graph="litert.tflite"),
+            Contestant("torchxrayvision", "torchxrayvision:Directory", alike=None),
+        ),
+        films=None,
+    ),
+    Comparison(
+        "one-film",
+        "one film at a time → probabilities, one view",
+        ARRAY_TO_RESULT,
+        (
+            Contestant(OURS, "ours:Array", ours=True),
+            Contestant("Keras predict", "keras:Array", {"call": "model.predict(x)"}),
+            Contestant("Keras model(x)", "keras:Array", {"call": "model(x)"}),
+            Contestant("tf.function", "keras:Array", {"call": "tf.function(model)(x)"}),
+            Contestant("LiteRT", "litert:Array", graph="litert.tflite"),
+            Contestant("OpenVINO LATENCY", "openvino:Array"),
+        ),
+        films=8,
+    ),
+    Comparison(
+        "six-views",
+        "a directory of films → probabilities, average of six views",
+        FILE_TO_RESULT,
+        (
+            Contestant(OURS, "ours:Directory", {"tta": True}, ours=True),
+            Contestant("cxr-edge adaptive", "ours:Directory", {"tta": True, "adaptive": True}, ours=True, alike=None),
+            Contestant("plain ONNX Runtime", "onnxruntime:Plain", {"tta": True}, graph="plain.onnx"),
+        ),
+        films=64,
+        tta=True,
+    ),
+    Comparison(
+        "heat-maps",
+        "one film at a time → probabilities and Grad-CAM maps, one view",
+        ARRAY_TO_RESULT,
+        (
+            Contestant(OURS, "ours:Array", ours=True),
+            Contestant("cxr-edge, 15 maps", "ours:Array", {"heatmaps": True}, ours=True),
+            Contestant("Keras GradientTape, top 3", "keras:GradientTape"),
+        ),
+        films=4,
+    ),
+    Comparison(
+        "start",
+        "one film in a process of its own",
+        PROCESS,
+        (
+            Contestant(OURS, "processes:CxrEdge", ours=True),
+            Contestant("TensorFlow import + load + predict", "processes:Keras"),
+        ),
+        films=1,
+    ),
+    Comparison(
+        "engine",
+        "the network on one thread, beside a matrix product",
+        ENGINE,
+        (
+            Contestant("batch 1", "engine:Engine", {"batch": 1}, ours=True),
+            Contestant("batch 6", "engine:Engine", {"batch": 6}, ours=True),
+            Contestant("sgemm", "sgemm:Sgemm"),
+        ),
+        films=1,
+        unit="GFLOP/s",
+    ),
+)
+
+ROWS: Final = (
+    Row("directory-keras", "directory, against Keras imread + predict(32)", "directory", OURS,
+        "Keras imread + predict(32)", target=2.5, beyond=4.0),
+    Row("directory-keras-dataset", "directory, against Keras tf.data + predict(32)", "directory", OURS,
+        "Keras tf.data + predict(32)"),
+    Row("directory-onnxruntime", "directory, against plain serial ONNX Runtime", "directory", OURS,
+        "plain ONNX Runtime", target=2.0, beyond=3.0),
+    Row("directory-slim", "directory, against a serial loop over our slim graph", "directory", OURS,
+        "slim graph, serial", target=1.7, beyond=2.2),
+    Row("directory-openvino", "directory, against OpenVINO", "directory", OURS, "OpenVINO THROUGHPUT"),
+    Row("directory-litert", "directory, against LiteRT", "directory", OURS, "LiteRT"),
+    Row("directory-torchxrayvision", "directory, against torchxrayvision", "directory", OURS, "torchxrayvision"),
+    Row("directory-memory", "directory, peak memory (MB)", "directory", OURS, kind="memory", target=450, beyond=300),
+    Row("one-film-keras-predict", "one film, against Keras predict", "one-film", OURS,
+        "Keras predict", target=7.0, beyond=10.0),
+    Row("one-film-keras-call", "one film, against Keras model(x)", "one-film", OURS, "Keras model(x)"),
+    Row("one-film-tf-function", "one film, against tf.function", "one-film", OURS, "tf.function"),
+    Row("one-film-litert", "one film, against LiteRT", "one-film", OURS, "LiteRT"),
+    Row("one-film-openvino", "one film, against OpenVINO", "one-film", OURS, "OpenVINO LATENCY"),
+    Row("six-views-onnxruntime", "six views, against plain ONNX Runtime with six", "six-views", OURS,
+        "plain ONNX Runtime", target=1.4, beyond=1.6),
+    Row("adaptive-onnxruntime", "adaptive views, against plain ONNX Runtime with six", "six-views",
+        "cxr-edge adaptive", "plain ONNX Runtime", target=2.2, beyond=3.0),
+    Row("heat-maps-inference", "inference with 15 heat maps, against inference alone (time)", "heat-maps",
+        "cxr-edge, 15 maps", OURS, kind="cost", target=1.10, beyond=1.05),
+    Row("heat-maps-tape", "inference with 15 heat maps, against GradientTape for the top 3", "heat-maps",
+        "cxr-edge, 15 maps", "Keras GradientTape, top 3", target=50.0, beyond=100.0),
+    Row("start-tensorflow", "process start to first result, against TensorFlow", "start", OURS,
+        "TensorFlow import + load + predict", target=10.0, beyond=15.0),
+    Row("engine-batch-1", "engine, batch 1, share of one core's sgemm", "engine", "batch 1", "sgemm",
+        target=0.65, beyond=0.80),
+    Row("engine-batch-6", "engine, batch 6, share of one core's sgemm", "engine", "batch 6", "sgemm",
+        target=0.65, beyond=0.80),
+)  # fmt: skip
+
+
+def choose_rows(names: Collection[str]) -> tuple[Row, ...]:
+    """Give the rows of these names or comparisons; all without a name.
+
+    Raises
+    ------
+    ValueError
+        A name is neither.
+    """
+    known = {row.name for row in ROWS} | {comparison.name for comparison in COMPARISONS}
+    if unknown := sorted(set(names) - known):
+        raise ValueError(f"expected comparisons or rows out of {', '.join(sorted(known))}; got {', '.join(unknown)}")
+    return tuple(row for row in ROWS if not names or row.name in names or row.comparison in names)
+
+
+def comparisons_for(rows: Collection[Row]) -> tuple[Comparison, ...]:
+    """Give the comparisons that these rows need, with no contestant that none of them needs."""
+    chosen = []
+    for comparison in COMPARISONS:
+        needed = {name for row in rows if row.comparison == comparison.name for name in (row.subject, row.baseline)}
+        if needed:
+            chosen.append(comparison.only({name for name in needed if name}))
+    return tuple(chosen)

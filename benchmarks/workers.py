@@ -1,0 +1,267 @@
+"""Contestants in processes of their own: thread pools and memory of two runtimes never meet.
+
+A worker is told what to run by one line of JSON on its standard input and answers with one line.
+Whatever its libraries print goes to its standard error, and is shown when it dies.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+ROOT: Final = Path(__file__).parent.parent
+
+#: Seconds that one answer of a worker may take.
+TIME_LIMIT: Final = 1800.0
+#: Characters of a dead worker's standard error that are told.
+TAIL: Final = 2000
+
+#: Module → the extra that brings it.
+EXTRAS: Final = {
+    "ai_edge_litert": "bench",
+    "keras": "export",
+    "onnx": "export",
+    "openvino": "bench",
+    "skimage": "bench-torch",
+    "tensorflow": "export",
+    "tf2onnx": "export",
+    "threadpoolctl": "bench",
+    "torch": "bench-torch",
+    "torchvision": "bench-torch",
+    "torchxrayvision": "bench-torch",
+}
+
+
+class NotMeasured(Exception):
+    """A contestant cannot run here, and that is no fault: a package is missing, or a mode not there yet."""
+
+
+class WorkerFailed(Exception):
+    """A worker died, took too long, or met an exception."""
+
+
+class Peer(Protocol):
+    """What a worker runs: made with films and arguments, which is the set-up and is not timed.
+
+    Attributes
+    ----------
+    settings : mapping
+        What it was set to, for the record.
+    work : float
+        What one run does, in the unit of its comparison: films, or floating-point operations.
+    """
+
+    settings: Mapping[str, Any]
+    work: float
+
+    def run(self) -> npt.NDArray[np.floating[Any]] | None:
+        """Do the work that is timed; give (N, 15) probabilities where there are any."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is to set up.
+
+    Attributes
+    ----------
+    peer : str
+        ``module:Class`` of a `Peer`.
+    films : sequence of str
+    arguments : mapping
+        Keyword arguments of the class.
+    """
+
+    peer: str
+    films: Sequence[str]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Worker:
+    """A process that has set up one contestant. A context manager: leaving it ends the process.
+
+    Parameters
+    ----------
+    task : Task
+    time_limit : float
+        Seconds for the set-up, and for each run.
+
+    Raises
+    ------
+    NotMeasured
+        A package of the contestant's is not installed, or it cannot run with this version.
+    WorkerFailed
+    """
+
+    def __init__(self, task: Task, time_limit: float = TIME_LIMIT) -> None:
+        self._name = task.peer
+        self._time_limit = time_limit
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from benchmarks.workers import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            cwd=ROOT,
+            text=True,
+            encoding="utf-8",
+        )
+        try:
+            told = self._ask({"peer": task.peer, "films": list(task.films), "arguments": dict(task.arguments)})
+        except BaseException:
+            self.close()
+            raise
+        self.settings: dict[str, Any] = told["settings"]
+        self.work: float = told["work"]
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self) -> float:
+        """Do the work once, and give the seconds it took inside the worker.
+
+        Raises
+        ------
+        WorkerFailed
+        """
+        return float(self._ask({"ask": "run"})["seconds"])
+
+    def answers(self) -> npt.NDArray[np.float64] | None:
+        """Give the probabilities of the last run, (N, 15); None where it has none."""
+        told = self._ask({"ask": "answers"})["answers"]
+        return None if told is None else np.array(told, dtype=np.float64)
+
+    def peak_memory(self) -> int:
+        """Give the most memory that was resident so far, in bytes."""
+        return int(self._ask({"ask": "memory"})["bytes"])
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None  # noqa: S101 - both are pipes
+            try:
+                stream.close()
+            except BrokenPipeError:
+                continue  # what could not be written to a dead worker is of no use any more
+        self._errors.close()
+
+    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None  # noqa: S101 - both are pipes
+        assert self._process.stdout is not None  # noqa: S101
+        limit = threading.Timer(self._time_limit, self._process.kill)
+        limit.start()
+        began = time.monotonic()
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            limit.cancel()
+        if not line:
+            raise self._died(time.monotonic() - began)
+        told: dict[str, Any] = json.loads(line)
+        if "not_measured" in told:
+            raise NotMeasured(told["not_measured"])
+        if "failed" in told:
+            raise WorkerFailed(f"{self._name}: {told['failed']}")
+        return told
+
+    def _died(self, seconds: float) -> WorkerFailed:
+        status = self._process.wait()
+        if seconds >= self._time_limit:
+            return WorkerFailed(f"{self._name}: expected an answer within {self._time_limit:.0f} s, got none; ended it")
+        self._errors.seek(0)
+        tail = self._errors.read().decode("utf-8", "replace").strip()[-TAIL:]
+        return WorkerFailed(f"{self._name}: its process ended with status {status}; it said:\n{tail or '(nothing)'}")
+
+
+def peak_memory() -> int:
+    """Give the most memory of this process that was resident at any time, in bytes."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    if sys.platform == "linux":
+        # ru_maxrss of a fresh process starts at its parent's, which says nothing of the contestant.
+        status = Path("/proc/self/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def why_missing(error: ModuleNotFoundError) -> str:
+    """Tell which package is missing and what brings it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        The module is none that a peer may lack: a fault of ours.
+    """
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        raise error
+    return f"{module} is not installed; pip install 'cxr-edge[{EXTRAS[module]}]'"
+
+
+def _serve(questions: IO[str], answers: IO[str]) -> None:
+    """Answer questions until there are no more."""
+
+    def tell(**told: Any) -> None:
+        answers.write(json.dumps(told) + "\n")
+        answers.flush()
+
+    try:
+        peer = _set_up(json.loads(questions.readline()))
+        tell(settings={**peer.settings, **_opencv_threads()}, work=peer.work)
+        last = None
+        for line in questions:
+            ask = json.loads(line)["ask"]
+            if ask == "run":
+                start = time.perf_counter()
+                last = peer.run()
+                tell(seconds=time.perf_counter() - start)
+            elif ask == "answers":
+                tell(answers=None if last is None else np.asarray(last, dtype=np.float64).tolist())
+            else:
+                tell(bytes=peak_memory())
+    except NotMeasured as error:
+        tell(not_measured=str(error))
+    except ModuleNotFoundError as error:
+        tell(not_measured=why_missing(error))
+    except Exception as error:  # whatever a peer's runtime raises is told to whoever asked
+        tell(failed=f"{type(error).__name__}: {error}")
+
+
+def _set_up(task: Mapping[str, Any]) -> Peer:
+    module, _, name = task["peer"].partition(":")
+    peer: Peer = getattr(importlib.import_module(module), name)(task["films"], **task["arguments"])
+    return peer
+
+
+def _opencv_threads() -> dict[str, int]:
+    return {"opencv_threads": sys.modules["cv2"].getNumThreads()} if "cv2" in sys.modules else {}
+
+
+def main() -> None:
+    """Serve, with a standard output that no library can write to."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        _serve(sys.stdin, answers)

@@ -1,0 +1,117 @@
+"""The guard against slower code: counts of the hot path against the recorded ones, and that it can fail.
+
+CI pins every version that the counts depend on, so there a skip is not expected, and fails the run.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.instructions.allocations import allocated
+from benchmarks.instructions.baseline import MARGINS, Baseline, compare, differences, read_baseline
+from benchmarks.instructions.measure import MARKER, ValgrindMissing, identity, measure, read_dumps
+from benchmarks.instructions.nodes import count_nodes, optimised
+from cxr_edge.bundle import read_bundle
+from cxr_edge.preprocess import preprocess
+
+ONE_VIEW = "array → result, one view"
+
+
+def skip_where_the_baseline_does_not_hold(known: dict[str, str]) -> None:
+    if other := differences(read_baseline(), known):
+        pytest.skip(f"python -m benchmarks.instructions --record: the baseline holds for another {'; '.join(other)}")
+
+
+def test_a_film_takes_what_it_took():
+    try:
+        skip_where_the_baseline_does_not_hold(identity())
+    except ValgrindMissing as missing:
+        pytest.skip(str(missing))
+    counts, found = measure()
+    skip_where_the_baseline_does_not_hold(found)
+    changed = [
+        f"{row.kind}, {row.name}: {row.found}, recorded {row.baseline}, {row.verdict}"
+        for row in compare(counts, read_baseline())
+        if row.verdict != "same"
+    ]
+    assert not changed, "\n".join([*changed, "where it is meant: python -m benchmarks.instructions --record"])
+
+
+def test_another_version_is_named():
+    baseline = read_baseline()
+    known = {**baseline.identity, "numpy": "1.26.0"}
+    assert differences(baseline, baseline.identity) == []
+    assert differences(baseline, known) == [f"numpy: {baseline.identity['numpy']} in the baseline, 1.26.0 here"]
+    assert differences(replace(baseline, identity={}), {"film": "00"}) == ["film: None in the baseline, 00 here"]
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"), [(1_000, "same"), (1_030, "same"), (1_031, "more"), (970, "same"), (969, "less")]
+)
+def test_a_count_beyond_the_margin_is_told_either_way(found, verdict):
+    baseline = Baseline({}, {"instructions": 0.03}, {"instructions": {ONE_VIEW: 1_000}})
+    (row,) = compare({"instructions": {ONE_VIEW: found}}, baseline)
+    assert row.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("path", "recorded", "again", "wasteful"),
+    [
+        (ONE_VIEW, 21_022_002, 21_019_274, 42_260_920),
+        ("array → result, six views", 23_225_987, 23_200_949, 44_461_972),
+        ("file → result, one view", 96_179_570, 96_603_582, 117_454_585),
+    ],
+)
+def test_an_extra_copy_and_resize_trips_it_and_another_run_does_not(path, recorded, again, wasteful):
+    """As counted; `wasteful` with ``cv2.resize(film.copy(), (224, 224), interpolation=cv2.INTER_AREA)`` besides."""
+    baseline = Baseline({}, MARGINS, {"instructions": {path: recorded}})
+    assert [row.verdict for row in compare({"instructions": {path: again}}, baseline)] == ["same"]
+    assert [row.verdict for row in compare({"instructions": {path: wasteful}}, baseline)] == ["more"]
+
+
+def test_what_has_no_margin_is_exact_and_what_is_new_or_gone_is_told():
+    baseline = Baseline({}, {}, {"nodes": {"Conv": 81, "FusedConv": 16}})
+    rows = compare({"nodes": {"Conv": 82, "Relu": 1}}, baseline)
+    assert {row.name: row.verdict for row in rows} == {"Conv": "more", "FusedConv": "less", "Relu": "more"}
+
+
+def test_a_second_resize_trips_the_bytes(film):
+    def wasteful():
+        return preprocess(film.copy(), (224, 224))
+
+    total, peak = allocated(lambda: preprocess(film, (224, 224)))
+    baseline = Baseline({}, {"bytes": 0.03}, {"bytes": {"total": total, "peak": peak}})
+    again = dict(zip(("total", "peak"), allocated(wasteful), strict=True))
+    assert again["total"] == pytest.approx(total + film.nbytes, rel=0.01)
+    assert {row.verdict for row in compare({"bytes": again}, baseline)} == {"more"}
+
+
+def test_bytes_that_are_given_back_in_between_count():
+    def twice():
+        for _ in range(2):
+            np.zeros(1_000_000, np.uint8)
+
+    total, peak = allocated(twice)
+    assert total == pytest.approx(2_000_000, rel=0.02)
+    assert peak == pytest.approx(1_000_000, rel=0.05)
+
+
+def test_a_lost_fusion_shows():
+    bundle = read_bundle()
+    graph = bundle.files[bundle.manifest.variant(bundle.manifest.default_variant).gradcam]
+    fused = {"nodes": count_nodes(optimised(graph))}
+    rows = compare({"nodes": count_nodes(graph)}, Baseline({}, {}, fused))
+    assert "less" in {row.verdict for row in rows if row.name.startswith("Fused")}
+
+
+def test_only_dumps_at_a_mark_count(tmp_path):
+    for number, (trigger, count) in {
+        1: (f"--dump-before={MARKER}", 7),
+        10: (f"--dump-before={MARKER}", 9),
+        2: (f"--dump-before={MARKER}", 8),
+        11: ("Program termination", 5),
+    }.items():
+        (tmp_path / f"counts.{number}-01").write_text(f"desc: Trigger: {trigger}\nsummary: {count}\ntotals: {count}\n")
+    (tmp_path / "counts.3-02").write_text(f"desc: Trigger: --dump-before={MARKER}\nsummary: 1\ntotals: 1\n")
+    assert read_dumps(tmp_path) == [7, 8, 9]
