@@ -62,8 +62,10 @@ def overlay(
     -------
     ndarray, (H, W, 3) uint8, BGR
     """
-    grey = cv2.cvtColor(film, cv2.COLOR_GRAY2BGR)
-    levels = np.rint(heatmap * 255).astype(np.uint8)
-    colour = cv2.applyColorMap(levels, COLORMAPS[colormap])
-    opacity = (MAX_OPACITY * heatmap)[..., None]
-    return np.asarray(np.rint(grey + opacity * (colour.astype(np.float32) - grey)), dtype=np.uint8)
+    levels = cv2.convertScaleAbs(heatmap, alpha=255)
+    opacity = MAX_OPACITY * np.arange(256) / 255
+    colour = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], COLORMAPS[colormap]).reshape(256, 3)
+    # Both parts of the blend depend on the level alone: two look-ups instead of float arithmetic over three channels.
+    faded = cv2.multiply(film, cv2.LUT(levels, np.rint(255 * (1 - opacity)).astype(np.uint8)), scale=1 / 255)
+    tint = np.rint(opacity[:, None] * colour).astype(np.uint8)
+    return np.asarray(cv2.merge([cv2.add(faded, cv2.LUT(levels, channel)) for channel in tint.T.copy()]), np.uint8)
