@@ -58,11 +58,11 @@ def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
         Ready for JSON: ``machine``, ``packages``, ``problems``, ``gpu``, ``cuda``, ``devices``,
         ``bundle``, ``engines``.
     """
-    packages, engines = _packages(), _engines()
+    installed, engines = packages(), _engines()
     return {
-        "machine": _machine(),
-        "packages": packages,
-        "problems": _problems(packages, engines),
+        "machine": machine(),
+        "packages": installed,
+        "problems": _problems(installed, engines),
         "gpu": _gpu(),
         "cuda": _cuda(),
         "devices": {device: try_device(bundle, device) for device in devices},
@@ -87,7 +87,8 @@ def try_device(bundle: Bundle, device: str) -> dict[str, Any]:
     return {"works": True, "precision": model.precision, "why": model.device_reason if device == "auto" else ""}
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Tell the versions of Python and cxr-edge, and what the processor is."""
     simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
     return {
         "cxr_edge": __version__,
@@ -100,7 +101,8 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _packages() -> dict[str, str]:
+def packages() -> dict[str, str]:
+    """Tell the versions of the packages that take part in an inference."""
     found = {}
     for name in PACKAGES:
         try:

@@ -50,12 +50,17 @@ def write_overlay(
     ------
     OutputUnwritable
     """
+    write_atomically(root / name, draw_overlay(film, result, label, colormap))
+
+
+def draw_overlay(film: npt.NDArray[np.uint8], result: Result, label: str, colormap: str) -> bytes:
+    """Draw one label's overlay at the film's size, with its caption; give it as PNG."""
     picture = overlay(film, result.heatmap(label), colormap)
     positive = any(f.positive for f in result.findings if f.label == label)
     verdict = f"{label} {result.probabilities[label]:.2f} {'positive' if positive else 'negative'}"
     _caption(picture, f"{verdict}  |  research only, not for diagnosis")
     _, encoded = cv2.imencode(".png", picture, _QUICK_PNG)
-    write_atomically(root / name, encoded.tobytes())
+    return bytes(encoded.tobytes())
 
 
 def write_atomically(path: Path, data: bytes) -> None:

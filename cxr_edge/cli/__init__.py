@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import cxr_edge
+from cxr_edge.cli.bench import bench
 from cxr_edge.cli.doctor import doctor
 from cxr_edge.cli.engine import engine_app
 from cxr_edge.cli.infer import infer
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.command()(infer)
 app.command()(doctor)
+app.command()(bench)
 app.add_typer(engine_app, name="engine")
 
 

@@ -1,0 +1,121 @@
+"""``cxr-edge bench``: how fast this machine is, and what limits it."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from cxr_edge.backends import DEVICES, usable_cores
+from cxr_edge.bundle import read_bundle
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, JsonOption, fail
+from cxr_edge.errors import CxrEdgeError, InputError, UnknownPrecision
+from cxr_edge.images import decode
+from cxr_edge.inputs import discover, read_bytes
+from cxr_edge.text import printable, printable_path
+
+
+def bench(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            show_default="a film of 1024x1024 that comes with cxr-edge",
+            help="Films to time (PNG, JPEG) or directories; the first 64. Your own tell what they take to decode.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default="as for infer", help="As for infer.")
+    ] = None,
+    bundle: BundleOption = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=256, show_default="all cores", help="CPU threads to use.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="About how long to measure.")] = 30.0,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure latency, throughput and what limits them, on this machine.
+
+    Latency: one film at a time, all threads on it, from the bytes of its file to its result. Films per second: one film
+    on each core, as a directory is done. The network alone by batch. And what one film takes, step by step, on one
+    core. Exit status: 0; 2 usage, or a film that cannot be read; 3 the model or the device cannot be had.
+    """
+    from cxr_edge.bench import MOST_FILMS, SAMPLE, Subject
+    from cxr_edge.bench import bench as measure
+    from cxr_edge.terminal import phases
+
+    films = [_film(path) for path in discover(paths or [str(SAMPLE)])[:MOST_FILMS]]
+    if not films:
+        raise typer.BadParameter("the directory holds no file", param_hint="PATH")
+    try:
+        subject = Subject(read_bundle(bundle), device, precision, threads or usable_cores())
+        with phases("measuring") as show:
+            found = measure(subject, films, seconds, lambda _, done: show("measuring", done))
+    except UnknownPrecision as error:
+        fail(error, USAGE)
+    except CxrEdgeError as error:
+        fail(error, NO_MODEL_OR_DEVICE)
+    if json_output:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        _print(found)
+
+
+def _film(path: str) -> bytes:
+    """Read a film, and see that it can be decoded: a refusal is not to end a measurement half-way."""
+    try:
+        data = read_bytes(path)
+        decode(data)
+    except InputError as error:
+        typer.echo(f"cxr-edge: {printable(printable_path(path))}: {error.code}: {printable(str(error))}", err=True)
+        raise typer.Exit(USAGE) from error
+    return data
+
+
+def _print(found: dict[str, Any]) -> None:
+    from cxr_edge.terminal import print_sections
+
+    load = found["machine"]["load_average"]
+    busy = "" if load is None else f"; load average {load[0]:.1f}"
+    films = "film" if found["films"] == 1 else "films"
+    print_sections(
+        {
+            "Measured": {
+                "model": f"{found['bundle']} in {found['precision']} on {found['device']} ({found['device_reason']})",
+                "machine": f"{found['machine']['usable_cores']} cores, {found['threads']} threads used{busy}",
+                "films": f"{found['films']} {films} in memory: the disk is not timed",
+                "start": f"load {found['load_ms']:.0f} ms, first result {found['first_result_ms']:.0f} ms after that",
+            },
+            "Latency of one film, file to result": {
+                name.removeprefix("one film, "): _percentiles(told) for name, told in found["latency_ms"].items()
+            },
+            "Films per second, one film per core": {
+                name: f"{told['films_per_second']:.1f} (n {told['n']})"
+                for name, told in found["films_per_second"].items()
+            },
+            "Network alone": {
+                f"batch {row['batch']}": f"{_percentiles(row)}; {row['views_per_second']:.0f} views/s"
+                for row in found["network"]
+            },
+            "What limits it: one film on one core, one view and one overlay": {
+                name: f"{told['ms']:7.2f} ms {told['share']:5.0%} {'█' * round(30 * told['share'])}"
+                for name, told in found["shares"].items()
+            },
+        },
+        _advice(found["shares"]),
+    )
+
+
+def _percentiles(told: dict[str, float]) -> str:
+    return f"p50 {told['p50']:.2f}  p90 {told['p90']:.2f}  p99 {told['p99']:.2f} ms (n {told['n']})"
+
+
+def _advice(shares: dict[str, dict[str, float]]) -> str:
+    largest = max(shares, key=lambda name: shares[name]["share"])
+    remedies = {
+        "decode": "Decoding takes most: smaller films, or JPEG, would help; a faster device would not.",
+        "resize": "Resizing takes most: films of fewer pixels would help.",
+        "inference": "Inference takes most: a GPU, --no-tta or --adaptive would help; see `cxr-edge doctor`.",
+        "drawing": "Overlays take most: leave out --cam, or ask for fewer.",
+    }
+    return remedies[largest]
