@@ -123,6 +123,7 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
         NETWORK: lambda: graphs.network.run([tensors.probabilities], {tensors.image: view}),
         "array → result, one view": lambda: around.predict(pixels, tta=False),
         "array → result, six views": lambda: around.predict(pixels, tta=True),
+        "array → result, adaptive views": lambda: around.predict(pixels, adaptive=True),
         "array → result, 15 heat maps": lambda: around.predict(pixels, tta=False, heatmaps=True),
         "file → result, one view": lambda: around.predict(str(FILM), tta=False),
         "write an overlay": lambda: write_overlay(
