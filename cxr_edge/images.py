@@ -1,26 +1,22 @@
 """Decoding: bytes of a PNG or JPEG file to an 8-bit grey film, or a refusal with a code.
 
 Format and dimensions are read from the header, and held against the bounds, before a single
-pixel is decoded. Pillow reads headers and decodes PNG, its plug-ins named explicitly so that no
-other parser sees untrusted bytes; libjpeg-turbo decodes JPEG in strict mode, where damaged data
-is an error and not a warning; OpenCV reads the full depth of 16-bit colour PNG, which Pillow cuts.
+pixel is decoded. What the header says chooses the decoder; there is no second try with another.
 """
 
 import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
-from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from cxr_edge import errors
+from cxr_edge import errors, exif, jpeg, png
 from cxr_edge.inputs import read_bytes
+from cxr_edge.png import Levels
 
 MAX_SIDE: Final = 20_000
 MAX_PIXELS: Final = 100_000_000
@@ -31,14 +27,6 @@ BLANK_SPAN: Final = 4
 #: A 16-bit file whose levels all fit in this many bits is likely a film stored without scaling.
 EXPECTED_BITS: Final = 12
 
-Levels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_DEPTH: Final = 24  # offset of the bit depth in the IHDR chunk (PNG specification, 11.2.1)
-_JPEG = b"\xff\xd8\xff"
-_LOSSLESS_JPEG: Final = (b"\xff\xc3", b"\xff\xf7")  # SOF3 of ITU-T T.81, SOF55 of T.87 (JPEG-LS)
-
-_ORIENTATION: Final = 0x0112
 #: EXIF orientation → how to turn the stored pixels upright (Exif 2.32, 4.6.4).
 _TURNS: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]]] = {
     2: np.fliplr,
@@ -115,12 +103,10 @@ def decode(data: bytes) -> Film:
     ------
     EmptyFile, NotAnImage, UnsupportedFormat, Truncated, TooLarge, TooSmall, Blank
     """
-    image = _open(data)
-    _check_size(image.width, image.height)
-    native = _native_levels(image, data)
+    native, metadata = _native_levels(data)
     pixels = _to_8_bit(native, 16)
     _check_not_blank(native, pixels)
-    upright, unreadable_exif = _upright(image, pixels)
+    upright, unreadable_exif = _upright(pixels, metadata)
     return Film(upright, hashlib.sha256(data).hexdigest(), _depth_warnings(native, 16) + unreadable_exif)
 
 
@@ -157,30 +143,19 @@ def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_store
     return Film(pixels, None, _depth_warnings(array, bits_stored))
 
 
-def _open(data: bytes) -> Image.Image:
+def _native_levels(data: bytes) -> tuple[Levels, bytes | None]:
+    """Decode to one channel at the file's own depth, not yet upright, with the file's EXIF data."""
     if not data:
         raise errors.EmptyFile("expected a PNG or JPEG file, got zero bytes")
-    plugin: type[PngImagePlugin.PngImageFile | JpegImagePlugin.JpegImageFile]
-    if data.startswith(_PNG):
-        plugin = PngImagePlugin.PngImageFile
-    elif data.startswith(_JPEG):
-        plugin = JpegImagePlugin.JpegImageFile
-    else:
-        raise _refusal(data)
-    try:
-        return plugin(BytesIO(data))
-    except Exception as error:  # on hostile headers Pillow raises whatever its parsers meet
-        raise _undecodable(data, error) from error
-
-
-def _undecodable(data: bytes, error: Exception) -> errors.InputError:
-    """Tell a coding that is not read from data that is damaged."""
-    jpeg = data.startswith(_JPEG)
-    if jpeg and ("cannot handle" in str(error) or any(marker in data[:65536] for marker in _LOSSLESS_JPEG)):
-        return errors.UnsupportedFormat(f"expected an 8-bit baseline or progressive JPEG ({error}); convert it to PNG")
-    if "MAX_TEXT" in str(error):
-        return errors.TooLarge(f"the PNG's text or profile is too large ({error}); strip the metadata")
-    return errors.Truncated(f"the {'JPEG' if jpeg else 'PNG'} is damaged or cut off ({error}); copy it again")
+    if data.startswith(png.SIGNATURE):
+        of_png = png.read_header(data)
+        _check_size(of_png.width, of_png.height)
+        return png.decode(data, of_png)
+    if data.startswith(jpeg.SIGNATURE):
+        of_jpeg = jpeg.read_header(data)
+        _check_size(of_jpeg.width, of_jpeg.height)
+        return jpeg.decode(data, of_jpeg), of_jpeg.exif
+    raise _refusal(data)
 
 
 def _refusal(data: bytes) -> errors.InputError:
@@ -199,39 +174,13 @@ def _check_size(width: int, height: int) -> None:
         raise errors.TooSmall(f"expected sides of at least {MIN_SIDE} pixels, got {width}x{height}")
 
 
-def _native_levels(image: Image.Image, data: bytes) -> Levels:
-    """Decode to one channel at the file's own depth, not yet upright."""
-    try:
-        if image.format == "JPEG" and image.mode in {"L", "RGB"}:
-            return np.asarray(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], dtype=np.uint8)
-        image.load()
-        if data.startswith(_PNG) and data[_PNG_DEPTH] == 16 and not image.mode.startswith("I"):
-            return _deep_colour(data)
-        if image.mode.startswith("I"):
-            return np.asarray(image).astype(np.uint16)
-        return np.asarray(image.convert("L"))
-    except errors.InputError:
-        raise
-    except Exception as error:  # on hostile data Pillow raises whatever its parsers meet
-        raise _undecodable(data, error) from error
-
-
-def _deep_colour(data: bytes) -> Levels:
-    """Decode a PNG of 16 bits a channel, whose integrity Pillow has checked."""
-    channels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if channels is None or channels.dtype != np.uint16:
-        raise errors.Truncated("the PNG is damaged: its 16-bit channels cannot be decoded; copy it again")
-    if channels.ndim == 2:
-        return np.asarray(channels, dtype=np.uint16)
-    code = cv2.COLOR_BGRA2GRAY if channels.shape[2] == 4 else cv2.COLOR_BGR2GRAY
-    return np.asarray(cv2.cvtColor(channels, code), dtype=np.uint16)
-
-
-def _upright(image: Image.Image, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+def _upright(pixels: npt.NDArray[np.uint8], metadata: bytes | None) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
     """Apply the EXIF orientation; one that cannot be read is told, not guessed."""
+    if metadata is None:
+        return pixels, ()
     try:
-        orientation = int(image.getexif().get(_ORIENTATION, 1))
-    except Exception as error:  # on hostile metadata Pillow raises whatever its parsers meet
+        orientation = exif.read_orientation(metadata)
+    except ValueError as error:
         return pixels, (f"the EXIF data cannot be read ({error}): the film is shown as it is stored",)
     if orientation in _TURNS:
         pixels = np.ascontiguousarray(_TURNS[orientation](pixels))

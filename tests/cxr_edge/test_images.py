@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from cxr_edge import errors, images
+from tests.cxr_edge.pngs import make_png, png_chunk
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -23,14 +25,8 @@ def png(pixels: np.ndarray) -> bytes:
 
 def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> bytes:
     """A PNG that claims dimensions it does not hold."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
-    )
+    return make_png((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 10)), (b"IEND", b""))
 
 
 def grey_alpha_16(levels: np.ndarray) -> bytes:
@@ -40,14 +36,8 @@ def grey_alpha_16(levels: np.ndarray) -> bytes:
     rows[:, 1:] = (
         np.stack([levels, np.full_like(levels, 65535)], axis=-1).astype(">u2").view(np.uint8).reshape(height, -1)
     )
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows.tobytes())),
-    )
-    body = b"".join(
-        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in (*chunks, (b"IEND", b""))
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
+    header = struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)
+    return make_png((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
 
 
 def odd_exif(tag: int) -> bytes:
@@ -228,13 +218,16 @@ def test_exif_that_cannot_be_read_is_warned_about(film):
     assert "EXIF" in decoded.warnings[0]
 
 
-def test_huge_text_is_named_as_such(film):
-    info = PngImagePlugin.PngInfo()
-    info.add_text("comment", "x" * 2**21, zip=True)
-    buffer = io.BytesIO()
-    Image.fromarray(film).save(buffer, "PNG", pnginfo=info)
-    with pytest.raises(errors.TooLarge, match="strip the metadata"):
-        images.decode(buffer.getvalue())
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
+def test_text_that_inflates_to_much_is_left_alone(film, kind):
+    bomb = b"comment\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + zlib.compress(bytes(2**28))
+    plain = png(film)
+    tracemalloc.start()
+    decoded = images.decode(plain[:33] + png_chunk(kind, bomb) + plain[33:])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(decoded.pixels, film)
+    assert peak < 2**24
 
 
 def test_16_bit_levels_that_are_one_grey_are_blank():

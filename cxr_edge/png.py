@@ -1,0 +1,253 @@
+"""PNG (PNG specification, third edition): what its header says, and its grey levels.
+
+The chunks are walked here and every checksum is verified. A decoder gets the header and the picture
+alone: text, profiles, transparency and animations, where the unpleasant surprises are, never reach
+one. kornia-rs (the `png` crate of Rust) decodes what has whole bytes for samples; OpenCV the rest.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+import cv2
+import kornia_rs
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge import errors
+
+Levels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+#: Colour type → the bit depths it may have (table 11.1).
+_DEPTHS: Final = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16)}
+#: Adam7: the first column and row of a pass, and the steps between its columns and rows (8.1).
+_ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_FILTER_TYPES: Final = 5
+#: A film of 100 megapixels in libpng's chunks of 8 KiB has half as many; more only cost time.
+_MAX_CHUNKS: Final = 200_000
+
+
+class Header(NamedTuple):
+    """The IHDR chunk (11.2.1); sides in pixels, depth in bits a sample."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    compression: int
+    filtering: int
+    interlacing: int
+
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    start: int  # of the data, which its length precedes by 8 bytes
+    end: int  # of the data, which its checksum follows
+
+
+class _Contents(NamedTuple):
+    palette: bytes
+    picture: list[_Chunk]
+    exif: bytes | None
+
+
+def read_header(data: bytes) -> Header:
+    """Read the IHDR chunk.
+
+    Raises
+    ------
+    Truncated
+    """
+    first = next(_chunks(data))
+    if first.kind != b"IHDR" or first.end - first.start != 13:
+        raise _damaged("it does not start with a header")
+    _check_checksum(data, first)
+    header = Header(*struct.unpack_from(">IIBBBBB", data, first.start))
+    if header.depth not in _DEPTHS.get(header.colour, ()):
+        raise _damaged(f"no PNG has colour type {header.colour} with {header.depth} bits")
+    if header.compression != 0 or header.filtering != 0 or header.interlacing > 1:
+        raise _damaged("its header names a compression, filtering or interlacing that no PNG has")
+    return header
+
+
+def decode(data: bytes, header: Header) -> tuple[Levels, bytes | None]:
+    """Decode to luma at the file's own depth, not yet upright.
+
+    Returns
+    -------
+    levels : ndarray, (H, W) uint8 or uint16
+        Samples of less than 8 bits are stretched to 8.
+    exif : bytes or None
+
+    Raises
+    ------
+    Truncated, TooLarge, UnsupportedFormat
+    """
+    contents = _read_contents(data)
+    if not contents.picture:
+        raise _damaged("it holds no picture")
+    if header.depth < 8:
+        levels: Levels = _small_samples(data, header, contents.picture)
+    else:
+        levels = _KINDS[header.colour, header.depth](data, header, contents.picture)
+    if header.colour == _PALETTE:
+        levels = _look_up(levels, header.depth, contents.palette)
+    return levels, contents.exif
+
+
+def _chunks(data: bytes) -> Iterator[_Chunk]:
+    """Walk the chunks up to IEND (5.3); what follows it is no part of the picture."""
+    at = len(SIGNATURE)
+    for _ in range(_MAX_CHUNKS):
+        if at + 12 > len(data):
+            raise _damaged("it ends before its last chunk")
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if not kind.isalpha():
+            raise _damaged(f"{kind!r} is no type of chunk")
+        if length > len(data) - at - 12:
+            raise _damaged(f"it ends within a chunk of type {kind!r}")
+        yield _Chunk(kind, at + 8, at + 8 + length)
+        if kind == b"IEND":
+            return
+        at += 12 + length
+    raise errors.TooLarge(f"expected at most {_MAX_CHUNKS} chunks in a PNG; save it again")
+
+
+def _read_contents(data: bytes) -> _Contents:
+    palette, exif, picture = None, None, list[_Chunk]()
+    for chunk in _chunks(data):
+        _check_checksum(data, chunk)
+        if chunk.kind == b"IDAT":
+            if picture and picture[-1].end + 12 != chunk.start:
+                raise _damaged("its picture is interrupted by another chunk")
+            picture.append(chunk)
+        elif chunk.kind == b"PLTE" and palette is None:
+            palette = data[chunk.start : chunk.end]
+        elif chunk.kind == b"eXIf" and exif is None:
+            exif = data[chunk.start : chunk.end]
+        elif chunk.kind == b"PLTE" or (chunk.kind == b"IHDR" and chunk.start != len(SIGNATURE) + 8):
+            raise _damaged(f"it has two chunks of type {chunk.kind!r}")
+        elif chunk.kind not in {b"IHDR", b"IEND"} and not chunk.kind[0] & 0x20:  # critical (5.4)
+            raise errors.UnsupportedFormat(
+                f"the PNG cannot be shown without its chunk {chunk.kind!r}, which is not read; convert it to plain PNG"
+            )
+    return _Contents(palette or b"", picture, exif)
+
+
+def _check_checksum(data: bytes, chunk: _Chunk) -> None:
+    stored = int.from_bytes(data[chunk.end : chunk.end + 4], "big")
+    if zlib.crc32(memoryview(data)[chunk.start - 4 : chunk.end]) != stored:
+        raise _damaged(f"a chunk of type {chunk.kind!r} has not the checksum it was written with")
+
+
+def _bare(header: Header, picture: bytes | memoryview) -> bytes:
+    """A PNG of a picture (IDAT chunks) and nothing else, under a header of one's choice."""
+    ihdr = _make_chunk(b"IHDR", struct.pack(">IIBBBBB", *header))
+    return b"".join((SIGNATURE, ihdr, picture, _make_chunk(b"IEND", b"")))
+
+
+def _make_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _decode_whole_bytes(data: bytes, header: Header, picture: list[_Chunk]) -> npt.NDArray[Any]:
+    """Decode samples of 8 or 16 bits of grey, RGB or RGBA, as they are stored: (H, W, C)."""
+    decoder = kornia_rs.io.decode_image_png_u8 if header.depth == 8 else kornia_rs.io.decode_image_png_u16
+    mode = {_GREY: "mono", _RGB: "rgb", _RGBA: "rgba"}[header.colour]
+    run = memoryview(data)[picture[0].start - 8 : picture[-1].end + 4]
+    try:
+        return np.asarray(decoder(_bare(header, run), (header.height, header.width), mode))
+    except Exception as error:  # kornia-rs raises nothing more exact
+        raise _damaged(str(error)) from error
+
+
+def _grey(data: bytes, header: Header, picture: list[_Chunk]) -> Levels:
+    # Indices of a palette are stored as grey samples are.
+    return np.asarray(_decode_whole_bytes(data, header._replace(colour=_GREY), picture)[..., 0])
+
+
+def _colour(data: bytes, header: Header, picture: list[_Chunk]) -> Levels:
+    code = cv2.COLOR_RGB2GRAY if header.colour == _RGB else cv2.COLOR_RGBA2GRAY
+    stored = _decode_whole_bytes(data, header, picture)
+    return np.asarray(cv2.cvtColor(stored, code), dtype=stored.dtype)
+
+
+def _grey_alpha_8(data: bytes, header: Header, picture: list[_Chunk]) -> Levels:
+    # Filters and interlacing know bytes of a pixel (9.2), not channels: 8 bits of grey and 8 of
+    # transparency are stored as 16 bits of grey are.
+    return np.asarray(_grey(data, header._replace(depth=16), picture) >> 8, dtype=np.uint8)
+
+
+def _grey_alpha_16(data: bytes, header: Header, picture: list[_Chunk]) -> Levels:
+    # Likewise, 16 bits of grey and 16 of transparency are stored as RGBA of 8 bits is.
+    stored = _decode_whole_bytes(data, header._replace(depth=8, colour=_RGBA), picture)
+    return stored[..., :2].copy().view(">u2")[..., 0].astype(np.uint16)
+
+
+_KINDS: Final[dict[tuple[int, int], Callable[[bytes, Header, list[_Chunk]], Levels]]] = {
+    (_GREY, 8): _grey,
+    (_GREY, 16): _grey,
+    (_PALETTE, 8): _grey,
+    (_RGB, 8): _colour,
+    (_RGB, 16): _colour,
+    (_RGBA, 8): _colour,
+    (_RGBA, 16): _colour,
+    (_GREY_ALPHA, 8): _grey_alpha_8,
+    (_GREY_ALPHA, 16): _grey_alpha_16,
+}
+
+
+def _small_samples(data: bytes, header: Header, picture: list[_Chunk]) -> npt.NDArray[np.uint8]:
+    """Decode samples of 1, 2 or 4 bits, stretched to 8."""
+    rows = _inflate(b"".join(data[chunk.start : chunk.end] for chunk in picture), header)
+    # OpenCV pads a picture that ends early, and libpng prints what it dislikes: they get these rows, written anew.
+    bare = _bare(header._replace(colour=_GREY), _make_chunk(b"IDAT", zlib.compress(rows, 0)))
+    levels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if levels is None or levels.shape != (header.height, header.width):
+        raise _damaged("its picture cannot be decoded")
+    return np.asarray(levels, dtype=np.uint8)
+
+
+def _inflate(compressed: bytes, header: Header) -> bytes:
+    """The rows of a picture of samples below 8 bits: all of them, each with a known filter (9.2)."""
+    passes = [(rows, 1 + (columns * header.depth + 7) // 8) for columns, rows in _passes(header)]
+    size = sum(rows * row_bytes for rows, row_bytes in passes)
+    try:
+        inflated = zlib.decompressobj().decompress(compressed, size)
+    except zlib.error as error:
+        raise _damaged(str(error)) from error
+    if len(inflated) != size:
+        raise _damaged("its picture ends early")
+    start = 0
+    for rows, row_bytes in passes:
+        end = start + rows * row_bytes
+        if max(inflated[start:end:row_bytes]) >= _FILTER_TYPES:
+            raise _damaged("a row names a filter that no PNG has")
+        start = end
+    return inflated
+
+
+def _passes(header: Header) -> list[tuple[int, int]]:
+    """Columns and rows of each pass that has any."""
+    if not header.interlacing:
+        return [(header.width, header.height)]
+    sizes = [(-((x - header.width) // dx), -((y - header.height) // dy)) for x, y, dx, dy in _ADAM7]
+    return [(columns, rows) for columns, rows in sizes if columns > 0 and rows > 0]
+
+
+def _look_up(stretched: Levels, depth: int, palette: bytes) -> npt.NDArray[np.uint8]:
+    """Luma of the palette's entries (11.2.2)."""
+    indices = stretched // (255 // (2**depth - 1))
+    colours = np.frombuffer(palette, np.uint8)
+    if len(colours) % 3 or len(colours) <= 3 * int(indices.max()):
+        raise _damaged(f"its picture uses {int(indices.max()) + 1} colours, its palette holds {len(colours) // 3}")
+    lumas = cv2.cvtColor(colours.reshape(1, -1, 3), cv2.COLOR_RGB2GRAY)[0]
+    return np.asarray(lumas[indices], dtype=np.uint8)
+
+
+def _damaged(what: str) -> errors.Truncated:
+    return errors.Truncated(f"the PNG is damaged or cut off ({what}); copy it again")
