@@ -67,9 +67,10 @@ def _fold_grey(model: ModelProto) -> None:
     del graph.node[:first]
     for node in reversed(
         [
-            helper.make_node("Unsqueeze", [image, "grey/axis"], ["grey/channel"]),
-            helper.make_node("Cast", ["grey/channel"], ["grey/levels"], to=onnx.TensorProto.FLOAT),
-            helper.make_node("Sub", ["grey/levels", "grey/zero"], ["grey/centred"]),
+            # TensorRT does nothing with uint8 but cast it.
+            helper.make_node("Cast", [image], ["grey/levels"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["grey/levels", "grey/axis"], ["grey/channel"]),
+            helper.make_node("Sub", ["grey/channel", "grey/zero"], ["grey/centred"]),
             helper.make_node("Mul", ["grey/centred", "grey/slope"], ["grey/scaled"]),
         ]
     ):
