@@ -2,7 +2,8 @@
 
 The chunks are walked here and every checksum is verified. A decoder gets the header and the picture
 alone: text, profiles, transparency and animations, where the unpleasant surprises are, never reach
-one. kornia-rs (the `png` crate of Rust) decodes what has whole bytes for samples; OpenCV the rest.
+one. kornia-rs (the `png` crate of Rust) decodes what has whole bytes for samples, and holds the interpreter
+lock meanwhile; OpenCV decodes the rest.
 """
 
 import struct

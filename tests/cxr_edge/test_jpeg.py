@@ -81,3 +81,20 @@ def test_no_beginning_of_a_jpeg_is_decoded():
     for length in range(1, len(GREY)):
         with pytest.raises(errors.InputError):
             images.decode(GREY[:length])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_changed_bytes_are_read_or_refused(mode, progressive, capfd):
+    rng = np.random.default_rng(1)
+    pixels = SMOOTH[..., 0] if mode == "L" else SMOOTH[..., : len(mode)]
+    sound = encoded(np.ascontiguousarray(pixels), mode, progressive=progressive)
+    for _ in range(500):
+        data = bytearray(sound[: rng.integers(len(sound) // 2, 2 * len(sound))])
+        for at in rng.integers(2, len(data), rng.integers(1, 5)):
+            data[at] = rng.integers(0, 256)
+        try:
+            assert images.decode(bytes(data)).pixels.dtype == np.uint8
+        except errors.InputError:
+            continue
+    assert capfd.readouterr() == ("", "")

@@ -104,6 +104,30 @@ def test_no_changed_byte_is_decoded(colour, depth):
             images.decode(bytes(changed))
 
 
+@pytest.mark.parametrize(("colour", "depth"), KINDS)
+def test_changes_under_valid_checksums_are_read_or_refused(colour, depth, capfd):
+    """A hostile writer's checksums hold: what it wrote must neither crash nor print."""
+    rng = np.random.default_rng(3)
+    samples = samples_of(colour, depth)
+    for round_ in range(300):
+        interlaced = bool(round_ % 2)
+        rows = zlib.compress(rows_of(samples[:70:7, ::7].repeat(7, 0).repeat(7, 1), depth, interlaced=interlaced))
+        contents = [
+            bytearray(content)
+            for content in (ihdr(70, 70, depth, colour, interlaced=interlaced)[1], palette_of(depth), rows)
+        ]
+        for _ in range(rng.integers(1, 4)):
+            content = contents[rng.choice(3, p=[0.1, 0.1, 0.8])]
+            content[rng.integers(0, len(content))] = rng.integers(0, 256)
+        ihdr_, plte, idat = map(bytes, contents)
+        data = make_png((b"IHDR", ihdr_), *([(b"PLTE", plte)] if colour == 3 else []), (b"IDAT", idat), (b"IEND", b""))
+        try:
+            assert images.decode(data).pixels.dtype == np.uint8
+        except errors.InputError:
+            continue
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     "data",
     [
