@@ -17,6 +17,7 @@ PACKAGES: Final = (
     "ai-edge-litert",
     "cxr-edge",
     "keras",
+    "isal",
     "kornia-rs",
     "mlcommons-loadgen",
     "numpy",

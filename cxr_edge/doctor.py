@@ -21,7 +21,7 @@ from cxr_edge.errors import CxrEdgeError, DeviceUnavailable
 from cxr_edge.model import Model
 
 PACKAGES: Final = (
-    "numpy", "kornia-rs", "simplejpeg",
+    "numpy", "isal", "kornia-rs", "simplejpeg",
     "opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless",
     "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings",
 )  # fmt: skip

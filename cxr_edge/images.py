@@ -189,13 +189,15 @@ def _upright(pixels: npt.NDArray[np.uint8], metadata: bytes | None) -> tuple[npt
 
 def _check_not_blank(levels: Levels, pixels: npt.NDArray[np.uint8]) -> None:
     low, high = int(levels.min()), int(levels.max())
-    if high - low < BLANK_SPAN or pixels.min() == pixels.max():
+    if high - low < BLANK_SPAN or (levels is not pixels and pixels.min() == pixels.max()):
         raise errors.Blank(f"expected a picture, got levels from {low} to {high} only; check the exposure")
 
 
 def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[str, ...]:
+    if levels.dtype == np.uint8 or bits_stored < 16:
+        return ()
     bits = int(levels.max()).bit_length()
-    if levels.dtype == np.uint8 or bits_stored < 16 or bits > EXPECTED_BITS:
+    if bits > EXPECTED_BITS:
         return ()
     return (
         f"the film uses only {bits} of its 16 bits: scaled by 255/65535 it looks dark to the model; "

@@ -22,7 +22,7 @@ from benchmarks.instructions.worker import MARKER
 from cxr_edge.bundle import read_bundle
 
 ROOT: Final = Path(__file__).parents[2]
-PACKAGES: Final = ("numpy", "onnxruntime", "opencv-python-headless", "kornia-rs", "simplejpeg", "onnx")
+PACKAGES: Final = ("numpy", "onnxruntime", "opencv-python-headless", "isal", "kornia-rs", "simplejpeg", "onnx")
 
 #: Hashing varies from process to process otherwise; a test run reports nothing to ONNX Runtime's makers.
 _SETTLED: Final = {
