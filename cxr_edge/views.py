@@ -100,7 +100,7 @@ def average_maps(maps: npt.NDArray[np.float32], views: Sequence[View]) -> npt.ND
     ndarray, (C, h, w) float32
     """
     upright = [m[:, :, ::-1] if v.flip else m for m, v in zip(maps, views, strict=True)]
-    return np.asarray(np.mean(upright, axis=0, dtype=np.float32))
+    return np.asarray(upright[0] if len(upright) == 1 else np.mean(upright, axis=0, dtype=np.float32))
 
 
 def _brightness_table(factor: float) -> npt.NDArray[np.uint8]:
