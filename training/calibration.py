@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq, minimize
-from scipy.special import expit, logit
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 
-from cxr_edge.calibration import EPSILON, Curve, calibrate
+from cxr_edge.calibration import EPSILON, Curve, calibrate, log_odds
 from cxr_edge.labels import LABELS
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -98,7 +98,7 @@ def _cross_validated(
 
 
 def _log_odds(raw: Floats) -> npt.NDArray[np.float64]:
-    return np.asarray(logit(np.clip(raw.astype(np.float64), EPSILON, 1 - EPSILON)))
+    return log_odds(raw.astype(np.float64))
 
 
 def _platt(truth: Floats, log_odds: Floats) -> Curve:

@@ -9,14 +9,18 @@ import tensorflow as tf
 from benchmarks.peers import KERAS_MODEL, SIDE
 
 
-class PlainOnnx:
-    """The Keras model from its three colour channels on, as tf2onnx exports it."""
+class _Export:
+    """Takes the place of a peer: its run writes a graph."""
 
     work = 1
     settings: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, films: list[str], out: str) -> None:  # noqa: ARG002 - every peer is given films
         self._out = out
+
+
+class PlainOnnx(_Export):
+    """The Keras model from its three colour channels on, as tf2onnx exports it."""
 
     def run(self) -> None:
         """Write the graph."""
@@ -28,14 +32,8 @@ class PlainOnnx:
         tf2onnx.convert.from_keras(colour, input_signature=signature, opset=17, output_path=self._out)
 
 
-class LiteRT:
+class LiteRT(_Export):
     """The Keras model as TensorFlow's converter makes it, in float32."""
-
-    work = 1
-    settings: dict[str, Any] = {}  # noqa: RUF012
-
-    def __init__(self, films: list[str], out: str) -> None:  # noqa: ARG002 - every peer is given films
-        self._out = out
 
     def run(self) -> None:
         """Write the flat buffer."""
