@@ -13,7 +13,9 @@ from tests.conftest import ROOT, SAMPLES
 pytest.importorskip("psutil")
 pytest.importorskip("matplotlib")
 
-from benchmarks.growth import fit_line, infer, make_folder, resize_films, trend, watch
+from benchmarks.growth.figures import fit_line, trend
+from benchmarks.growth.folders import make_folder, resize_films
+from benchmarks.growth.processes import infer, watch
 from cxr_edge.backends import usable_cores
 
 

@@ -1,0 +1,1 @@
+"""What grows with what: time and memory by films, image size, cores and batch."""

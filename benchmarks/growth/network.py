@@ -1,0 +1,36 @@
+"""The process of a run by batch: the network alone. It imports no more than it runs, for its memory is measured."""
+
+import sys
+import time
+from collections.abc import Sequence
+from itertools import cycle, islice
+from typing import Final
+
+import numpy as np
+
+from cxr_edge.backends import Resources
+from cxr_edge.bundle import read_bundle
+from cxr_edge.graphs import open_graphs
+from cxr_edge.images import read_film
+from cxr_edge.preprocess import preprocess
+
+#: Films in one timing.
+TIMED: Final = 64
+
+
+def time_network(batch: int, paths: Sequence[str]) -> None:
+    """Print the network's seconds per film, one thread, from pre-processed films to probabilities."""
+    bundle = read_bundle()
+    names, size = bundle.manifest.tensors, bundle.manifest.input.size
+    network = open_graphs(bundle, "cpu", None, Resources(threads=1)).network
+    inputs = np.stack([preprocess(read_film(path).pixels, size) for path in islice(cycle(paths), batch)])
+    calls = -(-TIMED // batch)
+    network.run([names.probabilities], {names.image: inputs})
+    start = time.perf_counter()
+    for _ in range(calls):
+        network.run([names.probabilities], {names.image: inputs})
+    print((time.perf_counter() - start) / (calls * batch))
+
+
+if __name__ == "__main__":
+    time_network(int(sys.argv[1]), sys.argv[2:])
