@@ -11,7 +11,9 @@ from tests.conftest import ROOT, SAMPLES
 
 pytest.importorskip("mlperf_loadgen", reason="needs MLCommons' LoadGen (mlcommons-loadgen)")
 
-from benchmarks.scenarios import Boundary, Concurrency, Scenario, concurrency_of, measure
+from benchmarks.scenarios.boundaries import Boundary
+from benchmarks.scenarios.runs import measure
+from benchmarks.scenarios.scenario import Concurrency, Scenario, concurrency_of
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,89 @@
+"""What is timed of the way of a film. Films are in memory: reading a disk is no part of any boundary."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from cxr_edge.backends import Resources
+from cxr_edge.bundle import Bundle
+from cxr_edge.graphs import open_graphs
+from cxr_edge.images import read_film
+from cxr_edge.model import Model
+from cxr_edge.preprocess import preprocess
+
+JPEG_QUALITY: Final = 92
+
+
+@dataclass(frozen=True)
+class Films:
+    """The same films as they enter each boundary.
+
+    Attributes
+    ----------
+    png, jpeg : list of bytes
+    pixels : list of ndarray, (H, W) uint8
+    """
+
+    png: list[bytes]
+    jpeg: list[bytes]
+    pixels: list[npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What is timed of the way of a film.
+
+    Attributes
+    ----------
+    name : str
+    samples : sequence
+        What goes in, one for each film.
+    run : callable
+        Takes one of them.
+    views : int
+        Inputs of one call of the network.
+    """
+
+    name: str
+    samples: Sequence[Any]
+    run: Callable[[Any], object]
+    views: int = 1
+
+
+def read_films(paths: Sequence[Path]) -> Films:
+    """Read films, decode them, and code them as JPEG."""
+    pixels = [read_film(path).pixels for path in paths]
+    return Films(
+        png=[path.read_bytes() for path in paths],
+        jpeg=[simplejpeg.encode_jpeg(p[..., np.newaxis], quality=JPEG_QUALITY, colorspace="GRAY") for p in pixels],
+        pixels=pixels,
+    )
+
+
+def boundaries(model: Model, bundle: Bundle, threads: int, films: Films, *, tta: bool, cam: bool) -> Iterator[Boundary]:
+    """Give what is measured, from the inside to the outside.
+
+    Heat maps are the (15, 7, 7) maps that a result keeps; a caller's `Result.heatmap` enlarges them later.
+    """
+    manifest = bundle.manifest
+    names = manifest.tensors
+    network = open_graphs(bundle, model.device, model.precision, Resources(threads=threads)).network
+    inputs = [preprocess(pixels, manifest.input.size)[np.newaxis] for pixels in films.pixels]
+    yield Boundary("engine only", inputs, lambda batch: network.run([names.probabilities], {names.image: batch}))
+    yield Boundary("array → result", films.pixels, lambda pixels: model.predict(pixels, tta=False))
+    yield Boundary("PNG → result", films.png, lambda data: model.predict(data, tta=False))
+    yield Boundary("JPEG → result", films.jpeg, lambda data: model.predict(data, tta=False))
+    if tta:
+        views = len(manifest.views)
+        yield Boundary(
+            f"array → result, {views} views", films.pixels, lambda pixels: model.predict(pixels, tta=True), views
+        )
+    if cam:
+        yield Boundary(
+            "array → result, heat maps", films.pixels, lambda pixels: model.predict(pixels, tta=False, heatmaps=True)
+        )

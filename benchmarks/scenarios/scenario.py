@@ -1,0 +1,30 @@
+"""The scenarios, and how many films each works on at a time; one sample is one study, which is one film.
+
+SingleStream sends one film after the other, MultiStream eight a query, Offline all at once.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Scenario(str, Enum):
+    """MLPerf Inference's scenarios for the edge."""
+
+    SINGLE_STREAM = "SingleStream"
+    MULTI_STREAM = "MultiStream"
+    OFFLINE = "Offline"
+
+
+@dataclass(frozen=True)
+class Concurrency:
+    """Threads that share one film, and films in work at the same time."""
+
+    threads: int
+    workers: int
+
+
+def concurrency_of(scenario: Scenario, cores: int) -> Concurrency:
+    """Put all cores on one film for the shortest latency, or one film on each for the most films a second."""
+    if scenario is Scenario.SINGLE_STREAM:
+        return Concurrency(threads=cores, workers=1)
+    return Concurrency(threads=1, workers=cores)
