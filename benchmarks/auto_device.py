@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.films import SAMPLES
 from benchmarks.measure import interleaved, machine, summary
-
-SAMPLES = Path(__file__).parent.parent / "samples"
 
 
 def main(

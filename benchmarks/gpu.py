@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.films import SAMPLES
 from benchmarks.measure import interleaved, machine, summary
 from cxr_edge.backends import Resources, usable_cores
 from cxr_edge.backends.nvidia import find_gpu
@@ -33,7 +34,6 @@ from cxr_edge.images import read_film
 from cxr_edge.model import Model
 from export.maps import map_agreement
 
-SAMPLES: Final = Path(__file__).parent.parent / "samples"
 REFERENCE: Final = ("cpu", "fp32")
 CANDIDATES: Final = (
     ("cuda", "fp32"),

@@ -15,10 +15,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks.films import SAMPLES
 from benchmarks.measure import machine
 from cxr_edge.labels import DISEASES, NO_FINDING
-
-SAMPLES = Path(__file__).parent.parent / "samples"
 
 #: Small, so that an epoch of 10,000 films ends within minutes on two cores.
 SIZE = 64
