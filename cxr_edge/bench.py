@@ -112,9 +112,7 @@ def bench(
         "machine": {**machine(), "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None},
         "packages": packages(),
         "bundle": alone.identity,
-        "gate": subject.bundle.manifest.variants[alone.precision].gate
-        if alone.precision in subject.bundle.manifest.variants
-        else None,
+        "gate": subject.bundle.manifest.gate(alone.precision),
         "device": alone.device,
         "device_reason": alone.device_reason,
         "precision": alone.precision,

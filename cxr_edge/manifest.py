@@ -179,6 +179,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             raise errors.UnknownPrecision(f"expected one of {', '.join(self.variants)}, got {precision!r}")
         return self.variants[precision]
 
+    def gate(self, precision: str) -> dict[str, Any] | None:
+        """Give the figures of the gate that a precision passed; None for one that a device makes by itself."""
+        return self.variants[precision].gate if precision in self.variants else None
+
     def curves(self, mode: ViewMode) -> dict[str, Curve] | None:
         """Give the calibration curves of a view mode; None where raw probabilities are emitted."""
         return self.calibration.single if mode == "single" else self.calibration.tta

@@ -19,7 +19,7 @@ from benchmarks.scenarios.figures import PERCENTILES
 from benchmarks.scenarios.runs import measure
 from benchmarks.scenarios.scenario import Scenario, concurrency_of
 from cxr_edge.backends import Resources, usable_cores
-from cxr_edge.bundle import Bundle, read_bundle
+from cxr_edge.bundle import read_bundle
 from cxr_edge.model import Model
 
 MOST_FILMS: Final = 64
@@ -66,18 +66,13 @@ def main(
     for scenario in scenarios or Scenario:
         concurrency = concurrency_of(scenario, usable_cores())
         model = Model(bundle, device, precision, Resources(threads=concurrency.threads))
-        figures |= {"device": model.device, "precision": model.precision, "gate": _gate(bundle, model.precision)}
+        figures |= {"device": model.device, "precision": model.precision, "gate": bundle.manifest.gate(model.precision)}
         for boundary in boundaries(model, bundle, concurrency.threads, read, tta=tta, cam=cam):
             typer.echo(f"{scenario.value}: {boundary.name} …", err=True)
             figures["rows"].append(measure(boundary, scenario, concurrency, seconds))
     _print(figures)
     if out is not None:
         out.write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def _gate(bundle: Bundle, precision: str) -> dict[str, Any] | None:
-    variant = bundle.manifest.variants.get(precision)
-    return None if variant is None else variant.gate
 
 
 def _spread(paths: Sequence[Path], most: int) -> list[Path]:

@@ -45,10 +45,14 @@ def test_the_shipped_bundle_verifies():
 
 def test_the_shipped_gate_figures_are_within_its_tolerances():
     manifest = read_bundle().manifest
-    gate = manifest.variants["fp32"].gate
+    gate = manifest.gate("fp32")
     assert gate["films"] > 0
     for name, tolerance in manifest.tolerances.items():
         assert gate["largest_difference_to_keras"][name] <= tolerance
+
+
+def test_a_precision_that_a_device_makes_by_itself_passed_no_gate():
+    assert read_bundle().manifest.gate("bf16") is None
 
 
 def test_missing_directory_and_missing_manifest(tmp_path):
