@@ -1,0 +1,56 @@
+"""The profile of the network: every node once, products with their operations."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("threadpoolctl", reason="the bench extra is not installed")
+
+from benchmarks.engine_profile import flops, main, operators, profile
+from benchmarks.peers.flops import count_flops
+from cxr_edge.bundle import read_bundle
+
+RUNS = 3
+
+
+@pytest.fixture(scope="module")
+def graph():
+    bundle = read_bundle()
+    return bundle.files[bundle.manifest.variant("fp32").model]
+
+
+@pytest.fixture(scope="module")
+def events(graph):
+    return profile(graph, "probabilities", {"image": np.zeros((1, 224, 224), np.uint8)}, RUNS)
+
+
+def test_every_node_is_seen_in_every_run(events):
+    names = [event["name"] for event in events]
+    assert {names.count(name) for name in names} == {RUNS}
+    assert sum(row["nodes"] for row in operators(events, RUNS)) == len(set(names))
+
+
+def test_the_operations_are_those_of_the_graph_but_for_padded_channels(events, graph):
+    counted = sum(flops(event["args"]) for event in events) / RUNS
+    assert 1 <= counted / count_flops(graph) < 1.1
+
+
+def test_products_have_a_rate_and_the_shares_are_of_one_whole(events):
+    rows = operators(events, RUNS)
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    assert {row["operator"] for row in rows if row["gflops"]} >= {"Conv", "Conv, depthwise"}
+    assert not any(row["gflops"] for row in rows if row["operator"] in {"QuickGelu", "Mul"})
+
+
+def test_the_command_tells_what_is_in_reach(tmp_path):
+    import typer
+
+    app = typer.Typer()
+    app.command()(main)
+    told = CliRunner().invoke(app, ["--runs", "2", "--out", str(tmp_path / "profile.json")])
+    assert told.exit_code == 0, told.output
+    figures = json.loads((tmp_path / "profile.json").read_text())
+    assert figures["share_of_sgemm"] < figures["share_of_sgemm_if_products_alone"]
+    assert f"{figures['share_of_sgemm']:.0%}" in told.output
