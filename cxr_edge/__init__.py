@@ -22,6 +22,7 @@ from cxr_edge.errors import (
 )
 from cxr_edge.labels import DISEASES, LABELS, NO_FINDING
 from cxr_edge.model import Model, load
+from cxr_edge.reading import Reading
 from cxr_edge.results import NOTICE, Finding, InputFailure, Result
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "InputFailure",
     "Model",
     "OutputError",
+    "Reading",
     "Result",
     "UnknownOperatingPoint",
     "UnknownPrecision",

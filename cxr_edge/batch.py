@@ -80,12 +80,12 @@ def infer(
 
 
 def _infer_one(model: Model, path: str, options: Options, directory: RunDirectory | None) -> Line:
-    data = read_bytes(path)
+    data = read_bytes(path, model.reading.max_file_bytes)
     if directory is not None and (line := directory.reusable(path, hashlib.sha256(data).hexdigest())):
         return line
     if directory is not None:
         directory.discard_overlays(overlay_prefix(path))
-    film = images.decode(data)
+    film = images.decode(data, model.reading)
     result = model.predict_film(
         film,
         path=path,

@@ -23,8 +23,12 @@ from cxr_edge.model import Model
 PACKAGES: Final = (
     "numpy", "isal", "kornia-rs", "simplejpeg",
     "opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless",
+    "imagecodecs", "pydicom",
     "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings",
 )  # fmt: skip
+
+#: What the extra ``dicom`` brings.
+DICOM_PACKAGES: Final = ("pydicom", "imagecodecs")
 
 #: Packages that overwrite each other's files, with what should be there instead.
 RIVALS: Final = (
@@ -55,8 +59,8 @@ def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Ready for JSON: ``machine``, ``packages``, ``problems``, ``gpu``, ``cuda``, ``devices``,
-        ``bundle``, ``engines``.
+        Ready for JSON: ``machine``, ``packages``, ``problems``, ``gpu``, ``cuda``, ``dicom``,
+        ``devices``, ``bundle``, ``engines``.
     """
     installed, engines = packages(), _engines()
     return {
@@ -65,6 +69,7 @@ def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
         "problems": _problems(installed, engines),
         "gpu": _gpu(),
         "cuda": _cuda(),
+        "dicom": _dicom(installed),
         "devices": {device: try_device(bundle, device) for device in devices},
         "bundle": _bundle(bundle),
         "engines": engines,
@@ -143,6 +148,13 @@ def _cuda() -> dict[str, Any]:
     listed = [name for name, provider in PROVIDERS.items() if provider in runtime.get_available_providers()]
     missing = [*missing_cuda_libraries(runtime), *missing_tensorrt()] if "cuda" in listed else None
     return {"onnxruntime": runtime.__version__, "listed": listed, "missing_libraries": missing}
+
+
+def _dicom(installed: dict[str, str]) -> dict[str, Any]:
+    """Tell whether DICOM is read, and what holds a decoder of compressed pixels."""
+    missing = [name for name in DICOM_PACKAGES if name not in installed]
+    limits = ["deadline", "memory"] if sys.platform == "linux" else ["deadline"]
+    return {"missing_packages": missing, "decoder_limits": limits}
 
 
 def _bundle(bundle: Bundle) -> dict[str, Any]:

@@ -16,6 +16,17 @@
     │   ├── TooLarge                too_large
     │   ├── TooSmall                too_small
     │   ├── Blank                   blank
+    │   ├── InvalidHeader           invalid_header
+    │   ├── UnsupportedObject       unsupported_object
+    │   ├── ForProcessing           for_processing
+    │   ├── MultiFrame              multi_frame
+    │   ├── Colour                  colour
+    │   ├── NoPixels                no_pixels
+    │   ├── HeaderMismatch          header_mismatch
+    │   ├── DecoderFailed           decoder_failed
+    │   ├── NotAChestFilm           not_a_chest_film
+    │   ├── LateralView             lateral_view
+    │   ├── MissingPackage          missing_package
     │   └── InvalidArray            invalid_array
     ├── BundleError                 the model cannot be had
     │   ├── BundleNotFound          bundle_not_found
@@ -138,6 +149,77 @@ class InvalidArray(InputError):
     """The array's shape, dtype or value range is not that of a film."""
 
     code = "invalid_array"
+
+
+class InvalidHeader(InputError):
+    """A DICOM header is damaged, lacks an attribute, or an attribute breaks its rule."""
+
+    code = "invalid_header"
+
+
+class UnsupportedObject(InputError):
+    """The DICOM object is none of the kinds that hold a radiograph."""
+
+    code = "unsupported_object"
+
+
+class ForProcessing(InputError):
+    """The DICOM film holds raw detector values, not meant to be looked at."""
+
+    code = "for_processing"
+
+
+class MultiFrame(InputError):
+    """The DICOM object holds several pictures."""
+
+    code = "multi_frame"
+
+
+class Colour(InputError):
+    """The DICOM picture is coloured, which no radiograph is."""
+
+    code = "colour"
+
+
+class NoPixels(InputError):
+    """The DICOM object holds no pixels."""
+
+    code = "no_pixels"
+
+
+class HeaderMismatch(InputError):
+    """The compressed pixels are of another size or kind than the DICOM header says."""
+
+    code = "header_mismatch"
+
+
+class DecoderFailed(InputError):
+    """The process that decodes compressed pixels crashed, or met its limit of time or memory."""
+
+    code = "decoder_failed"
+
+
+class NotAChestFilm(InputError):
+    """The DICOM header names another part of the body, or no kind of radiograph."""
+
+    code = "not_a_chest_film"
+
+
+class LateralView(InputError):
+    """The DICOM header says that the film is lateral or oblique."""
+
+    code = "lateral_view"
+
+
+class MissingPackage(InputError):
+    """Reading this kind of input needs packages that are not installed."""
+
+    code = "missing_package"
+
+    @classmethod
+    def for_dicom(cls, package: str) -> "MissingPackage":
+        """Name the package, and the extra that brings it."""
+        return cls(f"this is DICOM, and the package {package} is not installed: pip install 'cxr-edge[dicom]'")
 
 
 class BundleError(CxrEdgeError):

@@ -1,4 +1,4 @@
-"""Decoding: bytes of a PNG or JPEG file to an 8-bit grey film, or a refusal with a code.
+"""Decoding: bytes of a PNG, JPEG or DICOM file to an 8-bit grey film, or a refusal with a code.
 
 Format and dimensions are read from the header, and held against the bounds, before a single
 pixel is decoded. What the header says chooses the decoder; there is no second try with another.
@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
@@ -17,10 +17,14 @@ import numpy.typing as npt
 from cxr_edge import errors, exif, jpeg, png
 from cxr_edge.inputs import read_bytes
 from cxr_edge.png import Levels
+from cxr_edge.reading import DEFAULT_READING, Reading
 
-MAX_SIDE: Final = 20_000
-MAX_PIXELS: Final = 100_000_000
-MIN_SIDE: Final = 64
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pydicom.dataset import Dataset
+
+    from cxr_edge.dicom.read import Shown
 
 #: A film whose brightest and darkest native level are closer than this shows nothing.
 BLANK_SPAN: Final = 4
@@ -37,8 +41,10 @@ _TURNS: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
     7: lambda pixels: np.rot90(pixels, 2).T,
     8: np.rot90,
 }
+#: What stands after a DICOM file's preamble (PS3.10, 7.1).
+_DICOM_AT: Final = 128
+_DICOM: Final = b"DICM"
 _OTHER_FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
-    (128, b"DICM", "DICOM"),
     (0, b"GIF8", "GIF"),
     (0, b"BM", "BMP"),
     (0, b"II*\x00", "TIFF"),
@@ -80,20 +86,21 @@ class Film:
     warnings: tuple[str, ...]
 
 
-def read_film(path: str | os.PathLike[str]) -> Film:
+def read_film(path: str | os.PathLike[str], reading: Reading = DEFAULT_READING) -> Film:
     """Read and decode one file; see `read_bytes` and `decode` for what can be raised."""
-    return decode(read_bytes(path))
+    return decode(read_bytes(path, reading.max_file_bytes), reading)
 
 
-def decode(data: bytes) -> Film:
-    """Decode the bytes of a PNG or JPEG file.
+def decode(data: bytes, reading: Reading = DEFAULT_READING) -> Film:
+    """Decode the bytes of a PNG, JPEG or DICOM file.
 
-    Colour is reduced to luma (ITU-R BT.601), transparency is ignored, 16-bit levels are scaled
-    by 255/65535, and the EXIF orientation is applied.
+    PNG and JPEG: colour is reduced to luma (ITU-R BT.601), transparency is ignored, 16-bit levels
+    are scaled by 255/65535, and the EXIF orientation is applied. DICOM: see `cxr_edge.dicom`.
 
     Parameters
     ----------
     data : bytes
+    reading : Reading
 
     Returns
     -------
@@ -101,16 +108,33 @@ def decode(data: bytes) -> Film:
 
     Raises
     ------
-    EmptyFile, NotAnImage, UnsupportedFormat, Truncated, TooLarge, TooSmall, Blank
+    InputError
+        The subclass says why.
     """
-    native, metadata = _native_levels(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if data.startswith(_DICOM, _DICOM_AT):
+        return _shown(lambda dicom: dicom.read_file(data, reading), sha256)
+    native, metadata = _native_levels(data, reading)
     pixels = _to_8_bit(native, 16)
     _check_not_blank(native, pixels)
     upright, unreadable_exif = _upright(pixels, metadata)
-    return Film(upright, hashlib.sha256(data).hexdigest(), _depth_warnings(native, 16) + unreadable_exif)
+    return Film(upright, sha256, _depth_warnings(native, 16) + unreadable_exif)
 
 
-def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int = 16) -> Film:
+def from_dataset(dataset: "Dataset", reading: Reading = DEFAULT_READING) -> Film:
+    """Take a DICOM data set that pydicom has parsed, its pixels encoded as they came.
+
+    Raises
+    ------
+    InputError
+        The subclass says why.
+    """
+    return _shown(lambda dicom: dicom.read_dataset(dataset, reading), None)
+
+
+def from_array(
+    array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int = 16, reading: Reading = DEFAULT_READING
+) -> Film:
     """Take pixels that are already decoded.
 
     Parameters
@@ -132,7 +156,7 @@ def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_store
         )
     if bits_stored not in range(8, 17):
         raise errors.InvalidArray(f"expected bits_stored from 8 to 16, got {bits_stored!r}")
-    _check_size(array.shape[1], array.shape[0])
+    reading.check_size(array.shape[1], array.shape[0])
     if array.dtype == np.uint16 and int(array.max()) >= 2**bits_stored:
         raise errors.InvalidArray(
             f"expected levels below {2**bits_stored} (bits_stored={bits_stored}), got {int(array.max())}; "
@@ -143,17 +167,28 @@ def from_array(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_store
     return Film(pixels, None, _depth_warnings(array, bits_stored))
 
 
-def _native_levels(data: bytes) -> tuple[Levels, bytes | None]:
+def _shown(read: "Callable[[ModuleType], Shown]", sha256: str | None) -> Film:
+    """Read DICOM with the packages of the extra ``dicom``."""
+    try:
+        from cxr_edge.dicom import read as dicom
+    except ModuleNotFoundError as error:
+        raise errors.MissingPackage.for_dicom(str(error.name).partition(".")[0]) from error
+    shown = read(dicom)
+    _check_not_blank(shown.levels, shown.grey)
+    return Film(shown.grey, sha256, shown.warnings)
+
+
+def _native_levels(data: bytes, reading: Reading) -> tuple[Levels, bytes | None]:
     """Decode to one channel at the file's own depth, not yet upright, with the file's EXIF data."""
     if not data:
-        raise errors.EmptyFile("expected a PNG or JPEG file, got zero bytes")
+        raise errors.EmptyFile("expected a PNG, JPEG or DICOM file, got zero bytes")
     if data.startswith(png.SIGNATURE):
         of_png = png.read_header(data)
-        _check_size(of_png.width, of_png.height)
+        reading.check_size(of_png.width, of_png.height)
         return png.decode(data, of_png)
     if data.startswith(jpeg.SIGNATURE):
         of_jpeg = jpeg.read_header(data)
-        _check_size(of_jpeg.width, of_jpeg.height)
+        reading.check_size(of_jpeg.width, of_jpeg.height)
         return jpeg.decode(data, of_jpeg), of_jpeg.exif
     raise _refusal(data)
 
@@ -161,17 +196,10 @@ def _native_levels(data: bytes) -> tuple[Levels, bytes | None]:
 def _refusal(data: bytes) -> errors.InputError:
     for offset, magic, name in _OTHER_FORMATS:
         if data.startswith(magic, offset):
-            return errors.UnsupportedFormat(f"expected PNG or JPEG, got {name}; convert it to PNG first")
-    return errors.NotAnImage("expected a PNG or JPEG file; its first bytes are those of no image format known here")
-
-
-def _check_size(width: int, height: int) -> None:
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise errors.TooLarge(
-            f"expected sides up to {MAX_SIDE} and at most {MAX_PIXELS // 10**6} megapixels, got {width}x{height}"
-        )
-    if min(width, height) < MIN_SIDE:
-        raise errors.TooSmall(f"expected sides of at least {MIN_SIDE} pixels, got {width}x{height}")
+            return errors.UnsupportedFormat(f"expected PNG, JPEG or DICOM, got {name}; convert it to PNG first")
+    return errors.NotAnImage(
+        "expected a PNG, JPEG or DICOM file; its first bytes are those of no image format known here"
+    )
 
 
 def _upright(pixels: npt.NDArray[np.uint8], metadata: bytes | None) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:

@@ -4,12 +4,10 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
 from cxr_edge import errors
+from cxr_edge.reading import DEFAULT_READING, MEBIBYTE
 from cxr_edge.text import printable_path
-
-MAX_FILE_BYTES: Final = 512 * 2**20
 
 
 def discover(paths: Iterable[str], exclude: Path | None = None) -> list[str]:
@@ -37,7 +35,7 @@ def discover(paths: Iterable[str], exclude: Path | None = None) -> list[str]:
     return list(found)
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
+def read_bytes(path: str | os.PathLike[str], most: int = DEFAULT_READING.max_file_bytes) -> bytes:
     """Read a regular file of bounded size.
 
     Raises
@@ -55,7 +53,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
             if not stat.S_ISREG(found.st_mode):
                 raise errors.NotAFile("expected a regular file, got a pipe, device or socket; copy it to a file")
             # `read` makes room for all it may read; one byte more shows a file that still grows.
-            data = file.read(min(found.st_size, MAX_FILE_BYTES) + 1)
+            data = file.read(min(found.st_size, most) + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise errors.NotFound("nothing exists at this path; check its spelling") from error
     except ValueError as error:
@@ -68,8 +66,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise errors.Unreadable(f"reading failed ({error.strerror}); check the disk or the connection") from error
     if not data:
         raise errors.EmptyFile("the file has zero bytes; copy it again from its source")
-    if len(data) > MAX_FILE_BYTES:
-        raise errors.TooLarge(f"the file exceeds {MAX_FILE_BYTES // 2**20} MiB, the most that is read")
+    if len(data) > most:
+        raise errors.TooLarge(f"the file exceeds {most // MEBIBYTE} MiB, the most that is read")
     return data
 
 

@@ -2,7 +2,9 @@
 
 import copy
 import os
+import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +20,16 @@ from cxr_edge.graphs import open_graphs
 from cxr_edge.manifest import Evaluated, Manifest, ViewMode
 from cxr_edge.parallel import map_in_order
 from cxr_edge.preprocess import preprocess
+from cxr_edge.reading import DEFAULT_READING, Reading
 from cxr_edge.results import InputFailure, Result
 from cxr_edge.text import printable_path
 from cxr_edge.views import Evaluation, View, make_views
 
-#: A path, the bytes of a file, or pixels as (H, W) uint8 or uint16.
-Source = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+#: A path, the bytes of a file, pixels as (H, W) uint8 or uint16, or a pydicom data set.
+Source: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | Dataset"
 
 
 def load(
@@ -34,6 +40,7 @@ def load(
     threads: int | None = None,
     spinning: bool = True,
     gpu_memory: int = Resources.gpu_memory,
+    reading: Reading = DEFAULT_READING,
 ) -> "Model":
     """Load a bundle onto a device.
 
@@ -56,6 +63,8 @@ def load(
         cost of whatever else the cores should do.
     gpu_memory : int
         Most bytes that each of the two graphs may take on the GPU; 2 GiB if left out.
+    reading : Reading
+        Bounds that films are held against.
 
     Returns
     -------
@@ -77,15 +86,21 @@ def load(
     if gpu_memory < 64 * MEBIBYTE:
         raise ValueError(f"expected gpu_memory of at least {64 * MEBIBYTE} bytes, got {gpu_memory}")
     resources = Resources(threads or usable_cores(), spinning, gpu_memory)
-    return Model(read_bundle(bundle), device, precision, resources)
+    return Model(read_bundle(bundle), device, precision, resources, reading)
 
 
 class Model:
     """A loaded model: immutable, and safe to call from several threads. Made by `load`."""
 
     def __init__(
-        self, bundle: Bundle, device: str, precision: str | None = None, resources: Resources = ONE_THREAD
+        self,
+        bundle: Bundle,
+        device: str,
+        precision: str | None = None,
+        resources: Resources = ONE_THREAD,
+        reading: Reading = DEFAULT_READING,
     ) -> None:
+        self.reading = reading
         self._manifest = bundle.manifest
         self._identity = bundle.identity
         self._bundle_sha256 = bundle.sha256
@@ -144,8 +159,9 @@ class Model:
 
         Parameters
         ----------
-        source : path, bytes, or ndarray of (H, W) uint8 or uint16
-            A PNG or JPEG file, its bytes, or decoded grey levels (bright bone).
+        source : path, bytes, ndarray of (H, W) uint8 or uint16, or pydicom.Dataset
+            A PNG, JPEG or DICOM file, its bytes, decoded grey levels (bright bone), or a DICOM data
+            set with its pixels as they came.
         tta : bool, optional
             Average over the manifest's views (six in the shipped bundle) instead of one view;
             the manifest's default if left out.
@@ -175,7 +191,7 @@ class Model:
             `adaptive` without the views it chooses from.
         """
         path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-        film = _film(source, bits_stored)
+        film = _film(source, bits_stored, self.reading)
         return self.predict_film(
             film, path=path, tta=tta, adaptive=adaptive, heatmaps=heatmaps, operating_point=operating_point
         )
@@ -312,11 +328,19 @@ def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure
     return InputFailure(path, error.code, str(error))
 
 
-def _film(source: Source, bits_stored: int) -> images.Film:
+def _film(source: Source, bits_stored: int, reading: Reading) -> images.Film:
     if isinstance(source, np.ndarray):
-        return images.from_array(source, bits_stored)
+        return images.from_array(source, bits_stored, reading)
     if isinstance(source, bytes):
-        return images.decode(source)
+        return images.decode(source, reading)
     if isinstance(source, str | os.PathLike):
-        return images.read_film(source)
-    raise InvalidArray(f"expected a path, bytes or a numpy array, got {type(source).__name__}")
+        return images.read_film(source, reading)
+    if (dataset := _pydicom_dataset()) and isinstance(source, dataset):
+        return images.from_dataset(source, reading)
+    raise InvalidArray(f"expected a path, bytes, a numpy array or a pydicom Dataset, got {type(source).__name__}")
+
+
+def _pydicom_dataset() -> "type[Dataset] | None":
+    """Give pydicom's class if the caller has imported it: without it there is no data set to recognise."""
+    module = sys.modules.get("pydicom.dataset")
+    return module.Dataset if module else None

@@ -20,7 +20,7 @@ def bench(
         typer.Argument(
             metavar="[PATH]...",
             show_default="a film of 1024x1024 that comes with cxr-edge",
-            help="Films to time (PNG, JPEG) or directories; the first 64. Your own tell what they take to decode.",
+            help="Films to time (PNG, JPEG, DICOM) or directories; the first 64. Your own tell what decoding takes.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",

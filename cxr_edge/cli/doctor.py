@@ -46,6 +46,7 @@ def _print(found: dict[str, Any]) -> None:
         {
             "Machine": _machine(found),
             "GPU": _gpu(found),
+            "DICOM": _dicom(found["dicom"]),
             "Devices": {name: _device(name, told) for name, told in found["devices"].items()},
             "Model": _model(found["bundle"]),
             "Engines": _engines(found["engines"]),
@@ -81,6 +82,16 @@ def _gpu(found: dict[str, Any]) -> dict[str, str]:
             else ", ".join(missing) or "CUDA, cuDNN and TensorRT are found"
         )
     return told
+
+
+def _dicom(dicom: dict[str, Any]) -> dict[str, str]:
+    if missing := dicom["missing_packages"]:
+        return {"read": f"no: {' and '.join(missing)} missing; pip install 'cxr-edge[dicom]'"}
+    alone = "" if len(dicom["decoder_limits"]) > 1 else " alone: this system does not limit a process's memory"
+    return {
+        "read": "yes",
+        "decoders": f"in processes apart, with a {' and a limit of '.join(dicom['decoder_limits'])}{alone}",
+    }
 
 
 def _device(name: str, told: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import cv2
+import msgspec
 import typer
 
 import cxr_edge
@@ -28,6 +29,7 @@ from cxr_edge.errors import (
 from cxr_edge.gradcam import COLORMAPS
 from cxr_edge.inputs import discover
 from cxr_edge.model import Model, failure_of, load
+from cxr_edge.reading import LIMITS, Reading
 from cxr_edge.results import NOTICE
 from cxr_edge.rundir import Line, RunDirectory, encode_line
 from cxr_edge.text import printable, printable_path
@@ -38,7 +40,8 @@ MAX_ROWS: Final = 100
 
 def infer(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Films (PNG, JPEG) or directories, searched recursively.")
+        list[str],
+        typer.Argument(metavar="PATH...", help="Films (PNG, JPEG, DICOM) or directories, searched recursively."),
     ],
     out: Annotated[
         Path | None,
@@ -94,6 +97,20 @@ def infer(
     gpu_memory: Annotated[
         int, typer.Option(metavar="MIB", min=64, help="Most GPU memory for each of the two graphs.")
     ] = Resources.gpu_memory // MEBIBYTE,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse DICOM films that are lateral, or of no chest, by their header."),
+    ] = False,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=VALUE", help=f"A bound on inputs: {', '.join(LIMITS)}; repeatable."),
+    ] = None,
+    isolate: Annotated[
+        bool,
+        typer.Option(
+            "--isolate/--no-isolate", help="Decode compressed DICOM in processes apart; not for trusted films."
+        ),
+    ] = True,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")
     ] = False,
@@ -114,6 +131,7 @@ def infer(
     _prepare_streams(json_lines)
     inputs = _inputs(paths, out, json_lines)
     _check_choices(out, cam, colormap, tta=tta, adaptive=adaptive)
+    reading = _reading(limits or [], strict=strict, isolated=isolate)
     cv2.setNumThreads(1)
     cores = threads or usable_cores()
     one_film = len(inputs) == 1
@@ -125,6 +143,7 @@ def infer(
             threads=cores if one_film else 1,
             spinning=spin,
             gpu_memory=gpu_memory * MEBIBYTE,
+            reading=reading,
         )
         options = Options(
             tta=model.view_mode(tta, adaptive=adaptive) != "single",
@@ -201,6 +220,21 @@ def _check_choices(out: Path | None, cam: int, colormap: str, *, tta: bool | Non
         raise typer.BadParameter(f"expected one of {', '.join(COLORMAPS)}, got {colormap!r}", param_hint="--colormap")
 
 
+def _reading(limits: list[str], *, strict: bool, isolated: bool) -> Reading:
+    values: dict[str, object] = {"strict": strict, "isolated": isolated}
+    for limit in limits:
+        name, equals, value = limit.partition("=")
+        if not equals or name not in LIMITS:
+            raise typer.BadParameter(
+                f"expected NAME=VALUE with {', '.join(LIMITS)}, got {limit!r}", param_hint="--limit"
+            )
+        values[name] = value
+    try:
+        return msgspec.convert(values, Reading, strict=False)
+    except msgspec.ValidationError as error:
+        raise typer.BadParameter(f"expected a number above 0: {error}", param_hint="--limit") from error
+
+
 def _run_directory(out: Path | None, model: Model, options: Options) -> AbstractContextManager[RunDirectory | None]:
     if out is None:
         return nullcontext()
@@ -213,6 +247,7 @@ def _run_directory(out: Path | None, model: Model, options: Options) -> Abstract
         "version": cxr_edge.__version__,
         "cam": options.cam,
         "colormap": options.colormap,
+        "strict": model.reading.strict,
     }
     notes = {"model": model.identity, "device_reason": model.device_reason, "notice": NOTICE}
     return RunDirectory(out, identity, notes)

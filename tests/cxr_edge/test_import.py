@@ -3,7 +3,20 @@
 import subprocess
 import sys
 
-HEAVY = ("tensorflow", "keras", "jax", "torch", "pandas", "sklearn", "onnx", "tf2onnx", "matplotlib", "rich.progress")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "jax",
+    "torch",
+    "pandas",
+    "sklearn",
+    "onnx",
+    "tf2onnx",
+    "matplotlib",
+    "rich.progress",
+    "pydicom",
+    "imagecodecs",
+)
 
 
 def test_import_loads_no_heavy_package():

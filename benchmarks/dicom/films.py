@@ -1,0 +1,115 @@
+"""DICOM films for the tests: a real one, and others made from real pixels."""
+
+import copy
+import importlib.util
+import io
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders.base import RLELosslessEncoder
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+
+_DATA = Path(importlib.util.find_spec("data_store").origin).parent / "data"
+#: A real frontal film of a chest: CR, 1841x1955, MONOCHROME1, 15 bits, window 15000/30000.
+CHEST = _DATA / "RG1_UNCR.dcm"
+#: Another of an ankle.
+ANKLE = _DATA / "RG3_UNCR.dcm"
+
+CODECS = {
+    "1.2.840.10008.1.2.4.51": lambda p, b: imagecodecs.jpeg8_encode(p, level=100, bitspersample=b),
+    "1.2.840.10008.1.2.4.57": lambda p, b: imagecodecs.jpeg8_encode(p, lossless=True, bitspersample=b, predictor=4),
+    "1.2.840.10008.1.2.4.70": lambda p, b: imagecodecs.ljpeg_encode(p, bitspersample=b),
+    "1.2.840.10008.1.2.4.80": lambda p, _: imagecodecs.jpegls_encode(p),
+    "1.2.840.10008.1.2.4.81": lambda p, _: imagecodecs.jpegls_encode(p, level=2),
+    "1.2.840.10008.1.2.4.90": lambda p, b: imagecodecs.jpeg2k_encode(
+        p, codecformat="j2k", reversible=True, bitspersample=b
+    ),
+    "1.2.840.10008.1.2.4.91": lambda p, b: imagecodecs.jpeg2k_encode(p, codecformat="j2k", level=60, bitspersample=b),
+    "1.2.840.10008.1.2.4.201": lambda p, _: imagecodecs.htj2k_encode(p),
+    "1.2.840.10008.1.2.4.202": lambda p, _: imagecodecs.htj2k_encode(p),
+    "1.2.840.10008.1.2.4.203": lambda p, _: imagecodecs.htj2k_encode(p),
+    "1.2.840.10008.1.2.5": lambda p, _: rle(p),
+}
+JPEG_2000 = "1.2.840.10008.1.2.4.90"
+BASELINE = "1.2.840.10008.1.2.4.50"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DEFLATED)
+
+
+def film(pixels: np.ndarray, *, bits: int | None = None, **attributes: Any) -> Dataset:
+    """A Computed Radiography object of given pixels, uncompressed, with no window."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    ds.SOPInstanceUID = generate_uid(entropy_srcs=["cxr-edge"])
+    ds.Modality = "CR"
+    ds.BodyPartExamined = "CHEST"
+    ds.ViewPosition = "PA"
+    ds.Rows, ds.Columns = pixels.shape[:2]
+    ds.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
+    ds.PhotometricInterpretation = "MONOCHROME2" if pixels.ndim == 2 else "RGB"
+    ds.BitsAllocated = 8 * pixels.dtype.itemsize
+    ds.BitsStored = bits or ds.BitsAllocated
+    ds.HighBit = ds.BitsStored - 1
+    ds.PixelRepresentation = int(pixels.dtype.kind == "i")
+    if pixels.ndim == 3:
+        ds.PlanarConfiguration = 0
+    ds.PixelData = pixels.tobytes()
+    ds["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+def written(ds: Dataset, syntax: str | None = None) -> bytes:
+    """The bytes of a file, in an uncompressed transfer syntax or the set's own."""
+    ds = copy.deepcopy(ds)
+    if syntax is not None:
+        if syntax == ExplicitVRBigEndian and ds.BitsAllocated == 16:
+            ds.PixelData = np.frombuffer(ds.PixelData, "<u2").astype(">u2").tobytes()
+        ds.file_meta.TransferSyntaxUID = UID(syntax)
+    ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", "1.2.3")
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "1.2.3")
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, ds, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def compressed(ds: Dataset, syntax: str) -> Dataset:
+    """The same film with its pixels encoded anew."""
+    dtype = np.dtype("u1" if ds.BitsAllocated == 8 else "<u2")
+    pixels = np.frombuffer(ds.PixelData, dtype, ds.Rows * ds.Columns).reshape(ds.Rows, ds.Columns)
+    return with_stream(ds, syntax, CODECS[syntax](pixels, ds.BitsStored))
+
+
+def with_stream(ds: Dataset, syntax: str, stream: bytes) -> Dataset:
+    """The same header, with a codestream for its pixels."""
+    ds = copy.deepcopy(ds)
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
+    ds.PixelData = encapsulate([bytes(stream)])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    return ds
+
+
+def rle(pixels: np.ndarray) -> bytes:
+    """Pixels as DICOM's run lengths."""
+    return RLELosslessEncoder.encode(
+        pixels,
+        rows=pixels.shape[0],
+        columns=pixels.shape[1],
+        number_of_frames=1,
+        samples_per_pixel=1 if pixels.ndim == 2 else 3,
+        bits_allocated=8 * pixels.dtype.itemsize,
+        bits_stored=8 * pixels.dtype.itemsize,
+        pixel_representation=0,
+        photometric_interpretation="MONOCHROME2" if pixels.ndim == 2 else "RGB",
+        planar_configuration=0,
+        encoding_plugin="pydicom",
+    )

@@ -1,0 +1,1 @@
+"""DICOM: radiographs as scanners and archives give them. Needs the extra ``dicom``."""

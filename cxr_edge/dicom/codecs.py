@@ -1,0 +1,82 @@
+"""Transfer syntaxes, and who decodes each.
+
+All codecs are of one permissively licensed package, imagecodecs, which wraps libjpeg-turbo
+(JPEG, lossless JPEG), CharLS (JPEG-LS) and OpenJPEG (JPEG 2000, HTJ2K). It also wraps OpenJPH, which
+decodes HTJ2K in half the time, but what that says of a damaged stream is lost on the way.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+#: Decodes a codestream to (H, W) or (H, W, samples); None where the pixels lie there as they are.
+Codec = Callable[[bytes], npt.NDArray[Any]]
+
+
+def _jpeg(stream: bytes) -> npt.NDArray[Any]:
+    from imagecodecs import jpeg8_decode
+
+    return np.asarray(jpeg8_decode(stream))
+
+
+def _jpeg_ls(stream: bytes) -> npt.NDArray[Any]:
+    from imagecodecs import jpegls_decode
+
+    return np.asarray(jpegls_decode(stream))
+
+
+def _jpeg_2000(stream: bytes) -> npt.NDArray[Any]:
+    from imagecodecs import jpeg2k_decode
+
+    return np.asarray(jpeg2k_decode(stream))
+
+
+def decode_rle(stream: bytes, bits_allocated: int) -> npt.NDArray[Any]:
+    """Decode DICOM's run lengths (PS3.5, G) to a flat run of samples, plane by plane."""
+    from imagecodecs import dicomrle_decode
+
+    flat = dicomrle_decode(stream, np.dtype("u1" if bits_allocated == 8 else "<u2"))
+    return np.frombuffer(flat, "u1" if bits_allocated == 8 else "<u2")
+
+
+IMPLICIT: Final = "1.2.840.10008.1.2"
+EXPLICIT: Final = "1.2.840.10008.1.2.1"
+DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+RLE: Final = "1.2.840.10008.1.2.5"
+
+#: Pixels that are not compressed (PS3.5, A.1 to A.3, A.5).
+NATIVE: Final = {
+    IMPLICIT: "Implicit VR Little Endian",
+    EXPLICIT: "Explicit VR Little Endian",
+    DEFLATED: "Deflated Explicit VR Little Endian",
+    BIG_ENDIAN: "Explicit VR Big Endian",
+}
+
+#: Pixels as a codestream of JPEG's family (PS3.5, A.4): name and codec.
+CODECS: Final[dict[str, tuple[str, Codec]]] = {
+    "1.2.840.10008.1.2.4.50": ("JPEG Baseline", _jpeg),
+    "1.2.840.10008.1.2.4.51": ("JPEG Extended", _jpeg),
+    "1.2.840.10008.1.2.4.57": ("JPEG Lossless", _jpeg),
+    "1.2.840.10008.1.2.4.70": ("JPEG Lossless, first-order prediction", _jpeg),
+    "1.2.840.10008.1.2.4.80": ("JPEG-LS Lossless", _jpeg_ls),
+    "1.2.840.10008.1.2.4.81": ("JPEG-LS Near-Lossless", _jpeg_ls),
+    "1.2.840.10008.1.2.4.90": ("JPEG 2000 Lossless", _jpeg_2000),
+    "1.2.840.10008.1.2.4.91": ("JPEG 2000", _jpeg_2000),
+    "1.2.840.10008.1.2.4.201": ("High-Throughput JPEG 2000 Lossless", _jpeg_2000),
+    "1.2.840.10008.1.2.4.202": ("High-Throughput JPEG 2000 Lossless, RPCL", _jpeg_2000),
+    "1.2.840.10008.1.2.4.203": ("High-Throughput JPEG 2000", _jpeg_2000),
+}
+
+
+def decode_samples(syntax: str, stream: bytes, bits_allocated: int) -> npt.NDArray[Any]:
+    """Decode a codestream in this process.
+
+    Returns
+    -------
+    ndarray
+        (H, W) or (H, W, samples); flat for run lengths.
+    """
+    return decode_rle(stream, bits_allocated) if syntax == RLE else CODECS[syntax][1](stream)

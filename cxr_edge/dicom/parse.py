@@ -1,0 +1,166 @@
+"""From the bytes of a DICOM file to its attributes and where its pixels lie, bounded.
+
+Nothing but the attributes that reading needs is kept, and the pixels are not copied. pydicom
+walks the elements; what it reads passes `Metered`, so that a file of millions of elements or
+of sequences without end is refused early.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+
+from cxr_edge.dicom import tags
+from cxr_edge.dicom.elements import Elements
+from cxr_edge.dicom.metered import Metered, guarded
+from cxr_edge.errors import InvalidHeader, NoPixels, TooLarge, Truncated
+from cxr_edge.reading import MEBIBYTE, Reading
+
+#: Length of the preamble, and what follows it (PS3.10, 7.1).
+PREAMBLE: Final = 128
+PREFIX: Final = b"DICM"
+
+#: A length that says: until the delimiter (PS3.5, 7.1.1).
+UNDEFINED: Final = 0xFFFFFFFF
+#: What a deflated data set may hold beside its pixels, and how much of it is inflated at a time.
+_MOST_HEADER_BYTES: Final = 16 * MEBIBYTE
+_INFLATED_AT_ONCE: Final = MEBIBYTE
+
+StopWhen = Callable[[BaseTag, str | None, int], bool]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A DICOM film as it is encoded.
+
+    Attributes
+    ----------
+    elements : Elements
+        What the header says.
+    syntax : str
+        UID of the transfer syntax.
+    pixels : memoryview
+        From the first byte of Pixel Data's value on; for undefined length to the end of the file.
+    encapsulated : bool
+        The value is of undefined length: fragments of a codestream (PS3.5, A.4).
+    """
+
+    elements: Elements
+    syntax: str
+    pixels: memoryview
+    encapsulated: bool
+
+
+def parse(data: bytes, reading: Reading) -> Encoded:
+    """Find the attributes and the pixels in the bytes of a file.
+
+    Raises
+    ------
+    InvalidHeader, NoPixels, TooLarge, Truncated
+    """
+    meta, at = _file_meta(data, reading)
+    syntax = meta.text(tags.TRANSFER_SYNTAX_UID)
+    if not syntax:
+        raise InvalidHeader("expected a Transfer Syntax UID in the file meta information, got none")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        data, at = _inflate(data[at:], reading), 0
+    big = syntax == ExplicitVRBigEndian
+    body = Metered(data, reading.max_header_elements)
+    body.seek(at)
+    implicit = not _looks_explicit(data, at)  # whatever the syntax says: some writers mix them up
+    found: list[tuple[int, int]] = []
+
+    def at_pixels(tag: BaseTag, _vr: str | None, length: int) -> bool:
+        if tag in tags.ANY_PIXELS:
+            found.append((tag, length))
+        return tag in tags.ANY_PIXELS
+
+    elements = _walk(body, at_pixels, implicit=implicit, big=big)
+    if not found:
+        raise NoPixels(
+            "expected pixels, and the file ends before any; if it should hold some, it is cut off: copy it again"
+        )
+    tag, length = found[0]
+    if tag != tags.PIXEL_DATA:
+        raise NoPixels("expected integer pixels, got floating-point ones; export the film as grey levels")
+    start = body.tell() + (8 if implicit else 12)
+    end = len(data) if length == UNDEFINED else start + length
+    if end > len(data):
+        raise Truncated(
+            f"expected {length} bytes of pixels, and the file ends after {len(data) - start}; copy it again"
+        )
+    return Encoded(elements, syntax, memoryview(data)[start:end], length == UNDEFINED)
+
+
+def _file_meta(data: bytes, reading: Reading) -> tuple[Elements, int]:
+    file = Metered(data, reading.max_header_elements)
+    file.seek(PREAMBLE + len(PREFIX))
+    meta = _walk(
+        file,
+        lambda tag, *_: tag >> 16 != tags.META_GROUP,
+        implicit=not _looks_explicit(data, PREAMBLE + len(PREFIX)),
+        big=False,
+    )
+    return meta, file.tell()
+
+
+def _walk(file: Metered, stop: StopWhen, *, implicit: bool, big: bool) -> Elements:
+    wanted = [*tags.WANTED]
+    return Elements(guarded(lambda: read_dataset(file, implicit, not big, stop_when=stop, specific_tags=wanted)))
+
+
+def _looks_explicit(data: bytes, at: int) -> bool:
+    """Tell whether the first element has a VR, two capital letters where implicit ones have their length."""
+    return all(0x41 <= byte <= 0x5A for byte in data[at + 4 : at + 6])
+
+
+def _inflate(deflated: bytes, reading: Reading) -> bytes:
+    """Inflate a deflated data set (PS3.5, A.5), with a cap."""
+    most = _MOST_HEADER_BYTES + 2 * reading.max_pixels
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data, rest = bytearray(), deflated
+    try:
+        while rest and not inflater.eof:
+            data += inflater.decompress(rest, _INFLATED_AT_ONCE)
+            rest = inflater.unconsumed_tail
+            if len(data) > most:
+                raise TooLarge(
+                    f"the deflated data set inflates to more than {most // MEBIBYTE} MiB, "
+                    "more than the header and pixels of the largest film"
+                )
+    except zlib.error as error:
+        raise Truncated(f"the deflated data set is damaged ({error}); copy the file again") from error
+    if not inflater.eof:
+        raise Truncated("the deflated data set ends early; copy the file again")
+    return bytes(data)
+
+
+def fragments(encoded: Encoded) -> bytes:
+    """Join the fragments of the one frame's codestream (PS3.5, A.4).
+
+    Raises
+    ------
+    InvalidHeader, Truncated
+    """
+    value, at, found = encoded.pixels, 0, []
+    while True:
+        if at + 8 > len(value):
+            raise Truncated("the fragments of the compressed pixels end early; copy the file again")
+        group, element, length = struct.unpack_from("<HHI", value, at)
+        tag, at = group << 16 | element, at + 8
+        if tag == tags.SEQUENCE_DELIMITER:
+            break
+        if tag != tags.ITEM:
+            raise InvalidHeader("expected fragments in the compressed pixels, got something else; copy the file again")
+        if at + length > len(value):
+            raise Truncated("a fragment of the compressed pixels ends early; copy the file again")
+        found.append(value[at : at + length])
+        at += length
+    if len(found) < 2:  # the first item is the table of offsets
+        raise NoPixels("expected compressed pixels, got no fragment; export the film again")
+    return b"".join(found[1:])

@@ -1,0 +1,28 @@
+"""The hostile set, in this process and its decoders: codes, time, memory, and the next film is read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.dicom.films import film, written
+from benchmarks.dicom.hostile import hostile_files
+from cxr_edge import errors, images
+
+
+@pytest.fixture(scope="module")
+def pixels(film_path: Path) -> np.ndarray:
+    return images.read_film(film_path).pixels
+
+
+def test_each_costs_one_error(pixels):
+    good = written(film(pixels))
+    expected = images.decode(good).pixels
+    for name, data, codes in hostile_files(pixels):
+        try:
+            images.decode(data)
+            code = "ok"
+        except errors.InputError as error:
+            code = error.code
+        assert code in codes, name
+        np.testing.assert_array_equal(images.decode(good).pixels, expected)

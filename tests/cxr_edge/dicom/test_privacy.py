@@ -1,0 +1,93 @@
+"""No value of a patient in anything that is printed, logged, warned of, raised or written."""
+
+import logging
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.dicom.films import JPEG_2000, compressed, film, written
+from cxr_edge import errors, images
+
+PATIENT = {
+    "PatientName": "Zyxwvut^Qqqarl",
+    "PatientID": "QX-7731-ZZ",
+    "PatientBirthDate": "19330217",
+    "PatientAddress": "Nowherestrasse 99",
+    "AccessionNumber": "ACC99173",
+    "StudyDescription": "Zyxwvut, follow-up",
+    "ReferringPhysicianName": "Grzbl^Ooo",
+    "InstitutionName": "Spital Zyxwvut",
+}
+VALUES = ("Zyxwvut", "Qqqarl", "QX-7731", "19330217", "Nowherestrasse", "ACC99173", "Grzbl")
+
+
+def patients_films(pixels: np.ndarray) -> dict[str, bytes]:
+    """Good, odd and broken films, all of that patient."""
+    whole = film(pixels, **PATIENT)
+    data = written(whole)
+    return {
+        "good": data,
+        "compressed": written(compressed(whole, JPEG_2000)),
+        "for processing": written(film(pixels, **PATIENT, PresentationIntentType="FOR PROCESSING")),
+        "cut within the header": data[: data.index(b"Nowherestrasse") + 6],
+        "cut within the pixels": data[:-1000],
+        "name instead of a number": data.replace(b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x10\x00US\x20\x00"),
+        "name in the body part": data.replace(b"CHEST ", b"Qqqarl"),
+        "name in the view": written(film(pixels, **PATIENT, WindowCenter=1, WindowWidth=5)).replace(b"PA", b"Qq"),
+        "name in the character set": _with_element(data, 0x00080005, b"CS", b"Zyxwvut Qqqarl"),
+        "name in the modality": data.replace(b"CS\x02\x00CR", b"CS\x02\x00Qq"),
+        "name in the window": _with_element(data, 0x00281050, b"DS", b"Zyxwvut "),
+        "name as the frames": _with_element(data, 0x00280008, b"IS", b"Qqqarl"),
+        "name as the syntax": data.replace(b"1.2.840.10008.1.2.1\0", b"Zyxwvut.Qqqarl.9999\0"),
+        "name as the class": data.replace(b"1.2.840.10008.5.1.4.1.1.1\0", b"Zyxwvut.Qqqarl.9999.Grzb\0"),
+        "bad date": data.replace(b"19330217", b"1933Qqqa"),
+    }
+
+
+def _with_element(data: bytes, tag: int, vr: bytes, value: bytes) -> bytes:
+    """A file with one more element, in its place."""
+    head = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value))
+    at = data.index(b"\x08\x00\x18\x00UI" if tag < 0x00080018 else b"\xe0\x7f\x10\x00O")
+    return data[:at] + head + value + data[at:]
+
+
+@pytest.fixture(scope="module")
+def pixels(film_path: Path) -> np.ndarray:
+    return np.ascontiguousarray(images.read_film(film_path).pixels[::4, ::4])
+
+
+@pytest.mark.filterwarnings("always")
+def test_nothing_tells_them(pixels, caplog, capsys, recwarn):
+    told = []
+    with caplog.at_level(logging.DEBUG):
+        for name, data in patients_films(pixels).items():
+            try:
+                told += images.decode(data).warnings
+            except errors.InputError as error:
+                told += [str(error), repr(error), str(error.__cause__)]
+            assert not found("\n".join(told)), name
+    told += [caplog.text, *capsys.readouterr(), *(str(warning.message) for warning in recwarn)]
+    assert not found("\n".join(told))
+
+
+def test_no_run_tells_them(pixels, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for number, data in enumerate(patients_films(pixels).values()):
+        (films / f"{number:02d}").write_bytes(data)
+    command = [sys.executable, "-X", "dev", "-m", "cxr_edge", "infer", films, "--out", tmp_path / "out", "--cam", "1"]
+    done = subprocess.run([*command, "--device", "cpu", "--no-tta"], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert not found(done.stdout + done.stderr)
+    for path in (tmp_path / "out").rglob("*"):
+        assert not found(str(path))
+        assert not path.is_file() or not found(path.read_bytes().decode("latin-1")), path
+
+
+def found(text: str) -> list[str]:
+    """The patient's values that a text holds."""
+    return [value for value in VALUES if value in text]

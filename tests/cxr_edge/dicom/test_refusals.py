@@ -1,0 +1,204 @@
+"""What is no frontal film of a chest, or no film at all, is told by a code; with its instance, as a hash."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+
+import cxr_edge
+from benchmarks.dicom import films
+from benchmarks.dicom.films import film, with_stream, written
+from cxr_edge import Reading, errors, images
+
+STRICT = Reading(strict=True)
+JPEG_2000 = "1.2.840.10008.1.2.4.90"
+
+
+@pytest.fixture(scope="module")
+def pixels(film_path) -> np.ndarray:
+    return np.ascontiguousarray(images.read_film(film_path).pixels[::4, ::4])
+
+
+def code(keyword_values: dict) -> Dataset:
+    item = Dataset()
+    for keyword, value in keyword_values.items():
+        setattr(item, keyword, value)
+    return item
+
+
+@pytest.mark.parametrize(
+    ("attributes", "error", "told"),
+    [
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, errors.ForProcessing, "raw detector values"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, errors.ForProcessing, "raw detector values"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, errors.UnsupportedObject, "another kind of object"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.2"}, errors.MultiFrame, "multi-frame"),
+        ({"NumberOfFrames": 3}, errors.MultiFrame, "multi-frame"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, errors.Colour, "palette"),
+        ({"PhotometricInterpretation": "HSV"}, errors.InvalidHeader, "Photometric Interpretation"),
+        ({"SamplesPerPixel": 4}, errors.InvalidHeader, "has 4"),
+        ({"BitsAllocated": 32}, errors.InvalidHeader, "32 allocated"),
+        ({"BitsStored": 7}, errors.InvalidHeader, "7 stored"),
+        ({"HighBit": 8}, errors.InvalidHeader, "High Bit 8"),
+        ({"Rows": 30_000}, errors.TooLarge, "256x30000"),
+        ({"Rows": 12_000, "Columns": 12_000}, errors.TooLarge, "100 megapixels"),
+        ({"Columns": 10}, errors.TooSmall, "10x256"),
+        ({"Rows": 257}, errors.Truncated, "expected 65792 bytes of pixels, got 65536"),
+        ({"WindowCenter": 9000, "WindowWidth": 2}, errors.Blank, "levels"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 0}, errors.InvalidHeader, "Rescale Slope"),
+        ({"WindowCenter": "1\\2", "RescaleSlope": None}, None, ""),
+    ],
+)
+def test_what_is_no_film_is_refused(pixels, attributes, error, told):
+    data = written(film(pixels, **attributes))
+    if error is None:
+        assert images.decode(data).pixels.shape == pixels.shape
+        return
+    with pytest.raises(error, match=told) as refused:
+        images.decode(data)
+    uid = film(pixels).SOPInstanceUID
+    assert uid not in str(refused.value)
+    if error is not errors.Blank:
+        assert f"hash of the SOP instance: {hashlib.sha256(uid.encode()).hexdigest()[:12]}" in str(refused.value)
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns", "BitsAllocated", "BitsStored"])
+def test_a_missing_attribute_is_named(pixels, keyword):
+    ds = film(pixels)
+    delattr(ds, keyword)
+    with pytest.raises(errors.InvalidHeader, match=f"one number in {keyword}"):
+        images.decode(written(ds))
+
+
+def test_an_object_without_pixels_is_refused(pixels):
+    ds = film(pixels)
+    del ds.PixelData
+    with pytest.raises(errors.NoPixels):
+        images.decode(written(ds))
+    ds.FloatPixelData = pixels.astype(np.float32).tobytes()
+    with pytest.raises(errors.NoPixels, match="floating-point"):
+        images.decode(written(ds))
+    with pytest.raises(errors.NoPixels, match="data set with Pixel Data"):
+        images.from_dataset(ds)
+    with pytest.raises(errors.InvalidArray, match="TransferSyntaxUID"):
+        images.from_dataset(Dataset())
+
+
+def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(pixels):
+    whole = films.compressed(film(pixels), JPEG_2000)
+    whole.Rows = 255
+    with pytest.raises(errors.HeaderMismatch, match=r"says 256x255 .* the codestream 256x256"):
+        images.decode(written(whole))
+
+
+def test_a_syntax_that_is_not_read_is_named(pixels):
+    video = with_stream(film(pixels), "1.2.840.10008.1.2.4.100", b"\0" * 100)
+    with pytest.raises(errors.UnsupportedFormat, match=r"1\.2\.840\.10008\.1\.2\.4\.100 is not read"):
+        images.decode(written(video))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "error"),
+    [
+        ({"Modality": "MR"}, errors.NotAChestFilm),
+        ({"BodyPartExamined": "ANKLE"}, errors.NotAChestFilm),
+        (
+            {
+                "BodyPartExamined": "",
+                "AnatomicRegionSequence": [code({"CodeValue": "344001", "CodingSchemeDesignator": "SCT"})],
+            },
+            errors.NotAChestFilm,
+        ),
+        ({"ViewPosition": "LL"}, errors.LateralView),
+        ({"ViewPosition": "LATERAL"}, errors.LateralView),
+        ({"ViewCodeSequence": [code({"CodeValue": "R-10236", "CodingSchemeDesignator": "SRT"})]}, errors.LateralView),
+        ({"PatientOrientation": ["A", "F"]}, errors.LateralView),
+    ],
+)
+def test_another_subject_is_a_warning_or_with_strict_a_refusal(pixels, attributes, error):
+    data = written(film(pixels, **attributes))
+    assert "the model knows frontal chest films only" in images.decode(data).warnings[-1]
+    with pytest.raises(error, match="expected a frontal chest film"):
+        images.decode(data, STRICT)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"BodyPartExamined": "THORAX"},
+        {"BodyPartExamined": "", "ViewPosition": ""},
+        {"ViewPosition": "AP", "PatientOrientation": ["L", "F"]},
+        {
+            "AnatomicRegionSequence": [code({"CodeValue": "51185008", "CodingSchemeDesignator": "SCT"})],
+            "BodyPartExamined": "",
+        },
+    ],
+)
+def test_a_frontal_chest_film_has_no_such_warning(pixels, attributes):
+    assert len(images.decode(written(film(pixels, **attributes)), STRICT).warnings) == 1
+
+
+def test_the_ankle_is_told_by_its_header():
+    assert "another part of the body" in images.read_film(films.ANKLE).warnings[1]
+    model = cxr_edge.load(device="cpu", reading=STRICT)
+    failure, chest = model.predict_batch([films.ANKLE, films.CHEST])
+    assert failure.code == "not_a_chest_film"
+    assert chest.findings
+
+
+@pytest.mark.parametrize("package", ["pydicom", "imagecodecs"])
+def test_without_the_extra_the_message_names_it(pixels, package, tmp_path):
+    (tmp_path / "film.dcm").write_bytes(written(films.compressed(film(pixels), JPEG_2000)))
+    script = (
+        f"import sys; sys.modules['{package}'] = None\n"
+        "from cxr_edge import errors, images\n"
+        "try: images.read_film(sys.argv[1])\n"
+        "except errors.MissingPackage as error: print(error)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "film.dcm"], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"the package {package} is not installed: pip install 'cxr-edge[dicom]'" in told
+
+
+def test_bounds_are_settings(pixels):
+    data = written(film(pixels))
+    for reading in (Reading(max_side=255), Reading(max_pixels=65_535)):
+        with pytest.raises(errors.TooLarge):
+            images.decode(data, reading)
+    with pytest.raises(errors.TooSmall):
+        images.decode(data, Reading(min_side=257))
+    with pytest.raises(errors.TooLarge, match="attributes"):
+        images.decode(data, Reading(max_header_elements=5))
+    with pytest.raises(ValueError, match="max_side"):
+        Reading(max_side=0)
+
+
+def test_every_refusal_is_documented():
+    assert all(f" {error.code}\n" in errors.__doc__ for error in errors.InputError.__subclasses__())
+
+
+@pytest.mark.parametrize("rest", [b"", b"\0" * 100, b"\xff" * 100, b"hello, I am a text file" * 20])
+def test_the_prefix_alone_is_no_film(rest):
+    with pytest.raises(errors.InvalidHeader):
+        images.decode(b"\0" * 128 + b"DICM" + rest)
+
+
+def test_an_empty_attribute_of_an_unknown_kind_is_absent(pixels):
+    data = written(film(pixels))
+    at = data.index(b"\x02\0\x10\0UI")
+    with pytest.raises(errors.InvalidHeader, match="expected a Transfer Syntax UID"):
+        images.decode(data[:at] + b"\x02\0\x10\0U\0\0\0" + data[at + 28 :])
+
+
+def test_a_damaged_htj2k_stream_is_refused(pixels):
+    whole = films.compressed(film(pixels), "1.2.840.10008.1.2.4.201")
+    stream = bytearray(next(generate_frames(whole.PixelData, number_of_frames=1)))
+    stream[len(stream) // 2 :] = stream[len(stream) // 2 + 3000 :]
+    with pytest.raises(errors.Truncated):
+        images.decode(written(with_stream(whole, "1.2.840.10008.1.2.4.201", bytes(stream))))
