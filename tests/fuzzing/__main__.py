@@ -1,0 +1,79 @@
+"""Throw damaged films at the readers: ``python -m tests.fuzzing --inputs 100000``."""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+
+from cxr_edge import errors, images
+from tests.fuzzing.mutations import damaged
+from tests.fuzzing.seeds import sound_films
+
+FILM = Path(__file__).parents[2] / "samples" / "00009507_004.png"
+#: A find: an answer that took longer, or left the process larger than it should be.
+MOST_SECONDS, MOST_MIB = 2.0, 500
+
+
+def main(
+    inputs: Annotated[int, typer.Option(min=1, help="Damaged films to try.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Another seed, other damage.")] = 0,
+    begin: Annotated[int, typer.Option("--from", min=0, help="Number of the first one.")] = 0,
+    child: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Decode damaged films; each must give a film or an error with a code, in bounded time and memory.
+
+    Exit status: 0 no find; 1 a find, told with its number, which `--from N --inputs 1` repeats.
+    """
+    if child:
+        _serve(inputs, seed, begin)
+        return
+    outcomes: collections.Counter[str] = collections.Counter()
+    finds, slowest, at = [], 0.0, begin
+    command = [sys.executable, "-m", "tests.fuzzing", "--child", "--seed", str(seed)]
+    while at < begin + inputs:
+        run = [*command, "--from", str(at), "--inputs", str(begin + inputs - at)]
+        with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                found = json.loads(line)
+                at = found["number"] + 1
+                outcomes[found["outcome"]] += 1
+                slowest = max(slowest, found["seconds"])
+                finds += [found] * found["find"]
+        if process.returncode:
+            finds.append({"number": at, "outcome": f"the process ended with {process.returncode}"})
+            at += 1
+    told = {"inputs": inputs, "seed": seed, "outcomes": dict(outcomes.most_common())}
+    typer.echo(json.dumps({**told, "slowest_seconds": round(slowest, 3), "finds": finds}, indent=1))
+    raise typer.Exit(1 if finds else 0)
+
+
+def _serve(inputs: int, seed: int, begin: int) -> None:
+    files = list(sound_films(FILM).values())
+    process = psutil.Process(os.getpid())
+    for number in range(begin, begin + inputs):
+        typer.echo(json.dumps({"number": number, **_try(damaged(files, seed, number), process)}))
+
+
+def _try(data: bytes, process: psutil.Process) -> dict[str, Any]:
+    begun, expected = time.perf_counter(), True
+    try:
+        images.decode(data)
+        outcome = "film"
+    except errors.InputError as error:
+        outcome = error.code
+    except Exception as error:  # what the fuzzer looks for
+        outcome, expected = f"{type(error).__name__}: {error}"[:200], False
+    seconds = time.perf_counter() - begun
+    large = process.memory_info().rss > MOST_MIB * 2**20
+    return {"outcome": outcome, "seconds": seconds, "find": not expected or seconds > MOST_SECONDS or large}
+
+
+if __name__ == "__main__":
+    typer.run(main)

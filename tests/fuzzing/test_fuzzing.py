@@ -1,0 +1,26 @@
+"""A bounded number of damaged films, always the same; `python -m tests.fuzzing` throws more."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from cxr_edge import images
+from tests.fuzzing.__main__ import FILM
+from tests.fuzzing.seeds import SIDE, sound_films
+
+
+def test_the_sound_films_are_read():
+    for name, data in sound_films(FILM).items():
+        if name != "a real DICOM header":
+            assert images.decode(data).pixels.shape == (SIDE, SIDE), name
+
+
+def test_damaged_films_are_read_or_refused():
+    inputs = 6000
+    command = [sys.executable, "-m", "tests.fuzzing", "--inputs", str(inputs)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    told = json.loads(done.stdout)
+    assert told["finds"] == []
+    assert sum(told["outcomes"].values()) == inputs
+    assert {"film", "truncated", "invalid_header"} <= set(told["outcomes"])
