@@ -117,6 +117,12 @@ def _check_tensors(manifest: Manifest, network: Graph, gradcam: Graph) -> None:
     _expect(network.outputs, names.probabilities, "float32", (None, count))
     _expect(network.outputs, names.logits, "float32", (None, count))
     _expect(network.outputs, names.last_conv, "float32", (None, None, None, None))
+    rule, channels = manifest.out_of_distribution, network.outputs[names.last_conv].shape[-1]
+    if rule is not None and channels not in (None, len(rule.weights)):
+        raise BundleTensors(
+            f"out_of_distribution: expected {channels} weights, one for each channel of {names.last_conv!r}, "
+            f"got {len(rule.weights)}; export the bundle again"
+        )
     _expect(gradcam.inputs, names.last_conv, "float32", network.outputs[names.last_conv].shape)
     _expect(gradcam.outputs, names.maps, "float32", (None, count, None, None))
 

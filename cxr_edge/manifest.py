@@ -15,6 +15,7 @@ from cxr_edge import errors
 from cxr_edge.adaptive import Adaptive
 from cxr_edge.calibration import Calibration, Curve
 from cxr_edge.labels import NO_FINDING
+from cxr_edge.out_of_distribution import OutOfDistribution
 from cxr_edge.views import IDENTITY, View
 
 FORMAT_MAJOR: Final = 1
@@ -134,6 +135,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tolerances: dict[str, float]
     training: dict[str, Any]
     files: dict[str, FileEntry]
+    out_of_distribution: OutOfDistribution | None = None
     members: None = None
     view: None = None
     source: dict[str, Any] = {}

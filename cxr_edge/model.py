@@ -11,19 +11,20 @@ import numpy.typing as npt
 
 from cxr_edge import images
 from cxr_edge.backends import ONE_THREAD, Resources, usable_cores
-from cxr_edge.backends.base import MEBIBYTE
+from cxr_edge.backends.base import MEBIBYTE, on_host
 from cxr_edge.bundle import Bundle, read_bundle
 from cxr_edge.calibration import calibrate
 from cxr_edge.errors import BundleTensors, DeviceFailed, InputError, InvalidArray
 from cxr_edge.findings import make_findings
 from cxr_edge.graphs import open_graphs
 from cxr_edge.manifest import Evaluated, Manifest, ViewMode
+from cxr_edge.out_of_distribution import features_of, warning_of
 from cxr_edge.parallel import map_in_order
 from cxr_edge.preprocess import preprocess
 from cxr_edge.reading import DEFAULT_READING, Reading
 from cxr_edge.results import InputFailure, Result
 from cxr_edge.text import printable_path
-from cxr_edge.views import Evaluation, View, make_views
+from cxr_edge.views import IDENTITY, Evaluation, View, make_views
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -276,7 +277,7 @@ class Model:
             findings=make_findings(
                 manifest.labels, values, evaluated.probabilities, thresholds, manifest.min_probability
             ),
-            warnings=film.warnings,
+            warnings=film.warnings + warning_of(evaluated.unlikeness),
             size=(film.pixels.shape[0], film.pixels.shape[1]),
             maps=evaluated.average_maps(),
         )
@@ -303,10 +304,12 @@ class Model:
         return first.joined(self._evaluate(shown, rest, heatmaps))
 
     def _evaluate(self, shown: npt.NDArray[np.uint8], views: Sequence[View], heatmaps: bool) -> Evaluation:
-        names = self._manifest.tensors
-        wanted = [names.probabilities] + [names.last_conv] * heatmaps
+        names, rule = self._manifest.tensors, self._manifest.out_of_distribution
+        scored = rule is not None and IDENTITY in views
+        wanted = [names.probabilities] + [names.last_conv] * (heatmaps or scored)
         batch = make_views(shown, views)
-        probabilities, *last_conv = self._graphs.network.run(wanted, {names.image: batch}, keep=wanted[1:])
+        keep = wanted[1:] if heatmaps else []
+        probabilities, *last_conv = self._graphs.network.run(wanted, {names.image: batch}, keep=keep)
         if not np.isfinite(probabilities).all():
             raise BundleTensors("the network gave a probability that is no number; export the bundle again")
         maps = None
@@ -314,7 +317,10 @@ class Model:
             (maps,) = self._graphs.gradcam.run([names.maps], {names.last_conv: last_conv[0]})
             if not np.isfinite(maps).all():
                 raise BundleTensors("the companion graph gave a map that is no number; export the bundle again")
-        return Evaluation(tuple(views), probabilities, maps)
+        unlikeness = None
+        if rule is not None and scored:
+            unlikeness = rule.score(features_of(on_host(last_conv[0])[views.index(IDENTITY)]))
+        return Evaluation(tuple(views), probabilities, maps, unlikeness)
 
     def _calibrated(self, evaluated: Evaluation, fitted_for: ViewMode) -> npt.NDArray[np.float64]:
         manifest = self._manifest

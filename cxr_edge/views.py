@@ -67,16 +67,21 @@ class Evaluation:
         Before calibration.
     maps : ndarray, (len(views), C, h, w) float32, or None
         Each in the frame of its view.
+    unlikeness : float or None
+        Out-of-distribution score of the unchanged film; None where it is not among the views, or there is no rule.
     """
 
     views: tuple[View, ...]
     probabilities: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32] | None
+    unlikeness: float | None = None
 
     def joined(self, more: "Evaluation") -> "Evaluation":
         """Add views of the same film."""
         maps = None if self.maps is None or more.maps is None else np.concatenate([self.maps, more.maps])
-        return Evaluation(self.views + more.views, np.concatenate([self.probabilities, more.probabilities]), maps)
+        probabilities = np.concatenate([self.probabilities, more.probabilities])
+        unlikeness = more.unlikeness if self.unlikeness is None else self.unlikeness
+        return Evaluation(self.views + more.views, probabilities, maps, unlikeness)
 
     def average_maps(self) -> npt.NDArray[np.float32] | None:
         """Average the maps, (C, h, w), read-only; None where there are none."""

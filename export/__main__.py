@@ -228,6 +228,40 @@ def verify(
     raise typer.Exit(bool(over))
 
 
+@app.command()
+def ood(
+    bundle: Bundle,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="The data set the bundle was trained by.", exists=True)],
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--others", metavar="NAME=DIR", help="Pictures of another kind, to count how many are told; repeatable."
+        ),
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="Count on the test films too; the look is put on record.")
+    ] = False,
+) -> None:
+    """Fit the rule that tells pictures unlike the training films, and write it into the bundle.
+
+    For example:
+
+      python -m export ood my-bundle --data cache --others photographs=~/photos
+    """
+    from export.ood import add_rule
+    from training.nih import read_dataset
+
+    folders = {}
+    for other in others or []:
+        name, equals, folder = other.partition("=")
+        if not equals or not Path(folder).is_dir():
+            raise typer.BadParameter(f"expected NAME=DIR of an existing folder, got {other!r}", param_hint="--others")
+        folders[name] = Path(folder)
+    with _errors_told():
+        rule = add_rule(bundle, read_dataset(data), folders, look_at_test=test)
+    typer.echo(json.dumps(rule.figures, indent=1))
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_bytes()) if path.is_file() else None
 

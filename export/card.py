@@ -39,7 +39,7 @@ reports by text processing; their authors estimate them to be over 90 % accurate
   collection may hold more disease than the whole: quote no prevalence or predictive value from it.
 - Calibration: {calibration}. It holds for films like those; with another prevalence probabilities are off.
 - Thresholds ({operating_points}) were fitted on the same films; the figures below show how they fare on others.
-- Lateral films, children, and pictures that are no chest film get an answer all the same.
+- Lateral films, children, and pictures that are no chest film get an answer all the same; at most with a warning.
 - Heat maps have one position for 32 pixels of the network's input before they are enlarged: they
   point at a region, they do not outline it.
 
@@ -56,6 +56,20 @@ This model was fitted on {trained_on} films. With all 112,120 and a GPU:
 ## Parity of the exported graphs with Keras
 
 Largest difference over {gate_films} films in {gate_views} views each: {gate}.
+"""
+
+_UNLIKE = """\
+## Pictures unlike the training films
+
+A linear rule on the features before the head warns of pictures that are no frontal chest film, upright and whole. It
+was fitted on {fitted_on}, and warns of {false_alarms:.0%} of the validation films. Pictures of other kinds than those
+it was fitted on are listed as elsewhere. How many are warned of, with the 95 % interval (Wilson):
+
+| films or pictures | kind | count | warned of |
+|---|---|---|---|
+{rows}
+
+No warning does not mean that a picture is a chest film.
 """
 
 _VARIANTS = """\
@@ -106,7 +120,24 @@ def model_card(manifest: dict[str, Any], figures: str = "") -> str:
         gate=_listed({name: f"{value:.1e}" for name, value in gate["largest_difference_to_keras"].items()}),
     )
     notes = f"## Notes on this model\n\n{training['notes']}" if training.get("notes") else ""
-    return "\n".join(part for part in (card, _variants(manifest["variants"]), notes, figures) if part)
+    unlike = _out_of_distribution(manifest.get("out_of_distribution"))
+    return "\n".join(part for part in (card, unlike, _variants(manifest["variants"]), notes, figures) if part)
+
+
+def _out_of_distribution(rule: dict[str, Any] | None) -> str:
+    """Tell how often the rule warns of what, as far as it was counted."""
+    if rule is None:
+        return ""
+    rows = [
+        f"| {part} | {kind} | {counted['pictures']} | {_share(counted['warned'])} |"
+        for part, kinds in rule["figures"].items()
+        for kind, counted in kinds.items()
+    ]
+    return _UNLIKE.format(fitted_on=rule["fitted_on"], false_alarms=rule["false_alarms"], rows="\n".join(rows))
+
+
+def _share(warned: dict[str, float]) -> str:
+    return f"{warned['value']:.1%} ({warned['low']:.1%} to {warned['high']:.1%})"
 
 
 def _variants(variants: dict[str, Any]) -> str:

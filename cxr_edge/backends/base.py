@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
@@ -85,3 +86,9 @@ class Graph(Protocol):
         ------
         DeviceFailed
         """
+
+
+def on_host(value: Value) -> Array:
+    """Give what a graph kept on its device as an array."""
+    array: Array = value if isinstance(value, np.ndarray) else value.numpy()
+    return array

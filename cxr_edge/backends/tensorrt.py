@@ -137,11 +137,18 @@ class Kept:
     def __init__(self, cuda: "_Cuda", tensor: "_Tensor", count: int) -> None:
         self.bytes = tensor.bytes_of(count)
         self.pointer = cuda.call("cudaMalloc", self.bytes)
-        self._count = count
+        self._cuda, self._tensor, self._count = cuda, tensor, count
         cuda.release_with(self, "cudaFree", self.pointer)
 
     def __len__(self) -> int:
         return self._count
+
+    def numpy(self) -> Array:
+        """Copy it to the host."""
+        array = np.empty((self._count, *self._tensor.shape[1:]), self._tensor.dtype)
+        kind = self._cuda.runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._cuda.call("cudaMemcpy", array.ctypes.data, self.pointer, self.bytes, kind)
+        return array
 
 
 class _CudaError(Exception):

@@ -1,0 +1,144 @@
+"""The rule that tells pictures unlike the training films: fitted, counted, and written into a bundle."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxr_edge.backends import Resources, open_graph, usable_cores
+from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.errors import InputError
+from cxr_edge.images import read_film
+from cxr_edge.inputs import discover
+from cxr_edge.out_of_distribution import OutOfDistribution, features_of
+from cxr_edge.preprocess import preprocess
+from export.bundle_files import write_bundle
+from export.card import figures_of, model_card
+from export.errors import ExportError
+from training.evaluation.evaluate import part_of_split
+from training.evaluation.looks import record_look
+from training.films import load_part
+from training.out_of_distribution import FILMS_A_KIND, KINDS, Features, counted, fit_rule, turned
+from training.versions import commit
+
+Pictures = Sequence[npt.NDArray[np.uint8]]
+
+#: The kind of films that nothing was done to.
+AS_THEY_ARE: Final = "as they are"
+
+
+class _Network:
+    """The bundle's default variant, as a maker of features."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        names, variant = bundle.manifest.tensors, bundle.manifest.variant(bundle.manifest.default_variant)
+        self._graph = open_graph(bundle.files[variant.model], "cpu", "fp32", Resources(threads=usable_cores()))
+        self._image, self._last_conv = names.image, names.last_conv
+
+    def features(self, pictures: Iterable[npt.NDArray[np.uint8]]) -> Features:
+        return np.stack([self._features_of(picture) for picture in pictures])
+
+    def _features_of(self, picture: npt.NDArray[np.uint8]) -> Features:
+        (last_conv,) = self._graph.run([self._last_conv], {self._image: np.asarray(picture)[None]})
+        return features_of(np.asarray(last_conv[0]))
+
+
+def add_rule(root: Path, films: pd.DataFrame, others: Mapping[str, Path], *, look_at_test: bool) -> OutOfDistribution:
+    """Fit the rule on a bundle's training films, and write it with its error rates.
+
+    Parameters
+    ----------
+    root : Path
+        The bundle.
+    films : DataFrame
+        All films of the data set the bundle was trained by; see `part_of_split`.
+    others : mapping
+        Kind → folder of pictures that are no chest films, on which the rule is counted, not fitted.
+    look_at_test : bool
+        Count on the test films too; the look is put on record.
+
+    Raises
+    ------
+    DataError, ExportError
+    """
+    bundle = read_bundle(root)
+    network, size = _Network(bundle), bundle.manifest.input.size[0]
+    elsewhere = {kind: _read_folder(folder, size) for kind, folder in others.items()}
+    shown = {part: _films(bundle, films, part, size) for part in ("train", "validation")}
+    chosen = np.random.default_rng(0).permutation(len(shown["train"]))[:FILMS_A_KIND]
+    changed = [shown["train"][index] for index in chosen]
+    fitted, fitted_on = network.features(shown["train"]), f"{len(shown['train'])} training films"
+    others_of = {kind: network.features(turned(changed, kind, seed=0)) for kind in KINDS}
+    validation = _features_of_kinds(network, shown["validation"], seed=1)
+    rule = fit_rule(
+        fitted,
+        others_of,
+        validation[AS_THEY_ARE],
+        f"{fitted_on} against {len(changed)} of them in each of these kinds: {', '.join(KINDS)}",
+    )
+    figures = {"validation": _counts(rule, validation)}
+    figures["validation, the kind left out of the fit"] = {
+        kind: _count_left_out(fitted, others_of, validation, kind) for kind in KINDS
+    }
+    if look_at_test:
+        figures["test"] = _counts(rule, _features_of_kinds(network, _films(bundle, films, "test", size), seed=2))
+        record_look(_look_of(bundle, figures["test"]))
+    if elsewhere:
+        unlike = {kind: network.features(pictures) for kind, pictures in elsewhere.items()}
+        figures["elsewhere"] = _counts(rule, unlike)
+    rule = msgspec.structs.replace(rule, figures=figures)
+    manifest = json.loads((root / MANIFEST).read_bytes()) | {"out_of_distribution": msgspec.to_builtins(rule)}
+    card = model_card(manifest, figures_of(bundle.files[MODEL_CARD].decode()))
+    write_bundle(manifest, {**bundle.files, MODEL_CARD: card.encode()}, root)
+    return rule
+
+
+def _films(bundle: Bundle, films: pd.DataFrame, part: str, size: int) -> Pictures:
+    found = load_part(part_of_split(bundle, films, part)[0], size, part).films
+    return [found[index] for index in range(len(found))]
+
+
+def _features_of_kinds(network: _Network, films: Pictures, seed: int) -> dict[str, Features]:
+    """Give the features of films as they are, and turned into every kind."""
+    turned_films = {kind: network.features(turned(films, kind, seed)) for kind in KINDS}
+    return {AS_THEY_ARE: network.features(films)} | turned_films
+
+
+def _count_left_out(
+    fitted: Features, others_of: Mapping[str, Features], validation: Mapping[str, Features], kind: str
+) -> dict[str, Any]:
+    """Count a kind by a rule that was fitted without it: what to expect of a kind nobody thought of."""
+    without = {other: features for other, features in others_of.items() if other != kind}
+    rule = fit_rule(fitted, without, validation[AS_THEY_ARE], f"all but {kind}")
+    return counted(rule, validation[kind])
+
+
+def _counts(rule: OutOfDistribution, features_of: Mapping[str, Features]) -> dict[str, Any]:
+    return {kind: counted(rule, features) for kind, features in features_of.items()}
+
+
+def _read_folder(folder: Path, size: int) -> Pictures:
+    pictures = []
+    for path in discover([str(folder)]):
+        try:
+            pictures.append(preprocess(read_film(path).pixels, (size, size)))
+        except InputError as error:
+            raise ExportError(f"{path}: {error}; take it out of the folder") from error
+    if not pictures:
+        raise ExportError(f"{folder} holds no picture; name another folder")
+    return pictures
+
+
+def _look_of(bundle: Bundle, figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "bundle": bundle.identity,
+        "bundle_sha256": bundle.sha256,
+        "commit": commit(),
+        "films": figures[AS_THEY_ARE]["pictures"],
+        "out_of_distribution": {kind: counts["warned"] for kind, counts in figures.items()},
+    }
