@@ -16,8 +16,9 @@ from cxr_edge.backends import usable_cores
 PACKAGES: Final = (
     "ai-edge-litert",
     "cxr-edge",
-    "keras",
+    "imagecodecs",
     "isal",
+    "keras",
     "kornia-rs",
     "mlcommons-loadgen",
     "numpy",
@@ -26,6 +27,7 @@ PACKAGES: Final = (
     "onnxruntime-gpu",
     "opencv-python-headless",
     "openvino",
+    "pydicom",
     "simplejpeg",
     "tensorflow",
     "tensorflow-cpu",

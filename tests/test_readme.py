@@ -62,11 +62,13 @@ def test_the_test_command_is_this_suite():
     assert command("test").strip().endswith("python -m pytest")
 
 
-def test_the_python_example(monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_python_examples(monkeypatch, capsys):
+    first, *others = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(ROOT)
+    for code in others:
+        exec(code, {})
     namespace: dict = {}
-    exec(code, namespace)
+    exec(first, namespace)
     assert namespace["heatmap"].shape == (1024, 1024)
     assert len(capsys.readouterr().out.splitlines()) == len(namespace["result"].findings)
 

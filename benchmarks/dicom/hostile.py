@@ -68,6 +68,7 @@ def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
             _cut_stream(whole, syntax),
             frozenset({"truncated", "invalid_header"}),
         )
+    yield "JPEG-LS, half of it missing before its end marker", _hollow(whole), frozenset({"truncated", "decoder_failed"})
     yield "fragment longer than the file", _long_fragment(whole), frozenset({"truncated"})
     yield "preamble that is a program", b"MZ" + b"\x90" * 126 + data[128:], frozenset({"ok"})
     yield "RLE that expands 64 times", _rle_bomb(whole), frozenset({"blank", "decoder_failed"})
@@ -159,6 +160,14 @@ def _cut_stream(ds: Dataset, syntax: str) -> bytes:
     encoded = films.compressed(ds, syntax)
     stream = next(generate_frames(encoded.PixelData, number_of_frames=1))
     encoded.PixelData = encapsulate([stream[: len(stream) // 2]])
+    return written(encoded)
+
+
+def _hollow(ds: Dataset) -> bytes:
+    """Ends as it should, and lacks its second half: CharLS looks for it for long."""
+    encoded = films.compressed(ds, JPEG_LS)
+    stream = next(generate_frames(encoded.PixelData, number_of_frames=1))
+    encoded.PixelData = encapsulate([stream[: len(stream) // 2] + b"\xff\xd9"])
     return written(encoded)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cxr_edge import images
 from cxr_edge.backends import Graph
-from cxr_edge.backends.base import Tensor, Value
+from cxr_edge.backends.base import Tensor, Value, on_host
 from cxr_edge.model import Model
 from cxr_edge.overlays import overlay_name, top_diseases, write_overlay
 from cxr_edge.preprocess import preprocess
@@ -55,7 +55,7 @@ class RecordedNetwork:
         self._network = network
         names = [name for name in network.outputs if name != last_conv]
         *arrays, kept = network.run([*names, last_conv], {image: view}, keep=[last_conv])
-        self._arrays = dict(zip(names, arrays, strict=True))
+        self._arrays = dict(zip(names, arrays, strict=True)) | {last_conv: on_host(kept)}
         self._kept = {last_conv: kept}
         self._answers: dict[tuple[str, int], Value] = {}
         self.batches: list[int] = []

@@ -1,0 +1,1 @@
+"""DICOM: what each transfer syntax costs, and what hostile files do."""

@@ -1,0 +1,27 @@
+"""The process that meets a hostile file: a film, the file, the film again. Tells JSON on standard output."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import cxr_edge
+
+
+def main(good: Path, hostile: Path) -> None:
+    """Predict all three with one model."""
+    model = cxr_edge.load(device="cpu", threads=1)
+    before = model.predict(good)
+    start = time.perf_counter()
+    try:
+        model.predict(hostile)
+        code = "ok"
+    except cxr_edge.InputError as error:
+        code = error.code
+    milliseconds = (time.perf_counter() - start) * 1e3
+    same = model.predict(good).findings == before.findings
+    sys.stdout.write(json.dumps({"code": code, "ms": milliseconds, "next_film_is_the_same": same}))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:3]))

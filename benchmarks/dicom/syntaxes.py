@@ -1,0 +1,109 @@
+"""One film in every transfer syntax: who decodes it, whether every bit survives, and its time against native."""
+
+from typing import Any, Final
+
+import cv2
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from benchmarks.dicom import films
+from benchmarks.dicom.films import BASELINE, CODECS, NATIVE, film, with_stream, written
+from benchmarks.measure import interleaved, summary
+from cxr_edge import images
+from cxr_edge.dicom import codecs
+from cxr_edge.preprocess import preprocess
+
+#: Bits stored; JPEG's extended process has no more.
+BITS: Final = 12
+#: Bits of JPEG's baseline process.
+BASELINE_BITS: Final = 8
+#: Libraries in imagecodecs, by what calls them.
+LIBRARIES: Final = {
+    codecs._jpeg: "libjpeg-turbo",
+    codecs._jpeg_ls: "CharLS",
+    codecs._jpeg_2000: "OpenJPEG",
+}
+
+
+def syntaxes(shape: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
+    """Read a real film of 12 bits, native and encoded in every transfer syntax, file to grey levels.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns the film is enlarged to.
+    rounds : int
+    """
+    native = _film(shape, BITS)
+    datasets = {syntax: (native, syntax) for syntax in NATIVE}
+    datasets |= {syntax: (films.compressed(native, syntax), None) for syntax in CODECS}
+    eight = _film(shape, BASELINE_BITS)
+    datasets[BASELINE] = (with_stream(eight, BASELINE, imagecodecs.jpeg8_encode(_stored(eight), level=95)), None)
+    files = {syntax: written(dataset, told) for syntax, (dataset, told) in datasets.items()}
+    expected = {bits: images.decode(written(of_bits)).pixels for bits, of_bits in ((BITS, native), (8, eight))}
+    times = summary(
+        interleaved({syntax: lambda data=data: images.decode(data) for syntax, data in files.items()}, rounds),
+        ExplicitVRLittleEndian,
+    )
+    rows = []
+    for syntax, data in files.items():
+        bits = BASELINE_BITS if syntax == BASELINE else BITS
+        rows.append(
+            {
+                "syntax": UID(syntax).name,
+                "uid": str(syntax),
+                "decoder": _decoder(syntax),
+                "bits": bits,
+                "bytes": len(data),
+                **_differences(images.decode(data).pixels, expected[bits]),
+                **times[syntax],
+            }
+        )
+    return rows
+
+
+def _film(shape: tuple[int, int], bits: int) -> Dataset:
+    """Give the real film in another size, with so many bits and its window."""
+    real = pydicom.dcmread(films.CHEST)
+    height, width = shape
+    enlarged = cv2.resize(real.pixel_array, (width, height), interpolation=cv2.INTER_CUBIC)
+    unused = real.BitsStored - bits
+    levels = (enlarged >> unused).astype(np.uint16 if bits > 8 else np.uint8)
+    return film(
+        levels,
+        bits=bits,
+        PhotometricInterpretation=real.PhotometricInterpretation,
+        WindowCenter=float(real.WindowCenter) / 2**unused,
+        WindowWidth=float(real.WindowWidth) / 2**unused,
+    )
+
+
+def _stored(dataset: Dataset) -> npt.NDArray[Any]:
+    dtype = np.dtype("u1" if dataset.BitsAllocated == 8 else "<u2")
+    return np.frombuffer(dataset.PixelData, dtype, dataset.Rows * dataset.Columns).reshape(
+        dataset.Rows, dataset.Columns
+    )
+
+
+def _decoder(syntax: str) -> str:
+    if syntax in codecs.CODECS:
+        return f"imagecodecs: {LIBRARIES[codecs.CODECS[syntax][1]]}"
+    return {codecs.RLE: "imagecodecs: its own", codecs.DEFLATED: "zlib"}.get(syntax, "none")
+
+
+def _differences(decoded: npt.NDArray[Any], expected: npt.NDArray[Any]) -> dict[str, Any]:
+    """Compare the grey levels of the whole film, and those the network is shown."""
+
+    def largest(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> int:
+        return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+    shown = (224, 224)
+    return {
+        "bit_exact": bool(np.array_equal(decoded, expected)),
+        "largest_level": largest(decoded, expected),
+        "largest_shown": largest(preprocess(decoded, shown), preprocess(expected, shown)),
+    }
