@@ -37,6 +37,7 @@ def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
     whole = film(pixels)
     data = written(whole)
     yield "deflate bomb, 2 MB to 2 GiB", _deflate_bomb(whole), frozenset({"too_large"})
+    yield "deflate bomb before the pixels", _deflated_padding(whole), TOO_LARGE
     yield "deflated, cut at 60%", _cut(written(whole, DEFLATED), 0.6), frozenset({"truncated"})
     yield from _lying_codestreams(whole)
     yield from _nested(data)
@@ -68,7 +69,7 @@ def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
             _cut_stream(whole, syntax),
             frozenset({"truncated", "invalid_header"}),
         )
-    yield "JPEG-LS, half of it missing before its end marker", _hollow(whole), frozenset({"truncated", "decoder_failed"})
+    yield "JPEG-LS, half of it missing before its end marker", _hollow(whole), DAMAGED
     yield "fragment longer than the file", _long_fragment(whole), frozenset({"truncated"})
     yield "preamble that is a program", b"MZ" + b"\x90" * 126 + data[128:], frozenset({"ok"})
     yield "RLE that expands 64 times", _rle_bomb(whole), frozenset({"blank", "decoder_failed"})
@@ -79,6 +80,7 @@ def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
 
 NO_PIXELS = frozenset({"no_pixels"})
 TOO_LARGE = frozenset({"too_large"})
+DAMAGED = frozenset({"truncated", "decoder_failed"})
 CUT = frozenset({"truncated", "no_pixels", "invalid_header"})
 
 
@@ -93,12 +95,21 @@ def _before_pixels(data: bytes, elements: bytes) -> bytes:
 
 
 def _deflate_bomb(ds: Dataset) -> bytes:
+    """Pixels of 2 GiB, as their length says."""
+    return _deflated_zeros(ds, struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 2**31))
+
+
+def _deflated_padding(ds: Dataset) -> bytes:
+    """A private attribute of 2 GiB."""
+    return _deflated_zeros(ds, struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 2**31))
+
+
+def _deflated_zeros(ds: Dataset, before: bytes) -> bytes:
     head = written(ds, DEFLATED)
     meta_end = 128 + 4 + 12 + struct.unpack_from("<I", head, 140)[0]
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     zeros = bytes(2**24)
-    body = [packer.compress(struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 2**31))]
-    body += [packer.compress(zeros) for _ in range(128)]
+    body = [packer.compress(before), *(packer.compress(zeros) for _ in range(128))]
     return head[:meta_end] + b"".join(body) + packer.flush()
 
 

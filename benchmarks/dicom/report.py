@@ -29,9 +29,10 @@ def markdown(figures: Mapping[str, Any]) -> str:
             "",
             "## Hostile files",
             "",
-            f"Each in a process of its own with the model loaded, between two reads of a real film; {figures['repeats']} "
-            "processes for each: median and largest milliseconds to its error, and the largest peak memory of process "
-            f"and decoders together. Slowest of all: {max(row['largest_ms'] for row in hostile):.0f} ms; most memory: "
+            "Each in a process of its own with the model loaded, between two reads of a real film; "
+            f"{figures['repeats']} processes for each: median and largest milliseconds to its error, and the largest "
+            "peak memory of process and decoders together. Slowest of all: "
+            f"{max(row['largest_ms'] for row in hostile):.0f} ms; most memory: "
             f"{max(row['peak_mib'] for row in hostile)} MiB. Next film read and answered as before: "
             f"{sum(row['next_film_is_the_same'] for row in hostile)} of {len(hostile)}.",
             "",

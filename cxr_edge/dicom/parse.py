@@ -27,9 +27,8 @@ PREFIX: Final = b"DICM"
 
 #: A length that says: until the delimiter (PS3.5, 7.1.1).
 UNDEFINED: Final = 0xFFFFFFFF
-#: What a deflated data set may hold beside its pixels, and how much of it is inflated at a time.
+#: What a deflated data set may hold before its pixels.
 _MOST_HEADER_BYTES: Final = 16 * MEBIBYTE
-_INFLATED_AT_ONCE: Final = MEBIBYTE
 
 StopWhen = Callable[[BaseTag, str | None, int], bool]
 
@@ -67,8 +66,9 @@ def parse(data: bytes, reading: Reading) -> Encoded:
     syntax = meta.text(tags.TRANSFER_SYNTAX_UID)
     if not syntax:
         raise InvalidHeader("expected a Transfer Syntax UID in the file meta information, got none")
-    if syntax == DeflatedExplicitVRLittleEndian:
-        data, at = _inflate(data[at:], reading), 0
+    deflated = _Deflated(data[at:]) if syntax == DeflatedExplicitVRLittleEndian else None
+    if deflated is not None:
+        data, at = deflated.inflate(_MOST_HEADER_BYTES), 0
     big = syntax == ExplicitVRBigEndian
     body = Metered(data, reading.max_header_elements)
     body.seek(at)
@@ -81,6 +81,8 @@ def parse(data: bytes, reading: Reading) -> Encoded:
         return tag in tags.ANY_PIXELS
 
     elements = _walk(body, at_pixels, implicit=implicit, big=big)
+    if not found and deflated is not None:
+        deflated.refuse_unfinished_header()
     if not found:
         raise NoPixels(
             "expected pixels, and the file ends before any; if it should hold some, it is cut off: copy it again"
@@ -90,6 +92,10 @@ def parse(data: bytes, reading: Reading) -> Encoded:
         raise NoPixels("expected integer pixels, got floating-point ones; export the film as grey levels")
     start = body.tell() + (8 if implicit else 12)
     end = len(data) if length == UNDEFINED else start + length
+    if deflated is not None and end > len(data):
+        if length > 2 * reading.max_pixels:
+            raise TooLarge(f"expected at most {2 * reading.max_pixels} bytes of deflated pixels, got {length}")
+        data += deflated.inflate(end - len(data))
     if end > len(data):
         raise Truncated(
             f"expected {length} bytes of pixels, and the file ends after {len(data) - start}; copy it again"
@@ -119,25 +125,41 @@ def _looks_explicit(data: bytes, at: int) -> bool:
     return all(0x41 <= byte <= 0x5A for byte in data[at + 4 : at + 6])
 
 
-def _inflate(deflated: bytes, reading: Reading) -> bytes:
-    """Inflate a deflated data set (PS3.5, A.5), with a cap."""
-    most = _MOST_HEADER_BYTES + 2 * reading.max_pixels
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data, rest = bytearray(), deflated
-    try:
-        while rest and not inflater.eof:
-            data += inflater.decompress(rest, _INFLATED_AT_ONCE)
-            rest = inflater.unconsumed_tail
-            if len(data) > most:
-                raise TooLarge(
-                    f"the deflated data set inflates to more than {most // MEBIBYTE} MiB, "
-                    "more than the header and pixels of the largest film"
-                )
-    except zlib.error as error:
-        raise Truncated(f"the deflated data set is damaged ({error}); copy the file again") from error
-    if not inflater.eof:
-        raise Truncated("the deflated data set ends early; copy the file again")
-    return bytes(data)
+class _Deflated:
+    """A deflated data set (PS3.5, A.5), inflated no further than it is read."""
+
+    def __init__(self, deflated: bytes) -> None:
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._rest = deflated
+
+    def inflate(self, most: int) -> bytes:
+        """Give the next bytes, so many at most.
+
+        Raises
+        ------
+        Truncated
+            The stream is damaged; one that ends early just gives less.
+        """
+        try:
+            data = self._inflater.decompress(self._rest, most)
+        except zlib.error as error:
+            raise Truncated(f"the deflated data set is damaged ({error}); copy the file again") from error
+        self._rest = self._inflater.unconsumed_tail
+        return data
+
+    def refuse_unfinished_header(self) -> None:
+        """Tell why there are no pixels where the stream has not come to its end.
+
+        Raises
+        ------
+        TooLarge, Truncated
+        """
+        if self._rest:
+            raise TooLarge(
+                f"expected at most {_MOST_HEADER_BYTES // MEBIBYTE} MiB of attributes before deflated pixels, got more"
+            )
+        if not self._inflater.eof:
+            raise Truncated("the deflated data set ends early; copy the file again")
 
 
 def fragments(encoded: Encoded) -> bytes:
