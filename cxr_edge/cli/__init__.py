@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints."""
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback prints it
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
@@ -37,3 +38,4 @@ def main(
 
     A research tool, not a medical device: not for diagnosis.
     """
+    warnings.filterwarnings("ignore", module="pydicom")  # what matters of a header is told with its film

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ import typer
 from cxr_edge import errors, images
 from tests.fuzzing.mutations import damaged
 from tests.fuzzing.seeds import sound_films
+from tests.patient import found
 
 FILM = Path(__file__).parents[2] / "samples" / "00009507_004.png"
 #: A find: an answer that took longer, or left the process larger than it should be.
@@ -28,6 +30,8 @@ def main(
     child: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Decode damaged films; each must give a film or an error with a code, in bounded time and memory.
+
+    No warning or error may tell a value of the patient in their headers.
 
     Exit status: 0 no find; 1 a find, told with its number, which `--from N --inputs 1` repeats.
     """
@@ -62,17 +66,22 @@ def _serve(inputs: int, seed: int, begin: int) -> None:
 
 
 def _try(data: bytes, process: psutil.Process) -> dict[str, Any]:
-    begun, expected = time.perf_counter(), True
+    begun, expected, told = time.perf_counter(), True, []
     try:
-        images.decode(data)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            told += images.decode(data).warnings
         outcome = "film"
     except errors.InputError as error:
         outcome = error.code
+        told += [str(error), str(error.__cause__)]
     except Exception as error:  # what the fuzzer looks for
         outcome, expected = f"{type(error).__name__}: {error}"[:200], False
     seconds = time.perf_counter() - begun
     large = process.memory_info().rss > MOST_MIB * 2**20
-    return {"outcome": outcome, "seconds": seconds, "find": not expected or seconds > MOST_SECONDS or large}
+    leaked = found("\n".join([*told, *(str(warning.message) for warning in caught)]))
+    find = not expected or seconds > MOST_SECONDS or large or bool(leaked)
+    return {"outcome": outcome, "seconds": seconds, "find": find, "leaked": leaked}
 
 
 if __name__ == "__main__":

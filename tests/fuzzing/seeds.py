@@ -11,6 +11,7 @@ from benchmarks.dicom import films
 from benchmarks.dicom.films import CODECS, NATIVE, compressed, film, written
 from cxr_edge.images import read_film
 from tests.cxr_edge.pngs import samples_to_png
+from tests.patient import PATIENT
 
 SIDE = 96
 
@@ -36,7 +37,7 @@ def sound_films(path: Path) -> dict[str, bytes]:
         "JPEG, colour": _saved(Image.fromarray(pixels).convert("RGB"), "JPEG"),
         "JPEG, progressive": _saved(Image.fromarray(pixels), "JPEG", progressive=True),
     }
-    native = film(deep, bits=12, WindowCenter=2000, WindowWidth=3000, PixelPaddingValue=0)
+    native = film(deep, bits=12, WindowCenter=2000, WindowWidth=3000, PixelPaddingValue=0, **PATIENT)
     native["PixelPaddingValue"].VR = "US"
     made |= {f"DICOM {syntax}": written(native, syntax) for syntax in NATIVE}
     made |= {f"DICOM {syntax}": written(compressed(native, syntax)) for syntax in CODECS}

@@ -11,18 +11,7 @@ import pytest
 
 from benchmarks.dicom.films import JPEG_2000, compressed, film, written
 from cxr_edge import errors, images
-
-PATIENT = {
-    "PatientName": "Zyxwvut^Qqqarl",
-    "PatientID": "QX-7731-ZZ",
-    "PatientBirthDate": "19330217",
-    "PatientAddress": "Nowherestrasse 99",
-    "AccessionNumber": "ACC99173",
-    "StudyDescription": "Zyxwvut, follow-up",
-    "ReferringPhysicianName": "Grzbl^Ooo",
-    "InstitutionName": "Spital Zyxwvut",
-}
-VALUES = ("Zyxwvut", "Qqqarl", "QX-7731", "19330217", "Nowherestrasse", "ACC99173", "Grzbl")
+from tests.patient import PATIENT, found, search
 
 
 def patients_films(pixels: np.ndarray) -> dict[str, bytes]:
@@ -83,11 +72,14 @@ def test_no_run_tells_them(pixels, tmp_path):
     done = subprocess.run([*command, "--device", "cpu", "--no-tta"], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert not found(done.stdout + done.stderr)
+    assert "pydicom" not in done.stderr
     for path in (tmp_path / "out").rglob("*"):
         assert not found(str(path))
         assert not path.is_file() or not found(path.read_bytes().decode("latin-1")), path
 
 
-def found(text: str) -> list[str]:
-    """The patient's values that a text holds."""
-    return [value for value in VALUES if value in text]
+def test_the_search_of_logs_finds_a_value(tmp_path):
+    (tmp_path / "clean.log").write_text("refused: truncated\n")
+    (tmp_path / "leak.log").write_text("fine\nread the film of CompressedSamples^RG1\nQX-7731-ZZ\n")
+    assert not search([tmp_path / "clean.log"])
+    assert [line.split(":")[1] for line in search([tmp_path / "clean.log", tmp_path / "leak.log"])] == ["2", "3"]

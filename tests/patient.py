@@ -1,0 +1,54 @@
+"""A patient whose values must be in nothing that is told; ``python -m tests.patient FILE …`` searches files."""
+
+import re
+import sys
+from pathlib import Path
+
+import pydicom
+
+from benchmarks.dicom import films
+
+PATIENT = {
+    "PatientName": "Zyxwvut^Qqqarl",
+    "PatientID": "QX-7731-ZZ",
+    "PatientBirthDate": "19330217",
+    "PatientAddress": "Nowherestrasse 99",
+    "AccessionNumber": "ACC99173",
+    "StudyDescription": "Zyxwvut, follow-up",
+    "ReferringPhysicianName": "Grzbl^Ooo",
+    "InstitutionName": "Spital Zyxwvut",
+}
+VALUES = ("Zyxwvut", "Qqqarl", "QX-7731", "19330217", "Nowherestrasse", "ACC99173", "Grzbl")
+#: What the real films' headers tell of theirs.
+_KEYWORDS = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "InstitutionName")
+
+
+def found(text: str) -> list[str]:
+    """The patient's values that a text holds."""
+    return [value for value in VALUES if value in text]
+
+
+def _real_values() -> list[str]:
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in (films.CHEST, films.ANKLE)]
+    values = [str(header.get(keyword, "")) for header in headers for keyword in _KEYWORDS]
+    return [value for value in values if value]
+
+
+def search(files: list[Path]) -> list[str]:
+    """Tell in which line of which file a value of any patient of the tests stands."""
+    anyones = re.compile("|".join(map(re.escape, [*VALUES, *_real_values()])))
+    return [
+        f"{file}:{number}: {line.strip()[:200]}"
+        for file in files
+        for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1)
+        if anyones.search(line)
+    ]
+
+
+if __name__ == "__main__":
+    logs = [Path(name) for name in sys.argv[1:]]
+    if told := search(logs):
+        sys.exit("\n".join(["values of patients stand in the logs of the tests:", *told]))
+    lines = sum(len(log.read_text(errors="replace").splitlines()) for log in logs)
+    sys.stdout.write(f"No value of a patient in {lines} lines of {len(logs)} logs; {len(VALUES)} made-up ones and "
+                     f"{len(_real_values())} of real films were searched for.\n")  # fmt: skip
