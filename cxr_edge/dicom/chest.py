@@ -17,6 +17,8 @@ CHEST_CODES: Final = frozenset(
 )
 #: View positions of a film from the front or the back (PS3.3, C.8.7.1.1.1); others are lateral, oblique or special.
 FRONTAL: Final = frozenset({"PA", "AP", ""})
+#: Sides of the body (PS3.3, C.7.3.1.1.2); a frontal chest film shows both.
+ONE_SIDE: Final = frozenset({"L", "R"})
 #: Codes of lateral and oblique views (PS3.16, CID 4010 and CID 4014).
 LATERAL_CODES: Final = frozenset(
     {"399067008", "399098007", "399173006", "399352003", "399110001", "399136003", "399089007", "399108003"}
@@ -44,7 +46,7 @@ def subject_warnings(elements: Elements, *, strict: bool) -> tuple[str, ...]:
     if _names_another_part(elements):
         problems.append((NotAChestFilm, "its header names another part of the body than the chest"))
     if _names_another_view(elements):
-        problems.append((LateralView, "its header names a view that is not frontal (PA or AP)"))
+        problems.append((LateralView, "its header names a view that is not frontal (PA or AP), or one side only"))
     if strict and problems:
         kind, problem = problems[0]
         raise kind(f"expected a frontal chest film: {problem}; leave out strict to read it with a warning")
@@ -62,7 +64,11 @@ def _names_another_part(elements: Elements) -> bool:
 
 
 def _names_another_view(elements: Elements) -> bool:
-    if elements.text(tags.VIEW_POSITION).upper() not in FRONTAL:
+    view = elements.text(tags.VIEW_POSITION).upper()
+    if view not in FRONTAL:
+        return True
+    side = elements.text(tags.IMAGE_LATERALITY) or elements.text(tags.LATERALITY)
+    if not view and side.upper() in ONE_SIDE:  # scanners write a side beside PA, too: the view is the surer one
         return True
     if any(item.text(tags.CODE_VALUE) in LATERAL_CODES for item in elements.items(tags.VIEW_CODE)):
         return True

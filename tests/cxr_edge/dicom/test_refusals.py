@@ -117,6 +117,8 @@ def test_a_syntax_that_is_not_read_is_named(pixels):
         ({"ViewPosition": "LATERAL"}, errors.LateralView),
         ({"ViewCodeSequence": [code({"CodeValue": "R-10236", "CodingSchemeDesignator": "SRT"})]}, errors.LateralView),
         ({"PatientOrientation": ["A", "F"]}, errors.LateralView),
+        ({"ViewPosition": "", "Laterality": "L"}, errors.LateralView),
+        ({"ViewPosition": "", "ImageLaterality": "R"}, errors.LateralView),
     ],
 )
 def test_another_subject_is_a_warning_or_with_strict_a_refusal(pixels, attributes, error):
@@ -133,6 +135,8 @@ def test_another_subject_is_a_warning_or_with_strict_a_refusal(pixels, attribute
         {"BodyPartExamined": "THORAX"},
         {"BodyPartExamined": "", "ViewPosition": ""},
         {"ViewPosition": "AP", "PatientOrientation": ["L", "F"]},
+        {"ViewPosition": "PA", "Laterality": "R"},
+        {"ViewPosition": "", "ImageLaterality": "U"},
         {
             "AnatomicRegionSequence": [code({"CodeValue": "51185008", "CodingSchemeDesignator": "SCT"})],
             "BodyPartExamined": "",
