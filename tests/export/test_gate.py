@@ -90,6 +90,7 @@ def test_both_bundles_hold_the_same_model():
     kept = ("calibration", "operating_points", "training", "version")
     assert [ours.manifest.source[key] for key in kept] == [other.manifest.source[key] for key in kept]
     assert ours.manifest.variants["fp16"] == other.manifest.variants["fp16"]
+    assert ours.manifest.out_of_distribution == other.manifest.out_of_distribution is not None
 
 
 def test_a_perturbed_weight_fails_the_gate(nih, without_variants, monkeypatch):
