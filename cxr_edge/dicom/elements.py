@@ -4,18 +4,23 @@ pydicom finds the elements; their values are not converted by it, because its co
 about odd values by quoting them, and what is odd may be a patient's.
 """
 
+import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
 
+from cxr_edge.dicom import tags
 from cxr_edge.dicom.metered import Metered, guarded
-from cxr_edge.errors import InvalidHeader
+from cxr_edge.errors import InputError, InvalidHeader
 from cxr_edge.reading import DEFAULT_READING
 
+#: Digits of a hashed UID that a message tells: enough to find the film, nothing to find the patient.
+HASH_DIGITS: Final = 12
 _MAX_ELEMENTS: Final = DEFAULT_READING.max_header_elements
 
 
@@ -115,6 +120,23 @@ class Elements:
     def _value(self, tag: int) -> Any:
         element = self._element(tag)
         return None if element is None else element.value
+
+
+@contextmanager
+def identified(elements: Elements) -> Iterator[None]:
+    """Add a hash of the film's identity to what is raised within.
+
+    Raises
+    ------
+    InputError
+        Of the same kind.
+    """
+    try:
+        yield
+    except InputError as error:
+        instance = elements.text(tags.SOP_INSTANCE_UID)
+        known = hashlib.sha256(instance.encode()).hexdigest()[:HASH_DIGITS] if instance else "unknown"
+        raise type(error)(f"{error} (hash of the SOP instance: {known})") from error
 
 
 def name_of(tag: int) -> str:

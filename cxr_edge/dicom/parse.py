@@ -16,9 +16,9 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from cxr_edge.dicom import tags
-from cxr_edge.dicom.elements import Elements
+from cxr_edge.dicom.elements import Elements, identified
 from cxr_edge.dicom.metered import Metered, guarded
-from cxr_edge.errors import InvalidHeader, NoPixels, TooLarge, Truncated
+from cxr_edge.errors import InputError, InvalidHeader, NoPixels, TooLarge, Truncated
 from cxr_edge.reading import MEBIBYTE, Reading
 
 #: Length of the preamble, and what follows it (PS3.10, 7.1).
@@ -69,7 +69,6 @@ def parse(data: bytes, reading: Reading) -> Encoded:
     deflated = _Deflated(data[at:]) if syntax == DeflatedExplicitVRLittleEndian else None
     if deflated is not None:
         data, at = deflated.inflate(_MOST_HEADER_BYTES), 0
-    big = syntax == ExplicitVRBigEndian
     body = Metered(data, reading.max_header_elements)
     body.seek(at)
     implicit = not _looks_explicit(data, at)  # whatever the syntax says: some writers mix them up
@@ -80,27 +79,37 @@ def parse(data: bytes, reading: Reading) -> Encoded:
             found.append((tag, length))
         return tag in tags.ANY_PIXELS
 
-    elements = _walk(body, at_pixels, implicit=implicit, big=big)
-    if not found and deflated is not None:
-        deflated.refuse_unfinished_header()
-    if not found:
-        raise NoPixels(
-            "expected pixels, and the file ends before any; if it should hold some, it is cut off: copy it again"
-        )
-    tag, length = found[0]
-    if tag != tags.PIXEL_DATA:
-        raise NoPixels("expected integer pixels, got floating-point ones; export the film as grey levels")
-    start = body.tell() + (8 if implicit else 12)
-    end = len(data) if length == UNDEFINED else start + length
-    if deflated is not None and end > len(data):
-        if length > 2 * reading.max_pixels:
-            raise TooLarge(f"expected at most {2 * reading.max_pixels} bytes of deflated pixels, got {length}")
-        data += deflated.inflate(end - len(data))
-    if end > len(data):
-        raise Truncated(
-            f"expected {length} bytes of pixels, and the file ends after {len(data) - start}; copy it again"
-        )
+    elements = _walk(body, at_pixels, implicit=implicit, big=syntax == ExplicitVRBigEndian)
+    with identified(elements):
+        if not found:
+            raise _no_pixels(deflated)
+        tag, length = found[0]
+        if tag != tags.PIXEL_DATA:
+            raise NoPixels("expected integer pixels, got floating-point ones; export the film as grey levels")
+        start = body.tell() + (8 if implicit else 12)
+        end = len(data) if length == UNDEFINED else start + length
+        if deflated is not None and end > len(data):
+            if length > 2 * reading.max_pixels:
+                raise TooLarge(f"expected at most {2 * reading.max_pixels} bytes of deflated pixels, got {length}")
+            data += deflated.inflate(end - len(data))
+        if end > len(data):
+            raise Truncated(
+                f"expected {length} bytes of pixels, and the file ends after {len(data) - start}; copy it again"
+            )
     return Encoded(elements, syntax, memoryview(data)[start:end], length == UNDEFINED)
+
+
+def _no_pixels(deflated: "_Deflated | None") -> InputError:
+    """Tell why the header ends before any pixels."""
+    if deflated is not None and deflated.unread:
+        return TooLarge(
+            f"expected at most {_MOST_HEADER_BYTES // MEBIBYTE} MiB of attributes before deflated pixels, got more"
+        )
+    if deflated is not None and not deflated.whole:
+        return Truncated("the deflated data set ends early; copy the file again")
+    return NoPixels(
+        "expected pixels, and the file ends before any; if it should hold some, it is cut off: copy it again"
+    )
 
 
 def _file_meta(data: bytes, reading: Reading) -> tuple[Elements, int]:
@@ -147,19 +156,15 @@ class _Deflated:
         self._rest = self._inflater.unconsumed_tail
         return data
 
-    def refuse_unfinished_header(self) -> None:
-        """Tell why there are no pixels where the stream has not come to its end.
+    @property
+    def unread(self) -> bool:
+        """Tell whether more of it is there than was inflated."""
+        return bool(self._rest)
 
-        Raises
-        ------
-        TooLarge, Truncated
-        """
-        if self._rest:
-            raise TooLarge(
-                f"expected at most {_MOST_HEADER_BYTES // MEBIBYTE} MiB of attributes before deflated pixels, got more"
-            )
-        if not self._inflater.eof:
-            raise Truncated("the deflated data set ends early; copy the file again")
+    @property
+    def whole(self) -> bool:
+        """Tell whether its end was met."""
+        return self._inflater.eof
 
 
 def fragments(encoded: Encoded) -> bytes:

@@ -1,10 +1,9 @@
 """One DICOM film to 8-bit grey, or a refusal with a code."""
 
-import hashlib
 import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +12,13 @@ from pydicom.dataset import Dataset
 from cxr_edge.dicom import codecs, pixels, tags
 from cxr_edge.dicom.chest import subject_warnings
 from cxr_edge.dicom.codestream import read_frame
-from cxr_edge.dicom.elements import Elements
+from cxr_edge.dicom.elements import Elements, identified
 from cxr_edge.dicom.isolation import decode_isolated
 from cxr_edge.dicom.layout import Layout, read_layout
 from cxr_edge.dicom.parse import Encoded, fragments, parse
 from cxr_edge.dicom.presentation import to_grey
 from cxr_edge.errors import (
     HeaderMismatch,
-    InputError,
     InvalidArray,
     InvalidHeader,
     MissingPackage,
@@ -29,9 +27,6 @@ from cxr_edge.errors import (
     UnsupportedFormat,
 )
 from cxr_edge.reading import Reading
-
-#: Digits of a hashed UID that a message tells: enough to find the film, nothing to find the patient.
-HASH_DIGITS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -79,12 +74,8 @@ def read_dataset(dataset: Dataset, reading: Reading) -> Shown:
 
 
 def _read(encoded: Encoded, reading: Reading) -> Shown:
-    try:
+    with identified(encoded.elements):
         return _shown(encoded, reading)
-    except InputError as error:
-        instance = encoded.elements.text(tags.SOP_INSTANCE_UID)
-        known = hashlib.sha256(instance.encode()).hexdigest()[:HASH_DIGITS] if instance else "unknown"
-        raise type(error)(f"{error} (hash of the SOP instance: {known})") from error
 
 
 def _shown(encoded: Encoded, reading: Reading) -> Shown:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
+from pydicom.uid import ExplicitVRLittleEndian
 
 import cxr_edge
 from benchmarks.dicom import films
@@ -72,6 +73,15 @@ def test_a_missing_attribute_is_named(pixels, keyword):
     delattr(ds, keyword)
     with pytest.raises(errors.InvalidHeader, match=f"one number in {keyword}"):
         images.decode(written(ds))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, films.DEFLATED])
+def test_a_cut_film_is_known_by_a_hash(pixels, syntax):
+    ds = film(pixels)
+    known = hashlib.sha256(ds.SOPInstanceUID.encode()).hexdigest()[:12]
+    data = written(ds, syntax)
+    with pytest.raises(errors.Truncated, match=known):
+        images.decode(data[: len(data) * 9 // 10])
 
 
 def test_an_object_without_pixels_is_refused(pixels):
