@@ -83,9 +83,13 @@ def written(ds: Dataset, syntax: str | None = None) -> bytes:
 
 def compressed(ds: Dataset, syntax: str) -> Dataset:
     """The same film with its pixels encoded anew."""
+    return with_stream(ds, syntax, CODECS[syntax](stored(ds), ds.BitsStored))
+
+
+def stored(ds: Dataset) -> np.ndarray:
+    """The stored levels of an uncompressed grey film, (H, W) uint8 or uint16."""
     dtype = np.dtype("u1" if ds.BitsAllocated == 8 else "<u2")
-    pixels = np.frombuffer(ds.PixelData, dtype, ds.Rows * ds.Columns).reshape(ds.Rows, ds.Columns)
-    return with_stream(ds, syntax, CODECS[syntax](pixels, ds.BitsStored))
+    return np.frombuffer(ds.PixelData, dtype, ds.Rows * ds.Columns).reshape(ds.Rows, ds.Columns)
 
 
 def with_stream(ds: Dataset, syntax: str, stream: bytes) -> Dataset:

@@ -12,11 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 
 from benchmarks.dicom import films
-from benchmarks.dicom.films import DEFLATED, film, with_stream, written
+from benchmarks.dicom.films import DEFLATED, JPEG_2000, film, stored, with_stream, written
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
-JPEG_2000 = "1.2.840.10008.1.2.4.90"
 HTJ2K = "1.2.840.10008.1.2.4.201"
 RLE = "1.2.840.10008.1.2.5"
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
@@ -85,7 +84,7 @@ CUT = frozenset({"truncated", "no_pixels", "invalid_header"})
 
 
 def _changed(ds: Dataset, **attributes: int) -> bytes:
-    return written(film(np.frombuffer(ds.PixelData, np.uint8).reshape(ds.Rows, ds.Columns), **attributes))
+    return written(film(stored(ds), **attributes))
 
 
 def _before_pixels(data: bytes, elements: bytes) -> bytes:
@@ -196,8 +195,7 @@ def _rle_bomb(ds: Dataset) -> bytes:
 
 
 def _tiles(ds: Dataset) -> bytes:
-    pixels = np.frombuffer(ds.PixelData, np.uint8).reshape(ds.Rows, ds.Columns)
-    stream = imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True)
+    stream = imagecodecs.jpeg2k_encode(stored(ds), codecformat="j2k", reversible=True)
     patched = bytearray(stream)
     struct.pack_into(">II", patched, patched.index(b"\xff\x51") + 22, -(-ds.Columns // 255), -(-ds.Rows // 255))
     return written(with_stream(ds, JPEG_2000, bytes(patched)))

@@ -13,13 +13,11 @@ import pytest
 
 import cxr_edge
 from benchmarks.dicom import films
-from benchmarks.dicom.films import film, written
+from benchmarks.dicom.films import JPEG_2000, film, written
 from cxr_edge import Reading, errors, images
 from cxr_edge.dicom import isolation
 from cxr_edge.dicom.elements import Elements
 from cxr_edge.dicom.layout import Layout, read_layout
-
-JPEG_2000 = "1.2.840.10008.1.2.4.90"
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 import cxr_edge
 from benchmarks.dicom import films
-from benchmarks.dicom.films import film, with_stream, written
+from benchmarks.dicom.films import JPEG_2000, film, with_stream, written
 from cxr_edge import Reading, errors, images
 
 STRICT = Reading(strict=True)
-JPEG_2000 = "1.2.840.10008.1.2.4.90"
 
 
 @pytest.fixture(scope="module")
