@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cxr_edge import images
-from cxr_edge.errors import DeviceFailed, InputError
+from cxr_edge.errors import DeviceFailed, InputError, InvalidHeader, NotDicom
 from cxr_edge.inputs import read_bytes
 from cxr_edge.model import Model, failure_of
-from cxr_edge.overlays import overlay_name, overlay_prefix, top_diseases, write_overlay
+from cxr_edge.overlays import overlay_name, overlay_prefix, top_diseases, write_atomically, write_overlay
 from cxr_edge.parallel import map_in_order
 from cxr_edge.results import Result
 from cxr_edge.rundir import Line, RunDirectory
@@ -28,6 +29,10 @@ class Options:
         One of `cxr_edge.gradcam.COLORMAPS`.
     adaptive : bool
         Stop early; see `Model.predict`.
+    dicom_out : Path or None
+        Where the DICOM results go.
+    dicom_overlays : int
+        Positive findings that are drawn and outlined in them, at most.
     """
 
     tta: bool
@@ -35,6 +40,13 @@ class Options:
     cam: int
     colormap: str
     adaptive: bool = False
+    dicom_out: Path | None = None
+    dicom_overlays: int = 3
+
+    @property
+    def heatmaps(self) -> bool:
+        """Whether any output needs heat maps."""
+        return self.cam > 0 or (self.dicom_out is not None and self.dicom_overlays > 0)
 
 
 def infer(
@@ -81,7 +93,9 @@ def infer(
 
 def _infer_one(model: Model, path: str, options: Options, directory: RunDirectory | None) -> Line:
     data = read_bytes(path, model.reading.max_file_bytes)
-    if directory is not None and (line := directory.reusable(path, hashlib.sha256(data).hexdigest())):
+    if directory is not None and (
+        line := directory.reusable(path, hashlib.sha256(data).hexdigest(), options.dicom_out)
+    ):
         return line
     if directory is not None:
         directory.discard_overlays(overlay_prefix(path))
@@ -91,11 +105,13 @@ def _infer_one(model: Model, path: str, options: Options, directory: RunDirector
         path=path,
         tta=options.tta,
         adaptive=options.adaptive,
-        heatmaps=options.cam > 0,
+        heatmaps=options.heatmaps,
         operating_point=options.operating_point,
     )
     if directory is not None and options.cam:
         result = _with_overlays(result, film, path, options, directory)
+    if options.dicom_out is not None:
+        result = _with_dicom(model, data, film, result, options, options.dicom_out)
     return result.to_dict()
 
 
@@ -108,3 +124,20 @@ def _with_overlays(result: Result, film: images.Film, path: str, options: Option
         for f in result.findings
     )
     return replace(result, findings=findings)
+
+
+def _with_dicom(
+    model: Model, data: bytes, film: images.Film, result: Result, options: Options, directory: Path
+) -> Result:
+    from cxr_edge.dicom.write import Origin, write_objects
+
+    origin = Origin.of(model, result.view_mode, options.operating_point)
+    try:
+        objects = write_objects(
+            data, film, result, origin, model.reading, overlays=options.dicom_overlays, colormap=options.colormap
+        )
+    except (NotDicom, InvalidHeader) as error:
+        return replace(result, dicom=(), warnings=(*result.warnings, f"no DICOM results: {error}"))
+    for made in objects:
+        write_atomically(directory / made.name, made.data)
+    return replace(result, dicom=tuple(made.name for made in objects))

@@ -26,6 +26,7 @@
     │   ├── DecoderFailed           decoder_failed
     │   ├── NotAChestFilm           not_a_chest_film
     │   ├── LateralView             lateral_view
+    │   ├── NotDicom                not_dicom
     │   ├── MissingPackage          missing_package
     │   └── InvalidArray            invalid_array
     ├── BundleError                 the model cannot be had
@@ -209,6 +210,12 @@ class LateralView(InputError):
     """The DICOM header says that the film is lateral or oblique."""
 
     code = "lateral_view"
+
+
+class NotDicom(InputError):
+    """DICOM results were asked for, and the film is no DICOM file."""
+
+    code = "not_dicom"
 
 
 class MissingPackage(InputError):

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cxr_edge import errors
@@ -10,7 +10,7 @@ from cxr_edge.reading import DEFAULT_READING, MEBIBYTE
 from cxr_edge.text import printable_path
 
 
-def discover(paths: Iterable[str], exclude: Path | None = None) -> list[str]:
+def discover(paths: Iterable[str], exclude: Sequence[Path] = ()) -> list[str]:
     """List the inputs of a run.
 
     A file is taken as it is named. In a directory every regular file counts, whatever its
@@ -20,8 +20,8 @@ def discover(paths: Iterable[str], exclude: Path | None = None) -> list[str]:
     Parameters
     ----------
     paths : iterable of str
-    exclude : Path, optional
-        The results directory.
+    exclude : sequence of Path
+        Directories of results.
 
     Returns
     -------
@@ -71,11 +71,13 @@ def read_bytes(path: str | os.PathLike[str], most: int = DEFAULT_READING.max_fil
     return data
 
 
-def _walk(root: str, exclude: Path | None) -> Iterator[str]:
+def _walk(root: str, exclude: Sequence[Path]) -> Iterator[str]:
     unlisted: list[str] = []
-    excluded = exclude.resolve() if exclude else None
+    excluded = {path.resolve() for path in exclude}
     for folder, subfolders, files in os.walk(root, onerror=lambda error: unlisted.append(error.filename)):
-        subfolders[:] = sorted(s for s in subfolders if not s.startswith(".") and Path(folder, s).resolve() != excluded)
+        subfolders[:] = sorted(
+            s for s in subfolders if not s.startswith(".") and Path(folder, s).resolve() not in excluded
+        )
         for name in sorted(files):
             path = os.path.join(folder, name)
             if not name.startswith(".") and _may_be_film(path):

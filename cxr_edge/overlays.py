@@ -58,7 +58,7 @@ def draw_overlay(film: npt.NDArray[np.uint8], result: Result, label: str, colorm
     picture = overlay(film, result.heatmap(label), colormap)
     positive = any(f.positive for f in result.findings if f.label == label)
     verdict = f"{label} {result.probabilities[label]:.2f} {'positive' if positive else 'negative'}"
-    _caption(picture, f"{verdict}  |  research only, not for diagnosis")
+    caption(picture, f"{verdict}  |  research only, not for diagnosis")
     _, encoded = cv2.imencode(".png", picture, _QUICK_PNG)
     return bytes(encoded.tobytes())
 
@@ -78,11 +78,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); mend that and run again") from error
 
 
-def _caption(picture: npt.NDArray[np.uint8], text: str) -> None:
+def caption(picture: npt.NDArray[np.uint8], text: str, *, top: bool = False) -> None:
+    """Write white on black into the lower left corner of a picture, or the upper one; in place."""
     scale = picture.shape[1] / 1024 * 0.6
     (width, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     margin = round(10 * scale)
-    bottom = picture.shape[0]
+    bottom = height + descent + 2 * margin if top else picture.shape[0]
     cv2.rectangle(picture, (0, bottom - height - descent - 2 * margin), (width + 2 * margin, bottom), (0, 0, 0), -1)
     origin = (margin, bottom - descent - margin)
     cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)

@@ -81,6 +81,8 @@ class Result:
         Height and width of the film, upright.
     maps : ndarray, (labels, h, w) float32, or None
         Class activation maps in the film's frame, not normalised; None if not asked for.
+    dicom : tuple of str or None
+        Files of the DICOM results, relative to their directory, where they were written; None if not asked for.
     """
 
     path: str | None
@@ -94,6 +96,7 @@ class Result:
     warnings: tuple[str, ...]
     size: tuple[int, int]
     maps: npt.NDArray[np.float32] | None = field(repr=False)
+    dicom: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         """Name the positive findings, and what the result must not be used for."""
@@ -149,7 +152,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the result as a line of ``predictions.jsonl``, ready for JSON."""
-        return {
+        line = {
             "path": self.path,
             "sha256": self.sha256,
             "status": "ok",
@@ -160,6 +163,7 @@ class Result:
             "findings": [finding.to_dict() for finding in self.findings],
             "warnings": list(self.warnings),
         }
+        return line if self.dicom is None else {**line, "dicom": list(self.dicom)}
 
 
 @dataclass(frozen=True)

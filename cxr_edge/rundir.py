@@ -84,15 +84,17 @@ class RunDirectory:
         self._log.close()
         self._lock.release()
 
-    def reusable(self, path: str, sha256: str) -> Line | None:
-        """Give the line of an earlier run if it still holds: the same content, and its overlays are there."""
+    def reusable(self, path: str, sha256: str, dicom_out: Path | None = None) -> Line | None:
+        """Give the line of an earlier run if it still holds: the same content, and its files are there."""
         if path not in self._lines:
             return None
         line: Line = json.loads(self._lines[path])
         if line["status"] != "ok" or line["sha256"] != sha256:
             return None
-        overlays = [f["heatmap"] for f in line["findings"] if f["heatmap"]]
-        return line if all((self.root / name).is_file() for name in overlays) else None
+        files = [self.root / f["heatmap"] for f in line["findings"] if f["heatmap"]]
+        if dicom_out is not None:
+            files += [dicom_out / name for name in line["dicom"]]
+        return line if all(file.is_file() for file in files) else None
 
     def discard_overlays(self, prefix: str) -> None:
         """Remove the overlays that an earlier run left for a film, before it is done anew."""

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -52,6 +53,18 @@ def infer(
             "where it stopped when the same command is given again.",
         ),
     ] = None,
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=directory,
+            metavar="DIR",
+            help="Write DICOM results of DICOM films here: a structured report, the overlays of positive findings as "
+            "Secondary Captures, their outlines as a presentation state.",
+        ),
+    ] = None,
+    dicom_overlays: Annotated[
+        int, typer.Option(metavar="N", min=0, help="With --dicom-out: draw and outline at most N positive findings.")
+    ] = Options.dicom_overlays,
     tta: Annotated[
         bool | None,
         typer.Option(
@@ -127,9 +140,12 @@ def infer(
       cxr-edge infer films/ --cam 3 --out results/
 
       cxr-edge infer films/ --json --no-tta
+
+      cxr-edge infer study/ --dicom-out for-the-archive/
     """
     _prepare_streams(json_lines)
-    inputs = _inputs(paths, out, json_lines)
+    inputs = _inputs(paths, {"--out": out, "--dicom-out": dicom_out}, json_lines)
+    _make_dicom_directory(dicom_out)
     _check_choices(out, cam, colormap, tta=tta, adaptive=adaptive)
     reading = _reading(limits or [], strict=strict, isolated=isolate)
     cv2.setNumThreads(1)
@@ -151,6 +167,8 @@ def infer(
             cam=cam,
             colormap=colormap,
             adaptive=adaptive,
+            dicom_out=dicom_out,
+            dicom_overlays=dicom_overlays,
         )
         if device == "auto" or model.precision not in model.manifest.variants:
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
@@ -163,7 +181,7 @@ def infer(
             if directory is not None:
                 directory.finish(inputs)
         if not json_lines:
-            _print_table(shown, failures, len(inputs), model, out)
+            _print_table(shown, failures, len(inputs), model, [path for path in (out, dicom_out) if path])
     except (OutputError, UnknownOperatingPoint, UnknownPrecision) as error:
         fail(error, USAGE)
     except CxrEdgeError as error:
@@ -183,12 +201,13 @@ def _prepare_streams(json_lines: bool) -> None:
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a character must not end the run
 
 
-def _inputs(paths: list[str], out: Path | None, json_lines: bool) -> list[str]:
+def _inputs(paths: list[str], outputs: dict[str, Path | None], json_lines: bool) -> list[str]:
     if not all(paths):
         raise typer.BadParameter("an empty path; is a shell variable unset?", param_hint="PATH")
-    if out is not None and any(os.path.isdir(path) and out.resolve() == Path(path).resolve() for path in paths):
-        raise typer.BadParameter("the results directory cannot be an input directory", param_hint="--out")
-    inputs = discover(paths, exclude=out)
+    for option, out in outputs.items():
+        if out is not None and any(os.path.isdir(path) and out.resolve() == Path(path).resolve() for path in paths):
+            raise typer.BadParameter("the results directory cannot be an input directory", param_hint=option)
+    inputs = discover(paths, exclude=[out for out in outputs.values() if out is not None])
     if not any(map(_exists, inputs)):
         missing = NotFound("nothing exists at this path; check its spelling")
         for path in inputs if json_lines else ():
@@ -198,6 +217,20 @@ def _inputs(paths: list[str], out: Path | None, json_lines: bool) -> list[str]:
             typer.echo(f"cxr-edge: {printable(printable_path(path))}: {why}", err=True)
         raise typer.Exit(USAGE)
     return inputs
+
+
+def _make_dicom_directory(path: Path | None) -> None:
+    """Make the directory, and look whether what writes into it is installed, before an hour of films is read."""
+    if path is None:
+        return
+    if (missing := next((name for name in ("pydicom", "highdicom") if find_spec(name) is None), None)) is not None:
+        raise typer.BadParameter(
+            f"the package {missing} is not installed: pip install 'cxr-edge[dicom]'", param_hint="--dicom-out"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be made ({error.strerror})", param_hint="--dicom-out") from error
 
 
 def _exists(path: str) -> bool:
@@ -248,6 +281,7 @@ def _run_directory(out: Path | None, model: Model, options: Options) -> Abstract
         "cam": options.cam,
         "colormap": options.colormap,
         "strict": model.reading.strict,
+        **({"dicom_overlays": options.dicom_overlays} if options.dicom_out else {}),
     }
     notes = {"model": model.identity, "device_reason": model.device_reason, "notice": NOTICE}
     return RunDirectory(out, identity, notes)
@@ -286,9 +320,9 @@ def _print_json(line: Line) -> None:
         raise OutputUnwritable(f"standard output cannot be written ({error.strerror})") from error
 
 
-def _print_table(shown: list[Line], failures: int, total: int, model: Model, out: Path | None) -> None:
+def _print_table(shown: list[Line], failures: int, total: int, model: Model, out: list[Path]) -> None:
     # Rich takes a tenth of a second to import, which a program that reads JSON lines need not wait for.
     from cxr_edge.terminal import print_findings
 
-    where = f"Results in {out}. " if out else ""
+    where = f"Results in {' and '.join(map(str, out))}. " if out else ""
     print_findings(shown, total, f"{total - failures} of {total} films read on {model.device}. {where}{NOTICE}")

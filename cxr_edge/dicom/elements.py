@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
@@ -46,6 +47,14 @@ class Elements:
         if isinstance(value, str) or not isinstance(value, Sequence):
             return str(value).strip(" \0")
         return "\\".join(map(str, value))
+
+    def encoded(self, tag: int) -> tuple[str, bytes] | None:
+        """Give an attribute of the file as it is encoded: its VR and its bytes; None if absent."""
+        element = self._element(tag)
+        if not isinstance(element, RawDataElement):
+            return None
+        vr = element.VR or dictionary_VR(tags.CHARACTER_SET if tag == tags.HIDDEN_CHARACTER_SET else tag)
+        return vr, element.value or b""
 
     def decimals(self, tag: int) -> tuple[float, ...]:
         """Give the numbers of a DS or IS attribute; empty if absent.

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 #: Calls of `read` that pydicom makes for an element, about.
 _READS_PER_ELEMENT: Final = 3
-#: The tag of Specific Character Set, in both byte orders, and one that means nothing instead. No text of ours
+#: The tag of Specific Character Set, in both byte orders, and one that means nothing instead. No text read here
 #: depends on the character set, and pydicom warns about odd ones by quoting them, wherever they are nested.
 _CHARACTER_SET: Final = {b"\x08\x00\x05\x00": b"\x09\x00\x05\x00", b"\x00\x08\x00\x05": b"\x00\x09\x00\x05"}
 _ELEMENT_HEADER: Final = 8

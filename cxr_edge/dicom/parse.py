@@ -7,7 +7,7 @@ of sequences without end is refused early.
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,8 +55,15 @@ class Encoded:
     encapsulated: bool
 
 
-def parse(data: bytes, reading: Reading) -> Encoded:
+def parse(data: bytes, reading: Reading, wanted: Sequence[int] = tags.WANTED) -> Encoded:
     """Find the attributes and the pixels in the bytes of a file.
+
+    Parameters
+    ----------
+    data : bytes
+    reading : Reading
+    wanted : sequence of int
+        Tags of the attributes that are kept.
 
     Raises
     ------
@@ -79,7 +86,7 @@ def parse(data: bytes, reading: Reading) -> Encoded:
             found.append((tag, length))
         return tag in tags.ANY_PIXELS
 
-    elements = _walk(body, at_pixels, implicit=implicit, big=syntax == ExplicitVRBigEndian)
+    elements = _walk(body, at_pixels, wanted, implicit=implicit, big=syntax == ExplicitVRBigEndian)
     with identified(elements):
         if not found:
             raise _no_pixels(deflated)
@@ -118,15 +125,15 @@ def _file_meta(data: bytes, reading: Reading) -> tuple[Elements, int]:
     meta = _walk(
         file,
         lambda tag, *_: tag >> 16 != tags.META_GROUP,
+        (tags.TRANSFER_SYNTAX_UID,),
         implicit=not _looks_explicit(data, PREAMBLE + len(PREFIX)),
         big=False,
     )
     return meta, file.tell()
 
 
-def _walk(file: Metered, stop: StopWhen, *, implicit: bool, big: bool) -> Elements:
-    wanted = [*tags.WANTED]
-    return Elements(guarded(lambda: read_dataset(file, implicit, not big, stop_when=stop, specific_tags=wanted)))
+def _walk(file: Metered, stop: StopWhen, wanted: Sequence[int], *, implicit: bool, big: bool) -> Elements:
+    return Elements(guarded(lambda: read_dataset(file, implicit, not big, stop_when=stop, specific_tags=[*wanted])))
 
 
 def _looks_explicit(data: bytes, at: int) -> bool:

@@ -1,4 +1,4 @@
-"""The attributes that reading a film needs (PS3.6, 6)."""
+"""The attributes that reading a film, and writing results for it, need (PS3.6, 6)."""
 
 from typing import Final
 
@@ -50,7 +50,27 @@ ANY_PIXELS: Final = frozenset({FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA, PIXEL_DATA})
 ITEM: Final = 0xFFFEE000
 SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 
-#: What is kept of a data set.
+#: Specific Character Set, under the tag that `Metered` hides it by.
+HIDDEN_CHARACTER_SET: Final = 0x00090005
+CHARACTER_SET: Final = 0x00080005
+STUDY_INSTANCE_UID: Final = 0x0020000D
+SERIES_INSTANCE_UID: Final = 0x0020000E
+IMAGER_PIXEL_SPACING: Final = 0x00181164
+PIXEL_SPACING: Final = 0x00280030
+LUT_TYPE: Final = 0x00283004
+
+#: Attributes that a film shares with every other object of its patient (PS3.3, C.7.1.1) …
+PATIENT: Final = (
+    0x00100010, 0x00100020, 0x00100021, 0x00100030, 0x00100032, 0x00100040, 0x00102160,
+    0x00120062, 0x00120063,
+)  # fmt: skip
+#: … and of its study (PS3.3, C.7.2).
+STUDY: Final = (
+    STUDY_INSTANCE_UID, 0x00080020, 0x00080030, 0x00080050, 0x00080090, 0x00081030, 0x00200010, 0x00101010,
+    0x00101020, 0x00101030,
+)  # fmt: skip
+
+#: What is kept of a data set to read the film.
 WANTED: Final = (
     TRANSFER_SYNTAX_UID,
     SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, PRESENTATION_INTENT, ANATOMIC_REGION,
@@ -59,4 +79,8 @@ WANTED: Final = (
     BITS_ALLOCATED, BITS_STORED, HIGH_BIT, PIXEL_REPRESENTATION, PADDING_VALUE, PADDING_LIMIT,
     WINDOW_CENTER, WINDOW_WIDTH, RESCALE_INTERCEPT, RESCALE_SLOPE, VOI_LUT_FUNCTION, MODALITY_LUT,
     VOI_LUT, PRESENTATION_LUT_SHAPE,
+)  # fmt: skip
+#: What is kept of one to write results for it.
+WANTED_BY_RESULTS: Final = (
+    *WANTED, HIDDEN_CHARACTER_SET, *PATIENT, *STUDY, SERIES_INSTANCE_UID, IMAGER_PIXEL_SPACING, PIXEL_SPACING,
 )  # fmt: skip

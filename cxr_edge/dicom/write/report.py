@@ -1,0 +1,110 @@
+"""The structured report: every disease with its probability and the decision (PS3.16, TID 1500; IHE AI Results)."""
+
+import copy
+from typing import Final
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes as dicom_codes
+from pydicom.uid import UID, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+
+from cxr_edge.dicom.write import codes
+from cxr_edge.dicom.write.header import Header
+from cxr_edge.dicom.write.origin import MAKER, NAME, Origin, coding_scheme, derived_uid, finished
+from cxr_edge.results import NOTICE, Result
+
+#: The document in the class that holds most, and in those that older archives take instead.
+CLASSES: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
+SERIES_NUMBER: Final = 9001
+#: Of a probability: enough that no two of a film look the same while they are not.
+DIGITS: Final = 6
+
+
+def structured_report(header: Header, result: Result, origin: Origin) -> Dataset:
+    """Write the report of one film as Comprehensive 3D SR; see `in_class` for the others.
+
+    Parameters
+    ----------
+    header : Header
+    result : Result
+    origin : Origin
+
+    Returns
+    -------
+    pydicom.Dataset
+    """
+    film = header.reference
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(
+                observer_type=dicom_codes.DCM.Device,
+                observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+                    uid=origin.device_uid, name=NAME, manufacturer_name=MAKER, model_name=origin.model
+                ),
+            )
+        ),
+        procedure_reported=[codes.IMAGING],
+        imaging_measurements=[_finding(film, label, p, origin) for label, p in _diseases(result)],
+        title=codes.MEASUREMENT_REPORT,
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            sr.CodedConcept.from_code(codes.ENGLISH)
+        ),
+    )
+    document = sr.Comprehensive3DSR(
+        evidence=[film],
+        content=report[0],
+        series_instance_uid=origin.uid(header.instance, "report series"),
+        series_number=SERIES_NUMBER,
+        series_description="AI findings: research, not for diagnosis",
+        sop_instance_uid=origin.uid(header.instance, "report", Comprehensive3DSRStorage),
+        instance_number=1,
+        manufacturer=MAKER,
+        is_complete=True,
+        coding_schemes=[coding_scheme()],
+        contributing_equipment=[origin.equipment()],
+    )
+    return finished(document, header.shared, origin)
+
+
+def in_class(document: Dataset, sop_class: str) -> Dataset:
+    """Give a report as another of `CLASSES`, for an archive that does not take the class it is in.
+
+    Its content needs nothing that the others lack; only its identity changes, in a way that a retry repeats.
+    """
+    other = copy.deepcopy(document)
+    other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = UID(sop_class)
+    derived = derived_uid(document.SOPInstanceUID, sop_class)
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = UID(derived)
+    return other
+
+
+def _diseases(result: Result) -> list[tuple[str, float]]:
+    """Give the diseases by falling probability."""
+    diseases = [(label, p) for label, p in result.probabilities.items() if label in codes.FINDINGS]
+    return sorted(diseases, key=lambda pair: -pair[1])
+
+
+def _finding(film: Dataset, label: str, probability: float, origin: Origin) -> sr.MeasurementsAndQualitativeEvaluations:
+    """Give one disease as a measurement group (PS3.16, TID 1501)."""
+    threshold = origin.thresholds[label]
+    coded = codes.FINDINGS[label]
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=origin.uid(film.SOPInstanceUID, "finding", label), identifier=f"{NAME} {label}"
+        ),
+        finding_category=codes.CLINICAL_FINDING,
+        finding_type=coded.finding,
+        finding_sites=[sr.FindingSite(coded.site)],
+        algorithm_id=sr.AlgorithmIdentification(
+            name=NAME,
+            version=origin.software_versions[0].removeprefix(f"{NAME} "),
+            family=codes.ARTIFICIAL_INTELLIGENCE,
+            manufacturer=MAKER,
+            parameters=[*origin.parameters(), f"threshold={threshold:.{DIGITS}f}", f"notice={NOTICE}"],
+        ),
+        measurements=[sr.Measurement(name=codes.PROBABILITY, value=round(probability, DIGITS), unit=codes.NO_UNITS)],
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(codes.DECISION, codes.PRESENT if probability >= threshold else codes.ABSENT)
+        ],
+        source_images=[sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
+    )
