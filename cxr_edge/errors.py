@@ -45,6 +45,9 @@
     ├── UnknownOperatingPoint       unknown_operating_point
     ├── UnknownPrecision            unknown_precision
     ├── HeatmapNotComputed          heatmap_not_computed
+    ├── NodeError                   the store-and-forward node cannot run
+    │   ├── NodeConfig              node_config
+    │   └── NodeBusy                node_busy
     └── OutputError                 the results directory cannot be used
         ├── OutputMismatch          output_mismatch
         ├── OutputBusy              output_busy
@@ -323,6 +326,24 @@ class HeatmapNotComputed(CxrEdgeError):
     """The result was computed without heat maps."""
 
     code = "heatmap_not_computed"
+
+
+class NodeError(CxrEdgeError):
+    """The store-and-forward node cannot run."""
+
+    code = "node_error"
+
+
+class NodeConfig(NodeError):
+    """Its configuration cannot be read, or holds what it should not."""
+
+    code = "node_config"
+
+
+class NodeBusy(NodeError):
+    """Another node uses the same data, or the port."""
+
+    code = "node_busy"
 
 
 class OutputError(CxrEdgeError):

@@ -10,6 +10,7 @@ from cxr_edge.cli.bench import bench
 from cxr_edge.cli.doctor import doctor
 from cxr_edge.cli.engine import engine_app
 from cxr_edge.cli.infer import infer
+from cxr_edge.cli.node import node_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +21,7 @@ app.command()(infer)
 app.command()(doctor)
 app.command()(bench)
 app.add_typer(engine_app, name="engine")
+app.add_typer(node_app, name="node")
 
 
 def _print_version(wanted: bool) -> None:

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from cxr_edge.dicom import tags
-from cxr_edge.dicom.elements import Elements, identified
+from cxr_edge.dicom.elements import Elements, identified, name_of
 from cxr_edge.dicom.parse import PREAMBLE, PREFIX, parse
 from cxr_edge.errors import InvalidHeader, NotDicom
 from cxr_edge.reading import Reading
@@ -65,19 +65,24 @@ def read_header(data: bytes, reading: Reading) -> Header:
     InvalidHeader
         A UID that results must refer to is missing or is none.
     """
-    if not data.startswith(PREFIX, PREAMBLE):
+    if not is_dicom(data):
         raise NotDicom("expected a DICOM film, whose patient and study DICOM results belong to; got another format")
     elements = parse(data, reading, tags.WANTED_BY_RESULTS).elements
     with identified(elements):
         return Header(_reference(elements), _shared(elements))
 
 
+def is_dicom(data: bytes) -> bool:
+    """Tell whether the bytes are those of a DICOM file (PS3.10, 7.1)."""
+    return data.startswith(PREFIX, PREAMBLE)
+
+
 def _reference(elements: Elements) -> Dataset:
     film = Dataset()
-    film.SOPClassUID = _uid(elements, tags.SOP_CLASS_UID)
-    film.SOPInstanceUID = _uid(elements, tags.SOP_INSTANCE_UID)
-    film.StudyInstanceUID = _uid(elements, tags.STUDY_INSTANCE_UID)
-    film.SeriesInstanceUID = _uid(elements, tags.SERIES_INSTANCE_UID)
+    film.SOPClassUID = uid_of(elements, tags.SOP_CLASS_UID)
+    film.SOPInstanceUID = uid_of(elements, tags.SOP_INSTANCE_UID)
+    film.StudyInstanceUID = uid_of(elements, tags.STUDY_INSTANCE_UID)
+    film.SeriesInstanceUID = uid_of(elements, tags.SERIES_INSTANCE_UID)
     film.Modality = "CR"
     film.Rows, film.Columns = elements.word(tags.ROWS), elements.word(tags.COLUMNS)
     film.SamplesPerPixel = 1  # of the film as it is shown: grey that is stored as colour has a state of its own kind
@@ -141,10 +146,14 @@ def _is_known(character_set: bytes) -> bool:
     return all(part.strip() in python_encoding for part in character_set.decode("ascii", "replace").split("\\"))
 
 
-def _uid(elements: Elements, tag: int) -> str:
+def uid_of(elements: Elements, tag: int) -> str:
+    """Give the value of an attribute that must be a UID.
+
+    Raises
+    ------
+    InvalidHeader
+    """
     uid = elements.text(tag)
     if len(uid) > _MAX_UID or not _UID.fullmatch(uid):
-        from cxr_edge.dicom.elements import name_of
-
         raise InvalidHeader(f"expected a UID in {name_of(tag)}, which results refer to; got none. Send the film anew")
     return uid

@@ -1,0 +1,148 @@
+"""``cxr-edge node``: a store-and-forward node, and its queue."""
+
+import json
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, JsonOption, fail
+from cxr_edge.errors import BundleError, CxrEdgeError, DeviceError, NodeConfig
+
+if TYPE_CHECKING:
+    from cxr_edge.node.config import Config
+    from cxr_edge.node.queue import Queue
+
+_PACKAGES: Final = ("pydicom", "highdicom", "pynetdicom", "prometheus_client", "watchfiles", "dicomweb_client")
+
+node_app = typer.Typer(help="Receive films, infer, and deliver results to archives.")
+queue_app = typer.Typer(no_args_is_help=True, help="Look at the queue, and replay dead letters.")
+node_app.add_typer(queue_app, name="queue")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="node.toml; `cxr-edge node example` prints one.")
+]
+
+
+@node_app.callback(invoke_without_command=True)
+def node(
+    context: typer.Context,
+    config: ConfigOption = None,
+    log_level: Annotated[
+        str, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR; on standard error.")
+    ] = "INFO",
+) -> None:
+    """Receive films by DICOM or from a folder, infer, and deliver results to archives.
+
+    Runs until SIGTERM or Ctrl-C, then finishes what is in work. What waits is on disk, and goes on at the next start.
+
+    Exit status: 0 stopped; 2 the configuration or the port; 3 the model or the device cannot be had.
+
+    For example:
+
+      cxr-edge node example > node.toml
+
+      cxr-edge node --config node.toml
+
+      cxr-edge node queue list --config node.toml --state dead
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise typer.BadParameter(f"expected DEBUG, INFO, WARNING or ERROR, got {log_level!r}", param_hint="--log-level")
+    settings = _config(config)
+    from cxr_edge.node import logs
+    from cxr_edge.node.node import run
+
+    logs.set_up(log_level)
+    try:
+        run(settings)
+    except (BundleError, DeviceError) as error:
+        fail(error, NO_MODEL_OR_DEVICE)
+    except CxrEdgeError as error:
+        fail(error, USAGE)
+
+
+@node_app.command()
+def example() -> None:
+    """Print a configuration to start from."""
+    _need_packages()
+    from cxr_edge.node.config import EXAMPLE
+
+    sys.stdout.write(EXAMPLE)
+
+
+@queue_app.command("list")
+def list_(
+    config: ConfigOption = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="waiting, done, sent or dead; all, if left out.")
+    ] = None,
+    most: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many, the oldest first.")] = 100,
+    json_lines: JsonOption = False,
+) -> None:
+    """List films and deliveries: hashes, states, attempts, errors; nothing of a patient."""
+    if state not in (None, "waiting", "done", "sent", "dead"):
+        raise typer.BadParameter(f"expected waiting, done, sent or dead, got {state!r}", param_hint="--state")
+    queue = _queue(_config(config))
+    letters = queue.letters(state, most)  # type: ignore[arg-type]
+    for letter in letters:
+        entry = {name: getattr(letter, name) for name in letter.__dataclass_fields__}
+        if json_lines:
+            typer.echo(json.dumps(entry))
+            continue
+        age = time.time() - letter.received
+        to = f" {(letter.object or '').rpartition('-')[2]} → {letter.peer}" if letter.peer else ""
+        why = f"  {letter.code}: {letter.message}" if letter.code else ""
+        typer.echo(
+            f"{letter.id:<14} {letter.state:<8} {letter.film[:12]}{to}  {letter.attempts} tries, {age:.0f} s{why}"
+        )
+    if not json_lines:
+        typer.echo(", ".join(f"{name}: {number}" for name, number in queue.counts().items()), err=True)
+
+
+@queue_app.command()
+def replay(
+    identifiers: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them: film-3, delivery-17.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let dead letters be tried again; a running node takes them up."""
+    if bool(identifiers) == every:
+        raise typer.BadParameter("expected identifiers, or --all", param_hint="ID")
+    number = _queue(_config(config)).replay(None if every else identifiers)
+    typer.echo(f"{number} dead letters wait again.")
+    if not number:
+        raise typer.Exit(1)
+
+
+def _need_packages() -> None:
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        typer.echo(f"cxr-edge: not installed: {', '.join(missing)}: pip install 'cxr-edge[cpu,node]'", err=True)
+        raise typer.Exit(USAGE)
+
+
+def _config(path: Path | None) -> "Config":
+    _need_packages()
+    if path is None:
+        raise typer.BadParameter("expected --config FILE; `cxr-edge node example` prints one", param_hint="--config")
+    from cxr_edge.node.config import read_config
+
+    try:
+        return read_config(path)
+    except NodeConfig as error:
+        fail(error, USAGE)
+
+
+def _queue(config: "Config") -> "Queue":
+    from cxr_edge.node.queue import FILE, Queue
+
+    if not (config.data / FILE).is_file():
+        fail(NodeConfig(f"{config.data} holds no queue; has the node run with this configuration?"), USAGE)
+    return Queue(config.data)

@@ -1,0 +1,108 @@
+"""A film comes in: checked, compared with what is known, stored and queued before it is answered for."""
+
+import hashlib
+import shutil
+import threading
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from cxr_edge.dicom import tags
+from cxr_edge.dicom.parse import parse
+from cxr_edge.dicom.write.header import is_dicom, uid_of
+from cxr_edge.errors import InputError
+from cxr_edge.node import spool
+from cxr_edge.node.logs import log, short
+from cxr_edge.node.queue import Queue
+from cxr_edge.reading import MEBIBYTE, Reading
+
+#: What tells two films of one UID apart, their pixels aside.
+_IDENTIFYING: Final = (0x00100020, tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID)
+
+
+class Admitted(Enum):
+    """What became of a film."""
+
+    QUEUED = "queued"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    MISMATCH = "mismatch"
+    UNUSABLE = "unusable"
+    TOO_LARGE = "too_large"
+    NO_SPACE = "no_space"
+
+
+class Admission:
+    """Takes films into the queue; safe to call from several threads.
+
+    Parameters
+    ----------
+    folder : Path
+        Where films are kept.
+    queue : Queue
+    reading : Reading
+    min_free_mib : int
+        Space that must be left.
+    news : threading.Condition
+        Told of a film.
+    """
+
+    def __init__(
+        self, folder: Path, queue: Queue, reading: Reading, min_free_mib: int, news: threading.Condition
+    ) -> None:
+        self._news = news
+        self._folder, self._queue, self._reading = folder, queue, reading
+        self._min_free = min_free_mib * MEBIBYTE
+        self._lock = threading.Lock()
+
+    def admit(self, data: bytes, told: str | None = None) -> Admitted:
+        """Take a film; once this returns ``QUEUED``, it is on disk and will be worked on.
+
+        Parameters
+        ----------
+        data : bytes
+            A DICOM file; or a picture, which is known by its content.
+        told : str, optional
+            The SOP Instance UID that its sender named.
+
+        Raises
+        ------
+        OSError, sqlite3.Error
+            The disk is full or broken; nothing is left behind.
+        """
+        if len(data) > self._reading.max_file_bytes:
+            return Admitted.TOO_LARGE
+        if not is_dicom(data):
+            name = hashlib.sha256(data).hexdigest()
+            return self._store(name, name, data)
+        try:
+            encoded = parse(data, self._reading, (*tags.WANTED, *_IDENTIFYING))
+            instance = uid_of(encoded.elements, tags.SOP_INSTANCE_UID)
+        except InputError as error:
+            log.warning("refused a film: %s: %s", error.code, error)
+            return Admitted.UNUSABLE
+        if told is not None and told != instance:
+            return Admitted.MISMATCH
+        identifying = "\\".join(encoded.elements.text(tag) for tag in _IDENTIFYING)
+        digest = hashlib.sha256(identifying.encode())
+        digest.update(encoded.pixels)
+        return self._store(hashlib.sha256(instance.encode()).hexdigest(), digest.hexdigest(), data)
+
+    def _store(self, name: str, identity: str, data: bytes) -> Admitted:
+        if (known := self._queue.identity(name)) is None:
+            if shutil.disk_usage(self._folder).free < self._min_free + len(data):
+                return Admitted.NO_SPACE
+            part = spool.prepare(self._folder, data)
+            try:
+                with self._lock:
+                    if (known := self._queue.identity(name)) is None:  # another sender may have been faster
+                        spool.place(part, self._folder / name)
+                        log.debug("stored film %s", short(name))
+                        self._queue.add(name, identity)
+                        log.info("film %s is queued", short(name))
+                        with self._news:
+                            self._news.notify_all()
+                        return Admitted.QUEUED
+            finally:
+                part.unlink(missing_ok=True)
+        return Admitted.DUPLICATE if known == identity else Admitted.CONFLICT

@@ -1,0 +1,237 @@
+"""What a node is told by its ``node.toml``: typed, every key known, every value within bounds."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from cxr_edge.errors import NodeConfig
+from cxr_edge.gradcam import COLORMAPS
+
+#: PS3.5, 6.2: up to 16 characters, no backslash, not blank.
+AETitle = Annotated[str, Meta(pattern=r"^(?=.*\S)[ -\[\]-~]{1,16}$")]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Mutual TLS: our certificate and key, and who signs those of others."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The storage service that scanners send to."""
+
+    ae_title: AETitle = "CXREDGE"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    #: AE titles that may call; all, if none is named.
+    callers: tuple[AETitle, ...] = ()
+    max_associations: Annotated[int, Meta(ge=1, le=256)] = 16
+    #: Seconds that an association may be silent, and that its negotiation may take.
+    idle_seconds: Seconds = 60
+    negotiation_seconds: Seconds = 20
+    tls: Tls | None = None
+
+
+class DicomPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicom", tag_field="kind"):
+    """An archive that takes results by C-STORE."""
+
+    name: str
+    host: str
+    port: Port
+    ae_title: AETitle
+    calling_ae_title: AETitle = "CXREDGE"
+    timeout_seconds: Seconds = 30
+    tls: Tls | None = None
+
+
+class WebPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicomweb", tag_field="kind"):
+    """An archive that takes results by STOW-RS."""
+
+    name: str
+    url: Annotated[str, Meta(pattern="^https?://")]
+    timeout_seconds: Seconds = 30
+    #: A file that holds a bearer token; read anew for each transfer.
+    token_file: Path | None = None
+    tls: Tls | None = None
+
+
+class FolderPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="folder", tag_field="kind"):
+    """A folder that results are put into, with a JSON line for each film."""
+
+    name: str
+    folder: Path
+
+
+Peer = DicomPeer | WebPeer | FolderPeer
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which model runs, and how."""
+
+    bundle: Path | None = None
+    device: str = "auto"
+    precision: str | None = None
+    operating_point: str | None = None
+    tta: bool | None = None
+    adaptive: bool = False
+    strict: bool = False
+    #: Films in work at the same time; one for each core, if left out.
+    workers: Count | None = None
+
+
+class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is written for each film."""
+
+    overlays: Annotated[int, Meta(ge=0, le=14)] = 3
+    colormap: str = "turbo"
+
+
+class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long it is tried, and how long things are kept."""
+
+    #: Refusals after which a film or an object is a dead letter. A peer that cannot be reached is none.
+    attempts: Count = 8
+    #: Back-off: the first wait, doubled up to the longest.
+    first_wait_seconds: Seconds = 2
+    longest_wait_seconds: Seconds = 300
+    #: How long films and results stay on disk after the last is delivered.
+    retention_hours: Annotated[float, Meta(ge=0)] = 24
+    #: Films are answered with "out of resources" while less than this is free.
+    min_free_mib: Annotated[int, Meta(ge=0)] = 1024
+
+
+class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder that films are put into, for sites without DICOM."""
+
+    folder: Path
+    #: How long a file must not have changed before it is read.
+    settle_seconds: Seconds = 2
+
+
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where ``/metrics`` (Prometheus) and ``/healthz`` are served; always on loopback."""
+
+    port: Port = 9112
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of ``node.toml``."""
+
+    #: Queue, films and results; on a local disk.
+    data: Path
+    receive: Receive | None = Receive()
+    model: Model = Model()
+    results: Results = Results()
+    queue: Queue = Queue()
+    watch: Watch | None = None
+    metrics: Metrics | None = Metrics()
+    peers: tuple[Peer, ...] = ()
+
+
+EXAMPLE: Final = """\
+data = "/var/lib/cxr-edge"            # queue, films and results; on a local disk
+
+[receive]
+ae_title = "CXREDGE"
+host = "127.0.0.1"                    # another address needs callers or TLS
+port = 11112
+# callers = ["XRAY1", "XRAY2"]        # AE titles that may call
+# [receive.tls]
+# certificate = "/etc/cxr-edge/node.crt"
+# key = "/etc/cxr-edge/node.key"
+# authority = "/etc/cxr-edge/ca.crt"
+
+[model]
+device = "auto"
+# operating_point = "max_f1"
+
+[results]
+overlays = 3
+
+[queue]
+retention_hours = 24
+min_free_mib = 1024
+
+[metrics]
+port = 9112                           # /metrics and /healthz, on loopback
+
+[[peers]]
+kind = "dicom"
+name = "archive"
+host = "127.0.0.1"
+port = 4242
+ae_title = "ARCHIVE"
+
+# [[peers]]
+# kind = "dicomweb"
+# name = "web-archive"
+# url = "https://archive.example/dicom-web"
+# token_file = "/etc/cxr-edge/token"
+
+# [[peers]]
+# kind = "folder"
+# name = "results"
+# folder = "/srv/results"
+
+# [watch]                             # PNG, JPEG and DICOM files, for sites without a DICOM network
+# folder = "/srv/films"
+"""
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a ``node.toml``; relative paths in it are relative to where it lies.
+
+    Raises
+    ------
+    NodeConfig
+        Says which key, what was expected and what came.
+    """
+
+    def convert(kind: type, value: object) -> object:
+        if kind is not Path or not isinstance(value, str) or not value:
+            raise ValueError(f"expected a path, got {value!r}")
+        return path.parent / value
+
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=Config, dec_hook=convert)
+    except OSError as error:
+        raise NodeConfig(f"{path} cannot be read ({error.strerror}); `cxr-edge node example` prints one") from error
+    except msgspec.MsgspecError as error:
+        raise NodeConfig(f"{path}: {error}; `cxr-edge node example` prints one") from error
+    _check(config, path)
+    return config
+
+
+def _check(config: Config, path: Path) -> None:
+    if not config.peers:
+        raise NodeConfig(f"{path}: expected [[peers]] that take the results, got none")
+    names = [peer.name for peer in config.peers]
+    if len(set(names)) < len(names):
+        raise NodeConfig(f"{path}: expected a name of its own for each of the peers, got {', '.join(names)}")
+    if config.receive is None and config.watch is None:
+        raise NodeConfig(f"{path}: expected [receive] or [watch], got neither: no film would come in")
+    if config.results.colormap not in COLORMAPS:
+        raise NodeConfig(f"{path}: expected a colormap of {', '.join(COLORMAPS)}, got {config.results.colormap!r}")
+    receive = config.receive
+    if receive is not None and not _is_loopback(receive.host) and not receive.callers and receive.tls is None:
+        raise NodeConfig(
+            f"{path}: receive.host {receive.host} can be reached from outside this machine: name the callers, or set "
+            "up [receive.tls]"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

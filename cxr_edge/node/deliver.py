@@ -1,0 +1,105 @@
+"""Delivery: a thread for each peer that sends what waits for it, until the peer has it."""
+
+import random
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from cxr_edge.node.config import Peer
+from cxr_edge.node.config import Queue as QueueConfig
+from cxr_edge.node.logs import log, short
+from cxr_edge.node.metrics import DELIVERED, DELIVERY_SECONDS
+from cxr_edge.node.peers import Refused, Sender, Unreachable, sender_of
+from cxr_edge.node.queue import Delivery, Queue
+from cxr_edge.node.work import POLL_SECONDS, back_off
+
+#: Objects that are sent before the queue is asked again.
+_BATCH: Final = 64
+
+
+class Courier:
+    """Sends to one peer from `start` to `stop`.
+
+    A peer that cannot be reached delays everything that waits for it, and costs nothing an attempt. An object
+    that the peer refuses waits alone, and is a dead letter after `QueueConfig.attempts` refusals.
+    """
+
+    def __init__(self, peer: Peer, config: QueueConfig, queue: Queue, results: Path, news: threading.Condition) -> None:
+        self.name = peer.name
+        self._sender: Sender = sender_of(peer)
+        self._config, self._queue, self._results, self._news = config, queue, results, news
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"courier {peer.name}")
+        self._failures = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is at work."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the object that is being sent, and end."""
+        self._stopping.set()
+        with self._news:
+            self._news.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                waiting = self._queue.due(self.name, _BATCH)
+                for delivery in waiting:
+                    if self._stopping.is_set():
+                        break
+                    self._one(delivery)
+            except Unreachable as error:
+                self._rest(f"cannot be reached: {error}")
+            except sqlite3.Error as error:
+                self._rest(f"the queue cannot be used: {error}")
+            else:
+                if not waiting:
+                    self._sender.close()
+                    with self._news:
+                        self._news.wait(POLL_SECONDS)
+        self._sender.close()
+
+    def _one(self, delivery: Delivery) -> None:
+        try:
+            self._sender.send(self._results / delivery.object)
+        except Refused as error:
+            self._failures = 0
+            self._refused(delivery, error)
+            return
+        log.debug("delivered %s to %s", short(delivery.object), self.name)
+        self._failures = 0
+        last = self._queue.sent(delivery)
+        DELIVERED.labels(self.name, "sent").inc()
+        if last:
+            seconds = time.time() - delivery.received
+            DELIVERY_SECONDS.labels(self.name).observe(seconds)
+            log.info("film %s: all results at %s, %.2f s after it came", short(delivery.object), self.name, seconds)
+
+    def _refused(self, delivery: Delivery, error: Refused) -> None:
+        DELIVERED.labels(self.name, "refused").inc()
+        if error.forever or delivery.attempts + 1 >= self._config.attempts:
+            log.error("%s at %s is a dead letter: %s", short(delivery.object), self.name, error)
+            self._queue.bury(delivery, "refused", str(error))
+        else:
+            wait = back_off(self._config, delivery.attempts)
+            log.warning("%s refused by %s: %s; again in %.0f s", short(delivery.object), self.name, error, wait)
+            self._queue.postpone(delivery, "refused", str(error), wait)
+
+    def _rest(self, why: str) -> None:
+        """Wait longer after each failure in a row, and not in step with others that wait for the same peer."""
+        self._sender.close()
+        wait = back_off(self._config, self._failures) * random.uniform(0.75, 1)  # noqa: S311 - no secret
+        self._failures += 1
+        log.warning("%s %s; again in %.1f s", self.name, why, wait)
+        DELIVERED.labels(self.name, "unreachable").inc()
+        self._stopping.wait(wait)

@@ -1,0 +1,103 @@
+"""What a node counts, for Prometheus, and whether it is well; served on loopback alone."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from cxr_edge.errors import NodeBusy
+from cxr_edge.node.queue import Queue
+
+REGISTRY: Final = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+RECEIVED: Final = Counter("cxr_edge_films_received", "Films by way and outcome", ["way", "outcome"], registry=REGISTRY)
+REJECTED: Final = Counter("cxr_edge_associations_rejected", "Associations by reason", ["reason"], registry=REGISTRY)
+INFERRED: Final = Counter("cxr_edge_films_inferred", "Films by outcome", ["outcome"], registry=REGISTRY)
+DELIVERED: Final = Counter(
+    "cxr_edge_objects_delivered", "Result objects by peer and outcome", ["peer", "outcome"], registry=REGISTRY
+)
+WORK_SECONDS: Final = Histogram(
+    "cxr_edge_work_seconds", "From a film taken up to its results on disk", registry=REGISTRY,
+    buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+)  # fmt: skip
+DELIVERY_SECONDS: Final = Histogram(
+    "cxr_edge_delivery_seconds", "From a film received to its last result at a peer", ["peer"], registry=REGISTRY,
+    buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
+)  # fmt: skip
+
+
+class _QueueCollector(Collector):
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily("cxr_edge_queue", "Films and deliveries by state", labels=["kind", "state"])
+        for name, number in self._queue.counts().items():
+            family.add_metric(name.split("-"), number)
+        yield family
+
+
+class MetricsServer:
+    """Serves ``/metrics`` and ``/healthz`` on 127.0.0.1.
+
+    Parameters
+    ----------
+    port : int
+    queue : Queue
+    health : callable
+        Gives what is wrong, empty if nothing is.
+    """
+
+    def __init__(self, port: int, queue: Queue, health: Callable[[], list[str]]) -> None:
+        self._queue, self._health = queue, health
+        self._collector = _QueueCollector(queue)
+        REGISTRY.register(self._collector)
+        self._metrics = make_wsgi_app(REGISTRY)
+        try:
+            self._server = make_server("127.0.0.1", port, self._answer, WSGIServer, _Quiet)
+        except OSError as error:
+            raise NodeBusy(
+                f"cannot serve metrics on 127.0.0.1:{port} ({error.strerror}); choose another port"
+            ) from error
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_port)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._server.shutdown()
+        self._server.server_close()
+        REGISTRY.unregister(self._collector)
+
+    def _answer(self, environ: dict[str, Any], respond: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            page: Iterable[bytes] = self._metrics(environ, respond)
+            return page
+        if environ["PATH_INFO"] != "/healthz":
+            respond("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"/metrics or /healthz\n"]
+        wrong = self._health()
+        body = json.dumps({"status": "failing" if wrong else "ok", "wrong": wrong, "queue": self._queue.counts()})
+        respond("503 Service Unavailable" if wrong else "200 OK", [("Content-Type", "application/json")])
+        return [body.encode() + b"\n"]
+
+
+class _Quiet(WSGIRequestHandler):
+    timeout = 10
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet: requests are no news."""

@@ -1,0 +1,26 @@
+"""A folder that results are put into, for sites without an archive."""
+
+import errno
+from pathlib import Path
+
+from cxr_edge.node import spool
+from cxr_edge.node.config import FolderPeer
+from cxr_edge.node.peers.base import Unreachable
+
+
+class FolderSender:
+    """Copies each object under its own name, whole or not at all."""
+
+    def __init__(self, peer: FolderPeer) -> None:
+        self._folder = peer.folder
+
+    def send(self, path: Path) -> None:
+        """Copy an object."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            spool.store(self._folder, path.name, path.read_bytes())
+        except OSError as error:
+            raise Unreachable(errno.errorcode.get(error.errno or 0, "OSError")) from error
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,307 @@
+"""The durable queue: which films wait, which results wait for whom, in one SQLite file.
+
+Every call is one transaction, flushed before it returns. Who works on what is known to the running process
+alone, so that after a crash everything that was not finished waits again.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+FILE: Final = "queue.sqlite"
+#: Another process may hold the file for a moment, as ``cxr-edge node queue`` does.
+_BUSY_SECONDS: Final = 30.0
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS film (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,          -- SHA-256 of the SOP Instance UID, or of a picture
+    identity TEXT NOT NULL,             -- SHA-256 of what makes two films of that UID the same
+    state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, done, dead
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0,
+    code TEXT, message TEXT,
+    received REAL NOT NULL,
+    finished REAL
+);
+CREATE INDEX IF NOT EXISTS film_waiting ON film (state, due, id);
+CREATE TABLE IF NOT EXISTS delivery (
+    id INTEGER PRIMARY KEY,
+    film INTEGER NOT NULL REFERENCES film (id) ON DELETE CASCADE,
+    peer TEXT NOT NULL,
+    object TEXT NOT NULL,               -- file in the folder of results
+    state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, sent, dead
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0,
+    code TEXT, message TEXT,
+    sent REAL,
+    UNIQUE (film, peer, object)
+);
+CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (state, peer, due, id);
+"""
+
+State = Literal["waiting", "done", "sent", "dead"]
+
+
+@dataclass(frozen=True)
+class QueuedFilm:
+    """A film that waits.
+
+    Attributes
+    ----------
+    id : int
+    name : str
+        Hash of its SOP Instance UID, or of a picture's content; also the name of its file.
+    attempts : int
+        How often it was taken up before.
+    """
+
+    id: int
+    name: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A result object that waits for a peer."""
+
+    id: int
+    film: int
+    object: str
+    attempts: int
+    received: float
+
+
+@dataclass(frozen=True)
+class Letter:
+    """An entry as ``cxr-edge node queue list`` shows it.
+
+    Attributes
+    ----------
+    id : str
+        ``film-N`` or ``delivery-N``.
+    """
+
+    id: str
+    film: str
+    peer: str | None
+    object: str | None
+    state: str
+    attempts: int
+    code: str | None
+    message: str | None
+    received: float
+
+
+class Queue:
+    """The queue of one node; safe to call from several threads.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the node's data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(folder / FILE, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.executescript(_SCHEMA)
+        self._taken: set[int] = set()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    # -- films
+
+    def identity(self, name: str) -> str | None:
+        """Give the identity under which a film is known; None if it is not."""
+        row = self._one("SELECT identity FROM film WHERE name = ?", name)
+        return None if row is None else str(row[0])
+
+    def add(self, name: str, identity: str) -> None:
+        """Add a film that is on disk."""
+        with self._transaction() as db:
+            db.execute("INSERT INTO film (name, identity, received) VALUES (?, ?, ?)", (name, identity, time.time()))
+
+    def take_film(self) -> QueuedFilm | None:
+        """Take the film that has waited longest, and count the attempt, so that one that kills us is found out."""
+        with self._transaction() as db:
+            marks = ",".join("?" * len(self._taken))
+            row = db.execute(
+                "SELECT id, name, attempts FROM film WHERE state = 'waiting' AND due <= ?"  # noqa: S608 - only marks
+                f" AND id NOT IN ({marks}) ORDER BY id LIMIT 1",
+                (time.time(), *self._taken),
+            ).fetchone()
+            if row is None:
+                return None
+            db.execute("UPDATE film SET attempts = attempts + 1 WHERE id = ?", (row[0],))
+        self._taken.add(row[0])
+        return QueuedFilm(*row)
+
+    def finish_film(self, film: QueuedFilm, deliveries: Sequence[tuple[str, str]]) -> None:
+        """Record that a film's results are on disk, and which, by peer and file, wait to be delivered."""
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO delivery (film, peer, object) VALUES (?, ?, ?)",
+                [(film.id, peer, name) for peer, name in deliveries],
+            )
+            db.execute(
+                "UPDATE film SET state = 'done', code = NULL, message = NULL, finished = ? WHERE id = ?",
+                (time.time(), film.id),
+            )
+        self._taken.discard(film.id)
+
+    def postpone_film(self, film: QueuedFilm, code: str, message: str, wait: float) -> None:
+        """Let a film wait again."""
+        self._set("film", film.id, "waiting", code, message, time.time() + wait)
+        self._taken.discard(film.id)
+
+    def bury_film(self, film: QueuedFilm, code: str, message: str) -> None:
+        """Make a film a dead letter."""
+        self._set("film", film.id, "dead", code, message, 0)
+        self._taken.discard(film.id)
+
+    # -- deliveries
+
+    def due(self, peer: str, most: int) -> list[Delivery]:
+        """Give results that wait for a peer, the oldest first."""
+        rows = self._all(
+            "SELECT d.id, d.film, d.object, d.attempts, f.received FROM delivery d JOIN film f ON f.id = d.film"
+            " WHERE d.state = 'waiting' AND d.peer = ? AND d.due <= ? ORDER BY d.id LIMIT ?",
+            peer, time.time(), most,
+        )  # fmt: skip
+        return [Delivery(*row) for row in rows]
+
+    def sent(self, delivery: Delivery) -> bool:
+        """Record that a peer has an object; tell whether it was the last of its film for that peer."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE delivery SET state = 'sent', code = NULL, message = NULL, sent = ? WHERE id = ?",
+                (time.time(), delivery.id),
+            )
+            left = db.execute(
+                "SELECT 1 FROM delivery WHERE film = ? AND state = 'waiting'"
+                " AND peer = (SELECT peer FROM delivery WHERE id = ?) LIMIT 1",
+                (delivery.film, delivery.id),
+            ).fetchone()
+        return left is None
+
+    def postpone(self, delivery: Delivery, code: str, message: str, wait: float) -> None:
+        """Let an object that a peer refused wait again."""
+        with self._transaction() as db:
+            db.execute("UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", (delivery.id,))
+            self._set("delivery", delivery.id, "waiting", code, message, time.time() + wait)
+
+    def bury(self, delivery: Delivery, code: str, message: str) -> None:
+        """Make an object a dead letter."""
+        self._set("delivery", delivery.id, "dead", code, message, 0)
+
+    # -- upkeep
+
+    def films(self) -> Iterator[str]:
+        """Give the names of all films."""
+        return (row[0] for row in self._all("SELECT name FROM film"))
+
+    def objects(self) -> Iterator[str]:
+        """Give the files of all results that are known."""
+        return (row[0] for row in self._all("SELECT DISTINCT object FROM delivery"))
+
+    def forget(self, before: float) -> tuple[list[str], list[str]]:
+        """Forget films of which all is delivered since a moment; give their names and their results' files."""
+        with self._transaction() as db:
+            old = db.execute(
+                "SELECT id, name FROM film f WHERE state = 'done' AND finished < ? AND NOT EXISTS"
+                " (SELECT 1 FROM delivery d WHERE d.film = f.id AND (d.state != 'sent' OR d.sent >= ?))",
+                (before, before),
+            ).fetchall()
+            objects = [
+                row[0]
+                for film, _ in old
+                for row in db.execute("SELECT DISTINCT object FROM delivery WHERE film = ?", (film,))
+            ]
+            db.executemany("DELETE FROM film WHERE id = ?", [(film,) for film, _ in old])
+        return [name for _, name in old], objects
+
+    def counts(self) -> dict[str, int]:
+        """Give the number of films and deliveries in each state, as ``film-waiting``."""
+        found = {f"film-{state}": 0 for state in ("waiting", "done", "dead")}
+        found |= {f"delivery-{state}": 0 for state in ("waiting", "sent", "dead")}
+        for table in ("film", "delivery"):
+            for state, number in self._all(f"SELECT state, count(*) FROM {table} GROUP BY state"):  # noqa: S608
+                found[f"{table}-{state}"] = number
+        return found
+
+    def oldest_waiting(self) -> float | None:
+        """Give when the oldest film was received of which something still waits."""
+        row = self._one(
+            "SELECT min(received) FROM film f WHERE state = 'waiting' OR EXISTS"
+            " (SELECT 1 FROM delivery d WHERE d.film = f.id AND d.state = 'waiting')"
+        )
+        return None if row is None else row[0]
+
+    def letters(self, state: State | None = None, most: int = 1000) -> list[Letter]:
+        """List films and deliveries, the oldest first; those of one state, if one is named."""
+        rows = self._all(
+            "SELECT * FROM (SELECT 'film-' || id, name, NULL, NULL, state AS state, attempts, code, message, received"
+            " FROM film UNION ALL SELECT 'delivery-' || d.id, f.name, peer, object, d.state, d.attempts, d.code,"
+            " d.message, received FROM delivery d JOIN film f ON f.id = d.film)"
+            " WHERE ?1 IS NULL OR state = ?1 ORDER BY received LIMIT ?2",
+            state, most,
+        )  # fmt: skip
+        return [Letter(*row) for row in rows]
+
+    def replay(self, identifiers: Sequence[str] | None) -> int:
+        """Let dead letters wait again, all or some; give their number."""
+        changed = 0
+        with self._transaction() as db:
+            for table in ("film", "delivery"):
+                wanted = None
+                if identifiers is not None:
+                    wanted = [i.removeprefix(f"{table}-") for i in identifiers if i.startswith(f"{table}-")]
+                for row in db.execute(f"SELECT id FROM {table} WHERE state = 'dead'").fetchall():  # noqa: S608
+                    if wanted is None or str(row[0]) in wanted:
+                        db.execute(
+                            f"UPDATE {table} SET state = 'waiting', attempts = 0, due = 0 WHERE id = ?",  # noqa: S608
+                            row,
+                        )
+                        changed += 1
+        return changed
+
+    def _set(self, table: str, identifier: int, state: State, code: str, message: str, due: float) -> None:
+        with self._transaction() as db:
+            db.execute(
+                f"UPDATE {table} SET state = ?, code = ?, message = ?, due = ? WHERE id = ?",  # noqa: S608 - ours
+                (state, code, message, due, identifier),
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._db.in_transaction:  # a part of a larger one
+                yield self._db
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _all(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def _one(self, query: str, *values: object) -> tuple | None:  # type: ignore[type-arg]
+        rows = self._all(query, *values)
+        return rows[0] if rows else None

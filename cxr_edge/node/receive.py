@@ -1,0 +1,161 @@
+"""The storage service: C-ECHO and C-STORE (PS3.4, annexes A and B), as scanners call it."""
+
+import sqlite3
+import ssl
+import threading
+from typing import Final
+
+from pynetdicom import AE, evt
+from pynetdicom.events import Event
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+
+from cxr_edge.dicom import codecs, layout
+from cxr_edge.errors import NodeBusy
+from cxr_edge.node.admit import Admission, Admitted
+from cxr_edge.node.config import Receive
+from cxr_edge.node.logs import log
+from cxr_edge.node.metrics import RECEIVED, REJECTED
+from cxr_edge.node.tls import context_of
+
+#: Kinds of object that are taken.
+SOP_CLASSES: Final = (layout.COMPUTED_RADIOGRAPHY, layout.DIGITAL_X_RAY, layout.SECONDARY_CAPTURE)
+#: Transfer syntaxes that are taken; uncompressed ones first, as an acceptor prefers what comes first.
+TRANSFER_SYNTAXES: Final = (*codecs.NATIVE, *codecs.CODECS, codecs.RLE)
+#: What an association is answered with (PS3.4, B.2.3).
+STATUS: Final = {
+    Admitted.QUEUED: 0x0000,
+    Admitted.DUPLICATE: 0x0000,
+    Admitted.CONFLICT: 0x0111,  # duplicate SOP instance
+    Admitted.MISMATCH: 0xA900,  # data set does not match SOP class
+    Admitted.UNUSABLE: 0xC000,  # cannot understand
+    Admitted.TOO_LARGE: 0xA700,  # out of resources
+    Admitted.NO_SPACE: 0xA700,
+}
+OUT_OF_RESOURCES: Final = 0xA700
+#: Bytes of a message that are no pixels: the header, and how both are cut into parts.
+_SLACK: Final = 32 * 2**20
+_MAX_PDU: Final = 1 << 17
+
+
+class Receiver:
+    """Listens from `start` to `stop`.
+
+    Parameters
+    ----------
+    config : Receive
+    admission : Admission
+    max_file_bytes : int
+        An association that sends a longer message is ended.
+    """
+
+    def __init__(self, config: Receive, admission: Admission, max_file_bytes: int) -> None:
+        self._config, self._admission = config, admission
+        self._most = max_file_bytes + _SLACK
+        self._server: ThreadedAssociationServer | None = None
+        self._busy: set[int] = set()
+        self._idle = threading.Condition()
+
+    @property
+    def port(self) -> int:
+        """Where it listens; tells which port was free, where the configuration says 0."""
+        assert self._server is not None  # noqa: S101 - only between start and stop
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to listen.
+
+        Raises
+        ------
+        NodeBusy
+            The port is taken.
+        NodeConfig
+            The certificates cannot be read.
+        """
+        config = self._config
+        handlers = [
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_C_ECHO, _on_echo),
+            (evt.EVT_REQUESTED, _on_requested),
+            (evt.EVT_REJECTED, _on_rejected),
+            (evt.EVT_PDU_RECV, self._on_pdu),
+        ]
+        try:
+            self._server = self._entity().start_server(
+                (config.host, config.port),
+                block=False,
+                evt_handlers=handlers,  # type: ignore[arg-type]
+                ssl_context=context_of(config.tls, ssl.Purpose.CLIENT_AUTH) if config.tls else None,
+            )
+        except OSError as error:
+            raise NodeBusy(
+                f"cannot listen on {config.host}:{config.port} ({error.strerror}); is another node running?"
+            ) from error
+        log.info("listening as %s on %s:%d", config.ae_title, config.host, self.port)
+
+    def stop(self, seconds: float) -> None:
+        """Take no more associations, let films that are being stored be answered, and end."""
+        if self._server is None:
+            return
+        with self._idle:
+            self._idle.wait_for(lambda: not self._busy, timeout=seconds)
+        self._server.shutdown()
+
+    def _entity(self) -> AE:
+        config = self._config
+        entity = AE(ae_title=config.ae_title)
+        entity.require_called_aet = True
+        entity.require_calling_aet = list(config.callers)
+        entity.maximum_associations = config.max_associations
+        entity.maximum_pdu_size = _MAX_PDU
+        entity.acse_timeout = config.negotiation_seconds
+        entity.dimse_timeout = entity.network_timeout = config.idle_seconds
+        entity.add_supported_context(Verification)
+        for sop_class in SOP_CLASSES:
+            entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+        return entity
+
+    def _on_pdu(self, event: Event) -> None:
+        """Count what a message has brought so far: its length is told by nobody before its end."""
+        if isinstance(event.pdu, P_DATA_TF):
+            event.assoc.received = getattr(event.assoc, "received", 0) + event.pdu.pdu_length  # type: ignore[attr-defined]
+            if event.assoc.received > self._most:  # type: ignore[attr-defined]
+                log.warning("an association sent a message of over %d MiB; it is ended", self._most >> 20)
+                REJECTED.labels("too_large").inc()
+                event.assoc.abort()
+
+    def _on_store(self, event: Event) -> int:
+        event.assoc.received = 0  # type: ignore[attr-defined]
+        with self._idle:
+            self._busy.add(id(event))
+        try:
+            return self._store(event)
+        finally:
+            with self._idle:
+                self._busy.discard(id(event))
+                self._idle.notify_all()
+
+    def _store(self, event: Event) -> int:
+        told = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]
+        try:
+            admitted = self._admission.admit(event.encoded_dataset(), told)
+        except (OSError, sqlite3.Error) as error:
+            log.error("a film could not be stored: %s", type(error).__name__)
+            RECEIVED.labels("dicom", "no_space").inc()
+            return OUT_OF_RESOURCES
+        RECEIVED.labels("dicom", admitted.value).inc()
+        return STATUS[admitted]
+
+
+def _on_echo(_: Event) -> int:
+    return 0x0000
+
+
+def _on_requested(event: Event) -> None:
+    log.debug("association requested from %s", event.assoc.requestor.address)
+
+
+def _on_rejected(event: Event) -> None:
+    log.warning("association from %s rejected: its AE titles are not allowed here", event.assoc.requestor.address)
+    REJECTED.labels("ae_title").inc()

@@ -1,0 +1,30 @@
+"""Mutual TLS, as both sides of a connection set it up (PS3.15, B.12)."""
+
+import ssl
+
+from cxr_edge.errors import NodeConfig
+from cxr_edge.node.config import Tls
+
+
+def context_of(tls: Tls, purpose: ssl.Purpose) -> ssl.SSLContext:
+    """Give a context that shows our certificate and demands one of the other side.
+
+    Parameters
+    ----------
+    tls : Tls
+    purpose : ssl.Purpose
+        ``CLIENT_AUTH`` for a server, ``SERVER_AUTH`` for a client.
+
+    Raises
+    ------
+    NodeConfig
+        A file cannot be read, or is no certificate.
+    """
+    try:
+        context = ssl.create_default_context(purpose, cafile=str(tls.authority))
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise NodeConfig(f"expected PEM files that can be read for {tls}: {error.strerror or error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -1,0 +1,170 @@
+"""Workers: a film from the queue to its results on disk."""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cxr_edge import images
+from cxr_edge.dicom.write import Origin, write_objects
+from cxr_edge.dicom.write.header import is_dicom
+from cxr_edge.errors import DeviceFailed, InputError, NotDicom
+from cxr_edge.model import Model
+from cxr_edge.node import spool
+from cxr_edge.node.config import Config, FolderPeer
+from cxr_edge.node.config import Queue as QueueConfig
+from cxr_edge.node.logs import log, short
+from cxr_edge.node.metrics import INFERRED, WORK_SECONDS
+from cxr_edge.node.queue import Queue, QueuedFilm
+from cxr_edge.overlays import draw_overlay
+
+#: How often the queue is looked at without having been told of news: another process may have replayed a film.
+POLL_SECONDS: Final = 0.5
+
+
+def back_off(config: QueueConfig, attempts: int) -> float:
+    """Give the seconds to wait after so many attempts."""
+    return float(min(config.longest_wait_seconds, config.first_wait_seconds * 2.0 ** min(attempts, 30)))
+
+
+class Workers:
+    """Threads that work on films until `stop`.
+
+    Parameters
+    ----------
+    model : Model
+        With one thread per inference.
+    config : Config
+    queue : Queue
+    films, results : Path
+        Folders.
+    news : threading.Condition
+        Told of a new film, and of new results.
+    """
+
+    def __init__(
+        self, model: Model, config: Config, queue: Queue, films: Path, results: Path, news: threading.Condition
+    ) -> None:
+        self._model, self._config, self._queue = model, config, queue
+        self._films, self._results, self._news = films, results, news
+        point = config.model.operating_point or model.manifest.default_operating_point
+        mode = model.view_mode(config.model.tta, adaptive=config.model.adaptive)
+        self._folder_peers = [peer.name for peer in config.peers if isinstance(peer, FolderPeer)]
+        self._origin = Origin.of(model, mode, point)
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def alive(self) -> bool:
+        """Whether all threads are at work."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def start(self, number: int) -> None:
+        """Begin."""
+        self._threads = [threading.Thread(target=self._run, name=f"worker {i}") for i in range(number)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Finish the films that are in work, and end."""
+        self._stopping.set()
+        with self._news:
+            self._news.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                film = self._queue.take_film()
+            except sqlite3.Error as error:  # a full disk: nothing can be recorded until there is space
+                log.error("the queue cannot be used: %s", error)
+                self._stopping.wait(self._config.queue.first_wait_seconds)
+                continue
+            if film is None:
+                with self._news:
+                    self._news.wait(POLL_SECONDS)
+                continue
+            self._one(film)
+
+    def _one(self, film: QueuedFilm) -> None:
+        settings = self._config.queue
+        started = time.monotonic()
+        try:
+            if film.attempts >= settings.attempts:
+                self._bury(film, "attempts", f"taken up {film.attempts} times, and never finished")
+                return
+            objects = self._infer(film)
+            self._queue.finish_film(film, self._deliveries(objects))
+        except InputError as error:
+            self._bury(film, error.code, str(error))
+        except DeviceFailed as error:
+            self._postpone(film, error.code, str(error))
+        except (OSError, sqlite3.Error) as error:  # the disk: an attempt that is not the film's fault
+            log.error("film %s waits: %s", short(film.name), type(error).__name__)
+            self._postpone(film, "disk", type(error).__name__)
+        except Exception as error:  # whatever a film leads a library to must not end the worker; its text may quote
+            self._postpone(film, "internal", type(error).__name__)
+        else:
+            WORK_SECONDS.observe(time.monotonic() - started)
+            INFERRED.labels("ok").inc()
+            log.info("film %s: %d results in %.2f s", short(film.name), len(objects), time.monotonic() - started)
+            with self._news:
+                self._news.notify_all()
+
+    def _infer(self, film: QueuedFilm) -> list[str]:
+        """Infer a film and store its results; give their files."""
+        data = (self._films / film.name).read_bytes()
+        decoded = images.decode(data, self._model.reading)
+        log.debug("inferring film %s", short(film.name))
+        origin, results = self._origin, self._config.results
+        result = self._model.predict_film(
+            decoded,
+            tta=origin.view_mode != "single",
+            adaptive=origin.view_mode == "adaptive",
+            heatmaps=results.overlays > 0,
+            operating_point=origin.operating_point,
+        )
+        if is_dicom(data):
+            made = write_objects(
+                data, decoded, result, origin, self._model.reading,
+                overlays=results.overlays, colormap=results.colormap,
+            )  # fmt: skip
+            files = {one.name: one.data for one in made}
+        elif self._folder_peers:
+            shown = [f.label for f in result.findings if f.positive][: results.overlays]
+            files = {
+                f"{film.name}-{label}.png": draw_overlay(decoded.pixels, result, label, results.colormap)
+                for label in shown
+            }
+        else:
+            raise NotDicom("expected a DICOM film, as no peer is a folder; got a picture, which archives do not take")
+        if self._folder_peers:
+            line = json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False)
+            files[f"{film.name}.json"] = f"{line}\n".encode()
+        for name, content in files.items():
+            spool.store(self._results, name, content)
+        log.debug("stored results of film %s", short(film.name))
+        return list(files)
+
+    def _deliveries(self, objects: Sequence[str]) -> list[tuple[str, str]]:
+        """Say which result goes where: archives take DICOM, folders take all."""
+        every = [(peer, name) for peer in self._folder_peers for name in objects]
+        archives = [peer.name for peer in self._config.peers if not isinstance(peer, FolderPeer)]
+        return every + [(peer, name) for peer in archives for name in objects if name.endswith(".dcm")]
+
+    def _postpone(self, film: QueuedFilm, code: str, message: str) -> None:
+        if film.attempts + 1 >= self._config.queue.attempts and code != "disk":
+            self._bury(film, code, message)
+            return
+        log.warning("film %s: %s: %s; tried again later", short(film.name), code, message)
+        INFERRED.labels(code).inc()
+        self._queue.postpone_film(film, code, message, back_off(self._config.queue, film.attempts))
+
+    def _bury(self, film: QueuedFilm, code: str, message: str) -> None:
+        log.error("film %s is a dead letter: %s: %s", short(film.name), code, message)
+        INFERRED.labels(code).inc()
+        self._queue.bury_film(film, code, message)
