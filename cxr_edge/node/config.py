@@ -34,6 +34,8 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: AE titles that may call; all, if none is named.
     callers: tuple[AETitle, ...] = ()
     max_associations: Annotated[int, Meta(ge=1, le=256)] = 16
+    #: An association whose message grows beyond this is ended; each association can take so much memory.
+    max_film_mib: Annotated[int, Meta(ge=1, le=512)] = 128
     #: Seconds that an association may be silent, and that its negotiation may take.
     idle_seconds: Seconds = 60
     negotiation_seconds: Seconds = 20

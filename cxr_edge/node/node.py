@@ -63,7 +63,7 @@ class Node:
         admission = Admission(self._films, self._queue, reading, config.queue.min_free_mib, self._news)
         self._workers = Workers(self._model, config, self._queue, self._films, self._results, self._news)
         self._couriers = [Courier(peer, config.queue, self._queue, self._results, self._news) for peer in config.peers]
-        self.receiver = Receiver(config.receive, admission, reading.max_file_bytes) if config.receive else None
+        self.receiver = Receiver(config.receive, admission) if config.receive else None
         self._watch = FolderWatch(config.watch, admission, reading.max_file_bytes) if config.watch else None
         self.metrics = MetricsServer(config.metrics.port, self._queue, self.wrong) if config.metrics else None
 

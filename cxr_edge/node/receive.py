@@ -18,6 +18,7 @@ from cxr_edge.node.config import Receive
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED, REJECTED
 from cxr_edge.node.tls import context_of
+from cxr_edge.reading import MEBIBYTE
 
 #: Kinds of object that are taken.
 SOP_CLASSES: Final = (layout.COMPUTED_RADIOGRAPHY, layout.DIGITAL_X_RAY, layout.SECONDARY_CAPTURE)
@@ -35,7 +36,7 @@ STATUS: Final = {
 }
 OUT_OF_RESOURCES: Final = 0xA700
 #: Bytes of a message that are no pixels: the header, and how both are cut into parts.
-_SLACK: Final = 32 * 2**20
+_SLACK: Final = 32 * MEBIBYTE
 _MAX_PDU: Final = 1 << 17
 
 
@@ -46,13 +47,11 @@ class Receiver:
     ----------
     config : Receive
     admission : Admission
-    max_file_bytes : int
-        An association that sends a longer message is ended.
     """
 
-    def __init__(self, config: Receive, admission: Admission, max_file_bytes: int) -> None:
+    def __init__(self, config: Receive, admission: Admission) -> None:
         self._config, self._admission = config, admission
-        self._most = max_file_bytes + _SLACK
+        self._most = config.max_film_mib * MEBIBYTE + _SLACK
         self._server: ThreadedAssociationServer | None = None
         self._busy: set[int] = set()
         self._idle = threading.Condition()
@@ -123,7 +122,7 @@ class Receiver:
             if event.assoc.received > self._most:  # type: ignore[attr-defined]
                 log.warning("an association sent a message of over %d MiB; it is ended", self._most >> 20)
                 REJECTED.labels("too_large").inc()
-                event.assoc.abort()
+                event.assoc.dul.socket.close()  # an orderly abort would go on reading until the sender listens
 
     def _on_store(self, event: Event) -> int:
         event.assoc.received = 0  # type: ignore[attr-defined]

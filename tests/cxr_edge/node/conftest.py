@@ -1,0 +1,17 @@
+"""A site with the real programs, where this machine has them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.node.site import Site, missing
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A namespace in which dcmtk, the node and Orthanc can be started."""
+    if (why := missing()) is not None:
+        pytest.skip(why)
+    with Site(tmp_path) as site:
+        yield site

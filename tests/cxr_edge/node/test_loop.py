@@ -1,0 +1,253 @@
+"""Real programs in a row: dcmtk sends, the node infers, Orthanc receives."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from benchmarks.dicom import films as dicom_films
+from benchmarks.node import films
+from benchmarks.node.site import DICOM_PEER, NODE_PORT, ORTHANC_PORT, WEB_PEER, Site, wait_for
+from tests.patient import PATIENT, found
+
+SR_CLASSES = ["1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.22"]
+
+
+def patients_in(site: Site) -> list[str]:
+    """Values of the patient in all that the node said, and in its queue."""
+    told = "".join(path.read_text(errors="replace") for path in site.folder.glob("*.log") if path.name != "orthanc.log")
+    told += (site.folder / "data" / "queue.sqlite").read_bytes().decode("latin1")
+    told += site.run("curl", "-s", "http://127.0.0.1:9112/metrics") + site.queue("list")
+    return found(told)
+
+
+@pytest.mark.parametrize("peer", [DICOM_PEER, WEB_PEER], ids=["c-store", "dicomweb"])
+def test_results_arrive_beside_the_film(site: Site, peer: str) -> None:
+    site.start_orthanc()
+    site.configure(peer)
+    site.start_node()
+    assert site.run("echoscu", "-aec", "CXREDGE", "127.0.0.1", NODE_PORT) == ""
+    (path,) = films.write(site.folder / "films", [1], **PATIENT)  # a film with findings
+    assert site.store(path, dicom_films.CHEST) == [0x0000, 0x0000]
+    site.settle()
+    assert site.count() == 5 + 4
+    for film in (path, dicom_films.CHEST):
+        header = pydicom.dcmread(film, stop_before_pixels=True)
+        (study,) = [s for s in site.rest("/studies?expand") if s["MainDicomTags"]["StudyInstanceUID"]
+                    == header.StudyInstanceUID]  # fmt: skip
+        assert study["PatientMainDicomTags"]["PatientID"] == header.PatientID
+        series = [site.rest(f"/series/{one}")["MainDicomTags"] for one in study["Series"]]
+        assert sorted(one["Modality"] for one in series) == ["OT", "PR", "SR"]
+    assert patients_in(site) == []
+    assert site.stop_node() == 0
+
+
+def test_twice_the_same_film_and_another_under_its_name(site: Site) -> None:
+    site.start_orthanc()
+    site.configure()
+    site.start_node()
+    (path,) = films.write(site.folder / "films", [0])
+    same = films.make(0)
+    again = site.folder / "again.dcm"
+    again.write_bytes(dicom_films.written(same, "1.2.840.10008.1.2"))  # otherwise encoded
+    other = films.make(2, SOPInstanceUID=same.SOPInstanceUID)
+    conflicting = site.folder / "conflicting.dcm"
+    conflicting.write_bytes(dicom_films.written(other))
+    assert site.store(path, path, again, conflicting, path) == [0, 0, 0, 0x0111, 0]
+    site.settle()
+    assert site.store(conflicting, path) == [0x0111, 0]
+    site.settle()
+    assert site.count() == 1  # one report: nothing doubled, nothing replaced
+
+
+def test_what_cannot_be_used(site: Site) -> None:
+    site.start_orthanc()
+    site.configure()
+    site.start_node()
+    without_study = site.folder / "a.dcm"
+    ds = films.make(0)
+    del ds.StudyInstanceUID
+    without_study.write_bytes(dicom_films.written(ds))
+    no_pixels = site.folder / "b.dcm"
+    ds = films.make(2)
+    del ds.PixelData
+    no_pixels.write_bytes(dicom_films.written(ds))
+    (good,) = films.write(site.folder / "films", [3])
+    assert site.store(without_study, no_pixels, good) == [0, 0xC000, 0]
+    site.settle()
+    letters = site.queue("list", "--state", "dead")
+    assert "invalid_header" in letters
+    assert "StudyInstanceUID" in letters
+    assert site.queue("replay", "--all").startswith("1 dead letters wait again")
+    site.settle()
+    assert "invalid_header" in site.queue("list", "--state", "dead")
+    assert "Called AE title not recognised" in site.run("echoscu", "-aec", "WRONG", "127.0.0.1", NODE_PORT)
+
+
+def test_only_named_callers(site: Site) -> None:
+    site.configure()
+    text = (site.folder / "node.toml").read_text()
+    (site.folder / "node.toml").write_text(text.replace("[receive]", '[receive]\ncallers = ["XRAY1"]'))
+    site.start_node()
+    (path,) = films.write(site.folder / "films", [0])
+    assert site.store(path, options=["-aet", "XRAY1"]) == [0]
+    assert site.store(path, options=["-aet", "XRAY2"]) == [None]
+
+
+def test_the_archive_down_and_up(site: Site) -> None:
+    site.configure(DICOM_PEER + WEB_PEER)
+    site.start_node()
+    paths = films.write(site.folder / "films", range(2))
+    assert site.store(*paths) == [0, 0]
+    wait_for(lambda: "cannot be reached" in site.log.read_text(), "the archive is missed")
+    site.start_orthanc()
+    site.settle()
+    assert site.count() == 6
+    site.stop_orthanc()
+    assert site.store(*films.write(site.folder / "films", [2])) == [0]
+    site.stop_node()
+    site.start_node()
+    site.start_orthanc()
+    site.settle()
+    assert site.count() == 7
+    assert len(site.stored_uids()) == 7
+
+
+@pytest.mark.parametrize("taken", [*SR_CLASSES[1:], ""])
+def test_an_archive_that_takes_no_3d_reports(site: Site, taken: str) -> None:
+    """dcmtk's storescp with a profile takes what it is told to, here one class of report and captures uncompressed."""
+    profile = site.folder / "storescp.cfg"
+    classes = [uid for uid in (taken, "1.2.840.10008.5.1.4.1.1.7") if uid]
+    contexts = "\n".join(f"PresentationContext{i} = {uid}\\Plain" for i, uid in enumerate(classes, 1))
+    profile.write_text(
+        "[[TransferSyntaxes]]\n[Plain]\nTransferSyntax1 = 1.2.840.10008.1.2.1\n"
+        f"[[PresentationContexts]]\n[Few]\n{contexts}\n[[Profiles]]\n[Few]\nPresentationContexts = Few\n"
+    )
+    received = site.folder / "received"
+    received.mkdir()
+    site.configure()
+    site.start_node()
+    command = ["/usr/bin/storescp", "-xf", profile, "Few", "-od", received, ORTHANC_PORT]
+    with subprocess.Popen(site.inside(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as archive:
+        assert site.store(*films.write(site.folder / "films", [1])) == [0]
+        site.settle()
+        archive.kill()
+    objects = [pydicom.dcmread(path) for path in received.iterdir()]
+    assert sorted(made.SOPClassUID for made in objects) == sorted([*classes, classes[-1], classes[-1]])
+    captures = [made for made in objects if made.SOPClassUID.name.startswith("Secondary")]
+    assert all(made.pixel_array.shape == (1024, 1024, 3) for made in captures)
+    assert all(made.PhotometricInterpretation == "RGB" for made in captures)
+    dead = site.queue("list", "--state", "dead")
+    assert "Grayscale Softcopy Presentation State" in dead
+    assert ("no structured reports of any kind" in dead) == (not taken)
+
+
+def test_eight_senders_at_once(site: Site) -> None:
+    site.start_orthanc()
+    site.configure()
+    site.start_node()
+    paths = films.write(site.folder / "films", range(16))
+    statuses: list[int | None] = []
+    senders = [threading.Thread(target=lambda part=paths[i::8]: statuses.extend(site.store(*part))) for i in range(8)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert statuses == [0] * 16
+    site.settle()
+    reports = [one for one in site.rest("/series?expand") if one["MainDicomTags"]["Modality"] == "SR"]
+    assert len(reports) == 16
+
+
+def test_a_full_disk(site: Site) -> None:
+    """On a file system of 24 MiB, films are refused by the right status when it is full, and taken when it is not."""
+    data = site.folder / "data"
+    data.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        site.start_orthanc()
+        site.configure(min_free_mib=0)
+        site.start_node()
+        paths = films.write(site.folder / "films", range(4))
+        assert site.store(paths[0]) == [0]
+        site.settle()
+        ballast = data / "ballast"
+        with ballast.open("wb") as file:
+            free = os.statvfs(data).f_bavail * os.statvfs(data).f_frsize
+            file.write(b"x" * (free - 2**18))
+        assert site.store(*paths[1:3]) == [0xA700, 0xA700]
+        subprocess.run(["dd", "if=/dev/zero", f"of={data / 'last'}", "bs=512"], capture_output=True)  # until it is full
+        assert site.store(paths[3]) == [0xA700]
+        assert site.health() is not None
+        ballast.unlink()
+        (data / "last").unlink()
+        assert site.store(*paths[1:]) == [0, 0, 0]
+        site.settle()
+        assert len([one for one in site.rest("/series?expand") if one["MainDicomTags"]["Modality"] == "SR"]) == 4
+        assert site.stop_node() == 0
+    finally:
+        if site.node is not None and site.node.poll() is None:
+            site.kill_node()
+        subprocess.run(["umount", data], check=True)
+
+
+def test_mutual_tls(site: Site) -> None:
+    certificates = site.folder / "tls"
+    certificates.mkdir()
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=certificates, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca")
+    for name in ("node", "scanner", "stranger"):
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj",
+                f"/CN={name}")  # fmt: skip
+        if name == "stranger":
+            openssl("x509", "-req", "-in", f"{name}.csr", "-signkey", f"{name}.key", "-out", f"{name}.crt")
+        else:
+            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                    "-out", f"{name}.crt")  # fmt: skip
+    site.configure()
+    tls = '[receive.tls]\ncertificate = "tls/node.crt"\nkey = "tls/node.key"\nauthority = "tls/ca.crt"\n[model]'
+    text = (site.folder / "node.toml").read_text()
+    (site.folder / "node.toml").write_text(text.replace("[model]", tls))
+    site.start_node()
+    (path,) = films.write(site.folder / "films", [0])
+
+    def store_as(name: str) -> list[int | None]:
+        keys = [certificates / f"{name}.key", certificates / f"{name}.crt"]
+        return site.store(path, options=["+tls", *keys, "+cf", certificates / "ca.crt"])
+
+    assert store_as("scanner") == [0]
+    assert store_as("stranger") == [None]
+    assert site.store(path) == [None]
+
+
+def test_a_message_without_end_is_ended(site: Site) -> None:
+    """What no film needs is not gathered in memory: the bound is told to the node, and the association aborted."""
+    sender = Path(__file__).parent / "endless.py"
+    site.configure()
+    site.start_node()
+    told = site.run(sys.executable, sender, NODE_PORT, timeout=120)
+    assert "aborted after" in told
+    assert 128 < int(told.split()[-2]) < 256  # MiB
+    assert site.store(*films.write(site.folder / "films", [0])) == [0]
+
+
+def test_a_result_is_no_film(site: Site) -> None:
+    """A result that comes back as an input is refused by its kind, not inferred in a circle."""
+    site.configure('[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
+    site.start_node()
+    assert site.store(*films.write(site.folder / "films", [1])) == [0]
+    site.settle()
+    results = sorted((site.folder / "out").glob("*.dcm"))
+    assert len(results) == 5
+    capture = next(path for path in results if "overlay" in path.name)
+    assert site.store(capture, options=["-xy"]) == [0]
+    site.settle()
+    assert "colour" in site.queue("list", "--state", "dead")
