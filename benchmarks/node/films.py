@@ -1,6 +1,6 @@
 """Any number of different chest films as DICOM files, from the repository's samples."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def make(number: int, **attributes: Any) -> Dataset:
     )
 
 
-def write(folder: Path, numbers: Iterator[int] | range, **attributes: Any) -> list[Path]:
+def write(folder: Path, numbers: Iterable[int], **attributes: Any) -> list[Path]:
     """Write films to files; give their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

@@ -4,6 +4,7 @@ Orthanc listens on all addresses and cannot be told not to; in the namespace the
 """
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,9 @@ class Site:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (self.node, self.orthanc, self._holder):
+        if self.node is not None:
+            self.kill_node()
+        for process in (self.orthanc, self._holder):
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
@@ -170,7 +174,10 @@ class Site:
         """Start the node, perhaps under another program."""
         command = [*before, sys.executable, "-m", "cxr_edge", "node", "--config", self.folder / "node.toml"]
         with self.log.open("ab") as log:
-            self.node = subprocess.Popen(self.inside([*command, "--log-level", "DEBUG"]), stdout=log, stderr=log)
+            # A session of its own, so that a program that the node runs under is killed with it.
+            self.node = subprocess.Popen(
+                self.inside([*command, "--log-level", "DEBUG"]), stdout=log, stderr=log, start_new_session=True
+            )
         if wait:
             wait_for(lambda: self.health() is not None or self.dead(), "the node answers")
 
@@ -186,7 +193,8 @@ class Site:
     def kill_node(self) -> None:
         """SIGKILL, from outside."""
         assert self.node is not None
-        self.node.send_signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.node.pid, signal.SIGKILL)
         self.node.wait()
 
     def stop_node(self) -> int:

@@ -122,7 +122,7 @@ class Receiver:
             if event.assoc.received > self._most:  # type: ignore[attr-defined]
                 log.warning("an association sent a message of over %d MiB; it is ended", self._most >> 20)
                 REJECTED.labels("too_large").inc()
-                event.assoc.dul.socket.close()  # an orderly abort would go on reading until the sender listens
+                event.assoc.dul.socket.close()  # type: ignore[union-attr]  # an orderly abort would go on reading until the sender listens
 
     def _on_store(self, event: Event) -> int:
         event.assoc.received = 0  # type: ignore[attr-defined]

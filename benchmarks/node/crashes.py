@@ -1,0 +1,209 @@
+"""The crash table: what is lost, what is doubled, when the node is killed and when others fail it."""
+
+import os
+import random
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.dicom import films as dicom_films
+from benchmarks.node import films
+from benchmarks.node.site import DICOM_PEER, WEB_PEER, Site
+from benchmarks.node.verdict import Row, judged
+
+#: Films that have findings, and so several results each.
+MANY = [1, 3, 4, 5]
+#: System calls at which a node can die half-way: what makes files durable, names them, and talks to others.
+STEPS = {"fsync": 12, "fdatasync": 12, "rename": 8, "pwrite64": 20, "unlink": 3, "sendto": 24}
+
+
+def killed_at_random(folder: Path, trials: int, seed: int, peer: str = DICOM_PEER) -> Row:
+    """SIGKILL at a random moment, while films are being sent; the node is started again each time."""
+    chance = random.Random(seed)
+    with _site(folder, peer) as site:
+        numbers: list[int] = []
+        for trial in range(trials):
+            site.start_node(wait=False)
+            batch = [8 * (3 * trial + i) + MANY[i] for i in range(3)]
+            senders = _send(site, batch)
+            numbers += batch
+            time.sleep(chance.uniform(0, 3))
+            site.kill_node()
+            site.start_node()
+            for sender in senders:
+                sender.join()
+            site.kill_node()
+        site.start_node()
+        site.settle()
+        return judged(site, Row("SIGKILL at random moments", trials, len(numbers)), numbers)
+
+
+def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:
+    """SIGKILL on entering the first, second, … call of each kind that one of the node's threads makes."""
+    rows = []
+    for call, most in steps.items():
+        with _site(folder / call, DICOM_PEER) as site:
+            numbers, killed = [], 0
+            for when in range(1, most + 1):
+                inject = f"inject={call}:signal=SIGKILL:when={when}"
+                site.start_node("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e",
+                                inject, wait=False)  # fmt: skip
+                number = 8 * when + MANY[when % len(MANY)]
+                (sender,) = _send(site, [number])
+                numbers.append(number)
+                end = time.monotonic() + 10
+                while not site.dead() and time.monotonic() < end:
+                    time.sleep(0.05)
+                killed += site.dead()
+                if not site.dead():
+                    site.kill_node()
+                site.start_node()
+                sender.join()
+                site.settle()
+                site.kill_node()
+            site.start_node()
+            site.settle()
+            rows.append(judged(site, Row(f"SIGKILL at the 1st to {most}th {call} of a thread", killed, most), numbers))
+    return rows
+
+
+def archive_down(folder: Path, trials: int) -> Row:
+    """The archive is switched off while films come, and on again."""
+    with _site(folder, DICOM_PEER + WEB_PEER) as site:
+        site.start_node()
+        numbers = []
+        for trial in range(trials):
+            site.stop_orthanc()
+            number = 8 * trial + MANY[trial % len(MANY)]
+            numbers.append(number)
+            for sender in _send(site, [number]):
+                sender.join()
+            time.sleep(0.5)
+            site.start_orthanc()
+            site.settle()
+        return judged(site, Row("archive down, then up; two ways to it", trials, len(numbers)), numbers)
+
+
+def twice(folder: Path, trials: int) -> Row:
+    """Two senders send the same film at once, and again when it is delivered."""
+    with _site(folder, DICOM_PEER) as site:
+        site.start_node()
+        numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
+        for number in numbers:
+            for sender in _send(site, [number, number]):
+                sender.join()
+            site.settle()
+            for sender in _send(site, [number]):
+                sender.join()
+        site.settle()
+        return judged(site, Row("the same film three times, twice at once", trials, len(numbers)), numbers)
+
+
+def conflicting(folder: Path, trials: int) -> Row:
+    """The same SOP Instance UID with other pixels: answered with 0x0111, and nothing of it is delivered."""
+    with _site(folder, DICOM_PEER) as site:
+        site.start_node()
+        numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
+        refused = 0
+        for number in numbers:
+            for sender in _send(site, [number]):
+                sender.join()
+            other = films.make(number + 1, SOPInstanceUID=films.make(number).SOPInstanceUID)
+            path = site.folder / "other.dcm"
+            path.write_bytes(dicom_films.written(other))
+            refused += site.store(path) == [0x0111]
+        site.settle()
+        if refused != trials:
+            raise AssertionError(f"{trials - refused} conflicting films were not refused")
+        return judged(site, Row("the same UID with other pixels", trials, len(numbers)), numbers)
+
+
+def eight_senders(folder: Path, trials: int) -> Row:
+    """Eight senders at once, films of their own each."""
+    with _site(folder, DICOM_PEER) as site:
+        site.start_node()
+        numbers = []
+        for trial in range(trials):
+            batch = [8 * (8 * trial + i) + MANY[i % len(MANY)] for i in range(8)]
+            for sender in _send(site, batch):
+                sender.join()
+            numbers += batch
+        site.settle(300)
+        return judged(site, Row("eight senders at once", trials, len(numbers)), numbers)
+
+
+def full_disk(folder: Path, trials: int) -> Row:
+    """The disk fills up while films come, and is emptied."""
+    folder.mkdir(parents=True)
+    data = folder / "data"
+    data.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(data)], check=True)
+    try:
+        with _site(folder, DICOM_PEER, min_free_mib=0) as site:
+            site.start_node()
+            numbers: list[int] = []
+            for trial in range(trials):
+                free = os.statvfs(data).f_bavail * os.statvfs(data).f_frsize
+                room = random.Random(trial).randrange(0, 2 * 2**20)
+                (data / "ballast").write_bytes(bytes(max(0, free - room)))
+                senders = _send(site, [8 * trial])
+                numbers.append(8 * trial)
+                time.sleep(2)
+                (data / "ballast").unlink()
+                for sender in senders:
+                    sender.join()
+                site.settle()
+            row = judged(site, Row("a full disk, then space", trials, len(numbers)), numbers)
+            site.kill_node()
+            return row
+    finally:
+        subprocess.run(["umount", str(data)], check=True)
+
+
+def all_rows(folder: Path, scale: float, progress: Callable[[str], None]) -> list[Row]:
+    """The whole table; `scale` 1 takes about a quarter of an hour."""
+
+    def times(number: int) -> int:
+        return max(1, round(number * scale))
+
+    rows = []
+    for name, make in {
+        "random": lambda at: [killed_at_random(at, times(60), seed=1)],
+        "random, dicomweb": lambda at: [killed_at_random(at, times(20), seed=2, peer=WEB_PEER)],
+        "steps": lambda at: killed_at_each_step(at, {call: times(most) for call, most in STEPS.items()}),
+        "archive": lambda at: [archive_down(at, times(20))],
+        "twice": lambda at: [twice(at, times(20))],
+        "conflict": lambda at: [conflicting(at, times(20))],
+        "eight": lambda at: [eight_senders(at, times(10))],
+        "full": lambda at: [full_disk(at, times(14))],
+    }.items():
+        progress(name)
+        rows += make(folder / name.replace(", ", "-"))
+    return rows
+
+
+class _site(Site):  # noqa: N801 - a context manager that is used like a function
+    """A site with an archive that runs and a node that is configured."""
+
+    def __init__(self, folder: Path, peer: str, min_free_mib: int = 16) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder)
+        self._peer, self._min_free_mib = peer, min_free_mib
+
+    def __enter__(self) -> "_site":
+        super().__enter__()
+        self.start_orthanc()
+        self.configure(self._peer, min_free_mib=self._min_free_mib)
+        return self
+
+
+def _send(site: Site, numbers: list[int]) -> list[threading.Thread]:
+    """Send films, each from a scanner of its own that does not give up."""
+    paths = films.write(site.folder / "films", list(dict.fromkeys(numbers)))
+    by_number = dict(zip(dict.fromkeys(numbers), paths, strict=True))
+    senders = [threading.Thread(target=site.store_until_taken, args=(by_number[number],)) for number in numbers]
+    for sender in senders:
+        sender.start()
+    return senders

@@ -1,0 +1,71 @@
+"""What the archive should hold, and what it holds: results lost and doubled."""
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import cxr_edge
+from benchmarks.dicom import films as dicom_films
+from benchmarks.node import films
+from benchmarks.node.site import Site
+from cxr_edge import images
+from cxr_edge.dicom.write import Origin, write_objects
+from cxr_edge.reading import DEFAULT_READING
+
+
+@dataclass
+class Row:
+    """One row of the crash table.
+
+    Attributes
+    ----------
+    event : str
+        What was done to the node.
+    trials : int
+    films : int
+        Answered with success.
+    expected, received, lost, doubled : int
+        Result objects.
+    """
+
+    event: str
+    trials: int
+    films: int
+    expected: int = 0
+    received: int = 0
+    lost: int = 0
+    doubled: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is recorded."""
+        return asdict(self)
+
+
+@cache
+def results_of(sample: int) -> int:
+    """How many objects a film of a sample gives."""
+    model = cxr_edge.load(device="cpu")
+    data = dicom_films.written(films.make(sample))
+    film = images.decode(data)
+    result = model.predict_film(film, heatmaps=True)
+    origin = Origin.of(model, result.view_mode, model.manifest.default_operating_point)
+    return len(write_objects(data, film, result, origin, DEFAULT_READING, overlays=3, colormap="turbo"))
+
+
+def judged(site: Site, row: Row, numbers: list[int]) -> Row:
+    """Compare the archive with what films of these numbers must have given, each in a study of its own."""
+    held = {
+        study["MainDicomTags"]["StudyInstanceUID"]: site.rest(f"/studies/{study['ID']}/statistics")["CountInstances"]
+        for study in site.rest("/studies?expand")
+    }
+    for number in numbers:
+        expected = results_of(number % len(films.SAMPLES))
+        found = int(held.pop(films.make(number).StudyInstanceUID, 0))
+        row.expected += expected
+        row.received += found
+        row.lost += max(0, expected - found)
+        row.doubled += max(0, found - expected)
+    for found in held.values():  # of films that nobody sent
+        row.received += int(found)
+        row.doubled += int(found)
+    return row

@@ -1,0 +1,75 @@
+"""``node.toml``: what is taken, and what is refused with what to do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxr_edge.errors import NodeConfig
+from cxr_edge.node.config import EXAMPLE, DicomPeer, FolderPeer, read_config
+
+PEER = '[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
+
+
+def of(tmp_path: Path, text: str):
+    (tmp_path / "node.toml").write_text(text)
+    return read_config(tmp_path / "node.toml")
+
+
+def test_defaults_are_on_loopback(tmp_path: Path) -> None:
+    config = of(tmp_path, f'data = "data"\n{PEER}')
+    assert config.data == tmp_path / "data"
+    assert config.receive is not None
+    assert (config.receive.host, config.receive.ae_title) == ("127.0.0.1", "CXREDGE")
+    assert config.receive.max_associations >= 10
+    assert config.peers == (FolderPeer("out", tmp_path / "out"),)
+
+
+def test_the_example_is_a_configuration(tmp_path: Path) -> None:
+    config = of(tmp_path, EXAMPLE)
+    assert isinstance(config.peers[0], DicomPeer)
+    uncommented = "\n".join(line.removeprefix("# ") for line in EXAMPLE.splitlines())
+    assert {peer.name for peer in of(tmp_path, uncommented).peers} == {"archive", "web-archive", "results"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "data"),
+        (f'data = "d"\nunknown = 1\n{PEER}', "unknown"),
+        (f'data = ""\n{PEER}', "expected a path"),
+        (f'data = "d"\n[receive]\nport = 70000\n{PEER}', "receive.port"),
+        (f'data = "d"\n[receive]\nae_title = "THIS-ONE-IS-TOO-LONG"\n{PEER}', "receive.ae_title"),
+        (f'data = "d"\n[receive]\nhost = "0.0.0.0"\n{PEER}', "callers"),
+        (f'data = "d"\n[receive]\nhost = "xray.example"\n{PEER}', "callers"),
+        (f'data = "d"\n[results]\ncolormap = "jet"\n{PEER}', "turbo"),
+        ('data = "d"\n', "peers"),
+        (f'data = "d"\n{PEER}{PEER}', "name of its own"),
+        ("data = ", "node example"),
+    ],
+)
+def test_what_is_wrong_is_told(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(NodeConfig, match=told):
+        of(tmp_path, text)
+
+
+def test_other_addresses_need_callers_or_tls(tmp_path: Path) -> None:
+    assert of(tmp_path, f'data = "d"\n[receive]\nhost = "0.0.0.0"\ncallers = ["XRAY1"]\n{PEER}')
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cxr_edge", "node", *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    assert run("example").stdout == EXAMPLE
+    without = run()
+    assert (without.returncode, "--config" in without.stderr) == (2, True)
+    missing = run("--config", tmp_path / "none.toml")
+    assert (missing.returncode, "node_config" in missing.stderr) == (2, True)
+    (tmp_path / "node.toml").write_text(f'data = "data"\n{PEER}')
+    unused = run("queue", "list", "--config", tmp_path / "node.toml")
+    assert (unused.returncode, "holds no queue" in unused.stderr) == (2, True)
