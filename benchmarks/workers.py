@@ -163,9 +163,14 @@ class Worker:
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None  # noqa: S101 - both are pipes
         assert self._process.stdout is not None  # noqa: S101
-        limit = threading.Timer(self._time_limit, self._process.kill)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        limit = threading.Timer(self._time_limit, end)
         limit.start()
-        began = time.monotonic()
         try:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
@@ -175,7 +180,7 @@ class Worker:
         finally:
             limit.cancel()
         if not line:
-            raise self._died(time.monotonic() - began)
+            raise self._died(late=late.is_set())
         told: dict[str, Any] = json.loads(line)
         if "not_measured" in told:
             raise NotMeasured(told["not_measured"])
@@ -183,9 +188,9 @@ class Worker:
             raise WorkerFailed(f"{self._name}: {told['failed']}")
         return told
 
-    def _died(self, seconds: float) -> WorkerFailed:
+    def _died(self, *, late: bool) -> WorkerFailed:
         status = self._process.wait()
-        if seconds >= self._time_limit:
+        if late:
             return WorkerFailed(f"{self._name}: expected an answer within {self._time_limit:.0f} s, got none; ended it")
         self._errors.seek(0)
         tail = self._errors.read().decode("utf-8", "replace").strip()[-TAIL:]
