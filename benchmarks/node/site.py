@@ -97,8 +97,9 @@ class Site:
         self._holder.stdout.close()
 
     def inside(self, command: Iterable[object]) -> list[str]:
-        """A command line that runs in the namespace."""
-        return ["nsenter", "-t", str(self._holder.pid), "-n", *map(str, command)]
+        """A command line that runs in the namespace; a bare name is that of a program of the system's."""
+        name, *arguments = map(str, command)
+        return ["nsenter", "-t", str(self._holder.pid), "-n", shutil.which(name, path=SYSTEM) or name, *arguments]
 
     def run(self, *command: object, timeout: float = 60) -> str:
         """Run a program; give what it says."""
@@ -226,9 +227,8 @@ class Site:
 
     def store(self, *films: Path, called: str = "CXREDGE", options: Iterable[object] = ()) -> list[int | None]:
         """Send films over one association; give the status of each, None where there was none."""
-        storescu = shutil.which("storescu", path=SYSTEM)
         address = ["127.0.0.1", NODE_PORT]
-        told = self.run(storescu, "-d", "-nh", "-R", "-aec", called, *options, *address, *films, timeout=600)
+        told = self.run("storescu", "-d", "-nh", "-R", "-aec", called, *options, *address, *films, timeout=600)
         statuses: list[int | None] = [int(code, 16) for code in re.findall(r"DIMSE Status +: 0x([0-9a-f]{4})", told)]
         return statuses + [None] * (len(films) - len(statuses))
 

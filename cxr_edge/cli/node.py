@@ -75,6 +75,15 @@ def example() -> None:
     sys.stdout.write(EXAMPLE)
 
 
+@node_app.command()
+def conformance() -> None:
+    """Print the DICOM conformance statement."""
+    _need_packages()
+    from cxr_edge.node.conformance import statement
+
+    sys.stdout.write(statement())
+
+
 @queue_app.command("list")
 def list_(
     config: ConfigOption = None,

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.dicom import films as dicom_films
 from benchmarks.node import films
 from benchmarks.node.site import DICOM_PEER, NODE_PORT, ORTHANC_PORT, WEB_PEER, Site, wait_for
+from tests.cxr_edge.node.certificates import make as make_certificates
 from tests.patient import PATIENT, found
 
 SR_CLASSES = ["1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.22"]
@@ -85,7 +86,7 @@ def test_what_cannot_be_used(site: Site) -> None:
     assert site.queue("replay", "--all").startswith("1 dead letters wait again")
     site.settle()
     assert "invalid_header" in site.queue("list", "--state", "dead")
-    assert "Called AE title not recognised" in site.run("echoscu", "-aec", "WRONG", "127.0.0.1", NODE_PORT)
+    assert "Called AE Title Not Recognized" in site.run("echoscu", "-aec", "WRONG", "127.0.0.1", NODE_PORT)
 
 
 def test_only_named_callers(site: Site) -> None:
@@ -131,7 +132,7 @@ def test_an_archive_that_takes_no_3d_reports(site: Site, taken: str) -> None:
     received.mkdir()
     site.configure()
     site.start_node()
-    command = ["/usr/bin/storescp", "-xf", profile, "Few", "-od", received, ORTHANC_PORT]
+    command = ["storescp", "-xf", profile, "Few", "-od", received, ORTHANC_PORT]
     with subprocess.Popen(site.inside(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as archive:
         assert site.store(*films.write(site.folder / "films", [1])) == [0]
         site.settle()
@@ -197,21 +198,7 @@ def test_a_full_disk(site: Site) -> None:
 
 
 def test_mutual_tls(site: Site) -> None:
-    certificates = site.folder / "tls"
-    certificates.mkdir()
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=certificates, check=True, capture_output=True)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca")
-    for name in ("node", "scanner", "stranger"):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj",
-                f"/CN={name}")  # fmt: skip
-        if name == "stranger":
-            openssl("x509", "-req", "-in", f"{name}.csr", "-signkey", f"{name}.key", "-out", f"{name}.crt")
-        else:
-            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                    "-out", f"{name}.crt")  # fmt: skip
+    certificates = make_certificates(site.folder / "tls")
     site.configure()
     tls = '[receive.tls]\ncertificate = "tls/node.crt"\nkey = "tls/node.key"\nauthority = "tls/ca.crt"\n[model]'
     text = (site.folder / "node.toml").read_text()

@@ -1,0 +1,83 @@
+"""Scanner-side software beside a node: films out by C-STORE, reports back by C-STORE, findings read from them.
+
+The node's configuration names this program as a peer:
+
+    [[peers]]
+    kind = "dicom"
+    name = "scanner"
+    host = "127.0.0.1"
+    port = 11113
+    ae_title = "SCANNER"
+
+    python examples/through_the_node.py FILM.dcm …
+"""
+
+import queue
+import sys
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, JPEGBaseline8Bit, SecondaryCaptureImageStorage
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+
+NODE = ("127.0.0.1", 11112, "CXREDGE")
+OURS = ("127.0.0.1", 11113, "SCANNER")
+
+
+def send(film: Dataset) -> int:
+    """Send a film to the node; give the status it is answered with."""
+    entity = AE(ae_title=OURS[2])
+    entity.add_requested_context(film.SOPClassUID, film.file_meta.TransferSyntaxUID)
+    association = entity.associate(*NODE[:2], ae_title=NODE[2])
+    if not association.is_established:
+        raise SystemExit("the node does not answer: is it running, and may this AE title call?")
+    try:
+        return int(association.send_c_store(film).Status)
+    finally:
+        association.release()
+
+
+def findings(report: Dataset) -> list[tuple[str, float, str]]:
+    """Read finding, probability and decision from a report (TID 1500)."""
+    read = []
+    for group in report.ContentSequence[-1].ContentSequence:
+        items = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
+        read.append(
+            (
+                items["Finding"].ConceptCodeSequence[0].CodeMeaning,
+                float(items["Probability"].MeasuredValueSequence[0].NumericValue),
+                items["Decision at operating point"].ConceptCodeSequence[0].CodeMeaning,
+            )
+        )
+    return read
+
+
+def main(paths: list[str]) -> None:
+    """Send films, and print what comes back."""
+    results: queue.Queue[Dataset] = queue.Queue()
+
+    def received(event: evt.Event) -> int:
+        made = event.dataset
+        made.file_meta = event.file_meta
+        results.put(made)
+        return 0x0000
+
+    entity = AE(ae_title=OURS[2])
+    entity.supported_contexts = AllStoragePresentationContexts
+    entity.add_supported_context(SecondaryCaptureImageStorage, JPEGBaseline8Bit)
+    server = entity.start_server(OURS[:2], block=False, evt_handlers=[(evt.EVT_C_STORE, received)])
+    try:
+        for path in paths:
+            film = pydicom.dcmread(path)
+            print(f"sent with status 0x{send(film):04X}")
+            while (made := results.get(timeout=60)).SOPClassUID != Comprehensive3DSRStorage:
+                pass  # overlays and outlines, which a console can show
+            for finding, probability, decision in findings(made):
+                print(f"  {finding}: {probability:.2f}, {decision.lower()}")
+            print(f"  {made.SeriesDescription}")
+    finally:
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

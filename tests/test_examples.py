@@ -1,0 +1,63 @@
+"""Each example does what it says, as a person would run it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.dicom import films as dicom_films
+from benchmarks.node.site import Site, missing
+from tests.validators import program
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+#: Of 10; systemd calls up to 2 OK, and what is not hardened at all has 9.6.
+MOST_EXPOSURE = 2.0
+
+
+def test_the_model_inside_a_scanners_software(film_path: Path) -> None:
+    command = [sys.executable, EXAMPLES / "embedded.py", film_path, film_path]
+    told = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout.splitlines()
+    assert re.search(r"<Model .*>, \{'(tta|adaptive)': (True|False)\}", told[0])
+    for line in told[1:]:
+        assert re.match(rf"{re.escape(str(film_path))}: \d\.\d+ s", line)
+        assert "not for diagnosis" in line
+    assert len(told) == 3
+
+
+def test_a_scanners_software_beside_the_node(tmp_path: Path) -> None:
+    if (why := missing()) is not None:
+        pytest.skip(why)
+    source = (EXAMPLES / "through_the_node.py").read_text()
+    peer = "".join(
+        line.removeprefix("    ") for line in re.findall(r"^    (?:\[\[peers\]\]|\w+ = ).*\n", source, re.M)[:6]
+    )
+    with Site(tmp_path) as site:
+        site.configure(f"\n{peer}")
+        site.start_node()
+        told = site.run(sys.executable, EXAMPLES / "through_the_node.py", dicom_films.CHEST, timeout=120)
+        assert "sent with status 0x0000" in told
+        assert re.search(r"Lung mass: 0\.\d\d, present", told)
+        assert len(re.findall(r": [01]\.\d\d, (present|absent)", told)) == 14
+        assert "not for diagnosis" in told
+        site.settle()
+        assert site.stop_node() == 0
+
+
+def test_the_service_is_hardened() -> None:
+    unit = EXAMPLES / "cxr-edge-node.service"
+    command = [program("systemd-analyze"), "security", "--offline=yes", "--no-pager", unit]
+    told = subprocess.run(command, capture_output=True, text=True).stdout
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", told)
+    assert found, told
+    assert float(found[1]) <= MOST_EXPOSURE
+    for setting in ("NoNewPrivileges=yes", "PrivateTmp=yes", "MemoryMax="):
+        assert setting in unit.read_text()
+
+
+def test_the_conformance_statement_is_the_codes() -> None:
+    command = [sys.executable, "-m", "cxr_edge", "node", "conformance"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == (ROOT / "docs" / "conformance.md").read_text(), "python -m cxr_edge node conformance > docs/…"
