@@ -129,7 +129,7 @@ def _with_overlays(result: Result, film: images.Film, path: str, options: Option
 def _with_dicom(
     model: Model, data: bytes, film: images.Film, result: Result, options: Options, directory: Path
 ) -> Result:
-    from cxr_edge.dicom.write import Origin, write_objects
+    from cxr_edge.dicom.write import Origin, other_names, write_objects
 
     origin = Origin.of(model, result.view_mode, options.operating_point)
     try:
@@ -139,5 +139,8 @@ def _with_dicom(
     except (NotDicom, InvalidHeader) as error:
         return replace(result, dicom=(), warnings=(*result.warnings, f"no DICOM results: {error}"))
     for made in objects:
-        write_atomically(directory / made.name, made.data)
-    return replace(result, dicom=tuple(made.name for made in objects))
+        write_atomically(directory / made.name, made.data, source=str(result.path))
+    for name in other_names(objects):  # what an earlier run with other settings left
+        (directory / name).unlink(missing_ok=True)
+    warnings = (warning for made in objects for warning in made.warnings)
+    return replace(result, dicom=tuple(made.name for made in objects), warnings=(*result.warnings, *warnings))

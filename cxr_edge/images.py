@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
+    from cxr_edge.dicom.presentation import Display
     from cxr_edge.dicom.read import Shown
 
 #: A film whose brightest and darkest native level are closer than this shows nothing.
@@ -79,11 +80,14 @@ class Film:
         Hash of the file's bytes; None for an array.
     warnings : tuple of str
         What a reader of the result must know about the way it was decoded.
+    display : Display or None
+        Of a DICOM film of one sample a pixel: how its stored values became grey.
     """
 
     pixels: npt.NDArray[np.uint8]
     sha256: str | None
     warnings: tuple[str, ...]
+    display: "Display | None" = None
 
 
 def read_film(path: str | os.PathLike[str], reading: Reading = DEFAULT_READING) -> Film:
@@ -119,6 +123,11 @@ def decode(data: bytes, reading: Reading = DEFAULT_READING) -> Film:
     _check_not_blank(native, pixels)
     upright, unreadable_exif = _upright(pixels, metadata)
     return Film(upright, sha256, _depth_warnings(native, 16) + unreadable_exif)
+
+
+def is_picture(data: bytes) -> bool:
+    """Tell whether the bytes begin as those of a PNG or JPEG file do."""
+    return data.startswith((png.SIGNATURE, jpeg.SIGNATURE))
 
 
 def from_dataset(dataset: "Dataset", reading: Reading = DEFAULT_READING) -> Film:
@@ -175,7 +184,7 @@ def _shown(read: "Callable[[ModuleType], Shown]", sha256: str | None) -> Film:
         raise errors.MissingPackage.for_dicom(str(error.name).partition(".")[0]) from error
     shown = read(dicom)
     _check_not_blank(shown.levels, shown.grey)
-    return Film(shown.grey, sha256, shown.warnings)
+    return Film(shown.grey, sha256, shown.warnings, shown.display)
 
 
 def _native_levels(data: bytes, reading: Reading) -> tuple[Levels, bytes | None]:

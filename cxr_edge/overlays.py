@@ -18,6 +18,9 @@ FOLDER = "heatmaps"
 
 #: One filter for all rows: trying all of them on each takes as long again, and saves nothing here.
 _QUICK_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+#: Of a text that can still be read: capitals of ten pixels.
+_LEAST_SCALE = 0.5
 
 
 def top_diseases(result: Result, count: int) -> list[str]:
@@ -63,14 +66,23 @@ def draw_overlay(film: npt.NDArray[np.uint8], result: Result, label: str, colorm
     return bytes(encoded.tobytes())
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, source: str = "") -> None:
     """Write a file whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes
+    source : str
+        What the data were made from, where several sources may give this file at the same time. What an interruption
+        leaves is overwritten when the same source is taken up again.
 
     Raises
     ------
     OutputUnwritable
     """
-    part = path.with_name(f"{path.name}.part")
+    writer = f".{hashlib.sha256(source.encode()).hexdigest()[:16]}" if source else ""
+    part = path.with_name(f"{path.name}{writer}.part")
     try:
         part.write_bytes(data)
         os.replace(part, path)
@@ -79,11 +91,40 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def caption(picture: npt.NDArray[np.uint8], text: str, *, top: bool = False) -> None:
-    """Write white on black into the lower left corner of a picture, or the upper one; in place."""
-    scale = picture.shape[1] / 1024 * 0.6
-    (width, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    margin = round(10 * scale)
-    bottom = height + descent + 2 * margin if top else picture.shape[0]
-    cv2.rectangle(picture, (0, bottom - height - descent - 2 * margin), (width + 2 * margin, bottom), (0, 0, 0), -1)
-    origin = (margin, bottom - descent - margin)
-    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    """Write white on black into the lower left corner of a picture, or the upper one; in place.
+
+    Text that is wider than the picture goes on in a further line; a word that is, is set smaller.
+    """
+    scale = max(_LEAST_SCALE, picture.shape[1] / 1024 * 0.6)
+    widest = max(_width(word, scale) + 2 * _margin(scale) for word in text.split())
+    scale *= min(1.0, picture.shape[1] / widest)
+    lines = _wrapped(text, scale, picture.shape[1] - 2 * _margin(scale))
+    (_, height), descent = cv2.getTextSize(text, _FONT, scale, 1)
+    step = height + descent + _margin(scale)
+    block = len(lines) * step + _margin(scale)
+    first = 0 if top else picture.shape[0] - block
+    right = max(_width(line, scale) for line in lines) + 2 * _margin(scale)
+    cv2.rectangle(picture, (0, first), (right, first + block), (0, 0, 0), -1)
+    for number, line in enumerate(lines, 1):
+        origin = (_margin(scale), first + number * step - descent)
+        cv2.putText(picture, line, origin, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _wrapped(text: str, scale: float, width: int) -> list[str]:
+    """Break text between words into lines of at most that width."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(longer, scale) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _width(text: str, scale: float) -> int:
+    return int(cv2.getTextSize(text, _FONT, scale, 1)[0][0])
+
+
+def _margin(scale: float) -> int:
+    return round(10 * scale)

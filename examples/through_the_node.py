@@ -46,7 +46,7 @@ def findings(report: Dataset) -> list[tuple[str, float, str]]:
             (
                 items["Finding"].ConceptCodeSequence[0].CodeMeaning,
                 float(items["Probability"].MeasuredValueSequence[0].NumericValue),
-                items["Decision at operating point"].ConceptCodeSequence[0].CodeMeaning,
+                items["Presence of property"].ConceptCodeSequence[0].CodeMeaning,
             )
         )
     return read

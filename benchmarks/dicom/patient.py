@@ -1,4 +1,4 @@
-"""A patient whose values must be in nothing that is told; ``python -m tests.patient FILE …`` searches files."""
+"""A patient whose values nothing may tell; ``python -m benchmarks.dicom.patient FILE …`` searches files for them."""
 
 import re
 import sys
@@ -45,10 +45,14 @@ def search(files: list[Path]) -> list[str]:
     ]
 
 
+def lines_of(files: list[Path]) -> int:
+    """How many lines there are to search."""
+    return sum(len(file.read_text(errors="replace").splitlines()) for file in files)
+
+
 if __name__ == "__main__":
     logs = [Path(name) for name in sys.argv[1:]]
     if told := search(logs):
-        sys.exit("\n".join(["values of patients stand in the logs of the tests:", *told]))
-    lines = sum(len(log.read_text(errors="replace").splitlines()) for log in logs)
-    sys.stdout.write(f"No value of a patient in {lines} lines of {len(logs)} logs; {len(VALUES)} made-up ones and "
-                     f"{len(_real_values())} of real films were searched for.\n")  # fmt: skip
+        sys.exit("\n".join(["values of patients stand in these logs:", *told]))
+    sys.stdout.write(f"No value of a patient in {lines_of(logs)} lines of {len(logs)} logs; {len(VALUES)} made-up ones "
+                     f"and {len(_real_values())} of real films were searched for.\n")  # fmt: skip

@@ -22,7 +22,7 @@ STEPS = {"fsync": 12, "fdatasync": 12, "rename": 8, "pwrite64": 20, "unlink": 3,
 def killed_at_random(folder: Path, trials: int, seed: int, peer: str = DICOM_PEER) -> Row:
     """SIGKILL at a random moment, while films are being sent; the node is started again each time."""
     chance = random.Random(seed)
-    with _site(folder, peer) as site:
+    with RunningSite(folder, peer) as site:
         numbers: list[int] = []
         for trial in range(trials):
             site.start_node(wait=False)
@@ -44,7 +44,7 @@ def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:
     """SIGKILL on entering the first, second, … call of each kind that one of the node's threads makes."""
     rows = []
     for call, most in steps.items():
-        with _site(folder / call, DICOM_PEER) as site:
+        with RunningSite(folder / call, DICOM_PEER) as site:
             numbers, killed = [], 0
             for when in range(1, most + 1):
                 inject = f"inject={call}:signal=SIGKILL:when={when}"
@@ -71,7 +71,7 @@ def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:
 
 def archive_down(folder: Path, trials: int) -> Row:
     """The archive is switched off while films come, and on again."""
-    with _site(folder, DICOM_PEER + WEB_PEER) as site:
+    with RunningSite(folder, DICOM_PEER + WEB_PEER) as site:
         site.start_node()
         numbers = []
         for trial in range(trials):
@@ -88,7 +88,7 @@ def archive_down(folder: Path, trials: int) -> Row:
 
 def twice(folder: Path, trials: int) -> Row:
     """Two senders send the same film at once, and again when it is delivered."""
-    with _site(folder, DICOM_PEER) as site:
+    with RunningSite(folder, DICOM_PEER) as site:
         site.start_node()
         numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
         for number in numbers:
@@ -103,7 +103,7 @@ def twice(folder: Path, trials: int) -> Row:
 
 def conflicting(folder: Path, trials: int) -> Row:
     """The same SOP Instance UID with other pixels: answered with 0x0111, and nothing of it is delivered."""
-    with _site(folder, DICOM_PEER) as site:
+    with RunningSite(folder, DICOM_PEER) as site:
         site.start_node()
         numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
         refused = 0
@@ -122,7 +122,7 @@ def conflicting(folder: Path, trials: int) -> Row:
 
 def eight_senders(folder: Path, trials: int) -> Row:
     """Eight senders at once, films of their own each."""
-    with _site(folder, DICOM_PEER) as site:
+    with RunningSite(folder, DICOM_PEER) as site:
         site.start_node()
         numbers = []
         for trial in range(trials):
@@ -141,7 +141,7 @@ def full_disk(folder: Path, trials: int) -> Row:
     data.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(data)], check=True)
     try:
-        with _site(folder, DICOM_PEER, min_free_mib=0) as site:
+        with RunningSite(folder, DICOM_PEER, min_free_mib=0) as site:
             site.start_node()
             numbers: list[int] = []
             for trial in range(trials):
@@ -184,7 +184,7 @@ def all_rows(folder: Path, scale: float, progress: Callable[[str], None]) -> lis
     return rows
 
 
-class _site(Site):  # noqa: N801 - a context manager that is used like a function
+class RunningSite(Site):
     """A site with an archive that runs and a node that is configured."""
 
     def __init__(self, folder: Path, peer: str, min_free_mib: int = 16) -> None:
@@ -192,7 +192,7 @@ class _site(Site):  # noqa: N801 - a context manager that is used like a functio
         super().__init__(folder)
         self._peer, self._min_free_mib = peer, min_free_mib
 
-    def __enter__(self) -> "_site":
+    def __enter__(self) -> "RunningSite":
         super().__enter__()
         self.start_orthanc()
         self.configure(self._peer, min_free_mib=self._min_free_mib)

@@ -138,12 +138,13 @@ class Site:
         except ValueError:
             return None
 
-    def archived(self) -> list[dict[str, Any]]:
-        """The objects that the archive holds."""
-        return [
-            {"class": found["Metadata"]["SopClassUid"], **found["MainDicomTags"]}
-            for found in (self.rest("/instances?expand&requestedTags=0&limit=100000&since=0") or [])
-        ]
+    def objects_by_study(self) -> dict[str, int]:
+        """How many objects the archive holds of each study, by its UID."""
+        uids = {study["ID"]: study["MainDicomTags"]["StudyInstanceUID"] for study in self.rest("/studies?expand")}
+        held = dict.fromkeys(uids.values(), 0)
+        for series in self.rest("/series?expand"):
+            held[uids[series["ParentStudy"]]] += len(series["Instances"])
+        return held
 
     def count(self) -> int:
         """How many objects the archive holds."""
@@ -171,13 +172,13 @@ class Site:
         )
         (self.folder / "node.toml").write_text(text + peers + more)
 
-    def start_node(self, *before: object, wait: bool = True) -> None:
+    def start_node(self, *before: object, wait: bool = True, log_level: str = "DEBUG") -> None:
         """Start the node, perhaps under another program."""
         command = [*before, sys.executable, "-m", "cxr_edge", "node", "--config", self.folder / "node.toml"]
         with self.log.open("ab") as log:
             # A session of its own, so that a program that the node runs under is killed with it.
             self.node = subprocess.Popen(
-                self.inside([*command, "--log-level", "DEBUG"]), stdout=log, stderr=log, start_new_session=True
+                self.inside([*command, "--log-level", log_level]), stdout=log, stderr=log, start_new_session=True
             )
         if wait:
             wait_for(lambda: self.health() is not None or self.dead(), "the node answers")
@@ -217,6 +218,13 @@ class Site:
             return found is not None and not found["queue"]["film-waiting"] + found["queue"]["delivery-waiting"]
 
         wait_for(settled, "nothing waits any more", seconds)
+
+    def told(self) -> list[Path]:
+        """All that the node says to anybody but its peers: log, metrics, queue."""
+        queue, metrics = self.folder / "queue.txt", self.folder / "metrics.txt"
+        queue.write_text(self.queue("list", "--most", 1_000_000))
+        metrics.write_text(self.run("curl", "-s", f"http://127.0.0.1:{METRICS_PORT}/metrics"))
+        return [self.log, queue, metrics, self.folder / "data" / "queue.sqlite"]
 
     def queue(self, *arguments: object) -> str:
         """``cxr-edge node queue …``."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import cxr_edge
 from benchmarks.dicom import films as dicom_films
+from benchmarks.dicom import patient
 from benchmarks.node import films
 from benchmarks.node.site import Site
 from cxr_edge import images
@@ -26,6 +27,8 @@ class Row:
         Answered with success.
     expected, received, lost, doubled : int
         Result objects.
+    lines, values : int
+        Of the node's log, queue and metrics; and those of them in which a value of a patient stands.
     """
 
     event: str
@@ -35,6 +38,8 @@ class Row:
     received: int = 0
     lost: int = 0
     doubled: int = 0
+    lines: int = 0
+    values: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As it is recorded."""
@@ -54,18 +59,17 @@ def results_of(sample: int) -> int:
 
 def judged(site: Site, row: Row, numbers: list[int]) -> Row:
     """Compare the archive with what films of these numbers must have given, each in a study of its own."""
-    held = {
-        study["MainDicomTags"]["StudyInstanceUID"]: site.rest(f"/studies/{study['ID']}/statistics")["CountInstances"]
-        for study in site.rest("/studies?expand")
-    }
-    for number in numbers:
+    held = site.objects_by_study()
+    for number in dict.fromkeys(numbers):
         expected = results_of(number % len(films.SAMPLES))
-        found = int(held.pop(films.make(number).StudyInstanceUID, 0))
+        found = held.pop(str(films.uid("study", number)), 0)
         row.expected += expected
         row.received += found
         row.lost += max(0, expected - found)
         row.doubled += max(0, found - expected)
     for found in held.values():  # of films that nobody sent
-        row.received += int(found)
-        row.doubled += int(found)
+        row.received += found
+        row.doubled += found
+    told = site.told()
+    row.lines, row.values = patient.lines_of(told), len(patient.search(told))
     return row

@@ -1,8 +1,11 @@
 """``cxr-edge node``: a store-and-forward node, and its queue."""
 
 import json
+import sqlite3
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from cxr_edge.node.config import Config
     from cxr_edge.node.queue import Queue
 
-_PACKAGES: Final = ("pydicom", "highdicom", "pynetdicom", "prometheus_client", "watchfiles", "dicomweb_client")
+_PACKAGES: Final = ("pydicom", "highdicom", "pynetdicom", "prometheus_client", "watchfiles", "requests")
 
 node_app = typer.Typer(help="Receive films, infer, and deliver results to archives.")
 queue_app = typer.Typer(no_args_is_help=True, help="Look at the queue, and replay dead letters.")
@@ -96,8 +99,8 @@ def list_(
     """List films and deliveries: hashes, states, attempts, errors; nothing of a patient."""
     if state not in (None, "waiting", "done", "sent", "dead"):
         raise typer.BadParameter(f"expected waiting, done, sent or dead, got {state!r}", param_hint="--state")
-    queue = _queue(_config(config))
-    letters = queue.letters(state, most)  # type: ignore[arg-type]
+    with _queue(_config(config)) as queue:
+        letters, counts = queue.letters(state, most), queue.counts()  # type: ignore[arg-type]
     for letter in letters:
         entry = {name: getattr(letter, name) for name in letter.__dataclass_fields__}
         if json_lines:
@@ -110,7 +113,7 @@ def list_(
             f"{letter.id:<14} {letter.state:<8} {letter.film[:12]}{to}  {letter.attempts} tries, {age:.0f} s{why}"
         )
     if not json_lines:
-        typer.echo(", ".join(f"{name}: {number}" for name, number in queue.counts().items()), err=True)
+        typer.echo(", ".join(f"{name}: {number}" for name, number in counts.items()), err=True)
 
 
 @queue_app.command()
@@ -124,7 +127,8 @@ def replay(
     """Let dead letters be tried again; a running node takes them up."""
     if bool(identifiers) == every:
         raise typer.BadParameter("expected identifiers, or --all", param_hint="ID")
-    number = _queue(_config(config)).replay(None if every else identifiers)
+    with _queue(_config(config)) as queue:
+        number = queue.replay(None if every else identifiers)
     typer.echo(f"{number} dead letters wait again.")
     if not number:
         raise typer.Exit(1)
@@ -149,9 +153,14 @@ def _config(path: Path | None) -> "Config":
         fail(error, USAGE)
 
 
-def _queue(config: "Config") -> "Queue":
+@contextmanager
+def _queue(config: "Config") -> Iterator["Queue"]:
     from cxr_edge.node.queue import FILE, Queue
 
     if not (config.data / FILE).is_file():
         fail(NodeConfig(f"{config.data} holds no queue; has the node run with this configuration?"), USAGE)
-    return Queue(config.data)
+    try:
+        with closing(Queue(config.data)) as queue:
+            yield queue
+    except sqlite3.Error as error:
+        fail(NodeConfig(f"the queue in {config.data} cannot be used ({error}); are you the node's user?"), USAGE)

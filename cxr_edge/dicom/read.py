@@ -16,7 +16,7 @@ from cxr_edge.dicom.elements import Elements, identified
 from cxr_edge.dicom.isolation import decode_isolated
 from cxr_edge.dicom.layout import Layout, read_layout
 from cxr_edge.dicom.parse import Encoded, fragments, parse
-from cxr_edge.dicom.presentation import to_grey
+from cxr_edge.dicom.presentation import Display, to_grey
 from cxr_edge.errors import (
     HeaderMismatch,
     InvalidArray,
@@ -38,11 +38,14 @@ class Shown:
     grey : ndarray, (H, W) uint8
     levels : ndarray, (H, W) uint8 or uint16
         As stored.
+    display : Display or None
+        How the levels became grey; None for grey that is stored as colour.
     warnings : tuple of str
     """
 
     grey: npt.NDArray[np.uint8]
     levels: pixels.Samples
+    display: Display | None
     warnings: tuple[str, ...]
 
 
@@ -93,8 +96,8 @@ def _shown(encoded: Encoded, reading: Reading) -> Shown:
         samples, low_bit = _decompressed(encoded, layout, reading), 0
         chroma = pixels.holds_chroma(layout, converted=encoded.syntax != codecs.RLE)
     levels = pixels.one_channel(samples, chroma=chroma)
-    grey, path = to_grey(levels, elements, layout, low_bit=low_bit)
-    return Shown(grey, levels, (*path, *warnings))
+    grey, display, path = to_grey(levels, elements, layout, low_bit=low_bit)
+    return Shown(grey, levels, display if layout.samples == 1 else None, (*path, *warnings))
 
 
 def _decompressed(encoded: Encoded, layout: Layout, reading: Reading) -> pixels.Samples:

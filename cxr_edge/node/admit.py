@@ -2,11 +2,13 @@
 
 import hashlib
 import shutil
+import sqlite3
 import threading
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from cxr_edge import images
 from cxr_edge.dicom import tags
 from cxr_edge.dicom.parse import parse
 from cxr_edge.dicom.write.header import is_dicom, uid_of
@@ -28,6 +30,7 @@ class Admitted(Enum):
     CONFLICT = "conflict"
     MISMATCH = "mismatch"
     UNUSABLE = "unusable"
+    UNDELIVERABLE = "undeliverable"
     TOO_LARGE = "too_large"
     NO_SPACE = "no_space"
 
@@ -43,19 +46,29 @@ class Admission:
     reading : Reading
     min_free_mib : int
         Space that must be left.
-    news : threading.Condition
+    pictures : bool
+        Whether PNG and JPEG have anywhere to go: archives take none.
+    news : threading.Condition, optional
         Told of a film.
     """
 
     def __init__(
-        self, folder: Path, queue: Queue, reading: Reading, min_free_mib: int, news: threading.Condition
+        self,
+        folder: Path,
+        queue: Queue,
+        reading: Reading,
+        *,
+        min_free_mib: int = 0,
+        pictures: bool = True,
+        news: threading.Condition | None = None,
     ) -> None:
-        self._news = news
         self._folder, self._queue, self._reading = folder, queue, reading
         self._min_free = min_free_mib * MEBIBYTE
+        self._pictures = pictures
+        self._news = news or threading.Condition()
         self._lock = threading.Lock()
 
-    def admit(self, data: bytes, told: str | None = None) -> Admitted:
+    def admit(self, data: bytes, *, told: str | None = None, source: str | None = None) -> Admitted:
         """Take a film; once this returns ``QUEUED``, it is on disk and will be worked on.
 
         Parameters
@@ -64,6 +77,8 @@ class Admission:
             A DICOM file; or a picture, which is known by its content.
         told : str, optional
             The SOP Instance UID that its sender named.
+        source : str, optional
+            Name of its file.
 
         Raises
         ------
@@ -73,11 +88,12 @@ class Admission:
         if len(data) > self._reading.max_file_bytes:
             return Admitted.TOO_LARGE
         if not is_dicom(data):
-            name = hashlib.sha256(data).hexdigest()
-            return self._store(name, name, data)
+            return self._admit_picture(data, source)
         try:
             encoded = parse(data, self._reading, (*tags.WANTED, *_IDENTIFYING))
             instance = uid_of(encoded.elements, tags.SOP_INSTANCE_UID)
+            for tag in (tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID):  # which results refer to
+                uid_of(encoded.elements, tag)
         except InputError as error:
             log.warning("refused a film: %s: %s", error.code, error)
             return Admitted.UNUSABLE
@@ -86,23 +102,61 @@ class Admission:
         identifying = "\\".join(encoded.elements.text(tag) for tag in _IDENTIFYING)
         digest = hashlib.sha256(identifying.encode())
         digest.update(encoded.pixels)
-        return self._store(hashlib.sha256(instance.encode()).hexdigest(), digest.hexdigest(), data)
+        return self._store(hashlib.sha256(instance.encode()).hexdigest(), digest.hexdigest(), data, source)
 
-    def _store(self, name: str, identity: str, data: bytes) -> Admitted:
-        if (known := self._queue.identity(name)) is None:
-            if shutil.disk_usage(self._folder).free < self._min_free + len(data):
-                return Admitted.NO_SPACE
-            part = spool.prepare(self._folder, data)
-            try:
-                with self._lock:
-                    if (known := self._queue.identity(name)) is None:  # another sender may have been faster
-                        spool.place(part, self._folder / name)
-                        log.debug("stored film %s", short(name))
-                        self._queue.add(name, identity)
-                        log.info("film %s is queued", short(name))
-                        with self._news:
-                            self._news.notify_all()
-                        return Admitted.QUEUED
-            finally:
-                part.unlink(missing_ok=True)
-        return Admitted.DUPLICATE if known == identity else Admitted.CONFLICT
+    def forget(self, before: float, dead_before: float) -> tuple[int, list[str]]:
+        """Forget films that are through, and remove their files; see `Queue.forget`.
+
+        Returns
+        -------
+        int, list of str
+            How many; and the files of their results, which nothing refers to any more.
+        """
+        with self._lock:  # a film that is sent anew meanwhile must not lose its file
+            names, objects = self._queue.forget(before, dead_before)
+            for name in names:
+                (self._folder / name).unlink(missing_ok=True)
+        return len(names), objects
+
+    def _admit_picture(self, data: bytes, source: str | None) -> Admitted:
+        if not images.is_picture(data):
+            return Admitted.UNUSABLE
+        if not self._pictures:
+            return Admitted.UNDELIVERABLE
+        name = hashlib.sha256(data).hexdigest()
+        return self._store(name, name, data, source)
+
+    def _store(self, name: str, identity: str, data: bytes, source: str | None) -> Admitted:
+        if (answer := self._answer(name, identity)) is not None:
+            return answer
+        if shutil.disk_usage(self._folder).free < self._min_free + len(data):
+            return Admitted.NO_SPACE
+        part = spool.prepare(self._folder, data)
+        try:
+            with self._lock:
+                if (answer := self._answer(name, identity)) is not None:  # another sender was faster
+                    return answer
+                spool.place(part, self._folder / name)
+                log.debug("stored film %s", short(name))
+                self._add(name, identity, source)
+        finally:
+            part.unlink(missing_ok=True)
+        log.info("film %s is queued", short(name))
+        with self._news:
+            self._news.notify_all()
+        return Admitted.QUEUED
+
+    def _add(self, name: str, identity: str, source: str | None) -> None:
+        try:
+            self._queue.add(name, identity, source)
+        except sqlite3.Error:
+            if self._queue.known(name) is None:
+                (self._folder / name).unlink(missing_ok=True)
+            raise
+
+    def _answer(self, name: str, identity: str) -> Admitted | None:
+        """Say what becomes of a film that is known; None if it is new, or anew what was a dead letter."""
+        known = self._queue.known(name)
+        if known is None or known.dead:
+            return None
+        return Admitted.DUPLICATE if known.identity == identity else Admitted.CONFLICT

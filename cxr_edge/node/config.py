@@ -1,8 +1,10 @@
 """What a node is told by its ``node.toml``: typed, every key known, every value within bounds."""
 
 import ipaddress
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -12,8 +14,11 @@ from cxr_edge.gradcam import COLORMAPS
 
 #: PS3.5, 6.2: up to 16 characters, no backslash, not blank.
 AETitle = Annotated[str, Meta(pattern=r"^(?=.*\S)[ -\[\]-~]{1,16}$")]
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Seconds = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Host = Annotated[str, Meta(min_length=1)]
+#: Of a peer: it stands in the log, in metrics and in the queue.
+Name = Annotated[str, Meta(pattern=r"^[\w .-]{1,64}$")]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -29,7 +34,7 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The storage service that scanners send to."""
 
     ae_title: AETitle = "CXREDGE"
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 11112
     #: AE titles that may call; all, if none is named.
     callers: tuple[AETitle, ...] = ()
@@ -45,20 +50,22 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DicomPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicom", tag_field="kind"):
     """An archive that takes results by C-STORE."""
 
-    name: str
-    host: str
+    name: Name
+    host: Host
     port: Port
     ae_title: AETitle
     calling_ae_title: AETitle = "CXREDGE"
     timeout_seconds: Seconds = 30
     tls: Tls | None = None
+    #: Whom its certificate is for, where that is not the host.
+    tls_host_name: str | None = None
 
 
 class WebPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicomweb", tag_field="kind"):
     """An archive that takes results by STOW-RS."""
 
-    name: str
-    url: Annotated[str, Meta(pattern="^https?://")]
+    name: Name
+    url: Annotated[str, Meta(pattern="^https?://[^/]")]
     timeout_seconds: Seconds = 30
     #: A file that holds a bearer token; read anew for each transfer.
     token_file: Path | None = None
@@ -68,7 +75,7 @@ class WebPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dico
 class FolderPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="folder", tag_field="kind"):
     """A folder that results are put into, with a JSON line for each film."""
 
-    name: str
+    name: Name
     folder: Path
 
 
@@ -106,6 +113,8 @@ class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     longest_wait_seconds: Seconds = 300
     #: How long films and results stay on disk after the last is delivered.
     retention_hours: Annotated[float, Meta(ge=0)] = 24
+    #: How long those stay of which something is a dead letter.
+    dead_letter_hours: Annotated[float, Meta(ge=0)] = 720
     #: Films are answered with "out of resources" while less than this is free.
     min_free_mib: Annotated[int, Meta(ge=0)] = 1024
 
@@ -159,7 +168,8 @@ device = "auto"
 overlays = 3
 
 [queue]
-retention_hours = 24
+retention_hours = 24                  # of films and results, after the last is delivered
+dead_letter_hours = 720               # of what could not be delivered, or not inferred
 min_free_mib = 1024
 
 [metrics]
@@ -222,12 +232,35 @@ def _check(config: Config, path: Path) -> None:
         raise NodeConfig(f"{path}: expected [receive] or [watch], got neither: no film would come in")
     if config.results.colormap not in COLORMAPS:
         raise NodeConfig(f"{path}: expected a colormap of {', '.join(COLORMAPS)}, got {config.results.colormap!r}")
+    _check_exposure(config, path)
+    _check_folders(config, path)
+
+
+def _check_exposure(config: Config, path: Path) -> None:
+    """Refuse what lets others send, or read, without anybody having said so."""
     receive = config.receive
     if receive is not None and not _is_loopback(receive.host) and not receive.callers and receive.tls is None:
         raise NodeConfig(
             f"{path}: receive.host {receive.host} can be reached from outside this machine: name the callers, or set "
             "up [receive.tls]"
         )
+    for peer in config.peers:
+        if isinstance(peer, WebPeer) and peer.token_file is not None:
+            url = urlsplit(peer.url)
+            if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+                raise NodeConfig(f"{path}: the token of {peer.name} can be read by others on the way: use https")
+
+
+def _check_folders(config: Config, path: Path) -> None:
+    """Refuse folders within each other: films would be taken for results, or removed with them."""
+    folders = {"data": config.data}
+    if config.watch is not None:
+        folders["watch.folder"] = config.watch.folder
+    folders |= {f"folder of {peer.name}": peer.folder for peer in config.peers if isinstance(peer, FolderPeer)}
+    resolved = [(name, folder.resolve()) for name, folder in folders.items()]
+    for (one, a), (other, b) in combinations(resolved, 2):
+        if a.is_relative_to(b) or b.is_relative_to(a):
+            raise NodeConfig(f"{path}: expected folders apart from each other, got {one} {a} and {other} {b}")
 
 
 def _is_loopback(host: str) -> bool:

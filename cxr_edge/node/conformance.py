@@ -18,7 +18,7 @@ _MEANING = {
     Admitted.DUPLICATE: "known already: the same pixels, patient, study and series under the same UID",
     Admitted.CONFLICT: "another film is known under this SOP Instance UID",
     Admitted.MISMATCH: "the data set's SOP Instance UID is not the one of the request",
-    Admitted.UNUSABLE: "no header that can be read, no UID, or no pixels",
+    Admitted.UNUSABLE: "no header that can be read, no pixels, or a UID missing: SOP instance, series or study",
     Admitted.TOO_LARGE: "longer than is read",
     Admitted.NO_SPACE: "too little disk space, or the disk cannot be written",
 }
@@ -65,7 +65,7 @@ One presentation context for each row; what is refused is sent in the next one o
 {_table(("SOP class", "UID", "transfer syntaxes"), _proposed())}
 
 Success, and the warnings `0xB000`, `0xB006` and `0xB007`, count as stored, and so does `0x0111`: UIDs of results are
-derived from film, model and settings. `0x0122` and `0x0124` are final. After `0xA7xx`, or while the peer cannot be
+derived from film, model and settings. `0x0122` is final. After `0xA7xx` or `0x0124`, or while the peer cannot be
 reached, everything for it waits, for ever, with waits from {queue.first_wait_seconds:g} to
 {queue.longest_wait_seconds:g} s. Any other status, or none, is tried again, {queue.attempts} times in all.
 

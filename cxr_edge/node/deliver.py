@@ -9,9 +9,9 @@ from typing import Final
 
 from cxr_edge.node.config import Peer
 from cxr_edge.node.config import Queue as QueueConfig
-from cxr_edge.node.logs import log, short
+from cxr_edge.node.logs import kind_of, log, short
 from cxr_edge.node.metrics import DELIVERED, DELIVERY_SECONDS
-from cxr_edge.node.peers import Refused, Sender, Unreachable, sender_of
+from cxr_edge.node.peers import Lost, Refused, Sender, Unreachable, sender_of
 from cxr_edge.node.queue import Delivery, Queue
 from cxr_edge.node.work import POLL_SECONDS, back_off
 
@@ -33,6 +33,8 @@ class Courier:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"courier {peer.name}")
         self._failures = 0
+        #: Delivery → how often it waited for others to come first.
+        self._deferred: dict[int, int] = {}
 
     @property
     def alive(self) -> bool:
@@ -48,7 +50,8 @@ class Courier:
         self._stopping.set()
         with self._news:
             self._news.notify_all()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -71,28 +74,53 @@ class Courier:
 
     def _one(self, delivery: Delivery) -> None:
         try:
-            self._sender.send(self._results / delivery.object)
+            self._send(delivery)
+        except Lost as error:
+            self._refused(delivery, error)
+            raise Unreachable(str(error)) from error
         except Refused as error:
             self._failures = 0
             self._refused(delivery, error)
             return
-        log.debug("delivered %s to %s", short(delivery.object), self.name)
+        except Unreachable:
+            self._defer(delivery)
+            raise
+        log.debug("film %s: delivered its %s to %s", short(delivery.name), kind_of(delivery.object), self.name)
         self._failures = 0
+        self._deferred.pop(delivery.id, None)
         last = self._queue.sent(delivery)
         DELIVERED.labels(self.name, "sent").inc()
         if last:
             seconds = time.time() - delivery.received
             DELIVERY_SECONDS.labels(self.name).observe(seconds)
-            log.info("film %s: all results at %s, %.2f s after it came", short(delivery.object), self.name, seconds)
+            log.info("film %s: all results at %s, %.2f s after it came", short(delivery.name), self.name, seconds)
+
+    def _send(self, delivery: Delivery) -> None:
+        path = self._results / delivery.object
+        try:
+            self._sender.send(path)
+        except (Refused, Unreachable):
+            raise
+        except Exception as error:  # whatever an object leads a library to must not end the courier; its text may quote
+            if not path.exists():
+                raise Refused("its file is gone", forever=True) from error
+            raise Lost(f"it could not be sent: {type(error).__name__}") from error
+
+    def _defer(self, delivery: Delivery) -> None:
+        """Let others come first: it may be this object that the peer has no answer to."""
+        before = self._deferred[delivery.id] = self._deferred.get(delivery.id, -1) + 1
+        self._queue.defer(delivery, back_off(self._config, before))
 
     def _refused(self, delivery: Delivery, error: Refused) -> None:
         DELIVERED.labels(self.name, "refused").inc()
+        kind = kind_of(delivery.object)
         if error.forever or delivery.attempts + 1 >= self._config.attempts:
-            log.error("%s at %s is a dead letter: %s", short(delivery.object), self.name, error)
+            log.error("film %s: its %s at %s is a dead letter: %s", short(delivery.name), kind, self.name, error)
             self._queue.bury(delivery, "refused", str(error))
         else:
             wait = back_off(self._config, delivery.attempts)
-            log.warning("%s refused by %s: %s; again in %.0f s", short(delivery.object), self.name, error, wait)
+            log.warning("film %s: its %s was refused by %s: %s; again in %.0f s",
+                        short(delivery.name), kind, self.name, error, wait)  # fmt: skip
             self._queue.postpone(delivery, "refused", str(error), wait)
 
     def _rest(self, why: str) -> None:

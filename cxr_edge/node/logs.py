@@ -15,6 +15,11 @@ def short(name: str) -> str:
     return name[:_DIGITS]
 
 
+def kind_of(file: str) -> str:
+    """Give what a result is, without the hash in its file's name."""
+    return file.partition("-")[2] or file.rpartition(".")[2]
+
+
 def set_up(level: str) -> None:
     """Log to standard error, and silence the packages that quote data sets."""
     handler = logging.StreamHandler(sys.stderr)
@@ -22,7 +27,7 @@ def set_up(level: str) -> None:
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
-    for package in ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "retrying", "urllib3"):
+    for package in ("pydicom", "pynetdicom", "highdicom", "urllib3"):
         quiet = logging.getLogger(package)
         quiet.handlers[:] = [logging.NullHandler()]
         quiet.propagate = False

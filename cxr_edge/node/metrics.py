@@ -2,7 +2,9 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -42,6 +44,9 @@ class _QueueCollector(Collector):
         for name, number in self._queue.counts().items():
             family.add_metric(name.split("-"), number)
         yield family
+        oldest = self._queue.oldest_waiting()
+        age = 0.0 if oldest is None else time.time() - oldest
+        yield GaugeMetricFamily("cxr_edge_oldest_waiting_seconds", "Age of the oldest film that is not through", age)
 
 
 class MetricsServer:
@@ -61,7 +66,7 @@ class MetricsServer:
         REGISTRY.register(self._collector)
         self._metrics = make_wsgi_app(REGISTRY)
         try:
-            self._server = make_server("127.0.0.1", port, self._answer, WSGIServer, _Quiet)
+            self._server = make_server("127.0.0.1", port, self._answer, _Server, _Quiet)
         except OSError as error:
             raise NodeBusy(
                 f"cannot serve metrics on 127.0.0.1:{port} ({error.strerror}); choose another port"
@@ -79,7 +84,8 @@ class MetricsServer:
 
     def stop(self) -> None:
         """End."""
-        self._server.shutdown()
+        if self._thread.ident is not None:  # it was started
+            self._server.shutdown()
         self._server.server_close()
         REGISTRY.unregister(self._collector)
 
@@ -94,6 +100,12 @@ class MetricsServer:
         body = json.dumps({"status": "failing" if wrong else "ok", "wrong": wrong, "queue": self._queue.counts()})
         respond("503 Service Unavailable" if wrong else "200 OK", [("Content-Type", "application/json")])
         return [body.encode() + b"\n"]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each connection in a thread of its own: one that is slow delays nobody."""
+
+    daemon_threads = True
 
 
 class _Quiet(WSGIRequestHandler):

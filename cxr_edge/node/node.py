@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+import sqlite3
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -14,12 +16,13 @@ from cxr_edge.errors import NodeBusy, NodeConfig
 from cxr_edge.model import load
 from cxr_edge.node import spool
 from cxr_edge.node.admit import Admission
-from cxr_edge.node.config import Config
+from cxr_edge.node.config import Config, FolderPeer, WebPeer
 from cxr_edge.node.deliver import Courier
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import MetricsServer
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.receive import Receiver
+from cxr_edge.node.tls import context_of
 from cxr_edge.node.watch import FolderWatch
 from cxr_edge.node.work import Workers
 from cxr_edge.reading import MEBIBYTE, Reading
@@ -46,6 +49,7 @@ class Node:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        _check_secrets(config)
         self._films, self._results = folders(config.data)
         self._lock = FileLock(config.data / ".lock", timeout=0)
         try:
@@ -60,11 +64,17 @@ class Node:
         self._queue = Queue(config.data)
         self._news = threading.Condition()
         self._sweep()
-        admission = Admission(self._films, self._queue, reading, config.queue.min_free_mib, self._news)
+        self._bury_those_of_others()
+        self._admission = Admission(
+            self._films, self._queue, reading,
+            min_free_mib=config.queue.min_free_mib,
+            pictures=any(isinstance(peer, FolderPeer) for peer in config.peers),
+            news=self._news,
+        )  # fmt: skip
         self._workers = Workers(self._model, config, self._queue, self._films, self._results, self._news)
         self._couriers = [Courier(peer, config.queue, self._queue, self._results, self._news) for peer in config.peers]
-        self.receiver = Receiver(config.receive, admission) if config.receive else None
-        self._watch = FolderWatch(config.watch, admission, reading.max_file_bytes) if config.watch else None
+        self.receiver = Receiver(config.receive, self._admission) if config.receive else None
+        self._watch = FolderWatch(config.watch, self._admission, reading.max_file_bytes) if config.watch else None
         self.metrics = MetricsServer(config.metrics.port, self._queue, self.wrong) if config.metrics else None
 
     def start(self) -> None:
@@ -103,6 +113,8 @@ class Node:
         found = []
         if not self._workers.alive:
             found.append("a worker ended")
+        if self.receiver is not None and not self.receiver.alive:
+            found.append("no associations are taken")
         found += [f"the courier to {courier.name} ended" for courier in self._couriers if not courier.alive]
         if self._watch is not None and not self._watch.alive:
             found.append("the folder is no longer watched")
@@ -111,12 +123,23 @@ class Node:
         return found
 
     def upkeep(self) -> None:
-        """Forget what was delivered long enough ago, and remove its files."""
-        names, objects = self._queue.forget(time.time() - 3600 * self._config.queue.retention_hours)
-        for path in [self._films / name for name in names] + [self._results / name for name in objects]:
-            path.unlink(missing_ok=True)
-        if names:
-            log.info("forgot %d films, delivered over %g hours ago", len(names), self._config.queue.retention_hours)
+        """Forget what is through since long enough, and remove its files."""
+        keep, now = self._config.queue, time.time()
+        try:
+            number, objects = self._admission.forget(now - 3600 * keep.retention_hours,
+                                                     now - 3600 * keep.dead_letter_hours)  # fmt: skip
+            for name in objects:
+                (self._results / name).unlink(missing_ok=True)
+        except (OSError, sqlite3.Error) as error:  # a full disk: tried again in a minute
+            log.error("nothing can be forgotten: %s", type(error).__name__)
+            return
+        if number:
+            log.info("forgot %d films that are through, by the hours of retention", number)
+
+    def _bury_those_of_others(self) -> None:
+        number = self._queue.bury_those_of_others([peer.name for peer in self._config.peers])
+        if number:
+            log.error("%d results wait for peers that are configured no more: they are dead letters", number)
 
     def _sweep(self) -> None:
         """Remove what an interruption left. A film without an entry was never answered for."""
@@ -135,7 +158,9 @@ def folders(data: Path) -> tuple[Path, Path]:
     films, results = data / "films", data / "results"
     try:
         for folder in (data, films, results):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+            spool.flush(folder.parent)
     except OSError as error:
         raise NodeConfig(
             f"{error.filename} cannot be made ({error.strerror}); set data to a folder of yours"
@@ -143,8 +168,30 @@ def folders(data: Path) -> tuple[Path, Path]:
     return films, results
 
 
+def _check_secrets(config: Config) -> None:
+    """Read certificates and tokens once, so that one that is missing is told now and not by the first result.
+
+    Raises
+    ------
+    NodeConfig
+    """
+    if config.receive is not None and config.receive.tls is not None:
+        context_of(config.receive.tls, ssl.Purpose.CLIENT_AUTH)
+    for peer in config.peers:
+        if not isinstance(peer, FolderPeer) and peer.tls is not None:
+            context_of(peer.tls, ssl.Purpose.SERVER_AUTH)
+        if isinstance(peer, WebPeer) and peer.token_file is not None:
+            try:
+                peer.token_file.read_text("ascii")
+            except (OSError, ValueError) as error:
+                raise NodeConfig(
+                    f"expected a bearer token, in ASCII, in {peer.token_file} for {peer.name}; it cannot be read so"
+                ) from error
+
+
 def run(config: Config) -> None:
     """Run a node until SIGTERM or SIGINT."""
+    threading.excepthook = _told
     node = Node(config)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -155,3 +202,9 @@ def run(config: Config) -> None:
             node.upkeep()
     finally:
         node.stop()
+
+
+def _told(arguments: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread by its kind alone: its text may quote a data set."""
+    name = arguments.thread.name if arguments.thread is not None else "a thread"
+    log.error("%s ended: %s", name, arguments.exc_type.__name__)

@@ -18,9 +18,10 @@ FILE: Final = "queue.sqlite"
 _BUSY_SECONDS: Final = 30.0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS film (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,   -- a letter's name is never given to another
     name TEXT NOT NULL UNIQUE,          -- SHA-256 of the SOP Instance UID, or of a picture
     identity TEXT NOT NULL,             -- SHA-256 of what makes two films of that UID the same
+    source TEXT,                        -- of a watched folder: name of its file
     state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, done, dead
     attempts INTEGER NOT NULL DEFAULT 0,
     due REAL NOT NULL DEFAULT 0,
@@ -30,7 +31,7 @@ CREATE TABLE IF NOT EXISTS film (
 );
 CREATE INDEX IF NOT EXISTS film_waiting ON film (state, due, id);
 CREATE TABLE IF NOT EXISTS delivery (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     film INTEGER NOT NULL REFERENCES film (id) ON DELETE CASCADE,
     peer TEXT NOT NULL,
     object TEXT NOT NULL,               -- file in the folder of results
@@ -48,6 +49,14 @@ State = Literal["waiting", "done", "sent", "dead"]
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is known of a film: what makes two films of its name the same, and whether it is a dead letter."""
+
+    identity: str
+    dead: bool
+
+
+@dataclass(frozen=True)
 class QueuedFilm:
     """A film that waits.
 
@@ -58,19 +67,36 @@ class QueuedFilm:
         Hash of its SOP Instance UID, or of a picture's content; also the name of its file.
     attempts : int
         How often it was taken up before.
+    source : str or None
+        Name of its file in a watched folder.
     """
 
     id: int
     name: str
     attempts: int
+    source: str | None
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A result object that waits for a peer."""
+    """A result object that waits for a peer.
+
+    Attributes
+    ----------
+    id : int
+    film : int
+    name : str
+        Of the film; see `QueuedFilm`.
+    object : str
+        Its file.
+    attempts : int
+    received : float
+        When the film came, in seconds since the epoch.
+    """
 
     id: int
     film: int
+    name: str
     object: str
     attempts: int
     received: float
@@ -114,6 +140,7 @@ class Queue:
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.executescript(_SCHEMA)
         self._taken: set[int] = set()
+        self._released: set[int] = set()
 
     def close(self) -> None:
         """Close the file."""
@@ -122,30 +149,37 @@ class Queue:
 
     # -- films
 
-    def identity(self, name: str) -> str | None:
-        """Give the identity under which a film is known; None if it is not."""
-        row = self._one("SELECT identity FROM film WHERE name = ?", name)
-        return None if row is None else str(row[0])
+    def known(self, name: str) -> Known | None:
+        """Tell what is known of a film; None if nothing is."""
+        row = self._one("SELECT identity, state = 'dead' FROM film WHERE name = ?", name)
+        return None if row is None else Known(str(row[0]), bool(row[1]))
 
-    def add(self, name: str, identity: str) -> None:
-        """Add a film that is on disk."""
+    def add(self, name: str, identity: str, source: str | None = None) -> None:
+        """Add a film that is on disk, or let one that is a dead letter wait again, perhaps with other content."""
         with self._transaction() as db:
-            db.execute("INSERT INTO film (name, identity, received) VALUES (?, ?, ?)", (name, identity, time.time()))
+            db.execute(
+                "INSERT INTO film (name, identity, received, source) VALUES (?1, ?2, ?3, ?4)"
+                " ON CONFLICT (name) DO UPDATE SET identity = ?2, received = ?3, source = ?4,"
+                " state = 'waiting', attempts = 0, due = 0 WHERE state = 'dead'",
+                (name, identity, time.time(), source),
+            )
 
     def take_film(self) -> QueuedFilm | None:
         """Take the film that has waited longest, and count the attempt, so that one that kills us is found out."""
         with self._transaction() as db:
             marks = ",".join("?" * len(self._taken))
             row = db.execute(
-                "SELECT id, name, attempts FROM film WHERE state = 'waiting' AND due <= ?"  # noqa: S608 - only marks
+                "SELECT id, name, attempts, source FROM film WHERE state = 'waiting' AND due <= ?"  # noqa: S608 - only marks
                 f" AND id NOT IN ({marks}) ORDER BY id LIMIT 1",
                 (time.time(), *self._taken),
             ).fetchone()
             if row is None:
                 return None
-            db.execute("UPDATE film SET attempts = attempts + 1 WHERE id = ?", (row[0],))
-        self._taken.add(row[0])
-        return QueuedFilm(*row)
+            again = row[0] in self._released
+            db.execute("UPDATE film SET attempts = attempts + ? WHERE id = ?", (not again, row[0]))
+            self._taken.add(row[0])
+            self._released.discard(row[0])
+            return QueuedFilm(row[0], row[1], row[2] - again, row[3])
 
     def finish_film(self, film: QueuedFilm, deliveries: Sequence[tuple[str, str]]) -> None:
         """Record that a film's results are on disk, and which, by peer and file, wait to be delivered."""
@@ -158,24 +192,34 @@ class Queue:
                 "UPDATE film SET state = 'done', code = NULL, message = NULL, finished = ? WHERE id = ?",
                 (time.time(), film.id),
             )
-        self._taken.discard(film.id)
+            self._taken.discard(film.id)
 
-    def postpone_film(self, film: QueuedFilm, code: str, message: str, wait: float) -> None:
-        """Let a film wait again."""
-        self._set("film", film.id, "waiting", code, message, time.time() + wait)
-        self._taken.discard(film.id)
+    def postpone_film(self, film: QueuedFilm, code: str, message: str, wait: float, *, counts: bool) -> None:
+        """Let a film wait again; an attempt counts unless something else than the film was at fault."""
+        with self._transaction() as db:
+            db.execute("UPDATE film SET attempts = ? WHERE id = ?", (film.attempts + counts, film.id))
+            self._set("film", film.id, "waiting", code, message, time.time() + wait)
+            self._taken.discard(film.id)
 
     def bury_film(self, film: QueuedFilm, code: str, message: str) -> None:
         """Make a film a dead letter."""
-        self._set("film", film.id, "dead", code, message, 0)
-        self._taken.discard(film.id)
+        with self._transaction():
+            self._set("film", film.id, "dead", code, message, 0)
+            self._taken.discard(film.id)
+
+    def release(self, film: QueuedFilm | None) -> None:
+        """Let a film be taken again, as the same attempt, of which nothing could be recorded."""
+        if film is not None:
+            with self._lock:
+                self._taken.discard(film.id)
+                self._released.add(film.id)
 
     # -- deliveries
 
     def due(self, peer: str, most: int) -> list[Delivery]:
         """Give results that wait for a peer, the oldest first."""
         rows = self._all(
-            "SELECT d.id, d.film, d.object, d.attempts, f.received FROM delivery d JOIN film f ON f.id = d.film"
+            "SELECT d.id, d.film, f.name, d.object, d.attempts, f.received FROM delivery d JOIN film f ON f.id = d.film"
             " WHERE d.state = 'waiting' AND d.peer = ? AND d.due <= ? ORDER BY d.id LIMIT ?",
             peer, time.time(), most,
         )  # fmt: skip
@@ -201,9 +245,25 @@ class Queue:
             db.execute("UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", (delivery.id,))
             self._set("delivery", delivery.id, "waiting", code, message, time.time() + wait)
 
+    def defer(self, delivery: Delivery, wait: float) -> None:
+        """Let an object wait that could not be sent, by no fault of its own, so that others come first."""
+        with self._transaction() as db:
+            db.execute("UPDATE delivery SET due = ? WHERE id = ?", (time.time() + wait, delivery.id))
+
     def bury(self, delivery: Delivery, code: str, message: str) -> None:
         """Make an object a dead letter."""
         self._set("delivery", delivery.id, "dead", code, message, 0)
+
+    def bury_those_of_others(self, peers: Sequence[str]) -> int:
+        """Make dead letters of what waits for peers that are none any more; give their number."""
+        marks = ",".join("?" * len(peers))
+        with self._transaction() as db:
+            done = db.execute(
+                "UPDATE delivery SET state = 'dead', code = 'no_peer', message = 'no such peer is configured'"  # noqa: S608
+                f" WHERE state = 'waiting' AND peer NOT IN ({marks})",
+                tuple(peers),
+            )
+        return done.rowcount
 
     # -- upkeep
 
@@ -215,13 +275,24 @@ class Queue:
         """Give the files of all results that are known."""
         return (row[0] for row in self._all("SELECT DISTINCT object FROM delivery"))
 
-    def forget(self, before: float) -> tuple[list[str], list[str]]:
-        """Forget films of which all is delivered since a moment; give their names and their results' files."""
+    def forget(self, before: float, dead_before: float) -> tuple[list[str], list[str]]:
+        """Forget films that are through; give their names and their results' files.
+
+        Parameters
+        ----------
+        before : float
+            Seconds since the epoch. Films go of which all was delivered by then …
+        dead_before : float
+            … and, where something of them is a dead letter and nothing waits, those received by then.
+        """
         with self._transaction() as db:
             old = db.execute(
-                "SELECT id, name FROM film f WHERE state = 'done' AND finished < ? AND NOT EXISTS"
-                " (SELECT 1 FROM delivery d WHERE d.film = f.id AND (d.state != 'sent' OR d.sent >= ?))",
-                (before, before),
+                "SELECT id, name FROM film f WHERE"
+                " state = 'done' AND finished < ?1 AND NOT EXISTS"
+                " (SELECT 1 FROM delivery d WHERE d.film = f.id AND (d.state != 'sent' OR d.sent >= ?1))"
+                " OR state != 'waiting' AND received < ?2 AND NOT EXISTS"
+                " (SELECT 1 FROM delivery d WHERE d.film = f.id AND d.state = 'waiting')",
+                (before, min(before, dead_before)),
             ).fetchall()
             objects = [
                 row[0]

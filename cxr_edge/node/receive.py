@@ -6,10 +6,10 @@ import threading
 from typing import Final
 
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
 
 from cxr_edge.dicom import codecs, layout
 from cxr_edge.errors import NodeBusy
@@ -17,6 +17,7 @@ from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.config import Receive
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED, REJECTED
+from cxr_edge.node.server import BoundedServer
 from cxr_edge.node.tls import context_of
 from cxr_edge.reading import MEBIBYTE
 
@@ -35,9 +36,17 @@ STATUS: Final = {
     Admitted.NO_SPACE: 0xA700,
 }
 OUT_OF_RESOURCES: Final = 0xA700
+#: Why an association is rejected, by source and diagnostic (PS3.8, 9.3.4).
+_REASONS: Final[dict[tuple[int | None, int | None], str]] = {
+    (1, 3): "calling AE title",
+    (1, 7): "called AE title",
+    (3, 2): "too many associations",
+}
 #: Bytes of a message that are no pixels: the header, and how both are cut into parts.
 _SLACK: Final = 32 * MEBIBYTE
 _MAX_PDU: Final = 1 << 17
+#: How long a sender has to hear that its association is aborted.
+_END_SECONDS: Final = 2.0
 
 
 class Receiver:
@@ -52,15 +61,14 @@ class Receiver:
     def __init__(self, config: Receive, admission: Admission) -> None:
         self._config, self._admission = config, admission
         self._most = config.max_film_mib * MEBIBYTE + _SLACK
-        self._server: ThreadedAssociationServer | None = None
-        self._busy: set[int] = set()
+        self._server: BoundedServer | None = None
+        self._busy: set[Association] = set()
         self._idle = threading.Condition()
 
     @property
-    def port(self) -> int:
-        """Where it listens; tells which port was free, where the configuration says 0."""
-        assert self._server is not None  # noqa: S101 - only between start and stop
-        return int(self._server.server_address[1])
+    def alive(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None and self._server.alive
 
     def start(self) -> None:
         """Begin to listen.
@@ -80,26 +88,24 @@ class Receiver:
             (evt.EVT_REJECTED, _on_rejected),
             (evt.EVT_PDU_RECV, self._on_pdu),
         ]
+        tls = context_of(config.tls, ssl.Purpose.CLIENT_AUTH) if config.tls else None
         try:
-            self._server = self._entity().start_server(
-                (config.host, config.port),
-                block=False,
-                evt_handlers=handlers,  # type: ignore[arg-type]
-                ssl_context=context_of(config.tls, ssl.Purpose.CLIENT_AUTH) if config.tls else None,
-            )
+            self._server = BoundedServer(self._entity(), config, handlers, tls)
         except OSError as error:
             raise NodeBusy(
                 f"cannot listen on {config.host}:{config.port} ({error.strerror}); is another node running?"
             ) from error
-        log.info("listening as %s on %s:%d", config.ae_title, config.host, self.port)
+        self._server.start()
+        log.info("listening as %s on %s:%d", config.ae_title, config.host, self._server.port)
 
     def stop(self, seconds: float) -> None:
         """Take no more associations, let films that are being stored be answered, and end."""
         if self._server is None:
             return
+        self._server.shutdown()
         with self._idle:
             self._idle.wait_for(lambda: not self._busy, timeout=seconds)
-        self._server.shutdown()
+        self._server.end_associations(_END_SECONDS)
 
     def _entity(self) -> AE:
         config = self._config
@@ -117,32 +123,46 @@ class Receiver:
 
     def _on_pdu(self, event: Event) -> None:
         """Count what a message has brought so far: its length is told by nobody before its end."""
-        if isinstance(event.pdu, P_DATA_TF):
-            event.assoc.received = getattr(event.assoc, "received", 0) + event.pdu.pdu_length  # type: ignore[attr-defined]
-            if event.assoc.received > self._most:  # type: ignore[attr-defined]
-                log.warning("an association sent a message of over %d MiB; it is ended", self._most >> 20)
-                REJECTED.labels("too_large").inc()
-                event.assoc.dul.socket.close()  # type: ignore[union-attr]  # an orderly abort would go on reading until the sender listens
+        if not isinstance(event.pdu, P_DATA_TF):
+            return
+        with self._idle:
+            handled = event.assoc in self._busy
+        received = getattr(event.assoc, "received", 0) + event.pdu.pdu_length
+        event.assoc.received = received  # type: ignore[attr-defined]
+        if handled:
+            self._end(event, "sent a request before the last was answered", "out of turn")
+        elif received > self._most:
+            self._end(event, f"sent a message of over {self._most >> 20} MiB", "too_large")
+
+    def _end(self, event: Event, why: str, reason: str) -> None:
+        log.warning("an association %s; it is ended", why)
+        REJECTED.labels(reason).inc()
+        # An orderly abort would go on reading until the sender listens.
+        event.assoc.dul.socket.close()  # type: ignore[union-attr]
 
     def _on_store(self, event: Event) -> int:
-        event.assoc.received = 0  # type: ignore[attr-defined]
         with self._idle:
-            self._busy.add(id(event))
+            self._busy.add(event.assoc)
         try:
             return self._store(event)
         finally:
             with self._idle:
-                self._busy.discard(id(event))
+                event.assoc.received = 0  # type: ignore[attr-defined]
+                self._busy.discard(event.assoc)
                 self._idle.notify_all()
 
     def _store(self, event: Event) -> int:
         told = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]
         try:
-            admitted = self._admission.admit(event.encoded_dataset(), told)
+            admitted = self._admission.admit(event.encoded_dataset(), told=told)
         except (OSError, sqlite3.Error) as error:
             log.error("a film could not be stored: %s", type(error).__name__)
             RECEIVED.labels("dicom", "no_space").inc()
             return OUT_OF_RESOURCES
+        except Exception as error:  # whatever a film leads a library to; its text may quote
+            log.error("a film could not be read: %s", type(error).__name__)
+            RECEIVED.labels("dicom", "internal").inc()
+            return STATUS[Admitted.UNUSABLE]
         RECEIVED.labels("dicom", admitted.value).inc()
         return STATUS[admitted]
 
@@ -156,5 +176,8 @@ def _on_requested(event: Event) -> None:
 
 
 def _on_rejected(event: Event) -> None:
-    log.warning("association from %s rejected: its AE titles are not allowed here", event.assoc.requestor.address)
-    REJECTED.labels("ae_title").inc()
+    answer = event.assoc.acceptor.primitive
+    source, diagnostic = (answer.result_source, answer.diagnostic) if answer is not None else (None, None)
+    reason = _REASONS.get((source, diagnostic), "other")
+    log.warning("association from %s rejected: %s", event.assoc.requestor.address, reason)
+    REJECTED.labels(reason).inc()

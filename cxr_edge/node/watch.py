@@ -5,6 +5,7 @@ to look; what counts is a file whose size and time stand still, in a scan that i
 """
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Final
 
 from watchfiles import watch
 
-from cxr_edge.errors import InputError, NodeConfig
+from cxr_edge.errors import InputError, NodeConfig, NotFound, PermissionDenied, Unreadable
 from cxr_edge.inputs import discover, read_bytes
 from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.config import Watch
@@ -24,6 +25,8 @@ from cxr_edge.node.spool import PART
 #: Where files go that cannot be taken; hidden, and so not looked at again.
 REFUSED: Final = ".refused"
 _SCAN_SECONDS: Final = 5.0
+#: Characters of a refused file's name that are kept: what comes before them must fit, too.
+_NAME: Final = 40
 _TAKEN: Final = (Admitted.QUEUED, Admitted.DUPLICATE)
 
 
@@ -43,7 +46,9 @@ class FolderWatch:
         except OSError as error:
             raise NodeConfig(f"the folder {config.folder} cannot be watched ({error.strerror})") from error
         self._stopping = threading.Event()
+        #: File → size and time, at the last look; and of files that could not be moved away.
         self._seen: dict[str, tuple[int, int]] = {}
+        self._left: dict[str, tuple[int, int]] = {}
         self._thread = threading.Thread(target=self._run, name="watch")
 
     @property
@@ -58,17 +63,23 @@ class FolderWatch:
     def stop(self) -> None:
         """Finish the file that is being taken, and end."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
 
     def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._watch()
+            except (OSError, RuntimeError) as error:  # as watchfiles tells what the system could not do
+                log.error("the watched folder cannot be read: %s; tried again", type(error).__name__)
+                self._stopping.wait(_SCAN_SECONDS)
+
+    def _watch(self) -> None:
         settle = int(1000 * min(self._config.settle_seconds, _SCAN_SECONDS))
         for _ in watch(
             self._config.folder, stop_event=self._stopping, rust_timeout=settle, yield_on_timeout=True, debounce=50
         ):
-            try:
-                self._scan()
-            except OSError as error:
-                log.error("the watched folder cannot be read: %s", error.strerror)
+            self._scan()
 
     def _scan(self) -> None:
         found = {}
@@ -79,21 +90,38 @@ class FolderWatch:
                 continue
             try:
                 now = os.stat(path)
-            except FileNotFoundError:
-                continue
-            found[path] = (now.st_size, now.st_mtime_ns)
+            except OSError:
+                continue  # gone, or not ours to look at
+            found[path] = stamp = (now.st_size, now.st_mtime_ns)
             quiet = time.time() - now.st_mtime >= self._config.settle_seconds
-            if quiet and self._seen.get(path) == found[path]:
-                self._take(path)
+            if quiet and self._seen.get(path) == stamp != self._left.get(path):
+                self._one(path, stamp)
         self._seen = found
+        self._left = {path: stamp for path, stamp in self._left.items() if found.get(path) == stamp}
+
+    def _one(self, path: str, stamp: tuple[int, int]) -> None:
+        """Take a file; one that cannot be opened or moved stays, and is left alone until it changes."""
+        try:
+            self._take(path)
+        except (PermissionDenied, Unreadable, OSError) as error:
+            log.error("a watched file stays where it is: %s", type(error).__name__)
+            self._left[path] = stamp
+        except sqlite3.Error as error:
+            log.error("a watched file waits: %s", type(error).__name__)
 
     def _take(self, path: str) -> None:
         try:
-            admitted = self._admission.admit(read_bytes(path, self._most))
+            data = read_bytes(path, self._most)
+        except (PermissionDenied, Unreadable):
+            raise
+        except NotFound:
+            return
         except InputError as error:
             self._refuse(path, error.code)
             return
-        except (OSError, sqlite3.Error) as error:
+        try:
+            admitted = self._admission.admit(data, source=os.path.relpath(path, self._config.folder))
+        except OSError as error:
             log.error("a watched file waits: %s", type(error).__name__)
             return
         RECEIVED.labels("folder", admitted.value).inc()
@@ -105,4 +133,5 @@ class FolderWatch:
     def _refuse(self, path: str, code: str) -> None:
         """Put a file aside, under a name that cannot collide."""
         log.warning("a watched file is put into %s: %s", REFUSED, code)
-        os.replace(path, self._config.folder / REFUSED / f"{time.time_ns()}-{code}-{Path(path).name}")
+        name = f"{time.time_ns()}-{code}-{Path(path).name[-_NAME:]}"
+        shutil.move(path, self._config.folder / REFUSED / name)

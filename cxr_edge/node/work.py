@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -78,17 +79,19 @@ class Workers:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            film = None
             try:
                 film = self._queue.take_film()
+                if film is not None:
+                    self._one(film)
             except sqlite3.Error as error:  # a full disk: nothing can be recorded until there is space
                 log.error("the queue cannot be used: %s", error)
+                self._queue.release(film)
                 self._stopping.wait(self._config.queue.first_wait_seconds)
                 continue
             if film is None:
                 with self._news:
                     self._news.wait(POLL_SECONDS)
-                continue
-            self._one(film)
 
     def _one(self, film: QueuedFilm) -> None:
         settings = self._config.queue
@@ -103,9 +106,10 @@ class Workers:
             self._bury(film, error.code, str(error))
         except DeviceFailed as error:
             self._postpone(film, error.code, str(error))
-        except (OSError, sqlite3.Error) as error:  # the disk: an attempt that is not the film's fault
-            log.error("film %s waits: %s", short(film.name), type(error).__name__)
-            self._postpone(film, "disk", type(error).__name__)
+        except sqlite3.Error:
+            raise
+        except OSError as error:  # the disk: an attempt that is not the film's fault
+            self._postpone(film, "disk", type(error).__name__, counts=False)
         except Exception as error:  # whatever a film leads a library to must not end the worker; its text may quote
             self._postpone(film, "internal", type(error).__name__)
         else:
@@ -134,6 +138,7 @@ class Workers:
                 overlays=results.overlays, colormap=results.colormap,
             )  # fmt: skip
             files = {one.name: one.data for one in made}
+            result = replace(result, warnings=(*result.warnings, *(told for one in made for told in one.warnings)))
         elif self._folder_peers:
             shown = [f.label for f in result.findings if f.positive][: results.overlays]
             files = {
@@ -143,7 +148,7 @@ class Workers:
         else:
             raise NotDicom("expected a DICOM film, as no peer is a folder; got a picture, which archives do not take")
         if self._folder_peers:
-            line = json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False)
+            line = json.dumps({**result.to_dict(), "path": film.source}, ensure_ascii=False, allow_nan=False)
             files[f"{film.name}.json"] = f"{line}\n".encode()
         for name, content in files.items():
             spool.store(self._results, name, content)
@@ -156,13 +161,14 @@ class Workers:
         archives = [peer.name for peer in self._config.peers if not isinstance(peer, FolderPeer)]
         return every + [(peer, name) for peer in archives for name in objects if name.endswith(".dcm")]
 
-    def _postpone(self, film: QueuedFilm, code: str, message: str) -> None:
-        if film.attempts + 1 >= self._config.queue.attempts and code != "disk":
+    def _postpone(self, film: QueuedFilm, code: str, message: str, *, counts: bool = True) -> None:
+        if counts and film.attempts + 1 >= self._config.queue.attempts:
             self._bury(film, code, message)
             return
         log.warning("film %s: %s: %s; tried again later", short(film.name), code, message)
         INFERRED.labels(code).inc()
-        self._queue.postpone_film(film, code, message, back_off(self._config.queue, film.attempts))
+        wait = back_off(self._config.queue, film.attempts)
+        self._queue.postpone_film(film, code, message, wait, counts=counts)
 
     def _bury(self, film: QueuedFilm, code: str, message: str) -> None:
         log.error("film %s is a dead letter: %s: %s", short(film.name), code, message)

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import psutil
 import typer
 
+from benchmarks.dicom.patient import found
 from cxr_edge import errors, images
 from tests.fuzzing.mutations import damaged
 from tests.fuzzing.seeds import sound_films
-from tests.patient import found
 
 FILM = Path(__file__).parents[2] / "samples" / "00009507_004.png"
 #: A find: an answer that took longer, or left the process larger than it should be.

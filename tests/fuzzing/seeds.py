@@ -9,9 +9,9 @@ from PIL import Image
 
 from benchmarks.dicom import films
 from benchmarks.dicom.films import CODECS, NATIVE, compressed, film, written
+from benchmarks.dicom.patient import PATIENT
 from cxr_edge.images import read_film
 from tests.cxr_edge.pngs import samples_to_png
-from tests.patient import PATIENT
 
 SIDE = 96
 

@@ -1,10 +1,11 @@
-"""What a film's header gives to its results: patient, study, and how the film is shown.
+"""What a film's header gives to its results: patient, study, and what the film is.
 
 Values of the patient and the study are copied as the film encodes them, with its character set.
 They are never decoded here, so that neither a rare name is damaged nor a malformed one told in
 a warning.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ from cxr_edge.dicom import tags
 from cxr_edge.dicom.elements import Elements, identified, name_of
 from cxr_edge.dicom.parse import PREAMBLE, PREFIX, parse
 from cxr_edge.errors import InvalidHeader, NotDicom
+from cxr_edge.images import Film
 from cxr_edge.reading import Reading
 
 #: PS3.5, 9.1.
@@ -32,27 +34,31 @@ class Header:
     Attributes
     ----------
     reference : pydicom.Dataset
-        The film for those who refer to it: identity, size, and how its levels are shown. Nothing of the patient.
+        The film for those who refer to it: identity and size. Nothing of the patient.
     shared : pydicom.Dataset
         What every object of the study shares: patient and study, encoded as in the film.
+    key : str
+        Hash of the film's study, instance and pixels: what makes its results another film's. Only of the pixels as
+        they are decoded, so that a film that is compressed anew without loss stays the same one.
+    elements : Elements
+        The header itself.
     """
 
     reference: Dataset
     shared: Dataset
-
-    @property
-    def instance(self) -> str:
-        """SOP Instance UID of the film."""
-        return str(self.reference.SOPInstanceUID)
+    key: str
+    elements: Elements
 
 
-def read_header(data: bytes, reading: Reading) -> Header:
+def read_header(data: bytes, film: Film, reading: Reading) -> Header:
     """Read the header of a DICOM film.
 
     Parameters
     ----------
     data : bytes
         The file.
+    film : Film
+        Decoded from it.
     reading : Reading
 
     Returns
@@ -69,7 +75,7 @@ def read_header(data: bytes, reading: Reading) -> Header:
         raise NotDicom("expected a DICOM film, whose patient and study DICOM results belong to; got another format")
     elements = parse(data, reading, tags.WANTED_BY_RESULTS).elements
     with identified(elements):
-        return Header(_reference(elements), _shared(elements))
+        return Header(_reference(elements), _shared(elements), _key(elements, film), elements)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -85,56 +91,40 @@ def _reference(elements: Elements) -> Dataset:
     film.SeriesInstanceUID = uid_of(elements, tags.SERIES_INSTANCE_UID)
     film.Modality = "CR"
     film.Rows, film.Columns = elements.word(tags.ROWS), elements.word(tags.COLUMNS)
-    film.SamplesPerPixel = 1  # of the film as it is shown: grey that is stored as colour has a state of its own kind
-    film.PhotometricInterpretation = elements.text(tags.PHOTOMETRIC)
-    film.PixelRepresentation = elements.word(tags.PIXEL_REPRESENTATION, 0)
-    film.BitsStored = elements.word(tags.BITS_STORED, 16)
-    _copy_levels(elements, film)
+    film.SamplesPerPixel = 1  # a state is made of such a film only
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
                     "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
         setattr(film, keyword, "")
     return film
 
 
-def _copy_levels(elements: Elements, film: Dataset) -> None:
-    """Copy how stored values become grey levels; a presentation state replaces all of it (PS3.4, N.2)."""
-    signed = bool(film.PixelRepresentation)
-    center, width = elements.decimals(tags.WINDOW_CENTER), elements.decimals(tags.WINDOW_WIDTH)
-    if luts := elements.items(tags.MODALITY_LUT):
-        film.ModalityLUTSequence = [_lut(luts[0], signed=signed)]
-        film.ModalityLUTSequence[0].ModalityLUTType = luts[0].text(tags.LUT_TYPE) or "US"
-    elif slope := elements.decimals(tags.RESCALE_SLOPE):
-        film.RescaleSlope = slope[0]
-        film.RescaleIntercept = (elements.decimals(tags.RESCALE_INTERCEPT) or (0.0,))[0]
-        film.RescaleType = "US"
-    if luts := elements.items(tags.VOI_LUT):
-        film.VOILUTSequence = [_lut(luts[0], signed=signed)]
-    elif center and width and width[0] >= 1:
-        film.WindowCenter, film.WindowWidth = center[0], width[0]
-        film.VOILUTFunction = elements.text(tags.VOI_LUT_FUNCTION) or "LINEAR"
-    inverse = film.PhotometricInterpretation == "MONOCHROME1" or elements.text(tags.PRESENTATION_LUT_SHAPE) == "INVERSE"
-    film.PresentationLUTShape = "INVERSE" if inverse else "IDENTITY"
-
-
-def _lut(item: Elements, *, signed: bool) -> Dataset:
-    table = Dataset()
-    count, first, bits = item.words(tags.LUT_DESCRIPTOR)
-    vr = "SS" if signed else "US"
-    table.add_new(tags.LUT_DESCRIPTOR, vr, [count, first - 65536 if signed and first >= 32768 else first, bits])
-    table.add_new(tags.LUT_DATA, "OW", b"".join(word.to_bytes(2, "little") for word in item.words(tags.LUT_DATA)))
-    return table
+def _key(elements: Elements, film: Film) -> str:
+    pixels = hashlib.sha256(film.pixels.tobytes()).hexdigest()
+    parts = (elements.text(tags.STUDY_INSTANCE_UID), elements.text(tags.SOP_INSTANCE_UID), pixels)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _shared(elements: Elements) -> Dataset:
     shared = Dataset()
     character_set = elements.encoded(tags.HIDDEN_CHARACTER_SET)
-    if character_set is not None and _is_known(character_set[1]):
+    if character_set is not None and character_set[1].strip() and _is_known(character_set[1]):
         _put(shared, tags.CHARACTER_SET, "CS", character_set[1])
     for tag in (*tags.PATIENT, *tags.STUDY):
         found = elements.encoded(tag)
         if found is not None:
             _put(shared, tag, *found)
+    if methods := elements.items(tags.DEIDENTIFICATION_METHOD):
+        shared.DeidentificationMethodCodeSequence = [_code(item) for item in methods]
     return shared
+
+
+def _code(item: Elements) -> Dataset:
+    code = Dataset()
+    for tag in tags.CODE:
+        found = item.encoded(tag)
+        if found is not None:
+            _put(code, tag, *found)
+    return code
 
 
 def _put(shared: Dataset, tag: int, vr: str, value: bytes) -> None:

@@ -19,6 +19,9 @@ NAME: Final = "cxr-edge"
 MAKER: Final = "cxr-edge project"
 #: Under which UIDs are derived, so that no other software derives the same ones.
 _NAMESPACE: Final = uuid.UUID("6c0b3a54-5e0f-5d0b-9d43-2a7f0c1d9e11")
+#: Characters of a value of VR LO, and of one of VR SH (PS3.5, 6.2).
+_LONG: Final = 64
+_SHORT: Final = 16
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Origin:
         Parameters
         ----------
         parts : str
-            What it is for: the film's SOP Instance UID and the kind of object.
+            What it is for: the film's key and the kind of object.
         """
         depends_on = (NAME, __version__, self.bundle_sha256, self.precision, self.view_mode, self.operating_point)
         return derived_uid(*depends_on, *parts)
@@ -75,8 +78,8 @@ class Origin:
 
     @property
     def software_versions(self) -> list[str]:
-        """The software's version, and the model's with its hash."""
-        return [f"{NAME} {__version__}", f"{self.model} sha256:{self.bundle_sha256[:16]}"]
+        """The software's version, the model's, and its hash."""
+        return [f"{NAME} {__version__}"[:_LONG], self.model[:_LONG], f"sha256:{self.bundle_sha256[:16]}"]
 
     def parameters(self) -> list[str]:
         """Give the settings as text, for the identification of the algorithm."""
@@ -93,7 +96,7 @@ class Origin:
         equipment = hd.ContributingEquipment(
             purpose_of_reference=codes.PROCESSING_EQUIPMENT,
             manufacturer=MAKER,
-            manufacturer_model_name=f"{NAME} {self.model}",
+            manufacturer_model_name=f"{NAME} {self.model}"[:_LONG],
             software_versions=tuple(self.software_versions),
             contribution_description="Findings of a chest X-ray model; research, not for diagnosis",
         )
@@ -109,7 +112,10 @@ def derived_uid(*parts: str) -> str:
 def coding_scheme() -> CodingSchemeIdentificationItem:
     """Declare our own coding scheme (PS3.3, C.12.1.1.3)."""
     return CodingSchemeIdentificationItem(
-        designator=codes.SCHEME, name=codes.SCHEME_NAME, version=__version__, responsible_organization=MAKER
+        designator=codes.SCHEME,
+        name=codes.SCHEME_NAME,
+        version=__version__[:_SHORT],
+        responsible_organization=MAKER,
     )
 
 

@@ -1,16 +1,21 @@
 """The outlines of the heat maps' peaks as a presentation state, which a viewer draws over the film itself."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from highdicom import PresentationLUTTransformation, pr
+from highdicom import pr
 from pydicom.dataset import Dataset
 
+from cxr_edge.dicom import tags
+from cxr_edge.dicom.presentation import Display
 from cxr_edge.dicom.write import codes
+from cxr_edge.dicom.write.geometry import PixelShape, pixel_shape, put_shutter
 from cxr_edge.dicom.write.header import Header
+from cxr_edge.dicom.write.levels import decimal, put_levels
 from cxr_edge.dicom.write.origin import MAKER, NAME, Origin, finished
 from cxr_edge.gradcam import upsample
 from cxr_edge.results import Finding, Result
@@ -23,14 +28,20 @@ PEAK: Final = 0.5
 _GRID: Final = 256
 #: How far, in cells of that grid, the outline may stray from the contour.
 _TOLERANCE: Final = 0.75
+#: What a modality LUT's output is said to be where the film does not say it as the Standard does: unspecified.
+_UNSPECIFIED: Final = "US"
 
 
-def presentation_state(header: Header, result: Result, findings: Sequence[Finding], origin: Origin) -> Dataset:
+def presentation_state(
+    header: Header, display: Display, result: Result, findings: Sequence[Finding], origin: Origin
+) -> Dataset:
     """Outline where the model looked, for each of some findings.
 
     Parameters
     ----------
     header : Header
+    display : Display
+        How the film was read; it is shown the same.
     result : Result
         With heat maps.
     findings : sequence of Finding
@@ -41,6 +52,11 @@ def presentation_state(header: Header, result: Result, findings: Sequence[Findin
     -------
     pydicom.Dataset
         A Grayscale Softcopy Presentation State, with a layer for each finding.
+
+    Raises
+    ------
+    InvalidHeader, ValueError, TypeError
+        The film's levels or its shutter cannot be said in one.
     """
     film = header.reference
     layers = [
@@ -49,10 +65,10 @@ def presentation_state(header: Header, result: Result, findings: Sequence[Findin
     ]
     state = pr.GrayscaleSoftcopyPresentationState(
         referenced_images=[film],
-        series_instance_uid=origin.uid(header.instance, "presentation series"),
+        series_instance_uid=origin.uid(header.key, "presentation series"),
         series_number=SERIES_NUMBER,
         series_description="AI outlines: research, not for diagnosis",
-        sop_instance_uid=origin.uid(header.instance, "presentation", *(finding.label for finding in findings)),
+        sop_instance_uid=origin.uid(header.key, "presentation", *(finding.label for finding in findings)),
         instance_number=1,
         manufacturer=MAKER,
         manufacturer_model_name=NAME,
@@ -65,13 +81,27 @@ def presentation_state(header: Header, result: Result, findings: Sequence[Findin
         graphic_annotations=[
             _annotation(film, result, finding, layer) for finding, layer in zip(findings, layers, strict=True)
         ],
-        presentation_lut_transformation=PresentationLUTTransformation(presentation_lut_shape=film.PresentationLUTShape),
         contributing_equipment=[origin.equipment()],
     )
-    state.Laterality = ""
-    if "ModalityLUTSequence" in film:  # highdicom takes over a rescale only
-        state.ModalityLUTSequence = film.ModalityLUTSequence
+    state.Laterality = ""  # not told by every film, and asked of every series
+    put_levels(state, display, _modality_type(header))
+    put_shutter(state, header.elements)
+    _put_pixel_shape(state.DisplayedAreaSelectionSequence[0], pixel_shape(header.elements))
     return finished(state, header.shared, origin)
+
+
+def _modality_type(header: Header) -> str:
+    told = [item.text(tags.LUT_TYPE) for item in header.elements.items(tags.MODALITY_LUT)][:1]
+    return told[0] if told and re.fullmatch("[A-Z_]{1,16}", told[0]) else _UNSPECIFIED
+
+
+def _put_pixel_shape(area: Dataset, shape: PixelShape) -> None:
+    """Write one of the two attributes that tell it (PS3.3, C.10.4)."""
+    if shape.spacing is None:
+        area.PresentationPixelAspectRatio = [*shape.ratio]
+        return
+    del area.PresentationPixelAspectRatio
+    area.PresentationPixelSpacing = [*map(decimal, shape.spacing)]
 
 
 def outline(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float64]:

@@ -44,7 +44,7 @@ def structured_report(header: Header, result: Result, origin: Origin) -> Dataset
             )
         ),
         procedure_reported=[codes.IMAGING],
-        imaging_measurements=[_finding(film, label, p, origin) for label, p in _diseases(result)],
+        imaging_measurements=[_finding(header, label, p, origin) for label, p in _diseases(result)],
         title=codes.MEASUREMENT_REPORT,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
             sr.CodedConcept.from_code(codes.ENGLISH)
@@ -53,10 +53,10 @@ def structured_report(header: Header, result: Result, origin: Origin) -> Dataset
     document = sr.Comprehensive3DSR(
         evidence=[film],
         content=report[0],
-        series_instance_uid=origin.uid(header.instance, "report series"),
+        series_instance_uid=origin.uid(header.key, "report series"),
         series_number=SERIES_NUMBER,
         series_description="AI findings: research, not for diagnosis",
-        sop_instance_uid=origin.uid(header.instance, "report", Comprehensive3DSRStorage),
+        sop_instance_uid=origin.uid(header.key, "report", Comprehensive3DSRStorage),
         instance_number=1,
         manufacturer=MAKER,
         is_complete=True,
@@ -84,13 +84,15 @@ def _diseases(result: Result) -> list[tuple[str, float]]:
     return sorted(diseases, key=lambda pair: -pair[1])
 
 
-def _finding(film: Dataset, label: str, probability: float, origin: Origin) -> sr.MeasurementsAndQualitativeEvaluations:
+def _finding(
+    header: Header, label: str, probability: float, origin: Origin
+) -> sr.MeasurementsAndQualitativeEvaluations:
     """Give one disease as a measurement group (PS3.16, TID 1501)."""
-    threshold = origin.thresholds[label]
+    film, threshold = header.reference, origin.thresholds[label]
     coded = codes.FINDINGS[label]
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=origin.uid(film.SOPInstanceUID, "finding", label), identifier=f"{NAME} {label}"
+            uid=origin.uid(header.key, "finding", label), identifier=f"{NAME} {label}"
         ),
         finding_category=codes.CLINICAL_FINDING,
         finding_type=coded.finding,
@@ -104,7 +106,7 @@ def _finding(film: Dataset, label: str, probability: float, origin: Origin) -> s
         ),
         measurements=[sr.Measurement(name=codes.PROBABILITY, value=round(probability, DIGITS), unit=codes.NO_UNITS)],
         qualitative_evaluations=[
-            sr.QualitativeEvaluation(codes.DECISION, codes.PRESENT if probability >= threshold else codes.ABSENT)
+            sr.QualitativeEvaluation(codes.PRESENCE, codes.PRESENT if probability >= threshold else codes.ABSENT)
         ],
         source_images=[sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
     )

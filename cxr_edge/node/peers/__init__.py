@@ -1,9 +1,9 @@
-"""Ways to send a result: C-STORE, STOW-RS, a folder. One method, two exceptions."""
+"""Ways to send a result: C-STORE, STOW-RS, a folder. One method, three exceptions."""
 
 from cxr_edge.node.config import DicomPeer, Peer, WebPeer
-from cxr_edge.node.peers.base import Refused, Sender, Unreachable
+from cxr_edge.node.peers.base import Lost, Refused, Sender, Unreachable
 
-__all__ = ["Refused", "Sender", "Unreachable", "sender_of"]
+__all__ = ["Lost", "Refused", "Sender", "Unreachable", "sender_of"]
 
 
 def sender_of(peer: Peer) -> Sender:

@@ -22,6 +22,10 @@ class Refused(Exception):
         self.forever = forever
 
 
+class Lost(Refused):
+    """The peer gave no answer to this object: one of the two is to blame, and both wait."""
+
+
 class Sender(Protocol):
     """A way to one peer; used by one thread."""
 

@@ -13,12 +13,14 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from cxr_edge.dicom.write.report import CLASSES, in_class
+from cxr_edge.errors import NodeConfig
+from cxr_edge.node.bounded import bound
 from cxr_edge.node.config import DicomPeer
-from cxr_edge.node.peers.base import Refused, Unreachable
+from cxr_edge.node.peers.base import Lost, Refused, Unreachable
 from cxr_edge.node.tls import context_of
 
 #: What is proposed: kinds of object, each with the ways to encode it, one to a presentation context, so that the
@@ -33,8 +35,10 @@ PROPOSED: Final = (
 _STORED: Final = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
 #: … or there already: our UIDs are derived from content.
 _DUPLICATE: Final = 0x0111
-#: SOP class not supported; not authorised.
-_NEVER: Final = frozenset({0x0122, 0x0124})
+#: 0xA700 to 0xA7FF: says something about the peer, not the object.
+_OUT_OF_RESOURCES: Final = 0xA7
+_NOT_AUTHORISED: Final = 0x0124
+_CLASS_NOT_SUPPORTED: Final = 0x0122
 
 
 class DicomSender:
@@ -48,12 +52,17 @@ class DicomSender:
         """Send an object, in another class or encoding where the peer does not take its own."""
         association = self._connected()
         made = _as_accepted(pydicom.dcmread(path), _accepted(association))
-        answer = association.send_c_store(made)
+        try:
+            answer = association.send_c_store(made)
+        except RuntimeError as error:  # it ended since it was looked at
+            raise Unreachable("the association ended") from error
         if "Status" not in answer:
-            self.close()
-            raise Refused("the peer ended the association instead of an answer")
-        if answer.Status not in _STORED and answer.Status != _DUPLICATE:
-            raise Refused(f"status 0x{answer.Status:04X}", forever=answer.Status in _NEVER)
+            raise Lost("no answer")
+        status = int(answer.Status)
+        if status >> 8 == _OUT_OF_RESOURCES or status == _NOT_AUTHORISED:
+            raise Unreachable(f"it takes nothing (status 0x{status:04X})")
+        if status not in _STORED and status != _DUPLICATE:
+            raise Refused(f"status 0x{status:04X}", forever=status == _CLASS_NOT_SUPPORTED)
 
     def close(self) -> None:
         """Release the association."""
@@ -73,13 +82,22 @@ class DicomSender:
         entity.connection_timeout = peer.timeout_seconds
         for sop_class, syntaxes in PROPOSED:
             entity.add_requested_context(sop_class, list(syntaxes))
-        tls = (context_of(peer.tls, ssl.Purpose.SERVER_AUTH), peer.host) if peer.tls else None
-        association = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls)
+        name = peer.tls_host_name or peer.host
+        try:
+            tls = (context_of(peer.tls, ssl.Purpose.SERVER_AUTH), name) if peer.tls else None
+        except NodeConfig as error:  # its files changed since the start
+            raise Unreachable("our certificates cannot be read") from error
+        try:
+            association = entity.associate(
+                peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls, evt_handlers=[(evt.EVT_CONN_OPEN, bound)]
+            )
+        except OSError as error:
+            raise Unreachable(error.strerror or type(error).__name__) from error
         if association.is_established:
             return association
         if association.is_rejected:
             raise Unreachable("it rejected the association; are the AE titles right?")
-        raise Unreachable("no association")
+        raise Unreachable(f"no association; is it up, and its certificate for {name}?" if tls else "no association")
 
 
 def _accepted(association: Association) -> set[tuple[str, str]]:
@@ -104,6 +122,7 @@ def _as_accepted(made: Dataset, accepted: set[tuple[str, str]]) -> Dataset:
         return in_class(made, others[0])
     if made.SOPClassUID not in classes:
         raise Refused(f"the peer takes no {made.SOPClassUID.name}", forever=True)
-    if made.SOPClassUID == SecondaryCaptureImageStorage and (made.SOPClassUID, JPEGBaseline8Bit) not in accepted:
+    syntax = made.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and (made.SOPClassUID, syntax) not in accepted:
         made.decompress(generate_instance_uid=False)
     return made

@@ -2,10 +2,14 @@
 
 import errno
 from pathlib import Path
+from typing import Final
 
 from cxr_edge.node import spool
 from cxr_edge.node.config import FolderPeer
 from cxr_edge.node.peers.base import Unreachable
+
+#: As the user's mask says: others are to read it.
+_READABLE: Final = 0o666
 
 
 class FolderSender:
@@ -13,12 +17,15 @@ class FolderSender:
 
     def __init__(self, peer: FolderPeer) -> None:
         self._folder = peer.folder
+        for left in self._folder.glob(f"{spool.PREFIX}*{spool.PART}"):  # by an interruption
+            left.unlink(missing_ok=True)
 
     def send(self, path: Path) -> None:
         """Copy an object."""
+        data = path.read_bytes()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            spool.store(self._folder, path.name, path.read_bytes())
+            spool.store(self._folder, path.name, data, _READABLE)
         except OSError as error:
             raise Unreachable(errno.errorcode.get(error.errno or 0, "OSError")) from error
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.dicom.films import JPEG_2000, compressed, film, written
+from benchmarks.dicom.patient import PATIENT, found, search
 from cxr_edge import errors, images
-from tests.patient import PATIENT, found, search
 
 
 def patients_films(pixels: np.ndarray) -> dict[str, bytes]:

@@ -11,6 +11,9 @@ from cxr_edge.node.config import EXAMPLE, DicomPeer, FolderPeer, read_config
 
 PEER = '[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
 
+DICOM = '[[peers]]\nkind = "dicom"\nname = "a"\nhost = "127.0.0.1"\nport = PORT\nae_title = "A"\n'
+TLS = '[peers.tls]\ncertificate = "no.crt"\nkey = "no.key"\nauthority = "no.ca"\n'
+
 
 def of(tmp_path: Path, text: str):
     (tmp_path / "node.toml").write_text(text)
@@ -46,6 +49,16 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
         (f'data = "d"\n[results]\ncolormap = "jet"\n{PEER}', "turbo"),
         ('data = "d"\n', "peers"),
         (f'data = "d"\n{PEER}{PEER}', "name of its own"),
+        (f'data = "out/data"\n{PEER}', "apart from each other"),
+        (f'data = "d"\n[watch]\nfolder = "d"\n{PEER}', "apart from each other"),
+        (f'data = "d"\n[watch]\nfolder = "out"\n{PEER}', "apart from each other"),
+        (f'data = "d"\n[watch]\nfolder = "d/films"\n{PEER}', "apart from each other"),
+        ('data = "d"\n[[peers]]\nkind = "folder"\nname = "a\\nb"\nfolder = "out"\n', "name"),
+        ('data = "d"\n[[peers]]\nkind = "dicomweb"\nname = "w"\nurl = "http://"\n', "url"),
+        (
+            'data = "d"\n[[peers]]\nkind = "dicomweb"\nname = "w"\nurl = "http://pacs.example/"\ntoken_file = "t"\n',
+            "use https",
+        ),
         ("data = ", "node example"),
     ],
 )
@@ -71,5 +84,9 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     missing = run("--config", tmp_path / "none.toml")
     assert (missing.returncode, "node_config" in missing.stderr) == (2, True)
     (tmp_path / "node.toml").write_text(f'data = "data"\n{PEER}')
+    no_certificate = DICOM.replace("PORT", "104") + TLS
+    (tmp_path / "tls.toml").write_text(f'data = "data"\n{no_certificate}')
+    told = run("--config", tmp_path / "tls.toml")
+    assert (told.returncode, "expected PEM files" in told.stderr) == (2, True)
     unused = run("queue", "list", "--config", tmp_path / "node.toml")
     assert (unused.returncode, "holds no queue" in unused.stderr) == (2, True)

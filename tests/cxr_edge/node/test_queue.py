@@ -1,12 +1,13 @@
 """The queue: what waits, what is tried again, what is a dead letter, what is forgotten."""
 
-import sqlite3
+import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from cxr_edge.node.queue import Queue
+from cxr_edge.node.queue import Known, Queue
 
 
 @pytest.fixture
@@ -29,11 +30,55 @@ def test_a_film_is_taken_once_and_again_after_a_crash(tmp_path: Path, queue: Que
     after.close()
 
 
-def test_one_name_once(queue: Queue) -> None:
+def test_one_name_once_unless_it_is_a_dead_letter(queue: Queue) -> None:
     queue.add("a", "1")
-    with pytest.raises(sqlite3.IntegrityError):
-        queue.add("a", "2")
-    assert (queue.identity("a"), queue.identity("b")) == ("1", None)
+    queue.add("a", "2")
+    assert (queue.known("a"), queue.known("b")) == (Known("1", dead=False), None)
+    queue.bury_film(queue.take_film(), "internal", "")
+    assert queue.known("a") == Known("1", dead=True)
+    queue.add("a", "2")
+    assert queue.known("a") == Known("2", dead=False)
+    assert queue.take_film().attempts == 0
+    assert queue.counts()["film-waiting"] == 1
+
+
+def test_no_film_is_taken_by_two(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(300):
+        queue.add(str(number), "")
+    taken: list[int] = []
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def work() -> None:
+        while (film := queue.take_film()) is not None:
+            taken.append(film.id)
+            queue.finish_film(film, [])
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert sorted(taken) == list(range(1, 301))
+
+
+def test_a_letters_name_is_never_given_to_another(queue: Queue) -> None:
+    queue.add("a", "1")
+    queue.finish_film(queue.take_film(), [])
+    queue.forget(time.time() + 1, 0)
+    queue.add("b", "1")
+    assert queue.letters()[0].id == "film-2"
+
+
+def test_what_waits_for_a_peer_that_is_none_any_more_is_a_dead_letter(queue: Queue) -> None:
+    queue.add("a", "1")
+    queue.finish_film(queue.take_film(), [("p", "a-x"), ("q", "a-x")])
+    assert queue.bury_those_of_others(["q"]) == 1
+    (letter,) = queue.letters("dead")
+    assert (letter.peer, letter.code) == ("p", "no_peer")
 
 
 def test_results_wait_for_each_peer(queue: Queue) -> None:
@@ -55,15 +100,35 @@ def test_results_wait_for_each_peer(queue: Queue) -> None:
     assert queue.due("p", 10)[0].attempts == 0
 
 
-def test_only_what_is_delivered_is_forgotten(queue: Queue) -> None:
-    for name in ("a", "b", "c"):
+def test_only_what_is_through_is_forgotten(queue: Queue) -> None:
+    for name in ("a", "b", "c", "d"):
         queue.add(name, name)
-        queue.finish_film(queue.take_film(), [("p", f"{name}-x")])
+        film = queue.take_film()
+        if name == "d":
+            queue.bury_film(film, "internal", "")
+        else:
+            queue.finish_film(film, [("p", f"{name}-x")])
     queue.sent(queue.due("p", 1)[0])
     queue.bury(queue.due("p", 1)[0], "refused", "")
-    assert queue.forget(time.time() - 60) == ([], [])
-    assert queue.forget(time.time() + 1) == (["a"], ["a-x"])
-    assert sorted(queue.films()) == ["b", "c"]
+    now = time.time()
+    assert queue.forget(now - 60, now - 60) == ([], [])
+    assert queue.forget(now + 1, now - 60) == (["a"], ["a-x"])
+    assert sorted(queue.films()) == ["b", "c", "d"]
+    assert queue.forget(now + 1, now + 1) == (["b", "d"], ["b-x"])  # dead letters too; what waits never
+    assert sorted(queue.films()) == ["c"]
+
+
+def test_an_attempt_that_is_not_the_films_fault_does_not_count(queue: Queue) -> None:
+    queue.add("a", "1")
+    for _ in range(3):
+        film = queue.take_film()
+        assert film.attempts == 0
+        queue.release(film)  # as when the disk is so full that nothing can be recorded
+        film = queue.take_film()
+        assert film.attempts == 0
+        queue.postpone_film(film, "disk", "OSError", 0, counts=False)
+    queue.postpone_film(queue.take_film(), "internal", "ValueError", 0, counts=True)
+    assert queue.take_film().attempts == 1
 
 
 def test_a_film_that_ends_the_process_each_time_is_found_out(tmp_path: Path) -> None:
@@ -75,7 +140,7 @@ def test_a_film_that_ends_the_process_each_time_is_found_out(tmp_path: Path) -> 
         film = queue.take_film()
         assert film is not None
         assert film.attempts == attempt
-    queue.postpone_film(film, "internal", "ValueError", 60)
+    queue.postpone_film(film, "internal", "ValueError", 60, counts=True)
     assert queue.take_film() is None
     assert queue.oldest_waiting() is not None
     queue.close()

@@ -1,0 +1,60 @@
+"""Command line: ``python -m benchmarks.node``."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.measure import machine
+from benchmarks.node.crashes import RunningSite, all_rows
+from benchmarks.node.load import load
+from benchmarks.node.report import markdown
+from benchmarks.node.site import DICOM_PEER, missing
+
+
+def main(
+    crashes: Annotated[bool, typer.Option(help="Kill it, fail it, fill its disk.")] = True,
+    scale: Annotated[float, typer.Option(min=0.01, help="Trials of crashes: 1 takes about 20 minutes.")] = 1.0,
+    minutes: Annotated[float, typer.Option(min=0, help="Time of the load; 0 leaves it out.")] = 30,
+    films: Annotated[int, typer.Option(min=16, help="Most films of the load.")] = 20_000,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write or complete node.json and node.md here.")
+    ] = None,
+) -> None:
+    """Measure the node with the real programs around it: what crashes lose and double, and what load it bears.
+
+    Needs Linux, root (for a network namespace), and Debian's dcmtk, orthanc, orthanc-dicomweb and strace.
+    """
+    if (why := missing()) is not None:
+        raise typer.BadParameter(why)
+    record = out / "node.json" if out is not None else None
+    figures: dict[str, Any] = json.loads(record.read_text()) if record is not None and record.exists() else {}
+    figures["machine"] = machine()
+    with tempfile.TemporaryDirectory(prefix="cxr-edge-node-") as folder:
+        if minutes:
+            with RunningSite(Path(folder) / "load", DICOM_PEER) as site:
+                began = time.monotonic()
+                figures["load"] = load(site, 60 * minutes, films, _progress)
+                figures["load"]["minutes"] = (time.monotonic() - began) / 60
+        if crashes:
+            figures["crashes"] = [row.to_dict() for row in all_rows(Path(folder), scale, _progress)]
+    text = markdown(figures)
+    typer.echo(text)
+    if record is not None:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(figures, indent=1) + "\n")
+        record.with_suffix(".md").write_text(f"{text}\n", encoding="utf-8")
+    rows = [*figures.get("crashes", ()), *([figures["load"]["verdict"]] if "load" in figures else ())]
+    if any(row[wrong] for row in rows for wrong in ("lost", "doubled", "values")):
+        raise typer.Exit(1)
+
+
+def _progress(what: str) -> None:
+    typer.echo(f"{time.strftime('%T')} {what}", err=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,218 @@
+"""The node under load: films a second, the time from a film's sending to its results at the archive, memory."""
+
+import itertools
+import re
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.node import films
+from benchmarks.node.site import Site, wait_for
+from benchmarks.node.verdict import Row, judged
+from cxr_edge.node.logs import short
+
+SENDERS = 8
+#: Share of the time in which films come one by one, at half of the rate that was reached before.
+PACED = 1 / 6
+_DELIVERED = re.compile(r"^(\S+ [\d:]+,\d+) INFO film (\w+): all results at ")
+_SAMPLING_SECONDS = 5.0
+#: Films by which the node has all its memory: decoders, arenas, caches.
+_WARM = 50
+
+
+@dataclass(frozen=True)
+class Phase:
+    """How films were sent in a part of the run, and what came of it.
+
+    Attributes
+    ----------
+    name : str
+    films : int
+    seconds : float
+        From the first film's sending to the last one's results.
+    p50, p90, p99, largest : float
+        Seconds from the start of a film's sending to its last result at the archive.
+    """
+
+    name: str
+    films: int
+    seconds: float
+    p50: float
+    p90: float
+    p99: float
+    largest: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is recorded, with the rate."""
+        return {**asdict(self), "films_per_second": self.films / self.seconds}
+
+
+def load(site: Site, seconds: float, most: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Load a node, first as much as it takes, then half of that.
+
+    Parameters
+    ----------
+    site : Site
+        With an archive that runs, and a node that is configured and not started.
+    seconds : float
+    most : int
+        Films.
+    progress : callable
+
+    Returns
+    -------
+    dict
+        ``phases``, ``memory`` and ``verdict``.
+    """
+    site.start_node(log_level="INFO")
+    scanners = Scanners(site)
+    memory = Memory(site)
+    progress(f"{SENDERS} senders, each with one film on the way")
+    full = scanners.all_at_once(seconds * (1 - PACED), round(most * (1 - PACED)))
+    rate = full.films / full.seconds / 2
+    progress(f"one film every {1 / rate:.2f} s")
+    paced = scanners.at_rate(rate, seconds * PACED, most - full.films)
+    site.settle()
+    samples = memory.stop()
+    numbers = list(range(scanners.sent))
+    row = judged(site, Row("load", len(numbers), len(numbers)), numbers)
+    return {"phases": [full.to_dict(), paced.to_dict()], "memory": samples, "verdict": row.to_dict()}
+
+
+class Scanners:
+    """Senders of films, and what became of each."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self.sent = 0
+        #: Film, as the log names it → when its results were at the archive.
+        self._delivered: dict[str, float] = {}
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def all_at_once(self, seconds: float, most: int) -> Phase:
+        """Eight senders, each of which sends a film and waits for its results."""
+        end = time.monotonic() + seconds
+        times: list[tuple[float, float]] = []
+
+        def scan() -> None:
+            while time.monotonic() < end and self.sent < most:
+                began, name = self._send()
+                times.append((began, self._wait_for(name)))
+
+        began = time.time()
+        scanners = [threading.Thread(target=scan) for _ in range(SENDERS)]
+        for scanner in scanners:
+            scanner.start()
+        for scanner in scanners:
+            scanner.join()
+        return _phase(f"{SENDERS} senders, each with one film on the way", began, times)
+
+    def at_rate(self, rate: float, seconds: float, most: int) -> Phase:
+        """Films at a steady rate, whatever becomes of those before."""
+        began, sendings = time.time(), []
+        senders = []
+        for number in range(min(most, int(rate * seconds))):
+            time.sleep(max(0, began + number / rate - time.time()))
+            sender = threading.Thread(target=lambda: sendings.append(self._send()))
+            sender.start()
+            senders.append(sender)
+        for sender in senders:
+            sender.join()
+        return _phase("steady, at half of that", began, [(at, self._wait_for(name)) for at, name in sendings])
+
+    def _send(self) -> tuple[float, str]:
+        """Make a film and send it; give when its sending began, and its name."""
+        with self._lock:
+            number = next(self._numbers)
+            self.sent += 1
+        (path,) = films.write(self._site.folder / "films", [number])
+        began = time.time()
+        self._site.store_until_taken(path)
+        path.unlink()
+        return began, films.name(number)
+
+    def _wait_for(self, name: str) -> float:
+        wait_for(lambda: short(name) in self._delivered, f"film {short(name)} is through", 120)
+        return self._delivered[short(name)]
+
+    def _follow(self) -> None:
+        for line in _lines(self._site.log):
+            if (found := _DELIVERED.match(line)) is not None:
+                self._delivered[found[2]] = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f").timestamp()  # noqa: DTZ007
+
+
+class Memory:
+    """Resident memory of the node and its decoders, looked at every few seconds until `stop`."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._samples: list[dict[str, float]] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> list[dict[str, float]]:
+        """Give seconds, films through and MiB of each look."""
+        self._stopping.set()
+        self._thread.join()
+        return self._samples
+
+    def _watch(self) -> None:
+        assert self._site.node is not None
+        process = psutil.Process(self._site.node.pid)
+        began = time.monotonic()
+        while not self._stopping.wait(_SAMPLING_SECONDS):
+            family = [process, *process.children(recursive=True)]
+            health = self._site.health()
+            self._samples.append(
+                {
+                    "seconds": round(time.monotonic() - began),
+                    "films": health["queue"]["film-done"] if health else 0,
+                    "mib": round(sum(one.memory_info().rss for one in family) / 2**20, 1),
+                }
+            )
+
+
+def summary(samples: list[dict[str, float]]) -> dict[str, float]:
+    """Give memory at the start (once the node is warm), in the middle and at the end, and the most, in MiB."""
+    warm = [sample["mib"] for sample in samples if sample["films"] >= _WARM] or [sample["mib"] for sample in samples]
+    few = max(1, len(warm) // 20)
+    middle = len(warm) // 2
+    return {
+        "start": statistics.median(warm[:few]),
+        "middle": statistics.median(warm[middle : middle + few]),
+        "end": statistics.median(warm[-few:]),
+        "most": max(sample["mib"] for sample in samples),
+    }
+
+
+def _phase(name: str, began: float, times: list[tuple[float, float]]) -> Phase:
+    took = sorted(end - start for start, end in times)
+
+    def percentile(share: float) -> float:
+        return took[min(len(took) - 1, int(share * len(took)))]
+
+    seconds = max(end for _, end in times) - began
+    return Phase(name, len(times), seconds, percentile(0.5), percentile(0.9), percentile(0.99), took[-1])
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Give the lines of a file as they come, for ever."""
+    with path.open(errors="replace") as file:
+        rest = ""
+        while True:
+            rest += file.readline()
+            if rest.endswith("\n"):
+                yield rest
+                rest = ""
+            else:
+                time.sleep(0.02)

@@ -1,0 +1,131 @@
+"""A watched folder: each film once, when it is whole; what is none is put aside; one bad file stops nothing."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.node import films
+from benchmarks.node.site import wait_for
+from cxr_edge.node.admit import Admission, Admitted
+from cxr_edge.node.config import Config, FolderPeer, Metrics, Model, Watch
+from cxr_edge.node.node import Node
+from cxr_edge.node.queue import Queue
+from cxr_edge.node.watch import FolderWatch
+from cxr_edge.reading import DEFAULT_READING
+
+
+@pytest.fixture
+def watching(tmp_path: Path) -> Iterator[Callable[..., tuple[Path, Queue]]]:
+    (tmp_path / "films").mkdir()
+    queue = Queue(tmp_path)
+    started = []
+
+    def start(**settings) -> tuple[Path, Queue]:
+        folder = tmp_path / "in"
+        admission = Admission(tmp_path / "films", queue, DEFAULT_READING, **settings)
+        started.append(FolderWatch(Watch(folder, settle_seconds=0.2), admission, DEFAULT_READING.max_file_bytes))
+        started[-1].start()
+        return folder, queue
+
+    yield start
+    for one in started:
+        assert one.alive
+        one.stop()
+    queue.close()
+
+
+def refused(folder: Path) -> list[str]:
+    return sorted(path.name.split("-", 1)[1] for path in (folder / ".refused").iterdir())
+
+
+def test_films_are_taken_and_others_put_aside(watching, film_path: Path) -> None:
+    folder, queue = watching()
+    long_name = "x" * 240
+    (folder / long_name).touch()  # the name does not bear a prefix
+    (folder / "desktop.ini").write_text("[.ShellClassInfo]")
+    (folder / "a folder").mkdir()
+    (folder / "a folder" / "film.png").write_bytes(film_path.read_bytes())
+    (folder / "the same.png").write_bytes(film_path.read_bytes())
+    films.write(folder, [1])
+    wait_for(lambda: not [path for path in folder.rglob("*") if path.is_file() and ".refused" not in path.parts],
+             "all files are taken", 20)  # fmt: skip
+    assert queue.counts()["film-waiting"] == 2
+    assert refused(folder) == [f"empty_file-{'x' * 40}", "unusable-desktop.ini"]
+
+
+def test_a_file_that_still_grows_is_not_taken(watching, film_path: Path) -> None:
+    folder, queue = watching()
+    data = film_path.read_bytes()
+    with (folder / "film.png").open("wb") as file:
+        for start in range(0, len(data), len(data) // 20):
+            file.write(data[start : start + len(data) // 20])
+            file.flush()
+            time.sleep(0.05)
+            assert queue.counts()["film-waiting"] == 0
+    wait_for(lambda: queue.counts()["film-waiting"] == 1, "the film is taken", 20)
+    assert queue.take_film().source == "film.png"
+
+
+def test_pictures_that_no_archive_takes_are_put_aside(watching, film_path: Path) -> None:
+    folder, queue = watching(pictures=False)
+    (folder / "film.png").write_bytes(film_path.read_bytes())
+    films.write(folder, [1])
+    wait_for(lambda: queue.counts()["film-waiting"] == 1, "the DICOM film is taken", 20)
+    wait_for(lambda: refused(folder) == ["undeliverable-film.png"], "the picture is put aside", 20)
+
+
+def test_a_folder_that_is_gone_for_a_while(watching, film_path: Path) -> None:
+    folder, queue = watching()
+    time.sleep(0.3)
+    away = folder.rename(folder.with_name("away"))
+    time.sleep(1)
+    away.rename(folder)
+    (folder / "film.png").write_bytes(film_path.read_bytes())
+    wait_for(lambda: queue.counts()["film-waiting"] == 1, "the film is taken", 30)
+
+
+def test_a_film_that_is_forgotten_and_sent_anew_keeps_its_file(tmp_path: Path, film_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    queue = Queue(tmp_path)
+    admission = Admission(tmp_path / "films", queue, DEFAULT_READING)
+    data = film_path.read_bytes()
+    for _ in range(2):
+        assert admission.admit(data) is Admitted.QUEUED
+        assert admission.admit(data) is Admitted.DUPLICATE
+        film = queue.take_film()
+        assert (tmp_path / "films" / film.name).read_bytes() == data
+        queue.finish_film(film, [])
+        assert admission.forget(time.time() + 1, 0) == (1, [])
+        assert list((tmp_path / "films").iterdir()) == []
+    queue.close()
+
+
+def test_from_folder_to_folder(tmp_path: Path, film_path: Path) -> None:
+    """The whole node in this process, for a site without DICOM."""
+    config = Config(
+        data=tmp_path / "data",
+        receive=None,
+        model=Model(device="cpu", workers=1),
+        watch=Watch(tmp_path / "in", settle_seconds=0.2),
+        metrics=Metrics(port=19112),
+        peers=(FolderPeer("out", tmp_path / "out"),),
+    )
+    node = Node(config)
+    node.start()
+    try:
+        (tmp_path / "in" / "ward 3").mkdir()
+        (tmp_path / "in" / "ward 3" / "film.png").write_bytes(film_path.read_bytes())
+        wait_for(lambda: list((tmp_path / "out").glob("*.json")) != [], "there is a result", 30)
+        assert node.wrong() == []
+    finally:
+        node.stop()
+    (line,) = (tmp_path / "out").glob("*.json")
+    told = json.loads(line.read_text())
+    assert told["path"] == os.path.join("ward 3", "film.png")
+    assert told["status"] == "ok"
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    assert not list(tmp_path.rglob("*.part"))
