@@ -1,13 +1,29 @@
 """``node.toml``: what is taken, and what is refused with what to do."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from cxr_edge.errors import NodeConfig
-from cxr_edge.node.config import EXAMPLE, DicomPeer, FolderPeer, read_config
+from cxr_edge.node.config import (
+    EXAMPLE,
+    DicomPeer,
+    FolderPeer,
+    Metrics,
+    Model,
+    Queue,
+    Receive,
+    Results,
+    Tls,
+    Watch,
+    WebPeer,
+    read_config,
+)  # fmt: skip
 
 PEER = '[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
 
@@ -32,8 +48,25 @@ def test_defaults_are_on_loopback(tmp_path: Path) -> None:
 def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     config = of(tmp_path, EXAMPLE)
     assert isinstance(config.peers[0], DicomPeer)
-    uncommented = "\n".join(line.removeprefix("# ") for line in EXAMPLE.splitlines())
-    assert {peer.name for peer in of(tmp_path, uncommented).peers} == {"archive", "web-archive", "results"}
+    uncommented = re.sub(r"^# ", "", EXAMPLE, flags=re.M)
+    whole = of(tmp_path, uncommented)
+    assert {peer.name for peer in whole.peers} == {"archive", "web-archive", "results"}
+    assert {peer.tls is not None for peer in whole.peers[:2]} == {True}
+
+
+def test_the_example_has_every_key() -> None:
+    keys = set(re.findall(r"^(?:# )?([a-z_]+) = ", EXAMPLE, re.M))
+    structs = (Receive, DicomPeer, WebPeer, FolderPeer, Model, Results, Queue, Watch, Metrics, Tls)
+    fields = {field.name for struct in structs for field in msgspec.structs.fields(struct)}
+    assert keys == (fields - {"tls"}) | {"data", "kind"}
+
+
+def test_what_the_example_comments_out_is_the_default(tmp_path: Path) -> None:
+    text = re.sub(r"^# (?=(max|idle|negot|tta|adapt|strict|colormap|attempts|first|longest|calling|timeout))", "",
+                  EXAMPLE.partition("# [[peers]]")[0], flags=re.M)  # fmt: skip
+    uncommented, plain = of(tmp_path, text), of(tmp_path, EXAMPLE)
+    assert replace(uncommented.model, tta=None) == plain.model
+    assert replace(uncommented, model=plain.model) == plain
 
 
 @pytest.mark.parametrize(
