@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from cxr_edge.node.background import Background
 from cxr_edge.node.config import Peer
 from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.logs import kind_of, log, short
@@ -19,7 +20,7 @@ from cxr_edge.node.work import POLL_SECONDS, back_off
 _BATCH: Final = 64
 
 
-class Courier:
+class Courier(Background):
     """Sends to one peer from `start` to `stop`.
 
     A peer that cannot be reached delays everything that waits for it, and costs nothing an attempt. An object
@@ -27,31 +28,13 @@ class Courier:
     """
 
     def __init__(self, peer: Peer, config: QueueConfig, queue: Queue, results: Path, news: threading.Condition) -> None:
+        super().__init__(f"courier {peer.name}")
         self.name = peer.name
         self._sender: Sender = sender_of(peer)
         self._config, self._queue, self._results, self._news = config, queue, results, news
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"courier {peer.name}")
         self._failures = 0
         #: Delivery → how often it waited for others to come first.
         self._deferred: dict[int, int] = {}
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread is at work."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish the object that is being sent, and end."""
-        self._stopping.set()
-        with self._news:
-            self._news.notify_all()
-        if self._thread.ident is not None:  # it was started
-            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

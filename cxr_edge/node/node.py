@@ -61,7 +61,12 @@ class Node:
         self._model = load(
             chosen.bundle, device=chosen.device, precision=chosen.precision, threads=1, reading=reading, spinning=False
         )
-        self._queue = Queue(config.data)
+        try:
+            self._queue = Queue(config.data)
+        except sqlite3.Error as error:
+            raise NodeConfig(
+                f"the queue in {config.data} cannot be opened ({error}); set it aside, or mend it by sqlite3's .recover"
+            ) from error
         self._news = threading.Condition()
         self._sweep()
         self._bury_those_of_others()

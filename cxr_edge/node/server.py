@@ -51,7 +51,7 @@ class BoundedServer(ThreadedAssociationServer):
 
     @property
     def port(self) -> int:
-        """Where it listens; tells which port was free, where the configuration says 0."""
+        """Where it listens."""
         return int(self.server_address[1])
 
     def start(self) -> None:

@@ -69,7 +69,7 @@ def flush(folder: Path) -> None:
 def sweep(folder: Path, known: Iterable[str]) -> int:
     """Remove what an interruption left: parts, and files that nothing refers to. Give their number."""
     keep = set(known)
-    left = [path for path in folder.iterdir() if path.name not in keep]
+    left = [path for path in folder.iterdir() if path.name not in keep and path.is_file()]
     for path in left:
         path.unlink()
     return len(left)

@@ -7,7 +7,6 @@ to look; what counts is a file whose size and time stand still, in a scan that i
 import os
 import shutil
 import sqlite3
-import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from watchfiles import watch
 from cxr_edge.errors import InputError, NodeConfig, NotFound, PermissionDenied, Unreadable
 from cxr_edge.inputs import discover, read_bytes
 from cxr_edge.node.admit import Admission, Admitted
+from cxr_edge.node.background import Background
 from cxr_edge.node.config import Watch
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED
@@ -30,7 +30,7 @@ _NAME: Final = 40
 _TAKEN: Final = (Admitted.QUEUED, Admitted.DUPLICATE)
 
 
-class FolderWatch:
+class FolderWatch(Background):
     """Watches from `start` to `stop`.
 
     Raises
@@ -40,31 +40,15 @@ class FolderWatch:
     """
 
     def __init__(self, config: Watch, admission: Admission, max_file_bytes: int) -> None:
+        super().__init__("watch")
         self._config, self._admission, self._most = config, admission, max_file_bytes
         try:
             (config.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NodeConfig(f"the folder {config.folder} cannot be watched ({error.strerror})") from error
-        self._stopping = threading.Event()
         #: File → size and time, at the last look; and of files that could not be moved away.
         self._seen: dict[str, tuple[int, int]] = {}
         self._left: dict[str, tuple[int, int]] = {}
-        self._thread = threading.Thread(target=self._run, name="watch")
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread is at work."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish the file that is being taken, and end."""
-        self._stopping.set()
-        if self._thread.ident is not None:  # it was started
-            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -1,6 +1,7 @@
 """``node.toml``: what is taken, and what is refused with what to do."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,5 +122,12 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "tls.toml").write_text(f'data = "data"\n{no_certificate}')
     told = run("--config", tmp_path / "tls.toml")
     assert (told.returncode, "expected PEM files" in told.stderr) == (2, True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "queue.sqlite").write_bytes(b"no database at all" * 100)
+    damaged = run("--config", tmp_path / "node.toml")
+    assert (damaged.returncode, "cannot be opened" in damaged.stderr) == (2, True)
+    assert "Traceback" not in damaged.stderr
+    assert "cannot be used" in run("queue", "list", "--config", tmp_path / "node.toml").stderr
+    shutil.rmtree(tmp_path / "data")
     unused = run("queue", "list", "--config", tmp_path / "node.toml")
     assert (unused.returncode, "holds no queue" in unused.stderr) == (2, True)
