@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.dicom import films as dicom_films
+from benchmarks.node import films
 from benchmarks.node.site import Site, missing
 from tests.validators import program
 
@@ -55,6 +56,41 @@ def test_the_service_is_hardened() -> None:
     assert float(found[1]) <= MOST_EXPOSURE
     for setting in ("NoNewPrivileges=yes", "PrivateTmp=yes", "MemoryMax="):
         assert setting in unit.read_text()
+
+
+def calls_of(name: str) -> set[str]:
+    """The system calls of one of systemd's sets."""
+    command = [program("systemd-analyze"), "--no-pager", "syscall-filter", name]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    names = {line.strip() for line in told.splitlines()[1:]} - {""}
+    names = {name for name in names if not name.startswith("#")}
+    return {call for name in names for call in (calls_of(name) if name.startswith("@") else {name})}
+
+
+def test_the_service_allows_what_the_node_calls(tmp_path: Path) -> None:
+    """A call that is not allowed would fail in the field alone; compressed pixels take a process of their own."""
+    if (why := missing()) is not None:
+        pytest.skip(why)
+    program("strace")
+    allowed: set[str] = set()
+    for setting in re.findall(r"^SystemCallFilter=(.*)$", (EXAMPLES / "cxr-edge-node.service").read_text(), re.M):
+        calls = calls_of(setting.removeprefix("~"))
+        allowed = allowed - calls if setting.startswith("~") else allowed | calls
+    lossless = "1.2.840.10008.1.2.4.70"
+    (tmp_path / "film.dcm").write_bytes(dicom_films.written(dicom_films.compressed(films.make(1), lossless)))
+    trace = tmp_path / "trace"
+    with Site(tmp_path) as site:
+        site.configure('\n[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
+        site.start_node("strace", "-f", "-qq", "-o", trace)
+        assert site.store(tmp_path / "film.dcm", options=["-xs"]) == [0]
+        site.settle()
+        assert len(list((tmp_path / "out").glob("*.dcm"))) > 1
+        site.run("pkill", "-TERM", "-f", site.folder / "node.toml")
+        assert site.node is not None
+        site.node.wait(60)
+    made = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(errors="replace"), re.M))
+    assert {"fsync", "execve", "accept4"} <= made
+    assert made <= allowed, made - allowed
 
 
 def test_the_conformance_statement_is_the_codes() -> None:

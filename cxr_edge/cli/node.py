@@ -42,7 +42,8 @@ def node(
 
     Runs until SIGTERM or Ctrl-C, then finishes what is in work. What waits is on disk, and goes on at the next start.
 
-    Exit status: 0 stopped; 2 the configuration or the port; 3 the model or the device cannot be had.
+    Exit status: 0 stopped; 2 the configuration or the port; 3 the model or the device cannot be had, or the device
+    failed.
 
     For example:
 

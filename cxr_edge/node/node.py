@@ -12,7 +12,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from cxr_edge.backends import usable_cores
-from cxr_edge.errors import NodeBusy, NodeConfig
+from cxr_edge.errors import DeviceFailed, NodeBusy, NodeConfig
 from cxr_edge.model import load
 from cxr_edge.node import spool
 from cxr_edge.node.admit import Admission
@@ -48,6 +48,9 @@ class Node:
     """
 
     def __init__(self, config: Config) -> None:
+        #: Set when the node is to end; and why, if by a fault.
+        self.ending = threading.Event()
+        self.failure: DeviceFailed | None = None
         self._config = config
         _check_secrets(config)
         self._films, self._results = folders(config.data)
@@ -76,7 +79,9 @@ class Node:
             pictures=any(isinstance(peer, FolderPeer) for peer in config.peers),
             news=self._news,
         )  # fmt: skip
-        self._workers = Workers(self._model, config, self._queue, self._films, self._results, self._news)
+        self._workers = Workers(
+            self._model, config, self._queue, self._films, self._results, self._news, self._on_device_failed
+        )
         self._couriers = [Courier(peer, config.queue, self._queue, self._results, self._news) for peer in config.peers]
         self.receiver = Receiver(config.receive, self._admission) if config.receive else None
         self._watch = FolderWatch(config.watch, self._admission, reading.max_file_bytes) if config.watch else None
@@ -141,6 +146,10 @@ class Node:
         if number:
             log.info("forgot %d films that are through, by the hours of retention", number)
 
+    def _on_device_failed(self, error: DeviceFailed) -> None:
+        self.failure = error
+        self.ending.set()
+
     def _bury_those_of_others(self) -> None:
         number = self._queue.bury_those_of_others([peer.name for peer in self._config.peers])
         if number:
@@ -195,18 +204,27 @@ def _check_secrets(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    """Run a node until SIGTERM or SIGINT."""
+    """Run a node until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    NodeConfig, NodeBusy, BundleError, DeviceUnavailable
+        See `Node`.
+    DeviceFailed
+        The device failed; what waits goes on when the node is started again.
+    """
     threading.excepthook = _told
     node = Node(config)
-    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: node.ending.set())
     try:
         node.start()
-        while not stop.wait(_UPKEEP_SECONDS):
+        while not node.ending.wait(_UPKEEP_SECONDS):
             node.upkeep()
     finally:
         node.stop()
+    if node.failure is not None:
+        raise node.failure
 
 
 def _told(arguments: threading.ExceptHookArgs) -> None:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -44,13 +44,23 @@ class Workers:
         Folders.
     news : threading.Condition
         Told of a new film, and of new results.
+    on_device_failed : callable
+        Told when the device fails: that does not pass while the process lives.
     """
 
     def __init__(
-        self, model: Model, config: Config, queue: Queue, films: Path, results: Path, news: threading.Condition
+        self,
+        model: Model,
+        config: Config,
+        queue: Queue,
+        films: Path,
+        results: Path,
+        news: threading.Condition,
+        on_device_failed: Callable[[DeviceFailed], None],
     ) -> None:
         self._model, self._config, self._queue = model, config, queue
         self._films, self._results, self._news = films, results, news
+        self._on_device_failed = on_device_failed
         point = config.model.operating_point or model.manifest.default_operating_point
         mode = model.view_mode(config.model.tta, adaptive=config.model.adaptive)
         self._folder_peers = [peer.name for peer in config.peers if isinstance(peer, FolderPeer)]
@@ -106,6 +116,7 @@ class Workers:
             self._bury(film, error.code, str(error))
         except DeviceFailed as error:
             self._postpone(film, error.code, str(error))
+            self._on_device_failed(error)
         except sqlite3.Error:
             raise
         except OSError as error:  # the disk: an attempt that is not the film's fault

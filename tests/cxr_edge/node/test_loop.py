@@ -1,6 +1,7 @@
 """Real programs in a row: dcmtk sends, the node infers, Orthanc receives."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -36,6 +37,12 @@ def test_results_arrive_beside_the_film(site: Site, peer: str) -> None:
         series = [site.rest(f"/series/{one}")["MainDicomTags"] for one in study["Series"]]
         assert sorted(one["Modality"] for one in series) == ["OT", "PR", "SR"]
     assert search(site.told()) == []
+    metrics = (site.folder / "metrics.txt").read_text()
+    assert 'cxr_edge_films_received_total{outcome="queued",way="dicom"} 2.0' in metrics
+    assert re.search(r'cxr_edge_delivery_seconds_count\{peer="\w+"\} 2\.0', metrics)
+    assert 'cxr_edge_queue{kind="delivery",state="sent"} 9.0' in metrics
+    assert "cxr_edge_oldest_waiting_seconds 0.0" in metrics
+    assert site.health()["status"] == "ok"
     assert site.stop_node() == 0
 
 

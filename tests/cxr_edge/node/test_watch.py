@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import cxr_edge
 from benchmarks.node import films
 from benchmarks.node.site import wait_for
+from cxr_edge.errors import DeviceFailed
 from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.config import Config, FolderPeer, Metrics, Model, Watch
 from cxr_edge.node.node import Node
@@ -104,9 +106,9 @@ def test_a_film_that_is_forgotten_and_sent_anew_keeps_its_file(tmp_path: Path, f
     queue.close()
 
 
-def test_from_folder_to_folder(tmp_path: Path, film_path: Path) -> None:
-    """The whole node in this process, for a site without DICOM."""
-    config = Config(
+def of_folders(tmp_path: Path) -> Config:
+    """For a site without DICOM."""
+    return Config(
         data=tmp_path / "data",
         receive=None,
         model=Model(device="cpu", workers=1),
@@ -114,7 +116,31 @@ def test_from_folder_to_folder(tmp_path: Path, film_path: Path) -> None:
         metrics=Metrics(port=19112),
         peers=(FolderPeer("out", tmp_path / "out"),),
     )
-    node = Node(config)
+
+
+def test_a_device_that_fails_ends_the_node(tmp_path: Path, film_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a GPU that is lost is lost to the process; whoever looks after the node starts it again."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise DeviceFailed("the GPU has fallen off the bus")
+
+    monkeypatch.setattr(cxr_edge.Model, "predict_film", fail)
+    node = Node(of_folders(tmp_path))
+    node.start()
+    try:
+        (tmp_path / "in" / "film.png").write_bytes(film_path.read_bytes())
+        assert node.ending.wait(20)
+    finally:
+        node.stop()
+    assert isinstance(node.failure, DeviceFailed)
+    queue = Queue(tmp_path / "data")
+    assert queue.counts()["film-waiting"] == 1
+    queue.close()
+
+
+def test_from_folder_to_folder(tmp_path: Path, film_path: Path) -> None:
+    """The whole node in this process."""
+    node = Node(of_folders(tmp_path))
     node.start()
     try:
         (tmp_path / "in" / "ward 3").mkdir()

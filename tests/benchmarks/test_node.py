@@ -1,0 +1,36 @@
+"""The node's figures: what was recorded, and that a short run of it works."""
+
+import json
+
+import pytest
+
+from benchmarks.node.crashes import RunningSite
+from benchmarks.node.load import load
+from benchmarks.node.report import markdown
+from benchmarks.node.site import DICOM_PEER, missing
+from tests.conftest import ROOT
+
+RECORDED = ROOT / "benchmarks" / "results" / "node"
+
+
+def test_the_recorded_figures() -> None:
+    """Nothing lost, nothing doubled, nothing told; and the table is that of the figures."""
+    figures = json.loads((RECORDED / "node.json").read_text())
+    rows = [*figures["crashes"], figures["load"]["verdict"]]
+    assert all(row["trials"] and row["received"] == row["expected"] > 0 for row in rows)
+    assert not any(row[wrong] for row in rows for wrong in ("lost", "doubled", "values"))
+    assert (RECORDED / "node.md").read_text() == markdown(figures) + "\n"
+
+
+def test_a_short_load(tmp_path) -> None:
+    if (why := missing()) is not None:
+        pytest.skip(why)
+    with RunningSite(tmp_path / "site", DICOM_PEER) as site:
+        figures = load(site, seconds=12, most=16, progress=lambda _: None)
+    full, paced = figures["phases"]
+    assert full["films"] + paced["films"] == figures["verdict"]["films"]
+    assert 0 < full["p50"] <= full["p99"] <= full["largest"]
+    assert full["films_per_second"] > 0
+    assert (figures["verdict"]["lost"], figures["verdict"]["doubled"], figures["verdict"]["values"]) == (0, 0, 0)
+    assert figures["verdict"]["received"] > 0
+    assert figures["memory"][-1]["mib"] > 0
