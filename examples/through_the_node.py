@@ -52,14 +52,23 @@ def findings(report: Dataset) -> list[tuple[str, float, str]]:
     return read
 
 
+def is_of(report: Dataset, film: Dataset) -> bool:
+    """Whether a report is of a film: results of earlier films may still be on their way."""
+    return any(
+        image.ReferencedSOPInstanceUID == film.SOPInstanceUID
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for image in series.ReferencedSOPSequence
+    )
+
+
 def main(paths: list[str]) -> None:
     """Send films, and print what comes back."""
     results: queue.Queue[Dataset] = queue.Queue()
 
     def received(event: evt.Event) -> int:
-        made = event.dataset
-        made.file_meta = event.file_meta
-        results.put(made)
+        if event.request.AffectedSOPClassUID == Comprehensive3DSRStorage:  # the others are for a screen
+            results.put(event.dataset)
         return 0x0000
 
     entity = AE(ae_title=OURS[2])
@@ -69,12 +78,18 @@ def main(paths: list[str]) -> None:
     try:
         for path in paths:
             film = pydicom.dcmread(path)
-            print(f"sent with status 0x{send(film):04X}")
-            while (made := results.get(timeout=60)).SOPClassUID != Comprehensive3DSRStorage:
-                pass  # overlays and outlines, which a console can show
-            for finding, probability, decision in findings(made):
+            status = send(film)
+            if status != 0x0000:
+                raise SystemExit(f"{path}: the node does not take it: status 0x{status:04X}")
+            print(f"{path}: taken")
+            try:
+                while not is_of(report := results.get(timeout=60), film):
+                    pass
+            except queue.Empty:
+                raise SystemExit("no report within a minute; a film that the node knows gets none again") from None
+            for finding, probability, decision in findings(report):
                 print(f"  {finding}: {probability:.2f}, {decision.lower()}")
-            print(f"  {made.SeriesDescription}")
+            print(f"  {report.SeriesDescription}")
     finally:
         server.shutdown()
 

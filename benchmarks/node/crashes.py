@@ -36,8 +36,9 @@ def killed_at_random(folder: Path, trials: int, seed: int, peer: str = DICOM_PEE
                 sender.join()
             site.kill_node()
         site.start_node()
-        site.settle()
-        return judged(site, Row("SIGKILL at random moments", trials, len(numbers)), numbers)
+        site.settle(60 + 10 * len(numbers))
+        way = "STOW-RS" if peer == WEB_PEER else "C-STORE"
+        return judged(site, Row(f"SIGKILL at random moments ({way})", trials, len(numbers)), numbers)
 
 
 def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:

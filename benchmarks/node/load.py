@@ -6,6 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -109,25 +110,20 @@ class Scanners:
                 times.append((began, self._wait_for(name)))
 
         began = time.time()
-        scanners = [threading.Thread(target=scan) for _ in range(SENDERS)]
-        for scanner in scanners:
-            scanner.start()
-        for scanner in scanners:
-            scanner.join()
+        with ThreadPoolExecutor(SENDERS) as pool:
+            for scanner in [pool.submit(scan) for _ in range(SENDERS)]:
+                scanner.result()
         return _phase(f"{SENDERS} senders, each with one film on the way", began, times)
 
     def at_rate(self, rate: float, seconds: float, most: int) -> Phase:
         """Films at a steady rate, whatever becomes of those before."""
-        began, sendings = time.time(), []
-        senders = []
-        for number in range(min(most, int(rate * seconds))):
-            time.sleep(max(0, began + number / rate - time.time()))
-            sender = threading.Thread(target=lambda: sendings.append(self._send()))
-            sender.start()
-            senders.append(sender)
-        for sender in senders:
-            sender.join()
-        return _phase("steady, at half of that", began, [(at, self._wait_for(name)) for at, name in sendings])
+        began, senders = time.time(), []
+        with ThreadPoolExecutor(SENDERS) as pool:
+            for number in range(max(1, min(most, int(rate * seconds)))):
+                time.sleep(max(0, began + number / rate - time.time()))
+                senders.append(pool.submit(self._send))
+            times = [(at, self._wait_for(name)) for at, name in (sender.result() for sender in senders)]
+        return _phase("steady, at half of that", began, times)
 
     def _send(self) -> tuple[float, str]:
         """Make a film and send it; give when its sending began, and its name."""

@@ -68,6 +68,11 @@ def node(
         fail(error, NO_MODEL_OR_DEVICE)
     except CxrEdgeError as error:
         fail(error, USAGE)
+    except sqlite3.Error as error:
+        fail(
+            NodeConfig(f"the queue in {settings.data} cannot be used ({error}); is its disk whole, and not full?"),
+            USAGE,
+        )
 
 
 @node_app.command()
@@ -108,7 +113,7 @@ def list_(
             typer.echo(json.dumps(entry))
             continue
         age = time.time() - letter.received
-        to = f" {(letter.object or '').rpartition('-')[2]} → {letter.peer}" if letter.peer else ""
+        to = f" {(letter.object or '').rpartition('-')[2]} -> {letter.peer}" if letter.peer else ""
         why = f"  {letter.code}: {letter.message}" if letter.code else ""
         typer.echo(
             f"{letter.id:<14} {letter.state:<8} {letter.film[:12]}{to}  {letter.attempts} tries, {age:.0f} s{why}"
@@ -128,8 +133,9 @@ def replay(
     """Let dead letters be tried again; a running node takes them up."""
     if bool(identifiers) == every:
         raise typer.BadParameter("expected identifiers, or --all", param_hint="ID")
-    with _queue(_config(config)) as queue:
-        number = queue.replay(None if every else identifiers)
+    settings = _config(config)
+    with _queue(settings) as queue:
+        number = queue.replay(None if every else identifiers, [peer.name for peer in settings.peers])
     typer.echo(f"{number} dead letters wait again.")
     if not number:
         raise typer.Exit(1)

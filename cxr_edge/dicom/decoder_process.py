@@ -14,7 +14,8 @@ from cxr_edge.dicom.messages import read_message, write_message
 
 def serve() -> None:
     """Answer requests until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent; when that ends, the pipe closes
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the parent; when that ends, the pipe closes
+        signal.signal(number, signal.SIG_IGN)
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a codec prints must not get among the answers

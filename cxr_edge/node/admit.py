@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import sqlite3
 import threading
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -104,19 +105,39 @@ class Admission:
         digest.update(encoded.pixels)
         return self._store(hashlib.sha256(instance.encode()).hexdigest(), digest.hexdigest(), data, source)
 
-    def forget(self, before: float, dead_before: float) -> tuple[int, list[str]]:
-        """Forget films that are through, and remove their files; see `Queue.forget`.
+    def forget(self, results: Path, before: float, dead_before: float) -> int:
+        """Forget films that are through, and remove their files and those of their results; give their number.
+
+        Parameters
+        ----------
+        results : Path
+            Folder of results.
+        before, dead_before : float
+            See `Queue.forget`.
+        """
+        with self._lock:  # a film that is sent anew meanwhile must not lose its files
+            names, objects = self._queue.forget(before, dead_before)
+            for path in [*(self._folder / name for name in names), *(results / name for name in objects)]:
+                with suppress(OSError):  # the next start looks for what is left
+                    path.unlink(missing_ok=True)
+        return len(names)
+
+    def recover(self) -> int:
+        """Take what lies in the folder and is not in the queue: stored before an interruption, or of a lost queue.
 
         Returns
         -------
-        int, list of str
-            How many; and the files of their results, which nothing refers to any more.
+        int
+            Films that were taken. What is no film is removed: it was never answered for.
         """
-        with self._lock:  # a film that is sent anew meanwhile must not lose its file
-            names, objects = self._queue.forget(before, dead_before)
-            for name in names:
-                (self._folder / name).unlink(missing_ok=True)
-        return len(names), objects
+        known = set(self._queue.films())
+        taken = 0
+        for path in [path for path in self._folder.iterdir() if path.is_file() and path.name not in known]:
+            admitted = None if path.name.endswith(spool.PART) else self.admit(path.read_bytes())
+            taken += admitted is Admitted.QUEUED
+            if admitted is not Admitted.NO_SPACE and self._queue.known(path.name) is None:
+                path.unlink()
+        return taken
 
     def _admit_picture(self, data: bytes, source: str | None) -> Admitted:
         if not images.is_picture(data):

@@ -1,5 +1,6 @@
 """What a node is told by its ``node.toml``: typed, every key known, every value within bounds."""
 
+import codecs
 import ipaddress
 from itertools import combinations
 from pathlib import Path
@@ -67,7 +68,7 @@ class WebPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dico
     name: Name
     url: Annotated[str, Meta(pattern="^https?://[^/]")]
     timeout_seconds: Seconds = 30
-    #: A file that holds a bearer token; read anew for each transfer.
+    #: A file that holds a bearer token; read anew for each connection.
     token_file: Path | None = None
     tls: Tls | None = None
 
@@ -241,13 +242,23 @@ def read_config(path: Path) -> Config:
         return path.parent / value
 
     try:
-        config = msgspec.toml.decode(path.read_bytes(), type=Config, dec_hook=convert)
+        config = msgspec.toml.decode(_text_of(path), type=Config, dec_hook=convert)
     except OSError as error:
         raise NodeConfig(f"{path} cannot be read ({error.strerror}); `cxr-edge node example` prints one") from error
     except msgspec.MsgspecError as error:
         raise NodeConfig(f"{path}: {error}; `cxr-edge node example` prints one") from error
     _check(config, path)
     return config
+
+
+def _text_of(path: Path) -> str:
+    """Read a text file, also as Windows' shells write one."""
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise NodeConfig(f"{path}: expected text in UTF-8, got other bytes at {error.start}") from error
 
 
 def _check(config: Config, path: Path) -> None:

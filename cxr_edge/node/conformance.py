@@ -19,7 +19,7 @@ _MEANING = {
     Admitted.CONFLICT: "another film is known under this SOP Instance UID",
     Admitted.MISMATCH: "the data set's SOP Instance UID is not the one of the request",
     Admitted.UNUSABLE: "no header that can be read, no pixels, or a UID missing: SOP instance, series or study",
-    Admitted.TOO_LARGE: "longer than is read",
+    Admitted.TOO_LARGE: "a longer film than is taken",
     Admitted.NO_SPACE: "too little disk space, or the disk cannot be written",
 }
 
@@ -51,8 +51,9 @@ Each in any of these transfer syntaxes:
 
 Films are stored as they came, bit by bit. Called AE title: `{defaults.ae_title}` unless configured, and required;
 calling AE titles can be named. Unless configured: at most {defaults.max_associations} associations at a time,
-{defaults.max_film_mib} MiB a film, {defaults.idle_seconds:g} s of silence, {defaults.negotiation_seconds:g} s for the
-negotiation. No extended negotiation, no asynchronous operations.
+{defaults.max_film_mib} MiB a film (an association that sends {receive.SLACK_MIB} more is ended),
+{defaults.idle_seconds:g} s of silence, {defaults.negotiation_seconds:g} s for the negotiation. No extended negotiation,
+no asynchronous operations.
 
 A C-STORE request is answered:
 

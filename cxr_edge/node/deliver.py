@@ -35,6 +35,9 @@ class Courier(Background):
         self._failures = 0
         #: Delivery → how often it waited for others to come first.
         self._deferred: dict[int, int] = {}
+        #: Objects that were sent; and delivery → how many that was when the peer last gave no answer to it.
+        self._successes = 0
+        self._lost_at: dict[int, int] = {}
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -59,7 +62,7 @@ class Courier(Background):
         try:
             self._send(delivery)
         except Lost as error:
-            self._refused(delivery, error)
+            self._lost(delivery, error)
             raise Unreachable(str(error)) from error
         except Refused as error:
             self._failures = 0
@@ -70,7 +73,9 @@ class Courier(Background):
             raise
         log.debug("film %s: delivered its %s to %s", short(delivery.name), kind_of(delivery.object), self.name)
         self._failures = 0
+        self._successes += 1
         self._deferred.pop(delivery.id, None)
+        self._lost_at.pop(delivery.id, None)
         last = self._queue.sent(delivery)
         DELIVERED.labels(self.name, "sent").inc()
         if last:
@@ -94,6 +99,15 @@ class Courier(Background):
         before = self._deferred[delivery.id] = self._deferred.get(delivery.id, -1) + 1
         self._queue.defer(delivery, back_off(self._config, before))
 
+    def _lost(self, delivery: Delivery, error: Lost) -> None:
+        """Blame an object that the peer gives no answer to, if it answered to others meanwhile; else the peer."""
+        before = self._lost_at.get(delivery.id, self._successes)
+        self._lost_at[delivery.id] = self._successes
+        if self._successes > before:
+            self._refused(delivery, error)
+        else:
+            self._defer(delivery)
+
     def _refused(self, delivery: Delivery, error: Refused) -> None:
         DELIVERED.labels(self.name, "refused").inc()
         kind = kind_of(delivery.object)
@@ -113,4 +127,15 @@ class Courier(Background):
         self._failures += 1
         log.warning("%s %s; again in %.1f s", self.name, why, wait)
         DELIVERED.labels(self.name, "unreachable").inc()
-        self._stopping.wait(wait)
+        began = time.monotonic()
+        while not self._stopping.wait(min(wait, POLL_SECONDS)) and (rested := time.monotonic() - began) < wait:
+            if rested > self._config.first_wait_seconds and self._has_new():
+                break
+
+    def _has_new(self) -> bool:
+        """Tell whether something is to be sent that was not tried yet: it need not wait for what was."""
+        try:
+            waiting = self._queue.due(self.name, _BATCH)
+        except sqlite3.Error:
+            return False
+        return any(delivery.id not in self._deferred and not delivery.attempts for delivery in waiting)

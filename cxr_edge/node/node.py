@@ -30,6 +30,8 @@ from cxr_edge.reading import MEBIBYTE, Reading
 #: How long films that are being stored have to be answered at the end.
 _STOP_SECONDS: Final = 30.0
 _UPKEEP_SECONDS: Final = 60.0
+#: On Windows, Ctrl-C is seen between two waits only.
+_SLICE_SECONDS: Final = 0.5
 
 
 class Node:
@@ -71,7 +73,6 @@ class Node:
                 f"the queue in {config.data} cannot be opened ({error}); set it aside, or mend it by sqlite3's .recover"
             ) from error
         self._news = threading.Condition()
-        self._sweep()
         self._bury_those_of_others()
         self._admission = Admission(
             self._films, self._queue, reading,
@@ -79,6 +80,7 @@ class Node:
             pictures=any(isinstance(peer, FolderPeer) for peer in config.peers),
             news=self._news,
         )  # fmt: skip
+        self._sweep()
         self._workers = Workers(
             self._model, config, self._queue, self._films, self._results, self._news, self._on_device_failed
         )
@@ -135,12 +137,10 @@ class Node:
     def upkeep(self) -> None:
         """Forget what is through since long enough, and remove its files."""
         keep, now = self._config.queue, time.time()
+        before, dead_before = now - 3600 * keep.retention_hours, now - 3600 * keep.dead_letter_hours
         try:
-            number, objects = self._admission.forget(now - 3600 * keep.retention_hours,
-                                                     now - 3600 * keep.dead_letter_hours)  # fmt: skip
-            for name in objects:
-                (self._results / name).unlink(missing_ok=True)
-        except (OSError, sqlite3.Error) as error:  # a full disk: tried again in a minute
+            number = self._admission.forget(self._results, before, dead_before)
+        except sqlite3.Error as error:  # a full disk: tried again in a minute
             log.error("nothing can be forgotten: %s", type(error).__name__)
             return
         if number:
@@ -156,10 +156,11 @@ class Node:
             log.error("%d results wait for peers that are configured no more: they are dead letters", number)
 
     def _sweep(self) -> None:
-        """Remove what an interruption left. A film without an entry was never answered for."""
-        left = spool.sweep(self._films, self._queue.films()) + spool.sweep(self._results, self._queue.objects())
-        if left:
-            log.info("removed %d files that an interruption left", left)
+        """Remove results that an interruption left, and take films that it left."""
+        left = spool.sweep(self._results, self._queue.objects())
+        taken = self._admission.recover()
+        if left or taken:
+            log.info("after an interruption: %d results removed, %d films taken", left, taken)
 
 
 def folders(data: Path) -> tuple[Path, Path]:
@@ -172,9 +173,10 @@ def folders(data: Path) -> tuple[Path, Path]:
     films, results = data / "films", data / "results"
     try:
         for folder in (data, films, results):
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                spool.flush(folder.parent)
             folder.chmod(0o700)
-            spool.flush(folder.parent)
     except OSError as error:
         raise NodeConfig(
             f"{error.filename} cannot be made ({error.strerror}); set data to a folder of yours"
@@ -219,8 +221,11 @@ def run(config: Config) -> None:
         signal.signal(number, lambda *_: node.ending.set())
     try:
         node.start()
-        while not node.ending.wait(_UPKEEP_SECONDS):
-            node.upkeep()
+        upkeep = time.monotonic() + _UPKEEP_SECONDS
+        while not node.ending.wait(_SLICE_SECONDS):
+            if time.monotonic() > upkeep:
+                node.upkeep()
+                upkeep = time.monotonic() + _UPKEEP_SECONDS
     finally:
         node.stop()
     if node.failure is not None:

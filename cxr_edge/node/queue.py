@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 FILE: Final = "queue.sqlite"
+#: Of what waits: it is time, or the clock was set back, as no wait is longer than a day.
+_DUE: Final = "(due <= ?1 OR due > ?1 + 86400)"
 #: Another process may hold the file for a moment, as ``cxr-edge node queue`` does.
 _BUSY_SECONDS: Final = 30.0
 _SCHEMA: Final = """
@@ -27,7 +29,7 @@ CREATE TABLE IF NOT EXISTS film (
     due REAL NOT NULL DEFAULT 0,
     code TEXT, message TEXT,
     received REAL NOT NULL,
-    finished REAL
+    ended REAL                          -- when it was done, or dead
 );
 CREATE INDEX IF NOT EXISTS film_waiting ON film (state, due, id);
 CREATE TABLE IF NOT EXISTS delivery (
@@ -39,7 +41,7 @@ CREATE TABLE IF NOT EXISTS delivery (
     attempts INTEGER NOT NULL DEFAULT 0,
     due REAL NOT NULL DEFAULT 0,
     code TEXT, message TEXT,
-    sent REAL,
+    ended REAL,                         -- when it was sent, or dead
     UNIQUE (film, peer, object)
 );
 CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (state, peer, due, id);
@@ -166,46 +168,44 @@ class Queue:
 
     def take_film(self) -> QueuedFilm | None:
         """Take the film that has waited longest, and count the attempt, so that one that kills us is found out."""
-        with self._transaction() as db:
-            marks = ",".join("?" * len(self._taken))
-            row = db.execute(
-                "SELECT id, name, attempts, source FROM film WHERE state = 'waiting' AND due <= ?"  # noqa: S608 - only marks
-                f" AND id NOT IN ({marks}) ORDER BY id LIMIT 1",
-                (time.time(), *self._taken),
-            ).fetchone()
-            if row is None:
-                return None
-            again = row[0] in self._released
-            db.execute("UPDATE film SET attempts = attempts + ? WHERE id = ?", (not again, row[0]))
+        with self._lock:  # who works on what changes once it is recorded, and not if that fails
+            with self._transaction() as db:
+                marks = ",".join("?" * len(self._taken))
+                row = db.execute(
+                    f"SELECT id, name, attempts, source FROM film WHERE state = 'waiting' AND {_DUE}"  # noqa: S608
+                    f" AND id NOT IN ({marks}) ORDER BY id LIMIT 1",
+                    (time.time(), *self._taken),
+                ).fetchone()
+                if row is None:
+                    return None
+                again = row[0] in self._released
+                db.execute("UPDATE film SET attempts = attempts + ? WHERE id = ?", (not again, row[0]))
             self._taken.add(row[0])
             self._released.discard(row[0])
             return QueuedFilm(row[0], row[1], row[2] - again, row[3])
 
     def finish_film(self, film: QueuedFilm, deliveries: Sequence[tuple[str, str]]) -> None:
         """Record that a film's results are on disk, and which, by peer and file, wait to be delivered."""
-        with self._transaction() as db:
+        with self._settling(film) as db:
             db.executemany(
                 "INSERT OR IGNORE INTO delivery (film, peer, object) VALUES (?, ?, ?)",
                 [(film.id, peer, name) for peer, name in deliveries],
             )
             db.execute(
-                "UPDATE film SET state = 'done', code = NULL, message = NULL, finished = ? WHERE id = ?",
+                "UPDATE film SET state = 'done', code = NULL, message = NULL, ended = ? WHERE id = ?",
                 (time.time(), film.id),
             )
-            self._taken.discard(film.id)
 
     def postpone_film(self, film: QueuedFilm, code: str, message: str, wait: float, *, counts: bool) -> None:
         """Let a film wait again; an attempt counts unless something else than the film was at fault."""
-        with self._transaction() as db:
+        with self._settling(film) as db:
             db.execute("UPDATE film SET attempts = ? WHERE id = ?", (film.attempts + counts, film.id))
-            self._set("film", film.id, "waiting", code, message, time.time() + wait)
-            self._taken.discard(film.id)
+            self._set("film", film.id, "waiting", code, message, due=time.time() + wait)
 
     def bury_film(self, film: QueuedFilm, code: str, message: str) -> None:
         """Make a film a dead letter."""
-        with self._transaction():
-            self._set("film", film.id, "dead", code, message, 0)
-            self._taken.discard(film.id)
+        with self._settling(film):
+            self._set("film", film.id, "dead", code, message)
 
     def release(self, film: QueuedFilm | None) -> None:
         """Let a film be taken again, as the same attempt, of which nothing could be recorded."""
@@ -219,9 +219,10 @@ class Queue:
     def due(self, peer: str, most: int) -> list[Delivery]:
         """Give results that wait for a peer, the oldest first."""
         rows = self._all(
-            "SELECT d.id, d.film, f.name, d.object, d.attempts, f.received FROM delivery d JOIN film f ON f.id = d.film"
-            " WHERE d.state = 'waiting' AND d.peer = ? AND d.due <= ? ORDER BY d.id LIMIT ?",
-            peer, time.time(), most,
+            "SELECT d.id, d.film, f.name, d.object, d.attempts, f.received FROM delivery d"  # noqa: S608 - ours
+            " JOIN film f ON f.id = d.film"
+            f" WHERE d.state = 'waiting' AND {_DUE.replace('due', 'd.due')} AND d.peer = ?2 ORDER BY d.id LIMIT ?3",
+            time.time(), peer, most,
         )  # fmt: skip
         return [Delivery(*row) for row in rows]
 
@@ -229,11 +230,11 @@ class Queue:
         """Record that a peer has an object; tell whether it was the last of its film for that peer."""
         with self._transaction() as db:
             db.execute(
-                "UPDATE delivery SET state = 'sent', code = NULL, message = NULL, sent = ? WHERE id = ?",
+                "UPDATE delivery SET state = 'sent', code = NULL, message = NULL, ended = ? WHERE id = ?",
                 (time.time(), delivery.id),
             )
             left = db.execute(
-                "SELECT 1 FROM delivery WHERE film = ? AND state = 'waiting'"
+                "SELECT 1 FROM delivery WHERE film = ? AND state != 'sent'"
                 " AND peer = (SELECT peer FROM delivery WHERE id = ?) LIMIT 1",
                 (delivery.film, delivery.id),
             ).fetchone()
@@ -243,7 +244,7 @@ class Queue:
         """Let an object that a peer refused wait again."""
         with self._transaction() as db:
             db.execute("UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", (delivery.id,))
-            self._set("delivery", delivery.id, "waiting", code, message, time.time() + wait)
+            self._set("delivery", delivery.id, "waiting", code, message, due=time.time() + wait)
 
     def defer(self, delivery: Delivery, wait: float) -> None:
         """Let an object wait that could not be sent, by no fault of its own, so that others come first."""
@@ -252,16 +253,16 @@ class Queue:
 
     def bury(self, delivery: Delivery, code: str, message: str) -> None:
         """Make an object a dead letter."""
-        self._set("delivery", delivery.id, "dead", code, message, 0)
+        self._set("delivery", delivery.id, "dead", code, message)
 
     def bury_those_of_others(self, peers: Sequence[str]) -> int:
         """Make dead letters of what waits for peers that are none any more; give their number."""
         marks = ",".join("?" * len(peers))
         with self._transaction() as db:
             done = db.execute(
-                "UPDATE delivery SET state = 'dead', code = 'no_peer', message = 'no such peer is configured'"  # noqa: S608
-                f" WHERE state = 'waiting' AND peer NOT IN ({marks})",
-                tuple(peers),
+                "UPDATE delivery SET state = 'dead', code = 'no_peer', message = 'no such peer is configured',"  # noqa: S608
+                f" ended = ? WHERE state = 'waiting' AND peer NOT IN ({marks})",
+                (time.time(), *peers),
             )
         return done.rowcount
 
@@ -283,16 +284,16 @@ class Queue:
         before : float
             Seconds since the epoch. Films go of which all was delivered by then …
         dead_before : float
-            … and, where something of them is a dead letter and nothing waits, those received by then.
+            … and those of which nothing waits, something is a dead letter, and all ended by then.
         """
         with self._transaction() as db:
             old = db.execute(
-                "SELECT id, name FROM film f WHERE"
-                " state = 'done' AND finished < ?1 AND NOT EXISTS"
-                " (SELECT 1 FROM delivery d WHERE d.film = f.id AND (d.state != 'sent' OR d.sent >= ?1))"
-                " OR state != 'waiting' AND received < ?2 AND NOT EXISTS"
-                " (SELECT 1 FROM delivery d WHERE d.film = f.id AND d.state = 'waiting')",
-                (before, min(before, dead_before)),
+                "SELECT id, name FROM (SELECT f.id, f.name, max(f.ended, coalesce(max(d.ended), 0)) AS ended,"
+                "  f.state = 'dead' OR coalesce(max(d.state = 'dead'), 0) AS dead,"
+                "  f.state = 'waiting' OR coalesce(max(d.state = 'waiting'), 0) AS waits"
+                "  FROM film f LEFT JOIN delivery d ON d.film = f.id GROUP BY f.id)"
+                " WHERE NOT waits AND ended < CASE WHEN dead THEN ?2 ELSE ?1 END",
+                (before, dead_before),
             ).fetchall()
             objects = [
                 row[0]
@@ -330,29 +331,39 @@ class Queue:
         )  # fmt: skip
         return [Letter(*row) for row in rows]
 
-    def replay(self, identifiers: Sequence[str] | None) -> int:
-        """Let dead letters wait again, all or some; give their number."""
-        changed = 0
+    def replay(self, identifiers: Sequence[str] | None, peers: Sequence[str]) -> int:
+        """Let dead letters wait again, all or some, unless their peer is none of these; give their number."""
         with self._transaction() as db:
-            for table in ("film", "delivery"):
-                wanted = None
-                if identifiers is not None:
-                    wanted = [i.removeprefix(f"{table}-") for i in identifiers if i.startswith(f"{table}-")]
-                for row in db.execute(f"SELECT id FROM {table} WHERE state = 'dead'").fetchall():  # noqa: S608
-                    if wanted is None or str(row[0]) in wanted:
-                        db.execute(
-                            f"UPDATE {table} SET state = 'waiting', attempts = 0, due = 0 WHERE id = ?",  # noqa: S608
-                            row,
-                        )
-                        changed += 1
-        return changed
+            dead = db.execute(
+                "SELECT 'film', id, NULL FROM film WHERE state = 'dead'"
+                " UNION ALL SELECT 'delivery', id, peer FROM delivery WHERE state = 'dead'"
+            ).fetchall()
+            chosen = [
+                (table, number)
+                for table, number, peer in dead
+                if (peer is None or peer in peers) and (identifiers is None or f"{table}-{number}" in identifiers)
+            ]
+            for table, number in chosen:
+                db.execute(
+                    f"UPDATE {table} SET state = 'waiting', attempts = 0, due = 0 WHERE id = ?",  # noqa: S608
+                    (number,),
+                )
+        return len(chosen)
 
-    def _set(self, table: str, identifier: int, state: State, code: str, message: str, due: float) -> None:
+    def _set(self, table: str, identifier: int, state: State, code: str, message: str, *, due: float = 0) -> None:
         with self._transaction() as db:
             db.execute(
-                f"UPDATE {table} SET state = ?, code = ?, message = ?, due = ? WHERE id = ?",  # noqa: S608 - ours
-                (state, code, message, due, identifier),
+                f"UPDATE {table} SET state = ?, code = ?, message = ?, due = ?, ended = ? WHERE id = ?",  # noqa: S608
+                (state, code, message, due, time.time() if state == "dead" else None, identifier),
             )
+
+    @contextmanager
+    def _settling(self, film: QueuedFilm) -> Iterator[sqlite3.Connection]:
+        """Record what became of a film; once that is done, nobody works on it."""
+        with self._lock:
+            with self._transaction() as db:
+                yield db
+            self._taken.discard(film.id)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

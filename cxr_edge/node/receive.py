@@ -42,8 +42,8 @@ _REASONS: Final[dict[tuple[int | None, int | None], str]] = {
     (1, 7): "called AE title",
     (3, 2): "too many associations",
 }
-#: Bytes of a message that are no pixels: the header, and how both are cut into parts.
-_SLACK: Final = 32 * MEBIBYTE
+#: Of a message that is too long, so much is read to answer it; beyond that the association is ended.
+SLACK_MIB: Final = 32
 _MAX_PDU: Final = 1 << 17
 #: How long a sender has to hear that its association is aborted.
 _END_SECONDS: Final = 2.0
@@ -60,7 +60,8 @@ class Receiver:
 
     def __init__(self, config: Receive, admission: Admission) -> None:
         self._config, self._admission = config, admission
-        self._most = config.max_film_mib * MEBIBYTE + _SLACK
+        self._longest = config.max_film_mib * MEBIBYTE
+        self._most = self._longest + SLACK_MIB * MEBIBYTE
         self._server: BoundedServer | None = None
         self._busy: set[Association] = set()
         self._idle = threading.Condition()
@@ -93,7 +94,8 @@ class Receiver:
             self._server = BoundedServer(self._entity(), config, handlers, tls)
         except OSError as error:
             raise NodeBusy(
-                f"cannot listen on {config.host}:{config.port} ({error.strerror}); is another node running?"
+                f"cannot listen on {config.host}:{config.port} ({error.strerror}); is another node running, or "
+                "the port one below 1024, which takes rights?"
             ) from error
         self._server.start()
         log.info("listening as %s on %s:%d", config.ae_title, config.host, self._server.port)
@@ -153,8 +155,9 @@ class Receiver:
 
     def _store(self, event: Event) -> int:
         told = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]
+        data = event.encoded_dataset()
         try:
-            admitted = self._admission.admit(event.encoded_dataset(), told=told)
+            admitted = Admitted.TOO_LARGE if len(data) > self._longest else self._admission.admit(data, told=told)
         except (OSError, sqlite3.Error) as error:
             log.error("a film could not be stored: %s", type(error).__name__)
             RECEIVED.labels("dicom", "no_space").inc()

@@ -100,6 +100,15 @@ class BoundedServer(ThreadedAssociationServer):
         REJECTED.labels("too many connections").inc()
         return False
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for a connection."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system has no more threads
+            with self._counting:
+                self._starting -= 1
+            raise
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Take a connection, in a thread of its own."""
         try:

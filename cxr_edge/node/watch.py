@@ -29,6 +29,9 @@ _SCAN_SECONDS: Final = 5.0
 _NAME: Final = 40
 _TAKEN: Final = (Admitted.QUEUED, Admitted.DUPLICATE)
 
+#: What a file is known by: its node, size, times of its content and of its rights.
+Stamp = tuple[int, int, int, int]
+
 
 class FolderWatch(Background):
     """Watches from `start` to `stop`.
@@ -46,16 +49,18 @@ class FolderWatch(Background):
             (config.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NodeConfig(f"the folder {config.folder} cannot be watched ({error.strerror})") from error
-        #: File → size and time, at the last look; and of files that could not be moved away.
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._left: dict[str, tuple[int, int]] = {}
+        #: File → what it was at the last look, and since when; and of files that could not be taken or moved away.
+        self._seen: dict[str, tuple[Stamp, float]] = {}
+        self._left: dict[str, Stamp] = {}
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._watch()
             except (OSError, RuntimeError) as error:  # as watchfiles tells what the system could not do
-                log.error("the watched folder cannot be read: %s; tried again", type(error).__name__)
+                log.error("no word of changes in the watched folder: %s; it is looked at all the same",
+                          type(error).__name__)  # fmt: skip
+                self._scan()
                 self._stopping.wait(_SCAN_SECONDS)
 
     def _watch(self) -> None:
@@ -66,34 +71,31 @@ class FolderWatch(Background):
             self._scan()
 
     def _scan(self) -> None:
-        found = {}
+        found: dict[str, tuple[Stamp, float]] = {}
         for path in discover([str(self._config.folder)]):
             if self._stopping.is_set():
                 return
-            if path.endswith(PART):
+            if path.endswith(PART) or (stamp := _stamp(path)) is None:
                 continue
-            try:
-                now = os.stat(path)
-            except OSError:
-                continue  # gone, or not ours to look at
-            found[path] = stamp = (now.st_size, now.st_mtime_ns)
-            quiet = time.time() - now.st_mtime >= self._config.settle_seconds
-            if quiet and self._seen.get(path) == stamp != self._left.get(path):
+            before, since = self._seen.get(path, (None, 0.0))
+            found[path] = (stamp, since if before == stamp else time.monotonic())
+            still = time.monotonic() - found[path][1] >= self._config.settle_seconds
+            if still and self._left.get(path) != stamp:
                 self._one(path, stamp)
         self._seen = found
-        self._left = {path: stamp for path, stamp in self._left.items() if found.get(path) == stamp}
+        self._left = {path: stamp for path, stamp in self._left.items() if path in found and found[path][0] == stamp}
 
-    def _one(self, path: str, stamp: tuple[int, int]) -> None:
+    def _one(self, path: str, stamp: Stamp) -> None:
         """Take a file; one that cannot be opened or moved stays, and is left alone until it changes."""
         try:
-            self._take(path)
+            self._take(path, stamp)
         except (PermissionDenied, Unreadable, OSError) as error:
             log.error("a watched file stays where it is: %s", type(error).__name__)
             self._left[path] = stamp
         except sqlite3.Error as error:
             log.error("a watched file waits: %s", type(error).__name__)
 
-    def _take(self, path: str) -> None:
+    def _take(self, path: str, stamp: Stamp) -> None:
         try:
             data = read_bytes(path, self._most)
         except (PermissionDenied, Unreadable):
@@ -109,6 +111,8 @@ class FolderWatch(Background):
             log.error("a watched file waits: %s", type(error).__name__)
             return
         RECEIVED.labels("folder", admitted.value).inc()
+        if _stamp(path) != stamp:
+            return  # another file came in its place, or it went on growing: that is looked at anew
         if admitted in _TAKEN:
             Path(path).unlink(missing_ok=True)
         elif admitted is not Admitted.NO_SPACE:
@@ -119,3 +123,12 @@ class FolderWatch(Background):
         log.warning("a watched file is put into %s: %s", REFUSED, code)
         name = f"{time.time_ns()}-{code}-{Path(path).name[-_NAME:]}"
         shutil.move(path, self._config.folder / REFUSED / name)
+
+
+def _stamp(path: str) -> Stamp | None:
+    """Tell what a file is known by; None if it is gone, or not ours to look at."""
+    try:
+        now = os.stat(path)
+    except OSError:
+        return None
+    return now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns

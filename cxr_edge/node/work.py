@@ -12,7 +12,7 @@ from typing import Final
 from cxr_edge import images
 from cxr_edge.dicom.write import Origin, write_objects
 from cxr_edge.dicom.write.header import is_dicom
-from cxr_edge.errors import DeviceFailed, InputError, NotDicom
+from cxr_edge.errors import DecoderFailed, DeviceFailed, InputError, NotDicom
 from cxr_edge.model import Model
 from cxr_edge.node import spool
 from cxr_edge.node.config import Config, FolderPeer
@@ -24,6 +24,8 @@ from cxr_edge.overlays import draw_overlay
 
 #: How often the queue is looked at without having been told of news: another process may have replayed a film.
 POLL_SECONDS: Final = 0.5
+#: Attempts after which one would wait as long as for what is no fault of the film's.
+_UNCOUNTED: Final = 4
 
 
 def back_off(config: QueueConfig, attempts: int) -> float:
@@ -112,15 +114,21 @@ class Workers:
                 return
             objects = self._infer(film)
             self._queue.finish_film(film, self._deliveries(objects))
+        except DecoderFailed as error:  # perhaps by the film; perhaps ended from outside, or by want of memory
+            self._postpone(film, error.code, str(error))
         except InputError as error:
             self._bury(film, error.code, str(error))
         except DeviceFailed as error:
-            self._postpone(film, error.code, str(error))
+            self._stopping.set()
+            self._postpone(film, error.code, str(error), counts=False)
             self._on_device_failed(error)
         except sqlite3.Error:
             raise
-        except OSError as error:  # the disk: an attempt that is not the film's fault
-            self._postpone(film, "disk", type(error).__name__, counts=False)
+        except OSError as error:
+            if (self._films / film.name).exists():  # else it is the disk: no fault of the film's
+                self._postpone(film, "disk", type(error).__name__, counts=False)
+            else:
+                self._bury(film, "not_found", "its file is gone")
         except Exception as error:  # whatever a film leads a library to must not end the worker; its text may quote
             self._postpone(film, "internal", type(error).__name__)
         else:
@@ -178,7 +186,7 @@ class Workers:
             return
         log.warning("film %s: %s: %s; tried again later", short(film.name), code, message)
         INFERRED.labels(code).inc()
-        wait = back_off(self._config.queue, film.attempts)
+        wait = back_off(self._config.queue, film.attempts if counts else _UNCOUNTED)
         self._queue.postpone_film(film, code, message, wait, counts=counts)
 
     def _bury(self, film: QueuedFilm, code: str, message: str) -> None:

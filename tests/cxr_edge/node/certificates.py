@@ -17,7 +17,8 @@ def make(folder: Path) -> Path:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
     new = ["-newkey", "rsa:2048", "-nodes"]
-    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca")
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # fmt: skip
     ours = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"]
     for name in ("node", "scanner", "stranger"):
         openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")

@@ -55,6 +55,18 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     assert {peer.tls is not None for peer in whole.peers[:2]} == {True}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_of_windows_shells_are_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "node.toml").write_text(EXAMPLE, encoding=encoding)
+    assert read_config(tmp_path / "node.toml").peers[0].name == "archive"
+
+
+def test_other_bytes_are_told(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_bytes(EXAMPLE.encode() + b"# \xff")
+    with pytest.raises(NodeConfig, match="UTF-8"):
+        read_config(tmp_path / "node.toml")
+
+
 def test_the_example_has_every_key() -> None:
     keys = set(re.findall(r"^(?:# )?([a-z_]+) = ", EXAMPLE, re.M))
     structs = (Receive, DicomPeer, WebPeer, FolderPeer, Model, Results, Queue, Watch, Metrics, Tls)

@@ -269,7 +269,7 @@ def delivered(folder: Path, peer: Peer, queue: Queue, until: Callable[[], bool])
     courier = Courier(peer, settings, queue, folder, threading.Condition())
     courier.start()
     try:
-        wait_for(until, "it is delivered", 20)
+        wait_for(until, "it is delivered", 30)
         assert courier.alive
     finally:
         courier.stop()
@@ -291,9 +291,38 @@ def test_an_object_that_the_archive_cannot_take_delays_no_other(moody, tmp_path:
         queue.add(str(number), "")
         queue.finish_film(queue.take_film(), [("moody", result(tmp_path, number).name)])
     delivered(tmp_path, moody(store), queue, lambda: queue.counts()["delivery-sent"] == 4)
-    if mood != "is full":  # which is no fault of the object
+    if mood == "refuses":
         delivered(tmp_path, moody(store), queue, lambda: queue.counts()["delivery-dead"] == 1)
         assert queue.letters("dead")[0].attempts == 2
+    elif mood == "is silent":  # the object is to blame once others went through, again and again
+
+        def sent_meanwhile() -> bool:
+            number = len(queue.letters()) // 2
+            queue.add(str(number), "")
+            queue.finish_film(queue.take_film(), [("moody", result(tmp_path, number).name)])
+            return queue.counts()["delivery-dead"] == 1
+
+        delivered(tmp_path, moody(store), queue, sent_meanwhile)
+    else:
+        assert queue.counts()["delivery-dead"] == 0
+    queue.close()
+
+
+def test_an_archive_that_answers_nobody_makes_no_dead_letters(moody, tmp_path: Path) -> None:
+    asked = []
+
+    def silent(event: evt.Event) -> int:
+        asked.append(event.request.AffectedSOPInstanceUID)
+        event.assoc.abort()
+        return 0
+
+    queue = Queue(tmp_path)
+    for number in range(2):
+        queue.add(str(number), "")
+        queue.finish_film(queue.take_film(), [("moody", result(tmp_path, number).name)])
+    delivered(tmp_path, moody(silent), queue, lambda: len(asked) >= 8)
+    assert queue.counts()["delivery-waiting"] == 2
+    assert {letter.attempts for letter in queue.letters()} == {1, 0}  # films, taken once; deliveries, never refused
     queue.close()
 
 

@@ -1,5 +1,8 @@
 """The queue: what waits, what is tried again, what is a dead letter, what is forgotten."""
 
+import resource
+import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -79,6 +82,8 @@ def test_what_waits_for_a_peer_that_is_none_any_more_is_a_dead_letter(queue: Que
     assert queue.bury_those_of_others(["q"]) == 1
     (letter,) = queue.letters("dead")
     assert (letter.peer, letter.code) == ("p", "no_peer")
+    assert queue.replay(None, ["q"]) == 0
+    assert queue.replay(None, ["p", "q"]) == 1
 
 
 def test_results_wait_for_each_peer(queue: Queue) -> None:
@@ -96,7 +101,7 @@ def test_results_wait_for_each_peer(queue: Queue) -> None:
     }  # fmt: skip
     (letter,) = queue.letters("dead")
     assert (letter.peer, letter.object, letter.attempts, letter.message) == ("p", "a-y", 1, "why")
-    assert queue.replay([letter.id]) == 1
+    assert queue.replay([letter.id], ["p", "q"]) == 1
     assert queue.due("p", 10)[0].attempts == 0
 
 
@@ -116,6 +121,43 @@ def test_only_what_is_through_is_forgotten(queue: Queue) -> None:
     assert sorted(queue.films()) == ["b", "c", "d"]
     assert queue.forget(now + 1, now + 1) == (["b", "d"], ["b-x"])  # dead letters too; what waits never
     assert sorted(queue.films()) == ["c"]
+
+
+def test_a_clock_that_is_set_back_delays_nothing(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.add("a", "1")
+    queue.postpone_film(queue.take_film(), "disk", "OSError", 300, counts=False)
+    assert queue.take_film() is None
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 30 * 86_400)
+    assert queue.take_film() is not None
+
+
+def test_what_cannot_be_recorded_has_not_happened(tmp_path: Path) -> None:
+    """A disk that is full when a transaction is to be committed: no film is lost to it, and none is taken by two."""
+    queue = Queue(tmp_path)
+    queue.add("a", "1")
+    largest, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    full = (tmp_path / "queue.sqlite-wal").stat().st_size
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (full, hard))
+        with pytest.raises(sqlite3.Error):
+            queue.take_film()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+        film = queue.take_film()
+        assert film is not None
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "queue.sqlite-wal").stat().st_size, hard))
+        with pytest.raises(sqlite3.Error):
+            queue.finish_film(film, [("p", "a-x")])
+        assert queue._taken == {film.id}
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    queue.release(film)
+    again = queue.take_film()
+    assert again is not None
+    assert again.attempts == film.attempts
+    queue.close()
 
 
 def test_an_attempt_that_is_not_the_films_fault_does_not_count(queue: Queue) -> None:

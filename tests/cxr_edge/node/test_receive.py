@@ -16,6 +16,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import Verification
 
 from benchmarks.node import films
+from benchmarks.node.site import wait_for
 from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.config import DicomPeer, Receive, Tls
 from cxr_edge.node.peers.dicom import DicomSender
@@ -100,13 +101,13 @@ def test_a_silent_tls_handshake_delays_nobody(listening, tmp_path: Path) -> None
     def keys(name: str) -> Tls:
         return Tls(folder / f"{name}.crt", folder / f"{name}.key", folder / "ca.crt")
 
-    node = listening(negotiation_seconds=2, tls=keys("node"))
+    node = listening(negotiation_seconds=5, tls=keys("node"))
     silent = [node.connect() for _ in range(8)]
     began = time.monotonic()
     peer = DicomPeer("node", "127.0.0.1", node.port, "CXREDGE", tls=keys("scanner"), tls_host_name="node")
     sender = DicomSender(peer)
     assert sender._connected().is_established
-    assert time.monotonic() - began < 1.5, "the handshakes of others were waited for"
+    assert time.monotonic() - began < 4, "the handshakes of others were waited for"
     sender.close()
     for connection in silent:
         assert ended(connection)
@@ -131,16 +132,17 @@ def test_a_piece_of_four_gigabytes_is_not_waited_for(listening) -> None:
 
 @pytest.mark.parametrize("trickle", [False, True])
 def test_a_piece_that_is_never_finished_is_ended(listening, trickle: bool) -> None:
-    node = listening(idle_seconds=1)
+    """A negotiation has its own time, whatever an association may be silent later."""
+    node = listening(negotiation_seconds=1)
     with node.connect() as hostile:
         hostile.sendall(struct.pack(">BBI", 1, 0, 1000) + bytes(10))
         began = time.monotonic()
         with contextlib.suppress(ConnectionError):
-            while trickle and time.monotonic() < began + 3:
+            while trickle and time.monotonic() < began + 10:
                 hostile.sendall(b"\0")
                 time.sleep(0.1)
         assert ended(hostile)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
 
 
 def test_requests_out_of_turn_are_ended(listening, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +158,9 @@ def test_requests_out_of_turn_are_ended(listening, monkeypatch: pytest.MonkeyPat
     association = node.associate()
     message = C_STORE()
     message.MessageID, message.Priority = 1, 2
-    film = films.make(0)
-    message.AffectedSOPClassUID, message.AffectedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
-    for _ in range(20):
+    for number in range(20):
+        film = films.make(number)
+        message.AffectedSOPClassUID, message.AffectedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
         message.DataSet = io.BytesIO(encode(film, is_implicit_vr=False, is_little_endian=True))
         association.dimse.send_msg(message, 3)
         time.sleep(0.2)
@@ -174,8 +176,7 @@ def test_one_too_many_is_told(listening) -> None:
     third = node.associate()
     assert third.is_rejected
     two[0].release()
-    time.sleep(0.2)
-    assert node.echoes()
+    wait_for(node.echoes, "there is room again", 20)
     two[1].release()
 
 
@@ -188,8 +189,7 @@ def test_connections_are_bounded(listening) -> None:
     assert sum(not ended(connection) for connection in connections) <= 1 + 8
     for connection in connections:
         connection.close()
-    time.sleep(1)
-    assert node.echoes()
+    wait_for(node.echoes, "there is room again", 20)
 
 
 def test_stopping_does_not_wait_for_those_who_say_nothing(listening, tmp_path: Path) -> None:

@@ -26,10 +26,12 @@ def watching(tmp_path: Path) -> Iterator[Callable[..., tuple[Path, Queue]]]:
     queue = Queue(tmp_path)
     started = []
 
-    def start(**settings) -> tuple[Path, Queue]:
+    def start(settle_seconds: float = 0.2, **settings) -> tuple[Path, Queue]:
         folder = tmp_path / "in"
         admission = Admission(tmp_path / "films", queue, DEFAULT_READING, **settings)
-        started.append(FolderWatch(Watch(folder, settle_seconds=0.2), admission, DEFAULT_READING.max_file_bytes))
+        started.append(
+            FolderWatch(Watch(folder, settle_seconds=settle_seconds), admission, DEFAULT_READING.max_file_bytes)
+        )
         started[-1].start()
         return folder, queue
 
@@ -60,7 +62,7 @@ def test_films_are_taken_and_others_put_aside(watching, film_path: Path) -> None
 
 
 def test_a_file_that_still_grows_is_not_taken(watching, film_path: Path) -> None:
-    folder, queue = watching()
+    folder, queue = watching(settle_seconds=2)
     data = film_path.read_bytes()
     with (folder / "film.png").open("wb") as file:
         for start in range(0, len(data), len(data) // 20):
@@ -90,6 +92,33 @@ def test_a_folder_that_is_gone_for_a_while(watching, film_path: Path) -> None:
     wait_for(lambda: queue.counts()["film-waiting"] == 1, "the film is taken", 30)
 
 
+def test_a_file_from_the_future_and_one_that_may_not_be_read_yet(watching, film_path: Path) -> None:
+    folder, queue = watching()
+    (folder / "film.png").write_bytes(film_path.read_bytes())
+    os.utime(folder / "film.png", (time.time() + 86_400,) * 2)
+    wait_for(lambda: queue.counts()["film-waiting"] == 1, "the film is taken", 20)
+
+
+def test_a_file_that_takes_the_place_of_one_is_no_victim(
+    watching, film_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, queue = watching()
+    other = sorted(film_path.parent.glob("*.png"))[-1]
+    admit = Admission.admit
+
+    def replaced(self, data: bytes, **told: str) -> Admitted:
+        admitted = admit(self, data, **told)
+        if data == film_path.read_bytes():
+            (folder / ".next").write_bytes(other.read_bytes())
+            (folder / ".next").rename(folder / "film.png")
+        return admitted
+
+    monkeypatch.setattr(Admission, "admit", replaced)
+    (folder / "film.png").write_bytes(film_path.read_bytes())
+    wait_for(lambda: queue.counts()["film-waiting"] == 2, "both films are taken", 20)
+    assert not (folder / "film.png").exists()
+
+
 def test_a_film_that_is_forgotten_and_sent_anew_keeps_its_file(tmp_path: Path, film_path: Path) -> None:
     (tmp_path / "films").mkdir()
     queue = Queue(tmp_path)
@@ -101,8 +130,27 @@ def test_a_film_that_is_forgotten_and_sent_anew_keeps_its_file(tmp_path: Path, f
         film = queue.take_film()
         assert (tmp_path / "films" / film.name).read_bytes() == data
         queue.finish_film(film, [])
-        assert admission.forget(time.time() + 1, 0) == (1, [])
+        assert admission.forget(tmp_path, time.time() + 1, 0) == 1
         assert list((tmp_path / "films").iterdir()) == []
+    queue.close()
+
+
+def test_films_of_a_queue_that_is_lost_are_taken_again(tmp_path: Path, film_path: Path) -> None:
+    stored = tmp_path / "films"
+    stored.mkdir()
+    queue = Queue(tmp_path)
+    Admission(stored, queue, DEFAULT_READING).admit(film_path.read_bytes())
+    queue.close()
+    for file in tmp_path.glob("queue.sqlite*"):
+        file.unlink()
+    (stored / ".cxr-edge-0.part").write_bytes(b"half")
+    (stored / "notes.txt").write_text("no film")
+    queue = Queue(tmp_path)
+    admission = Admission(stored, queue, DEFAULT_READING)
+    assert admission.recover() == 1
+    assert admission.recover() == 0
+    film = queue.take_film()
+    assert [path.name for path in stored.iterdir()] == [film.name]
     queue.close()
 
 
