@@ -82,12 +82,15 @@ class Film:
         What a reader of the result must know about the way it was decoded.
     display : Display or None
         Of a DICOM film of one sample a pixel: how its stored values became grey.
+    cautions : tuple of str
+        Those of the warnings that say that it may be no frontal chest film.
     """
 
     pixels: npt.NDArray[np.uint8]
     sha256: str | None
     warnings: tuple[str, ...]
     display: "Display | None" = None
+    cautions: tuple[str, ...] = ()
 
 
 def read_film(path: str | os.PathLike[str], reading: Reading = DEFAULT_READING) -> Film:
@@ -184,7 +187,7 @@ def _shown(read: "Callable[[ModuleType], Shown]", sha256: str | None) -> Film:
         raise errors.MissingPackage.for_dicom(str(error.name).partition(".")[0]) from error
     shown = read(dicom)
     _check_not_blank(shown.levels, shown.grey)
-    return Film(shown.grey, sha256, shown.warnings, shown.display)
+    return Film(shown.grey, sha256, shown.warnings, shown.display, shown.cautions)
 
 
 def _native_levels(data: bytes, reading: Reading) -> tuple[Levels, bytes | None]:

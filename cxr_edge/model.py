@@ -278,6 +278,7 @@ class Model:
                 manifest.labels, values, evaluated.probabilities, thresholds, manifest.min_probability
             ),
             warnings=film.warnings + warning_of(evaluated.unlikeness),
+            cautions=film.cautions + warning_of(evaluated.unlikeness),
             size=(film.pixels.shape[0], film.pixels.shape[1]),
             maps=evaluated.average_maps(),
         )

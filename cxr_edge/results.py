@@ -83,6 +83,8 @@ class Result:
         Class activation maps in the film's frame, not normalised; None if not asked for.
     dicom : tuple of str or None
         Files of the DICOM results, relative to their directory, where they were written; None if not asked for.
+    cautions : tuple of str
+        Those of the warnings that say that the film may be no frontal chest film, so that findings mean little.
     """
 
     path: str | None
@@ -97,6 +99,7 @@ class Result:
     size: tuple[int, int]
     maps: npt.NDArray[np.float32] | None = field(repr=False)
     dicom: tuple[str, ...] | None = None
+    cautions: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Name the positive findings, and what the result must not be used for."""

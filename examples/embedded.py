@@ -62,7 +62,10 @@ def main(paths: list[str]) -> None:
     assistant = Assistant(budget=2.0)
     print(f"{assistant.model!r}, {assistant.way}")
     for path in paths:
-        levels = cv2.imread(path, cv2.IMREAD_GRAYSCALE).astype(np.uint16) << 4  # as a detector of 12 bits gives them
+        picture = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+        if picture is None:
+            raise SystemExit(f"{path} is no picture that can be read")
+        levels = picture.astype(np.uint16) << 4  # as a detector of 12 bits gives them
         started = time.perf_counter()
         result = assistant.look(levels)
         seconds = time.perf_counter() - started
@@ -71,4 +74,4 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:] or sys.exit(__doc__))

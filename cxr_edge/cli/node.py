@@ -54,6 +54,7 @@ def node(
       cxr-edge node queue list --config node.toml --state dead
     """
     if context.invoked_subcommand is not None:
+        context.obj = config  # for `queue`, which takes it before or after its own name
         return
     if log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise typer.BadParameter(f"expected DEBUG, INFO, WARNING or ERROR, got {log_level!r}", param_hint="--log-level")
@@ -95,6 +96,7 @@ def conformance() -> None:
 
 @queue_app.command("list")
 def list_(
+    context: typer.Context,
     config: ConfigOption = None,
     state: Annotated[
         str | None, typer.Option(metavar="STATE", help="waiting, done, sent or dead; all, if left out.")
@@ -105,7 +107,7 @@ def list_(
     """List films and deliveries: hashes, states, attempts, errors; nothing of a patient."""
     if state not in (None, "waiting", "done", "sent", "dead"):
         raise typer.BadParameter(f"expected waiting, done, sent or dead, got {state!r}", param_hint="--state")
-    with _queue(_config(config)) as queue:
+    with _queue(_config(config or context.obj)) as queue:
         letters, counts = queue.letters(state, most), queue.counts()  # type: ignore[arg-type]
     for letter in letters:
         entry = {name: getattr(letter, name) for name in letter.__dataclass_fields__}
@@ -116,7 +118,8 @@ def list_(
         to = f" {(letter.object or '').rpartition('-')[2]} -> {letter.peer}" if letter.peer else ""
         why = f"  {letter.code}: {letter.message}" if letter.code else ""
         typer.echo(
-            f"{letter.id:<14} {letter.state:<8} {letter.film[:12]}{to}  {letter.attempts} tries, {age:.0f} s{why}"
+            f"{letter.id:<14} {letter.state:<8} {letter.film[:12]}{to}  "
+            f"{letter.attempts} {'refusals' if letter.peer else 'tries'}, {age:.0f} s{why}"
         )
     if not json_lines:
         typer.echo(", ".join(f"{name}: {number}" for name, number in counts.items()), err=True)
@@ -124,6 +127,7 @@ def list_(
 
 @queue_app.command()
 def replay(
+    context: typer.Context,
     identifiers: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them: film-3, delivery-17.")
     ] = None,
@@ -133,11 +137,12 @@ def replay(
     """Let dead letters be tried again; a running node takes them up."""
     if bool(identifiers) == every:
         raise typer.BadParameter("expected identifiers, or --all", param_hint="ID")
-    settings = _config(config)
+    settings = _config(config or context.obj)
     with _queue(settings) as queue:
         number = queue.replay(None if every else identifiers, [peer.name for peer in settings.peers])
     typer.echo(f"{number} dead letters wait again.")
-    if not number:
+    if identifiers and number < len(set(identifiers)):
+        typer.echo("The others are no dead letters, or of a peer that is configured no more: see `list`.", err=True)
         raise typer.Exit(1)
 
 

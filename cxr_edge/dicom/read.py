@@ -41,12 +41,15 @@ class Shown:
     display : Display or None
         How the levels became grey; None for grey that is stored as colour.
     warnings : tuple of str
+    cautions : tuple of str
+        Those of them that say that it may be no frontal chest film.
     """
 
     grey: npt.NDArray[np.uint8]
     levels: pixels.Samples
     display: Display | None
     warnings: tuple[str, ...]
+    cautions: tuple[str, ...]
 
 
 def read_file(data: bytes, reading: Reading) -> Shown:
@@ -84,7 +87,7 @@ def _read(encoded: Encoded, reading: Reading) -> Shown:
 def _shown(encoded: Encoded, reading: Reading) -> Shown:
     elements = encoded.elements
     layout = read_layout(elements, reading)
-    warnings = subject_warnings(elements, strict=reading.strict)
+    cautions = subject_warnings(elements, strict=reading.strict)
     if encoded.syntax in codecs.NATIVE:
         if encoded.encapsulated:
             raise InvalidHeader("expected uncompressed pixels by the transfer syntax, got fragments")
@@ -97,7 +100,7 @@ def _shown(encoded: Encoded, reading: Reading) -> Shown:
         chroma = pixels.holds_chroma(layout, converted=encoded.syntax != codecs.RLE)
     levels = pixels.one_channel(samples, chroma=chroma)
     grey, display, path = to_grey(levels, elements, layout, low_bit=low_bit)
-    return Shown(grey, levels, display if layout.samples == 1 else None, (*path, *warnings))
+    return Shown(grey, levels, display if layout.samples == 1 else None, (*path, *cautions), cautions)
 
 
 def _decompressed(encoded: Encoded, layout: Layout, reading: Reading) -> pixels.Samples:

@@ -180,4 +180,8 @@ class Admission:
         known = self._queue.known(name)
         if known is None or known.dead:
             return None
-        return Admitted.DUPLICATE if known.identity == identity else Admitted.CONFLICT
+        if known.identity == identity:
+            log.info("film %s came again; it is known", short(name))
+            return Admitted.DUPLICATE
+        log.warning("film %s is known with other pixels, or another patient, study or series", short(name))
+        return Admitted.CONFLICT

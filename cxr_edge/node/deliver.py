@@ -32,7 +32,8 @@ class Courier(Background):
         self.name = peer.name
         self._sender: Sender = sender_of(peer)
         self._config, self._queue, self._results, self._news = config, queue, results, news
-        self._failures = 0
+        #: In a row: as often the peer could not be reached, or took nothing.
+        self.failures = 0
         #: Delivery → how often it waited for others to come first.
         self._deferred: dict[int, int] = {}
         #: Objects that were sent; and delivery → how many that was when the peer last gave no answer to it.
@@ -48,9 +49,9 @@ class Courier(Background):
                         break
                     self._one(delivery)
             except Unreachable as error:
-                self._rest(f"cannot be reached: {error}")
+                self._rest(f"takes nothing: {error}")
             except sqlite3.Error as error:
-                self._rest(f"the queue cannot be used: {error}")
+                self._rest(f"gets nothing, as the queue cannot be used: {error}")
             else:
                 if not waiting:
                     self._sender.close()
@@ -65,14 +66,16 @@ class Courier(Background):
             self._lost(delivery, error)
             raise Unreachable(str(error)) from error
         except Refused as error:
-            self._failures = 0
+            self.failures = 0
             self._refused(delivery, error)
             return
-        except Unreachable:
-            self._defer(delivery)
+        except Unreachable as error:
+            self._defer(delivery, error)
             raise
+        if self.failures:
+            log.info("%s takes results again", self.name)
         log.debug("film %s: delivered its %s to %s", short(delivery.name), kind_of(delivery.object), self.name)
-        self._failures = 0
+        self.failures = 0
         self._successes += 1
         self._deferred.pop(delivery.id, None)
         self._lost_at.pop(delivery.id, None)
@@ -94,10 +97,10 @@ class Courier(Background):
                 raise Refused("its file is gone", forever=True) from error
             raise Lost(f"it could not be sent: {type(error).__name__}") from error
 
-    def _defer(self, delivery: Delivery) -> None:
+    def _defer(self, delivery: Delivery, why: Exception) -> None:
         """Let others come first: it may be this object that the peer has no answer to."""
         before = self._deferred[delivery.id] = self._deferred.get(delivery.id, -1) + 1
-        self._queue.defer(delivery, back_off(self._config, before))
+        self._queue.defer(delivery, str(why), back_off(self._config, before))
 
     def _lost(self, delivery: Delivery, error: Lost) -> None:
         """Blame an object that the peer gives no answer to, if it answered to others meanwhile; else the peer."""
@@ -106,7 +109,7 @@ class Courier(Background):
         if self._successes > before:
             self._refused(delivery, error)
         else:
-            self._defer(delivery)
+            self._defer(delivery, error)
 
     def _refused(self, delivery: Delivery, error: Refused) -> None:
         DELIVERED.labels(self.name, "refused").inc()
@@ -123,8 +126,8 @@ class Courier(Background):
     def _rest(self, why: str) -> None:
         """Wait longer after each failure in a row, and not in step with others that wait for the same peer."""
         self._sender.close()
-        wait = back_off(self._config, self._failures) * random.uniform(0.75, 1)  # noqa: S311 - no secret
-        self._failures += 1
+        wait = back_off(self._config, self.failures) * random.uniform(0.75, 1)  # noqa: S311 - no secret
+        self.failures += 1
         log.warning("%s %s; again in %.1f s", self.name, why, wait)
         DELIVERED.labels(self.name, "unreachable").inc()
         began = time.monotonic()

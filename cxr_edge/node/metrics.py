@@ -36,14 +36,19 @@ DELIVERY_SECONDS: Final = Histogram(
 
 
 class _QueueCollector(Collector):
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
+    def __init__(self, queue: Queue, peers: Callable[[], dict[str, dict[str, int]]]) -> None:
+        self._queue, self._peers = queue, peers
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         family = GaugeMetricFamily("cxr_edge_queue", "Films and deliveries by state", labels=["kind", "state"])
         for name, number in self._queue.counts().items():
             family.add_metric(name.split("-"), number)
         yield family
+        for what, text in (("waiting", "Results that wait"), ("failures", "Times in a row that it took nothing")):
+            by_peer = GaugeMetricFamily(f"cxr_edge_peer_{what}", f"{text}, by peer", labels=["peer"])
+            for name, told in self._peers().items():
+                by_peer.add_metric([name], told[what])
+            yield by_peer
         oldest = self._queue.oldest_waiting()
         age = 0.0 if oldest is None else time.time() - oldest
         yield GaugeMetricFamily("cxr_edge_oldest_waiting_seconds", "Age of the oldest film that is not through", age)
@@ -58,11 +63,15 @@ class MetricsServer:
     queue : Queue
     health : callable
         Gives what is wrong, empty if nothing is.
+    peers : callable
+        Gives of each peer the number of results that wait, and of failures in a row.
     """
 
-    def __init__(self, port: int, queue: Queue, health: Callable[[], list[str]]) -> None:
-        self._queue, self._health = queue, health
-        self._collector = _QueueCollector(queue)
+    def __init__(
+        self, port: int, queue: Queue, health: Callable[[], list[str]], peers: Callable[[], dict[str, dict[str, int]]]
+    ) -> None:
+        self._queue, self._health, self._peers = queue, health, peers
+        self._collector = _QueueCollector(queue, peers)
         REGISTRY.register(self._collector)
         self._metrics = make_wsgi_app(REGISTRY)
         try:
@@ -97,7 +106,8 @@ class MetricsServer:
             respond("404 Not Found", [("Content-Type", "text/plain")])
             return [b"/metrics or /healthz\n"]
         wrong = self._health()
-        body = json.dumps({"status": "failing" if wrong else "ok", "wrong": wrong, "queue": self._queue.counts()})
+        told = {"status": "failing" if wrong else "ok", "wrong": wrong, "queue": self._queue.counts()}
+        body = json.dumps({**told, "peers": self._peers()})
         respond("503 Service Unavailable" if wrong else "200 OK", [("Content-Type", "application/json")])
         return [body.encode() + b"\n"]
 

@@ -87,7 +87,9 @@ class Node:
         self._couriers = [Courier(peer, config.queue, self._queue, self._results, self._news) for peer in config.peers]
         self.receiver = Receiver(config.receive, self._admission) if config.receive else None
         self._watch = FolderWatch(config.watch, self._admission, reading.max_file_bytes) if config.watch else None
-        self.metrics = MetricsServer(config.metrics.port, self._queue, self.wrong) if config.metrics else None
+        self.metrics = (
+            MetricsServer(config.metrics.port, self._queue, self.wrong, self.peers) if config.metrics else None
+        )
 
     def start(self) -> None:
         """Begin to work, and then to take films."""
@@ -133,6 +135,14 @@ class Node:
         if shutil.disk_usage(self._config.data).free < self._config.queue.min_free_mib * MEBIBYTE:
             found.append("too little disk space: films are refused")
         return found
+
+    def peers(self) -> dict[str, dict[str, int]]:
+        """Say of each peer how many results wait for it, and how often in a row it took nothing."""
+        waiting = self._queue.waiting_by_peer()
+        return {
+            courier.name: {"waiting": waiting.get(courier.name, 0), "failures": courier.failures}
+            for courier in self._couriers
+        }
 
     def upkeep(self) -> None:
         """Forget what is through since long enough, and remove its files."""
@@ -200,9 +210,7 @@ def _check_secrets(config: Config) -> None:
             try:
                 peer.token_file.read_text("ascii")
             except (OSError, ValueError) as error:
-                raise NodeConfig(
-                    f"expected a bearer token, in ASCII, in {peer.token_file} for {peer.name}; it cannot be read so"
-                ) from error
+                raise NodeConfig(f"expected a bearer token in ASCII in {peer.token_file}, got {error}") from error
 
 
 def run(config: Config) -> None:

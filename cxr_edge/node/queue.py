@@ -246,10 +246,13 @@ class Queue:
             db.execute("UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", (delivery.id,))
             self._set("delivery", delivery.id, "waiting", code, message, due=time.time() + wait)
 
-    def defer(self, delivery: Delivery, wait: float) -> None:
+    def defer(self, delivery: Delivery, message: str, wait: float) -> None:
         """Let an object wait that could not be sent, by no fault of its own, so that others come first."""
-        with self._transaction() as db:
-            db.execute("UPDATE delivery SET due = ? WHERE id = ?", (time.time() + wait, delivery.id))
+        self._set("delivery", delivery.id, "waiting", "unreachable", message, due=time.time() + wait)
+
+    def waiting_by_peer(self) -> dict[str, int]:
+        """Give how many results wait for each peer for which some do."""
+        return dict(self._all("SELECT peer, count(*) FROM delivery WHERE state = 'waiting' GROUP BY peer"))
 
     def bury(self, delivery: Delivery, code: str, message: str) -> None:
         """Make an object a dead letter."""

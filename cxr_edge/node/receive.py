@@ -20,6 +20,7 @@ from cxr_edge.node.metrics import RECEIVED, REJECTED
 from cxr_edge.node.server import BoundedServer
 from cxr_edge.node.tls import context_of
 from cxr_edge.reading import MEBIBYTE
+from cxr_edge.text import printable
 
 #: Kinds of object that are taken.
 SOP_CLASSES: Final = (layout.COMPUTED_RADIOGRAPHY, layout.DIGITAL_X_RAY, layout.SECONDARY_CAPTURE)
@@ -167,7 +168,15 @@ class Receiver:
             RECEIVED.labels("dicom", "internal").inc()
             return STATUS[Admitted.UNUSABLE]
         RECEIVED.labels("dicom", admitted.value).inc()
+        if STATUS[admitted]:
+            log.warning("a film from %s is answered with 0x%04X: %s", _caller(event), STATUS[admitted], admitted.value)
         return STATUS[admitted]
+
+
+def _caller(event: Event) -> str:
+    """Name the other side: its AE title, as it says, and its address."""
+    requestor = event.assoc.requestor
+    return f"{printable(str(requestor.ae_title).strip())} at {requestor.address}"
 
 
 def _on_echo(_: Event) -> int:
@@ -182,5 +191,7 @@ def _on_rejected(event: Event) -> None:
     answer = event.assoc.acceptor.primitive
     source, diagnostic = (answer.result_source, answer.diagnostic) if answer is not None else (None, None)
     reason = _REASONS.get((source, diagnostic), "other")
-    log.warning("association from %s rejected: %s", event.assoc.requestor.address, reason)
+    request = event.assoc.requestor.primitive
+    called = printable(str(request.called_ae_title).strip()) if request is not None else ""
+    log.warning("association from %s to %s rejected: %s", _caller(event), called, reason)
     REJECTED.labels(reason).inc()

@@ -20,11 +20,19 @@ def context_of(tls: Tls, purpose: ssl.Purpose) -> ssl.SSLContext:
     NodeConfig
         A file cannot be read, or is no certificate.
     """
+    for path in (tls.authority, tls.certificate, tls.key):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise NodeConfig(f"expected a PEM file in {path}, which cannot be read ({error.strerror})") from error
     try:
         context = ssl.create_default_context(purpose, cafile=str(tls.authority))
         context.load_cert_chain(tls.certificate, tls.key)
     except (OSError, ssl.SSLError) as error:
-        raise NodeConfig(f"expected PEM files that can be read for {tls}: {error.strerror or error}") from error
+        raise NodeConfig(
+            f"expected PEM files of certificates in {tls.authority} and {tls.certificate}, and of the latter's key, "
+            f"without a password, in {tls.key}; got {error.strerror or error}"
+        ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     return context

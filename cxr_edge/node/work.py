@@ -157,13 +157,16 @@ class Workers:
                 overlays=results.overlays, colormap=results.colormap,
             )  # fmt: skip
             files = {one.name: one.data for one in made}
-            result = replace(result, warnings=(*result.warnings, *(told for one in made for told in one.warnings)))
+            warnings = (*result.warnings, *(told for one in made for told in one.warnings))
+            result = replace(result, warnings=warnings, dicom=tuple(files))
         elif self._folder_peers:
             shown = [f.label for f in result.findings if f.positive][: results.overlays]
+            names = {label: f"{film.name}-{label}.png" for label in shown}
             files = {
-                f"{film.name}-{label}.png": draw_overlay(decoded.pixels, result, label, results.colormap)
-                for label in shown
+                name: draw_overlay(decoded.pixels, result, label, results.colormap) for label, name in names.items()
             }
+            findings = tuple(replace(f, heatmap=names.get(f.label)) for f in result.findings)
+            result = replace(result, findings=findings)
         else:
             raise NotDicom("expected a DICOM film, as no peer is a folder; got a picture, which archives do not take")
         if self._folder_peers:
@@ -172,6 +175,8 @@ class Workers:
         for name, content in files.items():
             spool.store(self._results, name, content)
         log.debug("stored results of film %s", short(film.name))
+        for caution in result.cautions:
+            log.warning("film %s: %s", short(film.name), caution)
         return list(files)
 
     def _deliveries(self, objects: Sequence[str]) -> list[tuple[str, str]]:

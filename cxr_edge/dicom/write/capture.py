@@ -95,8 +95,12 @@ def _drawn(
     picture = overlay(np.asarray(sized, np.uint8), upsample(result.map_of(finding.label), size), colormap)
     text = f"AI: {finding.label} {finding.probability:.2f} (threshold {finding.threshold:.2f})"
     caption(picture, f"{text}; colour: where the model looked")
-    caption(picture, "Research only, not for diagnosis", top=True)
+    caption(picture, " ".join(["Research only, not for diagnosis.", *map(_sentence, result.cautions)]), top=True)
     return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _sentence(caution: str) -> str:
+    return f"WARNING: {caution}."
 
 
 def _compress(picture: Dataset, drawn: npt.NDArray[np.uint8], film: Elements) -> None:

@@ -28,6 +28,8 @@ PEAK: Final = 0.5
 _GRID: Final = 256
 #: How far, in cells of that grid, the outline may stray from the contour.
 _TOLERANCE: Final = 0.75
+#: Said of every outline where the film may be no frontal chest film; the report says why.
+_DOUBT: Final = "doubtful film: see the report"
 #: What a modality LUT's output is said to be where the film does not say it as the Standard does: unspecified.
 _UNSPECIFIED: Final = "US"
 
@@ -131,6 +133,9 @@ def outline(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.N
 def _annotation(film: Dataset, result: Result, finding: Finding, layer: pr.GraphicLayer) -> pr.GraphicAnnotation:
     points = outline(result.map_of(finding.label), result.size)
     highest = points[points[:, 1].argmin()]
+    text = [f"AI: {finding.label} {finding.probability:.2f}", "not for diagnosis"]
+    if result.cautions:
+        text.append(_DOUBT)
     return pr.GraphicAnnotation(
         referenced_images=[film],
         graphic_layer=layer,
@@ -139,7 +144,7 @@ def _annotation(film: Dataset, result: Result, finding: Finding, layer: pr.Graph
         ],
         text_objects=[
             pr.TextObject(
-                text_value=f"AI: {finding.label} {finding.probability:.2f}\r\nnot for diagnosis",
+                text_value="\r\n".join(text),
                 anchor_point=(float(highest[0]), float(highest[1])),
                 units="PIXEL",
             )

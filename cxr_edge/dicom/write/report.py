@@ -44,7 +44,7 @@ def structured_report(header: Header, result: Result, origin: Origin) -> Dataset
             )
         ),
         procedure_reported=[codes.IMAGING],
-        imaging_measurements=[_finding(header, label, p, origin) for label, p in _diseases(result)],
+        imaging_measurements=[_finding(header, result, label, p, origin) for label, p in _diseases(result)],
         title=codes.MEASUREMENT_REPORT,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
             sr.CodedConcept.from_code(codes.ENGLISH)
@@ -85,7 +85,7 @@ def _diseases(result: Result) -> list[tuple[str, float]]:
 
 
 def _finding(
-    header: Header, label: str, probability: float, origin: Origin
+    header: Header, result: Result, label: str, probability: float, origin: Origin
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """Give one disease as a measurement group (PS3.16, TID 1501)."""
     film, threshold = header.reference, origin.thresholds[label]
@@ -102,7 +102,12 @@ def _finding(
             version=origin.software_versions[0].removeprefix(f"{NAME} "),
             family=codes.ARTIFICIAL_INTELLIGENCE,
             manufacturer=MAKER,
-            parameters=[*origin.parameters(), f"threshold={threshold:.{DIGITS}f}", f"notice={NOTICE}"],
+            parameters=[
+                *origin.parameters(),
+                f"threshold={threshold:.{DIGITS}f}",
+                f"notice={NOTICE}",
+                *(f"warning={warning}" for warning in result.warnings),
+            ],
         ),
         measurements=[sr.Measurement(name=codes.PROBABILITY, value=round(probability, DIGITS), unit=codes.NO_UNITS)],
         qualitative_evaluations=[

@@ -1,6 +1,5 @@
 """A folder that results are put into, for sites without an archive."""
 
-import errno
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,7 @@ class FolderSender:
             self._folder.mkdir(parents=True, exist_ok=True)
             spool.store(self._folder, path.name, data, _READABLE)
         except OSError as error:
-            raise Unreachable(errno.errorcode.get(error.errno or 0, "OSError")) from error
+            raise Unreachable(f"{self._folder} cannot be written ({error.strerror})") from error
 
     def close(self) -> None:
         """Nothing is open."""

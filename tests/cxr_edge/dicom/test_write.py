@@ -505,3 +505,26 @@ def test_a_run_with_fewer_overlays_leaves_none_of_an_earlier_one(tmp_path: Path)
         left = {path.name for path in (tmp_path / "out").iterdir()}
         assert left == {*json.loads(done.stdout)["dicom"], "of-another.dcm"}
     assert len(left) == 2
+
+
+def test_what_makes_a_result_doubtful_stands_in_every_object(model: cxr_edge.Model) -> None:
+    """A film on its side, and one whose header says it is lateral: the warning reaches whoever sees a result."""
+    upright = images.read_film(films.CHEST).pixels
+    rotated = films.film(np.ascontiguousarray(np.rot90(upright)), **STUDY)
+    result, (report, capture, *_, state) = of_film(model, films.written(rotated))
+    (caution,) = result.cautions
+    assert "means little" in caution
+    assert caution in result.warnings
+    groups = read(report).ContentSequence[-1].ContentSequence
+    for group in groups:
+        assert f"warning={caution}" in [item.TextValue for item in group.ContentSequence if "TextValue" in item]
+    drawn = read(state).GraphicAnnotationSequence[0].TextObjectSequence[0].UnformattedTextValue
+    assert "doubtful film" in drawn
+    plain, _ = of_film(model, films.written(films.film(upright, **STUDY)))
+    assert plain.cautions == ()
+    top = read(capture).pixel_array[:100].astype(int)
+    assert (top.max(axis=2) < 40).mean() > 0.5, "there is no caption over most of the upper edge"
+    lateral, _ = of_film(
+        model, films.written(films.film(upright, ViewPosition="LL", **{**STUDY, "BodyPartExamined": "CHEST"}))
+    )
+    assert any("lateral" in told.lower() or "view" in told.lower() for told in lateral.cautions)

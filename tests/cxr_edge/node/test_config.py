@@ -133,7 +133,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     no_certificate = DICOM.replace("PORT", "104") + TLS
     (tmp_path / "tls.toml").write_text(f'data = "data"\n{no_certificate}')
     told = run("--config", tmp_path / "tls.toml")
-    assert (told.returncode, "expected PEM files" in told.stderr) == (2, True)
+    assert (told.returncode, "expected a PEM file" in told.stderr) == (2, True)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "queue.sqlite").write_bytes(b"no database at all" * 100)
     damaged = run("--config", tmp_path / "node.toml")
@@ -141,5 +141,6 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert "Traceback" not in damaged.stderr
     assert "cannot be used" in run("queue", "list", "--config", tmp_path / "node.toml").stderr
     shutil.rmtree(tmp_path / "data")
+    assert "holds no queue" in run("--config", tmp_path / "node.toml", "queue", "list").stderr
     unused = run("queue", "list", "--config", tmp_path / "node.toml")
     assert (unused.returncode, "holds no queue" in unused.stderr) == (2, True)

@@ -112,7 +112,7 @@ def test_the_archive_down_and_up(site: Site) -> None:
     site.start_node()
     paths = films.write(site.folder / "films", range(2))
     assert site.store(*paths) == [0, 0]
-    wait_for(lambda: "cannot be reached" in site.log.read_text(), "the archive is missed")
+    wait_for(lambda: "takes nothing" in site.log.read_text(), "the archive is missed")
     site.start_orthanc()
     site.settle()
     assert site.count() == 6
