@@ -130,15 +130,13 @@ class Courier(Background):
         self.failures += 1
         log.warning("%s %s; again in %.1f s", self.name, why, wait)
         DELIVERED.labels(self.name, "unreachable").inc()
-        began = time.monotonic()
+        began, newest = time.monotonic(), self._newest()
         while not self._stopping.wait(min(wait, POLL_SECONDS)) and (rested := time.monotonic() - began) < wait:
-            if rested > self._config.first_wait_seconds and self._has_new():
-                break
+            if rested > self._config.first_wait_seconds and self._newest() > newest:
+                break  # what came since need not wait for what failed before
 
-    def _has_new(self) -> bool:
-        """Tell whether something is to be sent that was not tried yet: it need not wait for what was."""
+    def _newest(self) -> int:
         try:
-            waiting = self._queue.due(self.name, _BATCH)
+            return self._queue.newest(self.name)
         except sqlite3.Error:
-            return False
-        return any(delivery.id not in self._deferred and not delivery.attempts for delivery in waiting)
+            return 0

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS delivery (
     UNIQUE (film, peer, object)
 );
 CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (state, peer, due, id);
+CREATE INDEX IF NOT EXISTS delivery_peer ON delivery (peer, id);
 """
 
 State = Literal["waiting", "done", "sent", "dead"]
@@ -249,6 +250,11 @@ class Queue:
     def defer(self, delivery: Delivery, message: str, wait: float) -> None:
         """Let an object wait that could not be sent, by no fault of its own, so that others come first."""
         self._set("delivery", delivery.id, "waiting", "unreachable", message, due=time.time() + wait)
+
+    def newest(self, peer: str) -> int:
+        """Give the id of the delivery that came last for a peer; 0 if there is none."""
+        row = self._one("SELECT max(id) FROM delivery WHERE peer = ?", peer)
+        return int(row[0] or 0) if row else 0
 
     def waiting_by_peer(self) -> dict[str, int]:
         """Give how many results wait for each peer for which some do."""

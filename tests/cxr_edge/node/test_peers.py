@@ -326,6 +326,27 @@ def test_an_archive_that_answers_nobody_makes_no_dead_letters(moody, tmp_path: P
     queue.close()
 
 
+def test_what_comes_later_does_not_wait_for_what_failed(moody, tmp_path: Path) -> None:
+    """One object that the archive is always too full for drives the rests up; the next film is sent all the same."""
+    bad = films.make(0).SOPInstanceUID
+    peer = moody(lambda event: 0xA700 if event.request.AffectedSOPInstanceUID == bad else 0x0000)
+    queue = Queue(tmp_path)
+    queue.add("0", "")
+    queue.finish_film(queue.take_film(), [("moody", result(tmp_path, 0).name)])
+    courier = Courier(peer, QueueConfig(first_wait_seconds=0.5), queue, tmp_path, threading.Condition())
+    courier.start()
+    try:
+        wait_for(lambda: courier.failures >= 4, "the rests are long", 30)
+        queue.add("1", "")
+        queue.finish_film(queue.take_film(), [("moody", result(tmp_path, 1).name)])
+        began = time.monotonic()
+        wait_for(lambda: queue.counts()["delivery-sent"] == 1, "the other is sent", 30)
+        assert time.monotonic() - began < 3  # and not 4 to 8
+    finally:
+        courier.stop()
+        queue.close()
+
+
 def test_a_result_whose_file_is_gone(moody, tmp_path: Path) -> None:
     queue = Queue(tmp_path)
     queue.add("0", "")
