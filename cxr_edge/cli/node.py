@@ -80,7 +80,7 @@ def node(
 def example() -> None:
     """Print a configuration to start from."""
     _need_packages()
-    from cxr_edge.node.config import EXAMPLE
+    from cxr_edge.node.example import EXAMPLE
 
     sys.stdout.write(EXAMPLE)
 

@@ -13,7 +13,8 @@ from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.logs import kind_of, log, short
 from cxr_edge.node.metrics import DELIVERED, DELIVERY_SECONDS
 from cxr_edge.node.peers import Lost, Refused, Sender, Unreachable, sender_of
-from cxr_edge.node.queue import Delivery, Queue
+from cxr_edge.node.queue import Queue
+from cxr_edge.node.records import Delivery
 from cxr_edge.node.work import POLL_SECONDS, back_off
 
 #: Objects that are sent before the queue is asked again.

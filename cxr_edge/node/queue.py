@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
+
+from cxr_edge.node.records import Delivery, Known, Letter, QueuedFilm, State
 
 FILE: Final = "queue.sqlite"
 #: Of what waits: it is time, or the clock was set back, as no wait is longer than a day.
@@ -47,83 +48,6 @@ CREATE TABLE IF NOT EXISTS delivery (
 CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (state, peer, due, id);
 CREATE INDEX IF NOT EXISTS delivery_peer ON delivery (peer, id);
 """
-
-State = Literal["waiting", "done", "sent", "dead"]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of a film: what makes two films of its name the same, and whether it is a dead letter."""
-
-    identity: str
-    dead: bool
-
-
-@dataclass(frozen=True)
-class QueuedFilm:
-    """A film that waits.
-
-    Attributes
-    ----------
-    id : int
-    name : str
-        Hash of its SOP Instance UID, or of a picture's content; also the name of its file.
-    attempts : int
-        How often it was taken up before.
-    source : str or None
-        Name of its file in a watched folder.
-    """
-
-    id: int
-    name: str
-    attempts: int
-    source: str | None
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A result object that waits for a peer.
-
-    Attributes
-    ----------
-    id : int
-    film : int
-    name : str
-        Of the film; see `QueuedFilm`.
-    object : str
-        Its file.
-    attempts : int
-    received : float
-        When the film came, in seconds since the epoch.
-    """
-
-    id: int
-    film: int
-    name: str
-    object: str
-    attempts: int
-    received: float
-
-
-@dataclass(frozen=True)
-class Letter:
-    """An entry as ``cxr-edge node queue list`` shows it.
-
-    Attributes
-    ----------
-    id : str
-        ``film-N`` or ``delivery-N``.
-    """
-
-    id: str
-    film: str
-    peer: str | None
-    object: str | None
-    state: str
-    attempts: int
-    code: str | None
-    message: str | None
-    received: float
 
 
 class Queue:

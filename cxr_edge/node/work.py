@@ -19,7 +19,8 @@ from cxr_edge.node.config import Config, FolderPeer
 from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.metrics import INFERRED, WORK_SECONDS
-from cxr_edge.node.queue import Queue, QueuedFilm
+from cxr_edge.node.queue import Queue
+from cxr_edge.node.records import QueuedFilm
 from cxr_edge.overlays import draw_overlay
 
 #: How often the queue is looked at without having been told of news: another process may have replayed a film.

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from cxr_edge.errors import NodeConfig
 from cxr_edge.node.config import (
-    EXAMPLE,
     DicomPeer,
     FolderPeer,
     Metrics,
@@ -25,6 +24,7 @@ from cxr_edge.node.config import (
     WebPeer,
     read_config,
 )  # fmt: skip
+from cxr_edge.node.example import EXAMPLE
 
 PEER = '[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr_edge.node.queue import Known, Queue
+from cxr_edge.node.queue import Queue
+from cxr_edge.node.records import Known
 
 
 @pytest.fixture

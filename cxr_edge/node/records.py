@@ -1,0 +1,81 @@
+"""What the queue gives: films and deliveries that wait, and its entries as a person sees them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["waiting", "done", "sent", "dead"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a film: what makes two films of its name the same, and whether it is a dead letter."""
+
+    identity: str
+    dead: bool
+
+
+@dataclass(frozen=True)
+class QueuedFilm:
+    """A film that waits.
+
+    Attributes
+    ----------
+    id : int
+    name : str
+        Hash of its SOP Instance UID, or of a picture's content; also the name of its file.
+    attempts : int
+        How often it was taken up before.
+    source : str or None
+        Name of its file in a watched folder.
+    """
+
+    id: int
+    name: str
+    attempts: int
+    source: str | None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A result object that waits for a peer.
+
+    Attributes
+    ----------
+    id : int
+    film : int
+    name : str
+        Of the film; see `QueuedFilm`.
+    object : str
+        Its file.
+    attempts : int
+    received : float
+        When the film came, in seconds since the epoch.
+    """
+
+    id: int
+    film: int
+    name: str
+    object: str
+    attempts: int
+    received: float
+
+
+@dataclass(frozen=True)
+class Letter:
+    """An entry as ``cxr-edge node queue list`` shows it.
+
+    Attributes
+    ----------
+    id : str
+        ``film-N`` or ``delivery-N``.
+    """
+
+    id: str
+    film: str
+    peer: str | None
+    object: str | None
+    state: str
+    attempts: int
+    code: str | None
+    message: str | None
+    received: float
