@@ -48,7 +48,7 @@ def main(
         record.write_text(json.dumps(figures, indent=1) + "\n")
         record.with_suffix(".md").write_text(f"{text}\n", encoding="utf-8")
     rows = [*figures.get("crashes", ()), *([figures["load"]["verdict"]] if "load" in figures else ())]
-    if any(row[wrong] for row in rows for wrong in ("lost", "doubled", "values")):
+    if any(row[wrong] for row in rows for wrong in ("lost", "doubled", "dead", "values")):
         raise typer.Exit(1)
 
 

@@ -24,8 +24,11 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 
 def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    head = "| event | trials | films | results | received | lost | doubled | lines told | of them a patient's |"
-    columns = ("event", "trials", "films", "expected", "received", "lost", "doubled", "lines", "values")
+    head = (
+        "| event | trials | films | results | received | lost | doubled | dead letters | lines told "
+        "| of them a patient's |"
+    )
+    columns = ("event", "trials", "films", "expected", "received", "lost", "doubled", "dead", "lines", "values")
     total = {name: sum(row[name] for row in rows) for name in columns[1:]}
     return [
         head,
@@ -35,7 +38,7 @@ def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         "*SIGKILL at the nth call* is sent by strace as a thread enters its nth such system call: flushing (`fsync`, "
         "`fdatasync`), naming, removing and writing files, sending to a peer. A trial counts where the node was killed "
-        "so. *Lines told* are those of the node's log, its queue, its metrics and `queue list`.",
+        "so. Results of dead letters count as lost. *Lines told* are those of the node's log, its queue, its metrics and `queue list`.",
     ]
 
 

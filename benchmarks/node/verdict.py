@@ -27,6 +27,8 @@ class Row:
         Answered with success.
     expected, received, lost, doubled : int
         Result objects.
+    dead : int
+        Dead letters, films and results, whose results are among those that are lost.
     lines, values : int
         Of the node's log, queue and metrics; and those of them in which a value of a patient stands.
     """
@@ -38,6 +40,7 @@ class Row:
     received: int = 0
     lost: int = 0
     doubled: int = 0
+    dead: int = 0
     lines: int = 0
     values: int = 0
 
@@ -70,6 +73,9 @@ def judged(site: Site, row: Row, numbers: list[int]) -> Row:
     for found in held.values():  # of films that nobody sent
         row.received += found
         row.doubled += found
+    health = site.health()
+    if health is not None:
+        row.dead = health["queue"]["film-dead"] + health["queue"]["delivery-dead"]
     told = site.told()
     row.lines, row.values = patient.lines_of(told), len(patient.search(told))
     return row

@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS film (
     identity TEXT NOT NULL,             -- SHA-256 of what makes two films of that UID the same
     source TEXT,                        -- of a watched folder: name of its file
     state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, done, dead
-    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,    -- that failed
+    unfinished INTEGER NOT NULL DEFAULT 0,  -- that ended with the process
     due REAL NOT NULL DEFAULT 0,
     code TEXT, message TEXT,
     received REAL NOT NULL,
@@ -87,27 +88,32 @@ class Queue:
             db.execute(
                 "INSERT INTO film (name, identity, received, source) VALUES (?1, ?2, ?3, ?4)"
                 " ON CONFLICT (name) DO UPDATE SET identity = ?2, received = ?3, source = ?4,"
-                " state = 'waiting', attempts = 0, due = 0 WHERE state = 'dead'",
+                " state = 'waiting', attempts = 0, unfinished = 0, due = 0 WHERE state = 'dead'",
                 (name, identity, time.time(), source),
             )
 
     def take_film(self) -> QueuedFilm | None:
-        """Take the film that has waited longest, and count the attempt, so that one that kills us is found out."""
+        """Take the film that has waited longest, of those that were taken up least.
+
+        The attempt is counted before it is made, so that a film that ends the process is found out; and such a one,
+        or one that was in work when the process was killed, lets others come first.
+        """
         with self._lock:  # who works on what changes once it is recorded, and not if that fails
             with self._transaction() as db:
                 marks = ",".join("?" * len(self._taken))
                 row = db.execute(
-                    f"SELECT id, name, attempts, source FROM film WHERE state = 'waiting' AND {_DUE}"  # noqa: S608
-                    f" AND id NOT IN ({marks}) ORDER BY id LIMIT 1",
+                    "SELECT id, name, attempts, unfinished, source FROM film WHERE state = 'waiting'"  # noqa: S608
+                    f" AND {_DUE} AND id NOT IN ({marks}) ORDER BY attempts + unfinished, id LIMIT 1",
                     (time.time(), *self._taken),
                 ).fetchone()
                 if row is None:
                     return None
-                again = row[0] in self._released
-                db.execute("UPDATE film SET attempts = attempts + ? WHERE id = ?", (not again, row[0]))
-            self._taken.add(row[0])
-            self._released.discard(row[0])
-            return QueuedFilm(row[0], row[1], row[2] - again, row[3])
+                identifier, name, attempts, unfinished, source = row
+                again = identifier in self._released
+                db.execute("UPDATE film SET unfinished = unfinished + ? WHERE id = ?", (not again, identifier))
+            self._taken.add(identifier)
+            self._released.discard(identifier)
+            return QueuedFilm(identifier, name, attempts, unfinished - again, source)
 
     def finish_film(self, film: QueuedFilm, deliveries: Sequence[tuple[str, str]]) -> None:
         """Record that a film's results are on disk, and which, by peer and file, wait to be delivered."""
@@ -117,14 +123,17 @@ class Queue:
                 [(film.id, peer, name) for peer, name in deliveries],
             )
             db.execute(
-                "UPDATE film SET state = 'done', code = NULL, message = NULL, ended = ? WHERE id = ?",
+                "UPDATE film SET state = 'done', unfinished = 0, code = NULL, message = NULL, ended = ? WHERE id = ?",
                 (time.time(), film.id),
             )
 
     def postpone_film(self, film: QueuedFilm, code: str, message: str, wait: float, *, counts: bool) -> None:
         """Let a film wait again; an attempt counts unless something else than the film was at fault."""
         with self._settling(film) as db:
-            db.execute("UPDATE film SET attempts = ? WHERE id = ?", (film.attempts + counts, film.id))
+            db.execute(
+                "UPDATE film SET attempts = ?, unfinished = ? WHERE id = ?",
+                (film.attempts + counts, film.unfinished, film.id),
+            )
             self._set("film", film.id, "waiting", code, message, due=time.time() + wait)
 
     def bury_film(self, film: QueuedFilm, code: str, message: str) -> None:
@@ -256,8 +265,8 @@ class Queue:
     def letters(self, state: State | None = None, most: int = 1000) -> list[Letter]:
         """List films and deliveries, the oldest first; those of one state, if one is named."""
         rows = self._all(
-            "SELECT * FROM (SELECT 'film-' || id, name, NULL, NULL, state AS state, attempts, code, message, received"
-            " FROM film UNION ALL SELECT 'delivery-' || d.id, f.name, peer, object, d.state, d.attempts, d.code,"
+            "SELECT * FROM (SELECT 'film-' || id, name, NULL, NULL, state AS state, attempts + unfinished, code,"
+            " message, received FROM film UNION ALL SELECT 'delivery-' || d.id, f.name, peer, object, d.state, d.attempts, d.code,"
             " d.message, received FROM delivery d JOIN film f ON f.id = d.film)"
             " WHERE ?1 IS NULL OR state = ?1 ORDER BY received LIMIT ?2",
             state, most,
@@ -277,10 +286,8 @@ class Queue:
                 if (peer is None or peer in peers) and (identifiers is None or f"{table}-{number}" in identifiers)
             ]
             for table, number in chosen:
-                db.execute(
-                    f"UPDATE {table} SET state = 'waiting', attempts = 0, due = 0 WHERE id = ?",  # noqa: S608
-                    (number,),
-                )
+                fresh = "attempts = 0, unfinished = 0" if table == "film" else "attempts = 0"
+                db.execute(f"UPDATE {table} SET state = 'waiting', {fresh}, due = 0 WHERE id = ?", (number,))  # noqa: S608
         return len(chosen)
 
     def _set(self, table: str, identifier: int, state: State, code: str, message: str, *, due: float = 0) -> None:

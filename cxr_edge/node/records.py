@@ -23,8 +23,8 @@ class QueuedFilm:
     id : int
     name : str
         Hash of its SOP Instance UID, or of a picture's content; also the name of its file.
-    attempts : int
-        How often it was taken up before.
+    attempts, unfinished : int
+        How often it was taken up before and failed; and how often the process ended meanwhile.
     source : str or None
         Name of its file in a watched folder.
     """
@@ -32,6 +32,7 @@ class QueuedFilm:
     id: int
     name: str
     attempts: int
+    unfinished: int
     source: str | None
 
 

@@ -25,6 +25,9 @@ from cxr_edge.overlays import draw_overlay
 
 #: How often the queue is looked at without having been told of news: another process may have replayed a film.
 POLL_SECONDS: Final = 0.5
+#: So often a node may end while it works on a film before the film is to blame: far more often than it is restarted
+#: for other reasons while one film waits, as others come first.
+_MOST_UNFINISHED: Final = 32
 #: Attempts after which one would wait as long as for what is no fault of the film's.
 _UNCOUNTED: Final = 4
 
@@ -107,11 +110,10 @@ class Workers:
                     self._news.wait(POLL_SECONDS)
 
     def _one(self, film: QueuedFilm) -> None:
-        settings = self._config.queue
         started = time.monotonic()
         try:
-            if film.attempts >= settings.attempts:
-                self._bury(film, "attempts", f"taken up {film.attempts} times, and never finished")
+            if film.unfinished >= _MOST_UNFINISHED:
+                self._bury(film, "attempts", f"{film.unfinished} times the node ended while it worked on this film")
                 return
             objects = self._infer(film)
             self._queue.finish_film(film, self._deliveries(objects))
