@@ -38,7 +38,8 @@ def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         "*SIGKILL at the nth call* is sent by strace as a thread enters its nth such system call: flushing (`fsync`, "
         "`fdatasync`), naming, removing and writing files, sending to a peer. A trial counts where the node was killed "
-        "so. Results of dead letters count as lost. *Lines told* are those of the node's log, its queue, its metrics and `queue list`.",
+        "so. Results of dead letters count as lost. *Lines told* are those of the node's log, its queue, its metrics "
+        "and `queue list`.",
     ]
 
 

@@ -266,8 +266,8 @@ class Queue:
         """List films and deliveries, the oldest first; those of one state, if one is named."""
         rows = self._all(
             "SELECT * FROM (SELECT 'film-' || id, name, NULL, NULL, state AS state, attempts + unfinished, code,"
-            " message, received FROM film UNION ALL SELECT 'delivery-' || d.id, f.name, peer, object, d.state, d.attempts, d.code,"
-            " d.message, received FROM delivery d JOIN film f ON f.id = d.film)"
+            " message, received FROM film UNION ALL SELECT 'delivery-' || d.id, f.name, peer, object, d.state,"
+            " d.attempts, d.code, d.message, received FROM delivery d JOIN film f ON f.id = d.film)"
             " WHERE ?1 IS NULL OR state = ?1 ORDER BY received LIMIT ?2",
             state, most,
         )  # fmt: skip
