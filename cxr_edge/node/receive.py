@@ -99,7 +99,7 @@ class Receiver:
                 "the port one below 1024, which takes rights?"
             ) from error
         self._server.start()
-        log.info("listening as %s on %s:%d", config.ae_title, config.host, self._server.port)
+        log.info("listening as %s on %s:%d", config.ae_title, config.host, config.port)
 
     def stop(self, seconds: float) -> None:
         """Take no more associations, let films that are being stored be answered, and end."""

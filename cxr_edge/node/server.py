@@ -49,11 +49,6 @@ class BoundedServer(ThreadedAssociationServer):
         super().__init__(entity, (config.host, config.port), config.ae_title, contexts, tls, every)
         self._thread = threading.Thread(target=self.serve_forever, name="receiver", daemon=True)
 
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self.server_address[1])
-
     def start(self) -> None:
         """Begin to take associations."""
         self._thread.start()

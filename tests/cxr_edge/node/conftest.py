@@ -1,5 +1,6 @@
 """A site with the real programs, where this machine has them."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,3 +16,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
         pytest.skip(why)
     with Site(tmp_path) as site:
         yield site
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Sockets that pynetdicom leaves to the garbage collection are closed with their own test, and not in another."""
+    yield
+    gc.collect()

@@ -26,7 +26,10 @@ from cxr_edge.node.deliver import Courier
 from cxr_edge.node.peers import Lost, Refused, Unreachable, sender_of
 from cxr_edge.node.queue import Queue
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
+    pytest.mark.usefixtures("collected"),
+]
 
 
 def result(folder: Path, number: int, sop_class: str = SecondaryCaptureImageStorage) -> Path:

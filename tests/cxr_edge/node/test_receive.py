@@ -26,7 +26,10 @@ from cxr_edge.reading import DEFAULT_READING
 from tests.cxr_edge.node.certificates import make as make_certificates
 
 #: pynetdicom leaves it to the garbage collection to close the sockets of some that it rejected.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
+    pytest.mark.usefixtures("collected"),
+]
 
 
 def free_port() -> int:
