@@ -7,7 +7,7 @@ import pytest
 from cxr_edge.images import read_film
 from cxr_edge.preprocess import preprocess
 from tests.conftest import SAMPLES
-from training.errors import DataError
+from training.errors import DataError, FitError
 from training.initial_weights import initial_network
 from training.network import (
     LAST_CONVOLUTION,
@@ -57,6 +57,15 @@ def test_rounded_kernels_survive_half_precision():
     for weight in network.get_weights():
         if weight.ndim > 1:
             np.testing.assert_array_equal(weight, weight.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize(("value", "told"), [(1e6, r"1\.0e\+06, beyond half precision"), (np.nan, "no number")])
+def test_weights_that_half_precision_cannot_hold_are_refused(value, told):
+    network = build_network(32)
+    kernel = network.get_layer(LOGITS).kernel
+    kernel.assign(np.full(kernel.shape, value, np.float32))
+    with pytest.raises(FitError, match=told):
+        round_kernels_to_half(network)
 
 
 def test_lite0_is_transferred(film):

@@ -126,12 +126,12 @@ def one_short_stage(**changes):
 
 
 def test_weights_that_break_at_the_last_step_end_the_fit(data, tmp_path):
-    """The loss of a step is computed before its update."""
+    """The loss of a step is computed before its update. Whether outputs of such weights are numbers is the machine's."""
     wild = msgspec.structs.replace(
         one_short_stage(batch=64, optimizer=Optimizer(schedule="constant")),
         stages=(Stage(size=32, epochs=1, learning_rate=1e30),),
     )
-    with pytest.raises(FitError, match="beyond half precision"):
+    with pytest.raises(FitError, match=r"(beyond half precision|outputs are no numbers).*lower the learning rate"):
         run.fit_run(data, tmp_path, wild)
 
 
