@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from cxr_edge.errors import OutputBusy, OutputMismatch, OutputUnwritable
 from cxr_edge.overlays import FOLDER, write_atomically
-from cxr_edge.report import csv_text
+from cxr_edge.report.table import csv_text
 
 PREDICTIONS: Final = "predictions.jsonl"
 TABLE: Final = "predictions.csv"

@@ -10,6 +10,7 @@ from cxr_edge.backends import DEVICES
 from cxr_edge.bundle import read_bundle
 from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, BundleOption, JsonOption, fail
 from cxr_edge.errors import CxrEdgeError
+from cxr_edge.gates import tell_gate
 from cxr_edge.results import NOTICE
 from cxr_edge.text import printable
 
@@ -101,26 +102,8 @@ def _device(name: str, told: dict[str, Any]) -> str:
 
 
 def _model(bundle: dict[str, Any]) -> dict[str, str]:
-    gates = {name: _gate(gate) for name, gate in bundle["gates"].items()}
+    gates = {name: tell_gate(gate) for name, gate in bundle["gates"].items()}
     return {"bundle": f"{bundle['identity']}, sha256 {bundle['sha256']}", **gates}
-
-
-def _gate(gate: dict[str, Any]) -> str:
-    """Tell what a variant was measured at, as far as the manifest says."""
-    told = []
-    for part in ("validation", "test"):
-        if part in gate:
-            mode, limits = gate[part]["view_modes"]["tta"], gate[part]["limits"]
-            worst = max(mode["probability"]["max"], mode["raw_probability"]["max"])
-            verdict = "over its limits" if gate[part]["over_limits"] else "passed"
-            told.append(
-                f"{verdict} on {gate[part]['films']} {part} films, six views: max Δp {worst:.4f} "
-                f"(limit {limits['probability']:g}), flips {mode['flips']['all']:.2%} ({limits['flips']:.1%}), "
-                f"Δ mean AUC {mode['mean_auc']['value']:+.5f} ({limits['mean_auc']:g})"
-            )
-    if "largest_difference_to_keras" in gate:
-        told.append(f"max Δp to Keras {gate['largest_difference_to_keras']['probabilities']:.1e}")
-    return "; ".join(told) or "its gate tells no figures"
 
 
 def _engines(engines: dict[str, Any]) -> dict[str, str]:
