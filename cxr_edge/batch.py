@@ -11,6 +11,7 @@ from cxr_edge.inputs import read_bytes
 from cxr_edge.model import Model, failure_of
 from cxr_edge.overlays import overlay_name, overlay_prefix, top_diseases, write_atomically, write_overlay
 from cxr_edge.parallel import map_in_order
+from cxr_edge.report.picture import FilmPicture
 from cxr_edge.results import Result
 from cxr_edge.rundir import Line, RunDirectory
 
@@ -33,6 +34,8 @@ class Options:
         Where the DICOM results go.
     dicom_overlays : int
         Positive findings that are drawn and outlined in them, at most.
+    report : bool
+        Keep of each film what the HTML report shows.
     """
 
     tta: bool
@@ -42,11 +45,12 @@ class Options:
     adaptive: bool = False
     dicom_out: Path | None = None
     dicom_overlays: int = 3
+    report: bool = False
 
     @property
     def heatmaps(self) -> bool:
         """Whether any output needs heat maps."""
-        return self.cam > 0 or (self.dicom_out is not None and self.dicom_overlays > 0)
+        return self.cam > 0 or self.report or (self.dicom_out is not None and self.dicom_overlays > 0)
 
 
 def infer(
@@ -94,7 +98,9 @@ def infer(
 def _infer_one(model: Model, path: str, options: Options, directory: RunDirectory | None) -> Line:
     data = read_bytes(path, model.reading.max_file_bytes)
     if directory is not None and (
-        line := directory.reusable(path, hashlib.sha256(data).hexdigest(), options.dicom_out)
+        line := directory.reusable(
+            path, hashlib.sha256(data).hexdigest(), options.dicom_out, pictured=options.report
+        )
     ):
         return line
     if directory is not None:
@@ -108,6 +114,8 @@ def _infer_one(model: Model, path: str, options: Options, directory: RunDirector
         heatmaps=options.heatmaps,
         operating_point=options.operating_point,
     )
+    if directory is not None and options.report:
+        directory.keep_picture(path, FilmPicture.of(film.pixels, result))
     if directory is not None and options.cam:
         result = _with_overlays(result, film, path, options, directory)
     if options.dicom_out is not None:

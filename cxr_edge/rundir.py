@@ -7,7 +7,7 @@ is put into input order in one atomic step, and ``predictions.csv`` is derived f
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal
@@ -16,12 +16,15 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from cxr_edge.errors import OutputBusy, OutputMismatch, OutputUnwritable
-from cxr_edge.overlays import FOLDER, write_atomically
+from cxr_edge.overlays import FOLDER, overlay_prefix, write_atomically
+from cxr_edge.report.picture import FilmPicture
 from cxr_edge.report.table import csv_text
 
 PREDICTIONS: Final = "predictions.jsonl"
 TABLE: Final = "predictions.csv"
 RUN: Final = "run.json"
+#: What the HTML report shows of each film, kept so that a resumed run need not compute it again.
+PICTURES: Final = ".report"
 
 Line = dict[str, Any]
 
@@ -84,7 +87,9 @@ class RunDirectory:
         self._log.close()
         self._lock.release()
 
-    def reusable(self, path: str, sha256: str, dicom_out: Path | None = None) -> Line | None:
+    def reusable(
+        self, path: str, sha256: str, dicom_out: Path | None = None, *, pictured: bool = False
+    ) -> Line | None:
         """Give the line of an earlier run if it still holds: the same content, and its files are there."""
         if path not in self._lines:
             return None
@@ -94,7 +99,38 @@ class RunDirectory:
         files = [self.root / f["heatmap"] for f in line["findings"] if f["heatmap"]]
         if dicom_out is not None:
             files += [dicom_out / name for name in line["dicom"]]
-        return line if all(file.is_file() for file in files) else None
+        if not all(file.is_file() for file in files) or (pictured and self.picture_of(line) is None):
+            return None
+        return line
+
+    def keep_picture(self, path: str, picture: FilmPicture) -> None:
+        """Keep what the report shows of a film.
+
+        Raises
+        ------
+        OutputUnwritable
+        """
+        file = self._picture_file(path)
+        try:
+            file.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        write_atomically(file, msgspec.json.encode(picture))
+
+    def picture_of(self, line: Mapping[str, Any]) -> FilmPicture | None:
+        """Give what was kept of a line's film; None where nothing was, or of another content."""
+        try:
+            kept = msgspec.json.decode(self._picture_file(line["path"]).read_bytes(), type=FilmPicture)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return kept if kept.sha256 == line["sha256"] else None
+
+    def lines(self) -> Iterator[Line]:
+        """Give the lines as they stand in the file: after `finish`, in order."""
+        with (self.root / PREDICTIONS).open("rb") as file:
+            yield from map(json.loads, file)
 
     def discard_overlays(self, prefix: str) -> None:
         """Remove the overlays that an earlier run left for a film, before it is done anew."""
@@ -172,6 +208,9 @@ class RunDirectory:
                     f"{log}: line {number} is no result line ({error}); choose another --out"
                 ) from error
         return lines
+
+    def _picture_file(self, path: str) -> Path:
+        return self.root / PICTURES / f"{overlay_prefix(path)}.json"
 
     def _unwritable(self, error: OSError) -> OutputUnwritable:
         where = error.filename or self.root

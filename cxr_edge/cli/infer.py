@@ -53,6 +53,13 @@ def infer(
             "where it stopped when the same command is given again.",
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Write report.html too: one page with every film, its heat maps and its findings; needs --out.",
+        ),
+    ] = False,
     dicom_out: Annotated[
         Path | None,
         typer.Option(
@@ -139,6 +146,8 @@ def infer(
 
       cxr-edge infer films/ --cam 3 --out results/
 
+      cxr-edge infer films/ --report --out results/
+
       cxr-edge infer films/ --json --no-tta
 
       cxr-edge infer study/ --dicom-out for-the-archive/
@@ -146,7 +155,7 @@ def infer(
     _prepare_streams(json_lines)
     inputs = _inputs(paths, {"--out": out, "--dicom-out": dicom_out}, json_lines)
     _make_dicom_directory(dicom_out)
-    _check_choices(out, cam, colormap, tta=tta, adaptive=adaptive)
+    _check_choices(out, cam, colormap, report=report, tta=tta, adaptive=adaptive)
     reading = _reading(limits or [], strict=strict, isolated=isolate)
     cv2.setNumThreads(1)
     cores = threads or usable_cores()
@@ -169,6 +178,7 @@ def infer(
             adaptive=adaptive,
             dicom_out=dicom_out,
             dicom_overlays=dicom_overlays,
+            report=report,
         )
         if device == "auto" or model.precision not in model.manifest.variants:
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
@@ -180,6 +190,8 @@ def infer(
             shown, failures = _consume(lines, len(inputs), json_lines, keep_all=out is None)
             if directory is not None:
                 directory.finish(inputs)
+                if report:
+                    _write_report(directory, model, options)
         if not json_lines:
             _print_table(shown, failures, len(inputs), model, [path for path in (out, dicom_out) if path])
     except (OutputError, UnknownOperatingPoint, UnknownPrecision) as error:
@@ -244,11 +256,15 @@ def _exists(path: str) -> bool:
     return True
 
 
-def _check_choices(out: Path | None, cam: int, colormap: str, *, tta: bool | None, adaptive: bool) -> None:
+def _check_choices(
+    out: Path | None, cam: int, colormap: str, *, report: bool, tta: bool | None, adaptive: bool
+) -> None:
     if adaptive and tta is False:
         raise typer.BadParameter("it chooses among the views of --tta: leave out --no-tta", param_hint="--adaptive")
     if cam and out is None:
         raise typer.BadParameter("overlays need a directory: add --out DIR", param_hint="--cam")
+    if report and out is None:
+        raise typer.BadParameter("it needs a directory: add --out DIR", param_hint="--report")
     if colormap not in COLORMAPS:
         raise typer.BadParameter(f"expected one of {', '.join(COLORMAPS)}, got {colormap!r}", param_hint="--colormap")
 
@@ -285,6 +301,16 @@ def _run_directory(out: Path | None, model: Model, options: Options) -> Abstract
     }
     notes = {"model": model.identity, "device_reason": model.device_reason, "notice": NOTICE}
     return RunDirectory(out, identity, notes)
+
+
+def _write_report(directory: RunDirectory, model: Model, options: Options) -> None:
+    # Jinja takes a tenth of a second to import.
+    from cxr_edge.report.film import Basis
+    from cxr_edge.report.page import REPORT, write_report
+
+    mode = model.view_mode(options.tta, adaptive=options.adaptive)
+    basis = Basis.of(model, mode, options.operating_point)
+    write_report(directory.root / REPORT, basis, directory.lines, directory.picture_of, options.colormap)
 
 
 def _consume(lines: Iterator[Line], total: int, json_lines: bool, keep_all: bool) -> tuple[list[Line], int]:

@@ -1,0 +1,134 @@
+"use strict";
+// The overview: sorting, filtering, and one film at a time.
+document.documentElement.classList.add("scripted");
+document.addEventListener("DOMContentLoaded", () => {
+  const overview = document.getElementById("overview");
+  if (!overview) return;
+  const [search, finding, status, shown] = ["search", "finding", "status", "shown"].map((id) => document.getElementById(id));
+  const [pager, previous, next, place] = ["pager", "previous", "next", "place"].map((id) => document.getElementById(id));
+  const table = document.getElementById("films");
+  const body = table.tBodies[0];
+  const order = new Intl.Collator(undefined, { numeric: true });
+  const title = document.title;
+
+  const rows = Array.from(body.rows, (row) => ({
+    row,
+    number: Number(row.cells[0].textContent),
+    name: row.cells[2].textContent,
+    link: row.querySelector("a"),
+    failed: row.classList.contains("failed"),
+    positive: Number(row.cells[3].dataset.value ?? -1),
+    warnings: Number(row.cells[5]?.dataset.value ?? -1),
+    probabilities: (row.dataset.p ?? "").trim().split(" ").map(Number),
+    probability: -1,
+  }));
+  const names = Array.from(finding.options).slice(1).map((option) => option.textContent);
+
+  function tellProbabilities() {
+    const chosen = finding.value;
+    for (const film of rows) {
+      if (film.failed) continue;
+      const which = chosen === "" ? film.probabilities.indexOf(Math.max(...film.probabilities)) : Number(chosen);
+      film.probability = film.probabilities[which];
+      film.called = chosen === "" ? film.positive > 0 : film.probability >= Number(finding.selectedOptions[0].dataset.threshold);
+      film.row.querySelector(".probability").textContent = (chosen === "" ? `${names[which]} ` : "") + film.probability.toFixed(3);
+    }
+    const heading = table.querySelector('[data-key="probability"]');
+    heading.textContent = chosen === "" ? "Highest probability" : `Probability of ${names[Number(chosen)]}`;
+  }
+
+  function filter() {
+    const wanted = search.value.toLowerCase();
+    const kinds = {
+      "": () => true,
+      positive: (film) => !film.failed && film.called,
+      negative: (film) => !film.failed && !film.called,
+      warned: (film) => film.warnings > 0,
+      failed: (film) => film.failed,
+    };
+    let count = 0;
+    for (const film of rows) {
+      film.row.hidden = !(film.name.toLowerCase().includes(wanted) && kinds[status.value](film));
+      count += !film.row.hidden;
+    }
+    shown.textContent = `${count} of ${rows.length} films`;
+  }
+
+  function sort(key, direction) {
+    const compare = key === "name" ? (a, b) => order.compare(a.name, b.name) : (a, b) => a[key] - b[key];
+    rows.sort((a, b) => direction * compare(a, b) || a.number - b.number);
+    body.append(...rows.map((film) => film.row));
+    for (const button of table.querySelectorAll("[data-key]")) {
+      const heading = button.closest("th");
+      if (button.dataset.key === key) heading.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
+      else heading.removeAttribute("aria-sort");
+    }
+  }
+
+  function sortAgain() {
+    const heading = table.querySelector("[aria-sort]");
+    sort(heading.querySelector("button").dataset.key, heading.getAttribute("aria-sort") === "ascending" ? 1 : -1);
+  }
+
+  const visible = () => rows.filter((film) => film.link && !film.row.hidden).map((film) => film.link.hash);
+
+  function open() {
+    for (const film of document.querySelectorAll(".cxr-film.chosen")) film.classList.remove("chosen");
+    const film = location.hash.startsWith("#film-") ? document.getElementById(location.hash.slice(1)) : null;
+    overview.hidden = Boolean(film);
+    pager.hidden = !film;
+    document.title = title;
+    if (!film) return;
+    film.classList.add("chosen");
+    const heading = film.querySelector("h2");
+    document.title = `${heading.textContent}: ${title}`;
+    const hashes = visible();
+    const at = hashes.indexOf(location.hash);
+    place.textContent = at < 0 ? "" : `Film ${at + 1} of ${hashes.length}`;
+    previous.disabled = at <= 0;
+    next.disabled = at < 0 || at === hashes.length - 1;
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true });
+    window.scrollTo(0, 0);
+  }
+
+  const step = (by) => { location.hash = visible()[visible().indexOf(location.hash) + by]; };
+  previous.addEventListener("click", () => step(-1));
+  next.addEventListener("click", () => step(1));
+  let left = null;
+  document.getElementById("back").addEventListener("click", () => { left = location.hash; });
+  window.addEventListener("hashchange", () => {
+    open();
+    if (overview.hidden) return;
+    rows.find((film) => film.link?.hash === left)?.link.focus();
+    left = null;
+  });
+
+  table.tHead.addEventListener("click", ({ target }) => {
+    const key = target.dataset.key;
+    if (!key) return;
+    const now = target.closest("th").getAttribute("aria-sort");
+    const first = key === "number" || key === "name" ? 1 : -1;
+    sort(key, now ? (now === "ascending" ? -1 : 1) : first);
+  });
+  const filters = document.getElementById("filters");
+  filters.addEventListener("submit", (event) => event.preventDefault());
+  filters.addEventListener("input", ({ target }) => {
+    if (target === finding) { tellProbabilities(); sortAgain(); }
+    filter();
+  });
+  filters.addEventListener("reset", () => setTimeout(() => { tellProbabilities(); sort("number", 1); filter(); }));
+
+  document.getElementById("print-all").addEventListener("click", () => {
+    const films = visible().map((hash) => document.getElementById(hash.slice(1)));
+    document.body.classList.add("printing");
+    for (const film of films) { film.classList.add("wanted"); window.cxrEdge.draw(film); }
+    window.print();
+    for (const film of films) film.classList.remove("wanted");
+    document.body.classList.remove("printing");
+  });
+
+  tellProbabilities();
+  filter();
+  open();
+});
