@@ -98,9 +98,7 @@ def infer(
 def _infer_one(model: Model, path: str, options: Options, directory: RunDirectory | None) -> Line:
     data = read_bytes(path, model.reading.max_file_bytes)
     if directory is not None and (
-        line := directory.reusable(
-            path, hashlib.sha256(data).hexdigest(), options.dicom_out, pictured=options.report
-        )
+        line := directory.reusable(path, hashlib.sha256(data).hexdigest(), options.dicom_out, pictured=options.report)
     ):
         return line
     if directory is not None:

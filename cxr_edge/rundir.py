@@ -23,6 +23,7 @@ from cxr_edge.report.table import csv_text
 PREDICTIONS: Final = "predictions.jsonl"
 TABLE: Final = "predictions.csv"
 RUN: Final = "run.json"
+REPORT: Final = "report.html"
 #: What the HTML report shows of each film, kept so that a resumed run need not compute it again.
 PICTURES: Final = ".report"
 
@@ -87,9 +88,7 @@ class RunDirectory:
         self._log.close()
         self._lock.release()
 
-    def reusable(
-        self, path: str, sha256: str, dicom_out: Path | None = None, *, pictured: bool = False
-    ) -> Line | None:
+    def reusable(self, path: str, sha256: str, dicom_out: Path | None = None, *, pictured: bool = False) -> Line | None:
         """Give the line of an earlier run if it still holds: the same content, and its files are there."""
         if path not in self._lines:
             return None

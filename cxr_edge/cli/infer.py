@@ -32,7 +32,7 @@ from cxr_edge.inputs import discover
 from cxr_edge.model import Model, failure_of, load
 from cxr_edge.reading import LIMITS, Reading
 from cxr_edge.results import NOTICE
-from cxr_edge.rundir import Line, RunDirectory, encode_line
+from cxr_edge.rundir import REPORT, Line, RunDirectory, encode_line
 from cxr_edge.text import printable, printable_path
 
 #: With a results directory to look into, a longer table is cut to this many rows.
@@ -193,7 +193,8 @@ def infer(
                 if report:
                     _write_report(directory, model, options)
         if not json_lines:
-            _print_table(shown, failures, len(inputs), model, [path for path in (out, dicom_out) if path])
+            written = [path for path in (out, dicom_out) if path]
+            _print_table(shown, failures, len(inputs), model, written, out / REPORT if out and report else None)
     except (OutputError, UnknownOperatingPoint, UnknownPrecision) as error:
         fail(error, USAGE)
     except CxrEdgeError as error:
@@ -306,7 +307,7 @@ def _run_directory(out: Path | None, model: Model, options: Options) -> Abstract
 def _write_report(directory: RunDirectory, model: Model, options: Options) -> None:
     # Jinja takes a tenth of a second to import.
     from cxr_edge.report.film import Basis
-    from cxr_edge.report.page import REPORT, write_report
+    from cxr_edge.report.page import write_report
 
     mode = model.view_mode(options.tta, adaptive=options.adaptive)
     basis = Basis.of(model, mode, options.operating_point)
@@ -346,9 +347,12 @@ def _print_json(line: Line) -> None:
         raise OutputUnwritable(f"standard output cannot be written ({error.strerror})") from error
 
 
-def _print_table(shown: list[Line], failures: int, total: int, model: Model, out: list[Path]) -> None:
+def _print_table(
+    shown: list[Line], failures: int, total: int, model: Model, out: list[Path], report: Path | None
+) -> None:
     # Rich takes a tenth of a second to import, which a program that reads JSON lines need not wait for.
     from cxr_edge.terminal import print_findings
 
     where = f"Results in {' and '.join(map(str, out))}. " if out else ""
+    where += f"Open {report} in a browser. " if report else ""
     print_findings(shown, total, f"{total - failures} of {total} films read on {model.device}. {where}{NOTICE}")

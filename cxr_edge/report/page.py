@@ -16,7 +16,6 @@ from cxr_edge.report.film import Basis, film_values, templates
 from cxr_edge.report.picture import FilmPicture
 from cxr_edge.results import NOTICE
 
-REPORT: Final = "report.html"
 #: Reports of more films show smaller pictures: a thousand of them stay below 50 MB.
 MOST_LARGE: Final = 50
 
@@ -84,17 +83,21 @@ def _pieces(
             yield {"number": number, "line": line, "thumbnail": picture and picture.thumbnail}
 
     style, scripts = film.STYLE + _STYLE, (film.script(), _SCRIPT)
-    yield from templates().get_template("page.html").generate(
-        style=style,
-        scripts=scripts,
-        policy=_policy(style, scripts),
-        notice=NOTICE,
-        basis=basis,
-        made=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-        counts=counts,
-        diseases=[label for label in basis.thresholds if label != NO_FINDING],
-        rows=rows,
-        films=films,
+    yield from (
+        templates()
+        .get_template("page.html")
+        .generate(
+            style=style,
+            scripts=scripts,
+            policy=_policy(style, scripts),
+            notice=NOTICE,
+            basis=basis,
+            made=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+            counts=counts,
+            diseases=[label for label in basis.thresholds if label != NO_FINDING],
+            rows=rows,
+            films=films,
+        )
     )
 
 

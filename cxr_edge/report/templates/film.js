@@ -124,6 +124,11 @@
     const film = target.closest?.(".cxr-film");
     if (film && target.matches(".cxr-fade, .cxr-colormap")) show(film);
   });
+  // On paper nothing can be unfolded.
+  const fold = (open) => () => { for (const part of document.querySelectorAll(".cxr-film details")) part.open = open; };
+  window.addEventListener("beforeprint", fold(true));
+  window.addEventListener("afterprint", fold(false));
+
   const watch = (node) => {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
     if (node.matches(".cxr-film")) seen.observe(node);

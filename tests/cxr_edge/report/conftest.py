@@ -1,0 +1,49 @@
+"""A report of real films, one of them with a hostile name, and of inputs that fail."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cxr_edge.cli import app
+from tests.browser import chromium, pages_without_errors
+from tests.conftest import SAMPLES
+
+HOSTILE = "<img src=x onerror=document.title='run'>'\"&{{7*7}}.png"
+
+
+def infer(*arguments: object, status: int = 0) -> str:
+    done = CliRunner().invoke(app, ["infer", *map(str, arguments)])
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    for sample in SAMPLES[:3]:
+        shutil.copy(sample, folder)
+    shutil.copy(SAMPLES[3], folder / HOSTILE)
+    (folder / "letter.txt").write_text("no film")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(films, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    told = infer(films, "--report", "--out", out, "--device", "cpu", status=1)
+    assert str(out / "report.html") in told.replace("\n", "")
+    return out / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def new_page(browser):
+    with pages_without_errors(browser) as make:
+        yield make
