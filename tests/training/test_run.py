@@ -126,7 +126,7 @@ def one_short_stage(**changes):
 
 
 def test_weights_that_break_at_the_last_step_end_the_fit(data, tmp_path):
-    """The loss of a step is computed before its update. Whether outputs of such weights are numbers is the machine's."""
+    """The loss of a step is computed before its update. Which check such weights fail is the machine's."""
     wild = msgspec.structs.replace(
         one_short_stage(batch=64, optimizer=Optimizer(schedule="constant")),
         stages=(Stage(size=32, epochs=1, learning_rate=1e30),),

@@ -68,7 +68,8 @@ def test_no_run_tells_them(pixels, tmp_path):
     films.mkdir()
     for number, data in enumerate(patients_films(pixels).values()):
         (films / f"{number:02d}").write_bytes(data)
-    command = [sys.executable, "-X", "dev", "-m", "cxr_edge", "infer", films, "--out", tmp_path / "out", "--cam", "1"]
+    command = [sys.executable, "-X", "dev", "-m", "cxr_edge", "infer", films, "--out", tmp_path / "out"]
+    command += ["--cam", "1", "--report"]
     done = subprocess.run([*command, "--device", "cpu", "--no-tta"], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert not found(done.stdout + done.stderr)
