@@ -1,12 +1,20 @@
 """Fail unless a wheel holds the SDK with its bundle, and nothing of the other packages."""
 
 import sys
+from pathlib import Path
 from zipfile import ZipFile
 
 names = ZipFile(sys.argv[1]).namelist()
 strays = [name for name in names if not name.startswith(("cxr_edge/", "cxr_edge-"))]
 bundle = "cxr_edge/bundles/default/"
-needed = {"cxr_edge/py.typed", *(bundle + n for n in ("model.onnx", "gradcam.onnx", "manifest.json", "MODEL_CARD.md"))}
+samples = {f"cxr_edge/demo/samples/{film.name}" for film in Path("samples").glob("*.png")}
+needed = {
+    "cxr_edge/py.typed",
+    "cxr_edge/report/templates/page.html",
+    "cxr_edge/demo/demo.css",
+    *samples,
+    *(bundle + name for name in ("model.onnx", "gradcam.onnx", "manifest.json", "MODEL_CARD.md")),
+}
 missing = needed - set(names)
 licences = [name for name in names if name.endswith(("licenses/LICENSE", "licenses/NOTICE"))]
 if strays or missing or len(licences) != 2:

@@ -48,6 +48,7 @@
     ├── NodeError                   the store-and-forward node cannot run
     │   ├── NodeConfig              node_config
     │   └── NodeBusy                node_busy
+    ├── DemoUnavailable             demo_unavailable
     └── OutputError                 the results directory cannot be used
         ├── OutputMismatch          output_mismatch
         ├── OutputBusy              output_busy
@@ -344,6 +345,12 @@ class NodeBusy(NodeError):
     """Another node uses the same data, or the port."""
 
     code = "node_busy"
+
+
+class DemoUnavailable(CxrEdgeError):
+    """The demo lacks its package, or the address it is to be served at."""
+
+    code = "demo_unavailable"
 
 
 class OutputError(CxrEdgeError):

@@ -124,7 +124,8 @@ class RunDirectory:
             return None
         except OSError as error:
             raise self._unwritable(error) from error
-        return kept if kept.sha256 == line["sha256"] else None
+        whole = kept.is_whole(len(line["probabilities"])) and kept.sha256 == line["sha256"]
+        return kept if whole else None
 
     def lines(self) -> Iterator[Line]:
         """Give the lines as they stand in the file: after `finish`, in order."""
@@ -148,6 +149,7 @@ class RunDirectory:
             return
         before = os.fstat(self._log.fileno()).st_size
         try:
+            (self.root / REPORT).unlink(missing_ok=True)  # it would tell something else than the lines
             rest = memoryview(encoded)
             while rest:  # a nearly full disk takes a part without an error
                 rest = rest[self._log.write(rest) :]

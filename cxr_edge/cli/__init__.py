@@ -7,6 +7,7 @@ import typer
 
 import cxr_edge
 from cxr_edge.cli.bench import bench
+from cxr_edge.cli.demo import demo
 from cxr_edge.cli.doctor import doctor
 from cxr_edge.cli.engine import engine_app
 from cxr_edge.cli.infer import infer
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(infer)
 app.command()(doctor)
 app.command()(bench)
+app.command()(demo)
 app.add_typer(engine_app, name="engine")
 app.add_typer(node_app, name="node")
 

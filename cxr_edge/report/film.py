@@ -20,7 +20,7 @@ from cxr_edge._version import __version__
 from cxr_edge.gates import tell_gate
 from cxr_edge.gradcam import COLORMAPS, MAX_OPACITY
 from cxr_edge.labels import NO_FINDING
-from cxr_edge.manifest import Evaluated
+from cxr_edge.manifest import Evaluated, ViewMode
 from cxr_edge.model import Model
 from cxr_edge.report.picture import FilmPicture
 from cxr_edge.results import NOTICE
@@ -75,7 +75,8 @@ class Basis:
         UnknownOperatingPoint
         """
         manifest = model.manifest
-        thresholds = manifest.thresholds(operating_point, "single" if view_mode == "single" else "tta")
+        mode: ViewMode = "single" if view_mode == "single" else "tta"
+        thresholds = manifest.thresholds(operating_point, mode)
         point = manifest.operating_points[operating_point]
         gate = manifest.gate(model.precision)
         return cls(
@@ -83,10 +84,10 @@ class Basis:
             bundle_sha256=model.bundle_sha256,
             device=model.device,
             precision=model.precision,
-            gate="computed by the device itself, behind no gate" if gate is None else tell_gate(gate),
+            gate="computed by the device itself, behind no gate" if gate is None else tell_gate(gate, mode),
             operating_point=operating_point,
             thresholds=thresholds,
-            fitted_on=(point.single if view_mode == "single" else point.tta).fitted_on,
+            fitted_on=(point.single if mode == "single" else point.tta).fitted_on,
             calibrated_on=manifest.calibration.fitted_on,
         )
 
@@ -168,7 +169,7 @@ def script() -> str:
 
 
 def _rows(line: Mapping[str, Any], thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Give all labels as the film's table shows them: findings, what lies below them, and "No Finding" last."""
+    """Give all labels as the film's table shows them: positive ones, the others, and "No Finding" last."""
     found = {finding["label"]: finding for finding in line["findings"]}
     order = list(line["probabilities"])
     rows = [
@@ -182,4 +183,4 @@ def _rows(line: Mapping[str, Any], thresholds: Mapping[str, float]) -> list[dict
         }
         for label, probability in line["probabilities"].items()
     ]
-    return sorted(rows, key=lambda row: (row["label"] == NO_FINDING, -row["probability"]))
+    return sorted(rows, key=lambda row: (row["label"] == NO_FINDING, not row["positive"], -row["probability"]))

@@ -5,6 +5,7 @@ import os
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -58,8 +59,10 @@ def write_report(
                 file.write(piece)
         os.replace(part, target)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputUnwritable(f"{target} cannot be written ({error.strerror}); mend that and run again") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _pieces(
@@ -119,7 +122,8 @@ def _count(lines: Iterable[Line]) -> dict[str, Any]:
 def _policy(style: str, scripts: Iterable[str]) -> str:
     """Give a Content-Security-Policy that runs this page's own scripts and nothing that a value smuggled in."""
     runs = " ".join(map(_hash, scripts))
-    return f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {runs}; base-uri 'none'"
+    own = f"img-src data:; style-src {_hash(style)}; script-src {runs}"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
 
 
 def _hash(text: str) -> str:

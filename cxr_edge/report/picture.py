@@ -62,6 +62,13 @@ class FilmPicture(msgspec.Struct, frozen=True):
             grid=(maps.shape[1], maps.shape[2]),
         )
 
+    def is_whole(self, labels: int) -> bool:
+        """Tell whether nothing is missing of it."""
+        pictures = all(
+            data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9") for data in (self.picture, self.thumbnail)
+        )
+        return pictures and len(self.maps) == labels * self.grid[0] * self.grid[1]
+
     def smaller(self) -> "FilmPicture":
         """Give the same with a picture for a report of many films."""
         pixels = cv2.imdecode(np.frombuffer(self.picture, np.uint8), cv2.IMREAD_GRAYSCALE)

@@ -33,39 +33,34 @@
       }
     }
     const whole = new Float32Array(height * width);
-    let strongest = 0;
+    let strongest = 0, peak = 0;
     for (let y = 0; y < height; y++) {
       const { cells, parts } = down[y];
       for (let x = 0; x < width; x++) {
         let value = 0;
         for (let k = 0; k < 4; k++) value += parts[k] * wide[cells[k] * width + x];
         whole[y * width + x] = value;
-        if (value > strongest) strongest = value;
+        if (value > strongest) [strongest, peak] = [value, y * width + x];
       }
     }
-    return { whole, strongest };
+    const percent = (place, length) => Math.round((100 * (place + 0.5)) / length);
+    return { whole, strongest, left: percent(peak % width, width), top: percent(Math.floor(peak / width), height) };
   }
 
   function paint(canvas, map, rows, columns, height, width, colour) {
     canvas.height = height;
     canvas.width = width;
-    const { whole, strongest } = enlarge(map, rows, columns, height, width);
-    if (strongest === 0) return;
+    const { whole, strongest, left, top } = enlarge(map, rows, columns, height, width);
+    if (strongest === 0) return null;
     const context = canvas.getContext("2d");
     const picture = context.createImageData(width, height);
     for (let at = 0; at < whole.length; at++) {
       const level = Math.min(255, Math.max(0, Math.round((255 * whole[at]) / strongest)));
-      picture.data.set([colour[3 * level], colour[3 * level + 1], colour[3 * level + 2], level], 4 * at);
+      for (let channel = 0; channel < 3; channel++) picture.data[4 * at + channel] = colour[3 * level + channel];
+      picture.data[4 * at + 3] = level;
     }
     context.putImageData(picture, 0, 0);
-  }
-
-  function whereabouts(map, rows, columns) {
-    const at = map.indexOf(Math.max(...map));
-    const third = (place, length, names) => names[Math.min(2, Math.floor((3 * (place + 0.5)) / length))];
-    const vertical = third(Math.floor(at / columns), rows, ["upper", "middle", "lower"]);
-    const horizontal = third(at % columns, columns, ["left", "middle", "right"]);
-    return vertical === horizontal ? "the middle" : `the ${vertical} ${horizontal}`;
+    return { left, top };
   }
 
   function show(film) {
@@ -83,11 +78,11 @@
       const scale = Math.min(1, LARGEST / Math.max(height, width));
       const map = bytes(film.dataset.maps).subarray(rows * columns * chosen.dataset.map).subarray(0, rows * columns);
       const drawn = [height, width].map((side) => Math.max(1, Math.round(side * scale)));
-      paint(canvas, map, rows, columns, ...drawn, colour);
+      const peak = paint(canvas, map, rows, columns, ...drawn, colour);
       const cells = chosen.closest("tr").cells;
       const call = [cells[1].textContent, cells[2].textContent].filter(Boolean).join(", ");
-      caption = map.some((level) => level > 0)
-        ? `Heat map of ${chosen.textContent} (${call}): strongest in ${whereabouts(map, rows, columns)} of the picture.`
+      caption = peak
+        ? `Heat map of ${chosen.textContent} (${call}): strongest ${peak.left} % from the left edge of the picture, ${peak.top} % from its top.`
         : `Nothing in this film supports ${chosen.textContent} (${call}): its heat map is empty.`;
     }
     canvas.setAttribute("aria-label", caption);
@@ -106,12 +101,20 @@
     show(film);
   }
 
+  // Whoever comes back to a film finds it as it was left.
+  const drawn = new WeakSet();
+  function draw(film) {
+    if (drawn.has(film)) return show(film);
+    drawn.add(film);
+    choose(film, film.querySelector(".cxr-positive .cxr-label"));
+  }
+
   // A film is drawn when it is first seen: a report may hold a thousand.
   const seen = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
       seen.unobserve(target);
-      choose(target, target.querySelector(".cxr-positive .cxr-label"));
+      draw(target);
     }
   });
 
@@ -125,9 +128,12 @@
     if (film && target.matches(".cxr-fade, .cxr-colormap")) show(film);
   });
   // On paper nothing can be unfolded.
-  const fold = (open) => () => { for (const part of document.querySelectorAll(".cxr-film details")) part.open = open; };
-  window.addEventListener("beforeprint", fold(true));
-  window.addEventListener("afterprint", fold(false));
+  let unfolded = [];
+  window.addEventListener("beforeprint", () => {
+    unfolded = Array.from(document.querySelectorAll(".cxr-film details:not([open])"));
+    for (const part of unfolded) part.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const part of unfolded) part.open = false; });
 
   const watch = (node) => {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
@@ -143,5 +149,7 @@
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);
 
-  window.cxrEdge = { draw: (film) => choose(film, film.querySelector('.cxr-label[aria-pressed="true"], .cxr-positive .cxr-label')) };
+  // The memory of a drawing is given back when its film is left.
+  const forget = (film) => { find(film, "map").width = find(film, "map").height = 1; };
+  window.cxrEdge = { draw, forget };
 })();

@@ -14,7 +14,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const rows = Array.from(body.rows, (row) => ({
     row,
     number: Number(row.cells[0].textContent),
-    name: row.cells[2].textContent,
+    name: row.querySelector("bdi").textContent,
     link: row.querySelector("a"),
     failed: row.classList.contains("failed"),
     positive: Number(row.cells[3].dataset.value ?? -1),
@@ -73,13 +73,17 @@ document.addEventListener("DOMContentLoaded", () => {
   const visible = () => rows.filter((film) => film.link && !film.row.hidden).map((film) => film.link.hash);
 
   function open() {
-    for (const film of document.querySelectorAll(".cxr-film.chosen")) film.classList.remove("chosen");
-    const film = location.hash.startsWith("#film-") ? document.getElementById(location.hash.slice(1)) : null;
+    for (const film of document.querySelectorAll(".cxr-film.chosen")) {
+      film.classList.remove("chosen");
+      window.cxrEdge.forget(film);
+    }
+    const film = document.querySelector(`.cxr-film[id="${CSS.escape(location.hash.slice(1))}"]`);
     overview.hidden = Boolean(film);
     pager.hidden = !film;
     document.title = title;
     if (!film) return;
     film.classList.add("chosen");
+    window.cxrEdge.draw(film);
     const heading = film.querySelector("h2");
     document.title = `${heading.textContent}: ${title}`;
     const hashes = visible();
@@ -124,7 +128,7 @@ document.addEventListener("DOMContentLoaded", () => {
     document.body.classList.add("printing");
     for (const film of films) { film.classList.add("wanted"); window.cxrEdge.draw(film); }
     window.print();
-    for (const film of films) film.classList.remove("wanted");
+    for (const film of films) { film.classList.remove("wanted"); window.cxrEdge.forget(film); }
     document.body.classList.remove("printing");
   });
 

@@ -53,9 +53,7 @@ def test_the_report_says_what_the_lines_say(report):
             continue
         for finding in line["findings"]:
             call = "positive" if finding["positive"] else "negative"
-            said = (
-                f"{finding['label']}{call}{finding['probability']:.3f}{finding['threshold']:.3f}±{finding['std']:.3f}"
-            )
+            said = f"{finding['label']}{call}{finding['probability']:.3f}{finding['threshold']:.3f}{finding['std']:.3f}"
             assert said in text
 
 
@@ -91,8 +89,24 @@ def test_films_of_a_run_without_report_are_computed_for_it(tmp_path):
     infer(SAMPLES[2], "--out", tmp_path, "--device", "cpu", "--report")
     page = (tmp_path / "report.html").read_text()
     assert page.count("<article") == 2
-    assert page.count("computed without --report: no picture") == 1
+    assert page.count("no picture kept: run it again with --report") == 1
     assert "3 of 3 films" in page
+
+
+def test_a_report_that_no_longer_holds_is_taken_away(tmp_path):
+    film, out = tmp_path / "film.png", tmp_path / "out"
+    film.write_bytes(SAMPLES[0].read_bytes())
+    infer(film, "--out", out, "--report", "--device", "cpu")
+    infer(film, "--out", out, "--device", "cpu")
+    assert (out / "report.html").exists()
+    film.write_bytes(SAMPLES[1].read_bytes())
+    infer(film, "--out", out, "--device", "cpu")
+    assert not (out / "report.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "report.html.part").mkdir(parents=True)
+    assert "output_unwritable" in infer(SAMPLES[0], "--out", tmp_path, "--report", "--device", "cpu", status=2)
 
 
 def test_what_was_kept_of_another_content_is_not_shown(tmp_path):
@@ -105,7 +119,9 @@ def test_what_was_kept_of_another_content_is_not_shown(tmp_path):
     film.write_bytes(SAMPLES[1].read_bytes())
     infer(film, "--out", out, "--report", "--device", "cpu")
     assert kept.read_bytes() != old
-    for broken in (old, b"{", b""):
+    whole = msgspec.json.decode(kept.read_bytes(), type=FilmPicture)
+    cut = [msgspec.structs.replace(whole, picture=whole.picture[:99]), msgspec.structs.replace(whole, grid=(3, 3))]
+    for broken in (old, b"{", b"", *map(msgspec.json.encode, cut)):
         kept.write_bytes(broken)
         infer(film, "--out", out, "--report", "--device", "cpu")
         (line,) = lines_of(out)

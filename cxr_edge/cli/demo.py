@@ -1,0 +1,85 @@
+"""``cxr-edge demo``: the page in the browser."""
+
+import ipaddress
+import signal
+import sys
+from importlib.util import find_spec
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from cxr_edge.backends import DEVICES
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, fail
+from cxr_edge.errors import CxrEdgeError, DemoUnavailable, UnknownPrecision
+from cxr_edge.extras import how_to_get
+from cxr_edge.reading import MEBIBYTE
+from cxr_edge.results import NOTICE
+
+
+def demo(
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen. Another than loopback opens it to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)] = 7860,
+    bundle: BundleOption = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default="as infer", help="A variant of the bundle.")
+    ] = None,
+    max_upload: Annotated[int, typer.Option(metavar="MIB", min=1, max=512, help="Refuse films that are larger.")] = 32,
+    concurrency: Annotated[
+        int, typer.Option(metavar="N", min=1, max=64, help="Films in work at the same time; others wait.")
+    ] = 1,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Show the model in the browser: upload a film or take a sample, see findings and heat maps.
+
+    Runs until Ctrl-C. Films stay in memory while their page is open; none is kept. Needs the extra demo.
+
+    Exit status: 0 stopped; 2 usage, a missing package or the port; 3 the model or the device cannot be had.
+
+    For example:
+
+      cxr-edge demo
+
+      cxr-edge demo --port 8080 --device cpu --open
+    """
+    if find_spec("gradio") is None:
+        fail(DemoUnavailable(f"the package gradio is not installed; {how_to_get('demo')}"), USAGE)
+    from cxr_edge.demo import demo as load_demo
+
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        served = load_demo(
+            bundle, device=device, precision=precision, max_upload=max_upload * MEBIBYTE, concurrency=concurrency
+        )
+        if not _is_loopback(host):
+            typer.echo(
+                f"cxr-edge: {host} is not loopback: whoever reaches this machine can upload films and see the page; "
+                "nothing asks who they are, and nothing is encrypted.",
+                err=True,
+            )
+        address = served.launch(host, port, open_browser=open_browser, block=False)
+        typer.echo(f"{address}  (Ctrl-C ends it)  {NOTICE}", err=True)
+        served.wait()
+    except (DemoUnavailable, UnknownPrecision) as error:
+        fail(error, USAGE)
+    except CxrEdgeError as error:
+        fail(error, NO_MODEL_OR_DEVICE)
+    except KeyboardInterrupt:
+        typer.echo("Stopped.", err=True)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C, so that what was uploaded is removed."""
+    sys.exit(0)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,162 @@
+"""The demo as a server: a model loaded once, a private folder for uploads that goes with it."""
+
+import atexit
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from cxr_edge.backends import usable_cores
+from cxr_edge.bundle import MODEL_CARD, read_bundle
+from cxr_edge.errors import DemoUnavailable
+from cxr_edge.model import load
+from cxr_edge.reading import MEBIBYTE, Reading
+
+DEFAULT_MAX_UPLOAD: Final = 32 * MEBIBYTE
+#: Films that may wait, and visitors whose film is remembered.
+QUEUE, VISITORS = 16, 16
+#: What a form adds to its file.
+_FORM: Final = MEBIBYTE
+
+_upload_folder: str | None = None
+
+
+def demo(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    precision: str | None = None,
+    max_upload: int = DEFAULT_MAX_UPLOAD,
+    concurrency: int = 1,
+) -> "Demo":
+    """Load a model and lay out the demo's page; `Demo.launch` opens it.
+
+    Parameters
+    ----------
+    bundle, device, precision
+        As for `cxr_edge.load`.
+    max_upload : int
+        Most bytes of a film.
+    concurrency : int
+        Films in work at the same time; they share the cores.
+
+    Returns
+    -------
+    Demo
+
+    Raises
+    ------
+    DemoUnavailable
+        The extra ``demo`` is not installed.
+    BundleError, DeviceUnavailable, UnknownPrecision
+        As for `cxr_edge.load`.
+    ValueError
+        `max_upload` is below 1 MiB, or `concurrency` below 1.
+    """
+    if max_upload < MEBIBYTE or concurrency < 1:
+        raise ValueError(f"expected max_upload of at least {MEBIBYTE} and concurrency of at least 1")
+    gradio = _import_gradio()
+    opened = read_bundle(bundle)
+    model = load(
+        bundle,
+        device=device,
+        precision=precision,
+        threads=max(1, usable_cores() // concurrency),
+        spinning=False,  # between two visitors nobody needs busy cores
+        reading=Reading(max_file_bytes=max_upload),
+    )
+    from cxr_edge.demo.page import build
+
+    card = opened.files[MODEL_CARD].decode() if MODEL_CARD in opened.files else "This bundle has no model card."
+    return Demo(gradio, build(model, card, max_upload, concurrency), max_upload)
+
+
+class Demo:
+    """The demo's page over a loaded model. Made by `demo`."""
+
+    def __init__(self, gradio: Any, page: Any, max_upload: int) -> None:
+        self._gradio, self._page, self._max_upload = gradio, page, max_upload
+
+    def launch(
+        self, host: str | None = None, port: int | None = None, *, open_browser: bool = False, block: bool = True
+    ) -> str:
+        """Serve the page.
+
+        Parameters
+        ----------
+        host : str, optional
+            ``127.0.0.1`` if left out, or what ``GRADIO_SERVER_NAME`` says, as a hosted Space sets it.
+        port : int, optional
+            The first free one from 7860 on if left out, or what ``GRADIO_SERVER_PORT`` says.
+        open_browser : bool
+        block : bool
+            Return only when the server ends.
+
+        Returns
+        -------
+        str
+            The page's address.
+
+        Raises
+        ------
+        DemoUnavailable
+            The port or address cannot be had.
+        """
+        from starlette.middleware import Middleware
+
+        from cxr_edge.demo.bounds import Bounds
+        from cxr_edge.demo.page import head
+
+        themes = self._gradio.themes
+        self._page.queue(max_size=QUEUE)
+        try:
+            _, address, _ = self._page.launch(
+                server_name=host,
+                server_port=port,
+                inbrowser=open_browser,
+                prevent_thread_lock=True,
+                quiet=True,
+                share=False,
+                ssr_mode=False,
+                pwa=False,
+                enable_monitoring=False,
+                run_history=False,
+                footer_links=[],
+                max_file_size=self._max_upload,
+                state_session_capacity=VISITORS,
+                theme=themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+                head=head(),
+                app_kwargs={"middleware": [Middleware(Bounds, most=self._max_upload + _FORM)]},
+            )
+        except OSError as error:
+            raise DemoUnavailable(f"{error}; choose another port, or end what listens there") from error
+        if block:
+            self.wait()
+        return str(address)
+
+    def wait(self) -> None:
+        """Return when the server ends, or on Ctrl-C with KeyboardInterrupt."""
+        while self._page.is_running:
+            time.sleep(0.2)
+
+    def close(self) -> None:
+        """End the server."""
+        self._page.close()
+
+
+def _import_gradio() -> Any:
+    """Import Gradio so that it keeps to itself: it tells nobody of this, and writes into a folder that goes with us."""
+    global _upload_folder
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if _upload_folder is None:
+        _upload_folder = tempfile.mkdtemp(prefix="cxr-edge-demo-")
+        os.environ["GRADIO_TEMP_DIR"] = _upload_folder
+        atexit.register(shutil.rmtree, Path(_upload_folder), ignore_errors=True)
+    try:
+        import gradio
+    except ImportError as error:
+        raise DemoUnavailable(f"the demo needs the package {error.name}: install the extra demo") from error
+    return gradio
