@@ -66,7 +66,8 @@ def test_the_python_examples(monkeypatch, capsys):
     first, *others = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(ROOT)
     for code in others:
-        exec(code, {})
+        if "launch()" not in code:  # a server: tests/cxr_edge/demo starts it
+            exec(code, {})
     namespace: dict = {}
     exec(first, namespace)
     assert namespace["heatmap"].shape == (1024, 1024)

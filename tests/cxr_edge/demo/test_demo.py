@@ -13,7 +13,7 @@ import requests
 
 from cxr_edge.demo.samples import samples
 from tests.browser import DESKTOP, PHONE, chromium, overflows, pages_without_errors, violations
-from tests.conftest import SAMPLES
+from tests.conftest import ROOT, SAMPLES
 
 #: What Gradio's own page writes into the console of every visitor.
 OF_GRADIO = "Method not implemented."
@@ -158,7 +158,8 @@ def test_a_port_in_use_and_the_end(server):
 
 
 def test_the_three_lines_of_a_hosted_space(tmp_path):
-    (tmp_path / "app.py").write_text("from cxr_edge.demo import demo\n\ndemo().launch()\n")
+    (code,) = re.findall(r"```python\n(from cxr_edge.demo.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "app.py").write_text(code)
     Server(tmp_path, [sys.executable, "app.py"]).stop()
 
 
