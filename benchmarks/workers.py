@@ -223,7 +223,7 @@ def why_missing(error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS:
         raise error
-    return f"{module} is not installed; pip install 'cxr-edge[{EXTRAS[module]}]'"
+    return f"{module} is not installed; pip install '.[{EXTRAS[module]}]' in the clone"
 
 
 def _serve(questions: IO[str], answers: IO[str]) -> None:

@@ -18,6 +18,7 @@ from cxr_edge.bundle import Bundle
 from cxr_edge.cache import cache_root
 from cxr_edge.engine.store import list_engines
 from cxr_edge.errors import CxrEdgeError, DeviceUnavailable
+from cxr_edge.extras import how_to_get
 from cxr_edge.model import Model
 
 PACKAGES: Final = (
@@ -128,7 +129,9 @@ def rivalries(packages: dict[str, str]) -> list[str]:
                 f"(`{os.path.basename(sys.executable)} -m pip uninstall {' '.join(there)}`), then install {remedy}"
             )
         if not there and what == "onnxruntime":
-            problems.append("ONNX Runtime is not installed: install the extra cpu, or gpu with an NVIDIA GPU")
+            problems.append(
+                f"ONNX Runtime is not installed; {how_to_get('cpu')}; with an NVIDIA GPU, gpu instead of cpu"
+            )
     return problems
 
 

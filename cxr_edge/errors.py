@@ -59,6 +59,8 @@ A message says what was expected, what came, and what to do.
 
 from typing import ClassVar
 
+from cxr_edge.extras import how_to_get
+
 
 class CxrEdgeError(Exception):
     """Base of everything the SDK raises.
@@ -230,7 +232,7 @@ class MissingPackage(InputError):
     @classmethod
     def for_dicom(cls, package: str) -> "MissingPackage":
         """Name the package, and the extra that brings it."""
-        return cls(f"this is DICOM, and the package {package} is not installed: pip install 'cxr-edge[dicom]'")
+        return cls(f"this is DICOM, and the package {package} is not installed; {how_to_get('dicom')}")
 
 
 class BundleError(CxrEdgeError):

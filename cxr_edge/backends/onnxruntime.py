@@ -16,6 +16,7 @@ from cxr_edge.backends.base import Resources, Tensor, Value
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.cache import cache_folder
 from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable
+from cxr_edge.extras import how_to_get
 
 PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",
@@ -146,15 +147,15 @@ def load_runtime() -> ModuleType:
         runtime = importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         raise DeviceUnavailable(
-            "ONNX Runtime is not installed; install cxr-edge with its extra cpu, or gpu on a machine with CUDA"
+            f"ONNX Runtime is not installed; {how_to_get('cpu')}; with an NVIDIA GPU, gpu instead of cpu"
         ) from error
     except ImportError as error:
         raise DeviceUnavailable(f"ONNX Runtime cannot be loaded ({error}); install it again") from error
     if not hasattr(runtime, "InferenceSession"):
         # onnxruntime and onnxruntime-gpu share a folder: removing one takes the other's files with it.
         raise DeviceUnavailable(
-            "ONNX Runtime is installed in part only; uninstall onnxruntime and onnxruntime-gpu, then install "
-            "cxr-edge with its extra cpu, or gpu on a machine with CUDA"
+            "ONNX Runtime is installed in part only; uninstall onnxruntime and onnxruntime-gpu, then "
+            f"{how_to_get('cpu')}; with an NVIDIA GPU, gpu instead of cpu"
         )
     return runtime
 
@@ -171,7 +172,8 @@ def faults_of(device: str, runtime: ModuleType) -> list[str]:
     if PROVIDERS[device] not in runtime.get_available_providers():
         return [
             *faults,
-            f"the ONNX Runtime installed here has no {PROVIDERS[device]}: install the extra gpu instead of cpu",
+            f"the ONNX Runtime installed here has no {PROVIDERS[device]}: uninstall onnxruntime, then "
+            f"{how_to_get('gpu')}",
         ]
     faults += missing_cuda_libraries(runtime)
     if device == "tensorrt-ep":

@@ -8,6 +8,7 @@ from typing import Any, Final
 from cxr_edge.backends import usable_cores
 from cxr_edge.backends.base import Resources, Tensor, Value
 from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, UnknownPrecision
+from cxr_edge.extras import how_to_get
 
 #: Precision → OpenVINO's name of it.
 PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
@@ -39,7 +40,7 @@ class OpenVinoGraph:
         try:
             openvino: Any = importlib.import_module("openvino")
         except ModuleNotFoundError as error:
-            raise DeviceUnavailable("openvino: the package is not installed; install the extra openvino") from error
+            raise DeviceUnavailable(f"openvino: the package is not installed; {how_to_get('openvino')}") from error
         except (ImportError, OSError) as error:
             raise DeviceUnavailable(f"openvino: the package cannot be loaded ({error}); install it again") from error
         if precision not in PRECISIONS:

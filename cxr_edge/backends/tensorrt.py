@@ -20,7 +20,7 @@ import numpy as np
 
 from cxr_edge.backends.base import Array, Resources, Tensor, Value
 from cxr_edge.engine.choose import REMEDY
-from cxr_edge.engine.library import Library
+from cxr_edge.engine.library import INSTALL, Library
 from cxr_edge.engine.store import Identity
 from cxr_edge.errors import DeviceFailed, DeviceUnavailable
 
@@ -163,7 +163,7 @@ class _Cuda:
             from cuda.bindings import runtime
         except ImportError as error:
             raise DeviceUnavailable(
-                f"tensorrt: the package cuda-bindings cannot be imported ({error}); install the extra tensorrt or rtx"
+                f"tensorrt: the package cuda-bindings cannot be imported ({error}); {INSTALL}"
             ) from error
         self.runtime: ModuleType = runtime
 

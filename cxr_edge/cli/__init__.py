@@ -16,14 +16,15 @@ from cxr_edge.cli.node import node_app
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes cut long names at 80 columns, and would stand in every pipe
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(infer)
 app.command()(doctor)
 app.command()(bench)
-app.command()(demo)
+app.command(short_help="Show the model in the browser.")(demo)
 app.add_typer(engine_app, name="engine")
-app.add_typer(node_app, name="node")
+app.add_typer(node_app, name="node", short_help="Receive films, infer, and deliver results to archives.")
 
 
 def _print_version(wanted: bool) -> None:

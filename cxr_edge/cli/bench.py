@@ -7,7 +7,7 @@ import typer
 
 from cxr_edge.backends import DEVICES, usable_cores
 from cxr_edge.bundle import read_bundle
-from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, JsonOption, fail
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, JsonOption, devices, fail
 from cxr_edge.errors import CxrEdgeError, InputError, UnknownPrecision
 from cxr_edge.images import decode
 from cxr_edge.inputs import discover, read_bytes
@@ -18,20 +18,22 @@ def bench(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PATH]...",
+            metavar="PATH",
             show_default="a film of 1024x1024 that comes with cxr-edge",
             help="Films to time (PNG, JPEG, DICOM) or directories; the first 64. Your own tell what decoding takes.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", autocompletion=devices, help=f"One of {', '.join(DEVICES)}.")
+    ] = "auto",
     precision: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="as for infer", help="As for infer.")
+        str | None, typer.Option(metavar="NAME", show_default="as for infer", help="A variant of the bundle.")
     ] = None,
     bundle: BundleOption = None,
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=256, show_default="all cores", help="CPU threads to use.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="About how long to measure.")] = 30.0,
+    seconds: Annotated[float, typer.Option(metavar="N", min=0.1, max=3600, help="About how long to measure.")] = 30.0,
     json_output: JsonOption = False,
 ) -> None:
     """Measure latency, throughput and what limits them, on this machine.

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cxr_edge.backends import DEVICES
-from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, fail
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, devices, fail
 from cxr_edge.errors import CxrEdgeError, DemoUnavailable, UnknownPrecision
 from cxr_edge.extras import how_to_get
 from cxr_edge.reading import MEBIBYTE
@@ -21,9 +21,11 @@ def demo(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where to listen. Another than loopback opens it to the network.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)] = 7860,
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="The port there.")] = 7860,
     bundle: BundleOption = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(DEVICES)}.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", autocompletion=devices, help=f"One of {', '.join(DEVICES)}.")
+    ] = "auto",
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="as infer", help="A variant of the bundle.")
     ] = None,

@@ -8,8 +8,9 @@ import typer
 
 from cxr_edge.backends import DEVICES
 from cxr_edge.bundle import read_bundle
-from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, BundleOption, JsonOption, fail
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, BundleOption, JsonOption, devices, fail
 from cxr_edge.errors import CxrEdgeError
+from cxr_edge.extras import how_to_get
 from cxr_edge.gates import tell_gate
 from cxr_edge.results import NOTICE
 from cxr_edge.text import printable
@@ -18,14 +19,20 @@ from cxr_edge.text import printable
 def doctor(
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default="all but tensorrt-ep", help=f"Try only this: {', '.join(DEVICES)}."),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=devices,
+            show_default="all but tensorrt-ep",
+            help=f"Try only this: {', '.join(DEVICES)}.",
+        ),
     ] = None,
     bundle: BundleOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Say what this machine has, which devices truly work, and what the others lack.
+    """Say what this machine has, and which devices truly work.
 
-    Each device is tried by running the model on it. Exit status: 0; with --device, 3 where that one does not work.
+    It says what the others lack, too. Each device is tried by running the model on it. Exit status: 0; with
+    --device, 3 where that one does not work.
     """
     from cxr_edge.doctor import TRIED, examine
 
@@ -87,7 +94,7 @@ def _gpu(found: dict[str, Any]) -> dict[str, str]:
 
 def _dicom(dicom: dict[str, Any]) -> dict[str, str]:
     if missing := dicom["missing_packages"]:
-        return {"read": f"no: {' and '.join(missing)} missing; pip install 'cxr-edge[dicom]'"}
+        return {"read": f"no: {' and '.join(missing)} missing; {how_to_get('dicom')}"}
     alone = "" if len(dicom["decoder_limits"]) > 1 else " alone: this system does not limit a process's memory"
     return {
         "read": "yes",

@@ -13,14 +13,18 @@ import typer
 
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.bundle import Bundle, read_bundle
-from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, BundleOption, JsonOption, fail
+from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, BundleOption, JsonOption, fail, given
 from cxr_edge.engine.build import Hardware, Profile, Progress, Settings
 from cxr_edge.engine.library import Library, load_library
 from cxr_edge.engine.parse import refusals
 from cxr_edge.engine.store import Stored, build_stored, list_engines
 from cxr_edge.errors import CxrEdgeError, DeviceUnavailable, ModelRefused
 
-engine_app = typer.Typer(no_args_is_help=True, help="TensorRT engines: check a model, build for a GPU, list the cache.")
+engine_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="TensorRT engines: check a model, build for a GPU, list the cache.",
+)
 
 
 class Precision(str, Enum):
@@ -48,20 +52,24 @@ PackageOption = Annotated[
 
 @engine_app.command()
 def check(
+    context: typer.Context,
     graphs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[ONNX]...", help="ONNX files.", exists=True, dir_okay=False, show_default="a bundle's"),
+        typer.Argument(metavar="ONNX", help="ONNX files.", exists=True, dir_okay=False, show_default="a bundle's"),
     ] = None,
     bundle: BundleOption = None,
     precision: PrecisionOption = Precision.fp16,
     package: PackageOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Say whether NVIDIA's parser takes the whole model, naming every node that it refuses.
+    """Say whether NVIDIA's parser takes the whole model.
 
-    Needs no GPU with TensorRT for RTX (extra rtx). Exit status: 0 all is taken; 1 something is refused;
-    3 the bundle or the package cannot be had.
+    Names every node that it refuses. Needs no GPU with TensorRT for RTX (extra rtx). Exit status: 0 all is taken; 1
+    something is refused; 3 the bundle or the package cannot be had.
     """
+    for option in ("bundle", "precision"):
+        if graphs and given(context, option):
+            raise typer.BadParameter("it names a bundle's graphs: leave it out, or ONNX", param_hint=f"--{option}")
     with _errors_told():
         library = _library(package)
         named = {str(p): p.read_bytes() for p in graphs} if graphs else _graphs(read_bundle(bundle), precision)
@@ -99,11 +107,12 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Build again what the cache holds.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Build the engines of a bundle's two graphs into the cache of this user.
+    """Build the engines of a bundle's two graphs into the cache.
 
-    With the package tensorrt on the GPU that is to run them; with TensorRT for RTX (extra rtx) on any machine,
-    for RTX GPUs. An engine that the cache holds is not built again. Exit status: 0 built or there; 1 NVIDIA's
-    parser refuses the model; 2 usage; 3 the bundle, the package or the GPU cannot be had, or a build failed.
+    The cache is this user's. With the package tensorrt on the GPU that is to run them; with TensorRT for RTX (extra
+    rtx) on any machine, for RTX GPUs. An engine that the cache holds is not built again. Exit status: 0 built or
+    there; 1 NVIDIA's parser refuses the model; 2 usage; 3 the bundle, the package or the GPU cannot be had, or a
+    build failed.
 
     For example:
 
@@ -138,9 +147,9 @@ def build(
 
 @engine_app.command(name="list")
 def list_cache(json_output: JsonOption = False) -> None:
-    """List the engines that the cache holds, and what is wrong with those that must not be run.
+    """List the engines that the cache holds.
 
-    Exit status: 0; 3 the cache cannot be used.
+    Says what is wrong with those that must not be run. Exit status: 0; 3 the cache cannot be used.
     """
     with _errors_told():
         stored = list_engines()

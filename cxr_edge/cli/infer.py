@@ -18,7 +18,18 @@ from cxr_edge.backends import DEVICES, Resources, usable_cores
 from cxr_edge.backends.base import MEBIBYTE
 from cxr_edge.batch import Options
 from cxr_edge.batch import infer as infer_films
-from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, USAGE, BundleOption, directory, fail
+from cxr_edge.cli.shared import (
+    INTERRUPTED,
+    NO_MODEL_OR_DEVICE,
+    SOME_FAILED,
+    USAGE,
+    BundleOption,
+    devices,
+    directory,
+    fail,
+    given,
+    operating_points,
+)
 from cxr_edge.errors import (
     CxrEdgeError,
     NotFound,
@@ -27,6 +38,7 @@ from cxr_edge.errors import (
     UnknownOperatingPoint,
     UnknownPrecision,
 )
+from cxr_edge.extras import how_to_get
 from cxr_edge.gradcam import COLORMAPS
 from cxr_edge.inputs import discover
 from cxr_edge.model import Model, failure_of, load
@@ -40,9 +52,10 @@ MAX_ROWS: Final = 100
 
 
 def infer(
+    context: typer.Context,
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Films (PNG, JPEG, DICOM) or directories, searched recursively."),
+        typer.Argument(metavar="PATH", help="Films (PNG, JPEG, DICOM) or directories, searched recursively."),
     ],
     out: Annotated[
         Path | None,
@@ -92,7 +105,9 @@ def infer(
     device: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help=f"One of {', '.join(DEVICES)}. auto takes the fastest that truly works here."
+            metavar="NAME",
+            autocompletion=devices,
+            help=f"One of {', '.join(DEVICES)}. auto takes the fastest that truly works here.",
         ),
     ] = "auto",
     precision: Annotated[
@@ -105,9 +120,22 @@ def infer(
     ] = None,
     bundle: BundleOption = None,
     operating_point: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="as the bundle says", help="Set of thresholds.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=operating_points,
+            show_default="as the bundle says",
+            help="Set of thresholds, such as max_f1, youden or sensitivity_80.",
+        ),
     ] = None,
-    colormap: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(COLORMAPS)}.")] = "turbo",
+    colormap: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=lambda: list(COLORMAPS),
+            help=f"Colours of the heat maps: {', '.join(COLORMAPS)}.",
+        ),
+    ] = "turbo",
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=256, show_default="all cores", help="CPU threads to use.")
     ] = None,
@@ -128,7 +156,9 @@ def infer(
     isolate: Annotated[
         bool,
         typer.Option(
-            "--isolate/--no-isolate", help="Decode compressed DICOM in processes apart; not for trusted films."
+            "--isolate/--no-isolate",
+            help="Decode compressed DICOM in processes of their own, so that a hostile film ends its decoder and not "
+            "the run. --no-isolate decodes within the run: for films that you trust.",
         ),
     ] = True,
     json_lines: Annotated[
@@ -153,9 +183,10 @@ def infer(
       cxr-edge infer study/ --dicom-out for-the-archive/
     """
     _prepare_streams(json_lines)
+    _check_choices(out, cam, colormap, report=report, tta=tta, adaptive=adaptive)
+    _check_of_use(context, drawn=bool(cam or report or (dicom_out and dicom_overlays)))
     inputs = _inputs(paths, {"--out": out, "--dicom-out": dicom_out}, json_lines)
     _make_dicom_directory(dicom_out)
-    _check_choices(out, cam, colormap, report=report, tta=tta, adaptive=adaptive)
     reading = _reading(limits or [], strict=strict, isolated=isolate)
     cv2.setNumThreads(1)
     cores = threads or usable_cores()
@@ -238,7 +269,7 @@ def _make_dicom_directory(path: Path | None) -> None:
         return
     if (missing := next((name for name in ("pydicom", "highdicom") if find_spec(name) is None), None)) is not None:
         raise typer.BadParameter(
-            f"the package {missing} is not installed: pip install 'cxr-edge[dicom]'", param_hint="--dicom-out"
+            f"the package {missing} is not installed; {how_to_get('dicom')}", param_hint="--dicom-out"
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -270,6 +301,24 @@ def _check_choices(
         raise typer.BadParameter(f"expected one of {', '.join(COLORMAPS)}, got {colormap!r}", param_hint="--colormap")
 
 
+def _check_of_use(context: typer.Context, *, drawn: bool) -> None:
+    """Refuse options that the others leave nothing to do for."""
+    device = context.params["device"]
+    if given(context, "dicom_overlays") and context.params["dicom_out"] is None:
+        raise typer.BadParameter("it bounds what is drawn there: add --dicom-out DIR", param_hint="--dicom-overlays")
+    if given(context, "colormap") and not drawn:
+        raise typer.BadParameter(
+            "it colours heat maps, and none are asked for: add --cam N, --report or --dicom-out DIR",
+            param_hint="--colormap",
+        )
+    if given(context, "gpu_memory") and device in ("cpu", "openvino"):
+        raise typer.BadParameter(f"--device {device} uses no GPU: leave one of the two out", param_hint="--gpu-memory")
+    if given(context, "spin") and device in ("openvino", "tensorrt"):
+        raise typer.BadParameter(
+            f"--device {device} has no threads that would spin: leave one of the two out", param_hint="--spin/--no-spin"
+        )
+
+
 def _reading(limits: list[str], *, strict: bool, isolated: bool) -> Reading:
     values: dict[str, object] = {"strict": strict, "isolated": isolated}
     for limit in limits:
@@ -278,6 +327,8 @@ def _reading(limits: list[str], *, strict: bool, isolated: bool) -> Reading:
             raise typer.BadParameter(
                 f"expected NAME=VALUE with {', '.join(LIMITS)}, got {limit!r}", param_hint="--limit"
             )
+        if name in values:
+            raise typer.BadParameter(f"expected {name} once, got it twice", param_hint="--limit")
         values[name] = value
     try:
         return msgspec.convert(values, Reading, strict=False)

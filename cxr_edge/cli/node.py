@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, JsonOption, fail
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, JsonOption, fail, given
 from cxr_edge.errors import BundleError, CxrEdgeError, DeviceError, NodeConfig
+from cxr_edge.extras import how_to_get
 
 if TYPE_CHECKING:
     from cxr_edge.node.config import Config
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 _PACKAGES: Final = ("pydicom", "highdicom", "pynetdicom", "prometheus_client", "watchfiles", "requests")
 
-node_app = typer.Typer(help="Receive films, infer, and deliver results to archives.")
-queue_app = typer.Typer(no_args_is_help=True, help="Look at the queue, and replay dead letters.")
+node_app = typer.Typer(rich_markup_mode=None)
+queue_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the queue, and replay dead letters.")
 node_app.add_typer(queue_app, name="queue")
 
 ConfigOption = Annotated[
@@ -53,7 +54,11 @@ def node(
 
       cxr-edge node queue list --config node.toml --state dead
     """
-    if context.invoked_subcommand is not None:
+    if (asked := context.invoked_subcommand) is not None:
+        if given(context, "log_level"):
+            raise typer.BadParameter(f"`{asked}` keeps no log: leave it out", param_hint="--log-level")
+        if config is not None and asked != "queue":
+            raise typer.BadParameter(f"`{asked}` reads no configuration: leave it out", param_hint="--config")
         context.obj = config  # for `queue`, which takes it before or after its own name
         return
     if log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -104,10 +109,13 @@ def list_(
     most: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many, the oldest first.")] = 100,
     json_lines: JsonOption = False,
 ) -> None:
-    """List films and deliveries: hashes, states, attempts, errors; nothing of a patient."""
+    """List films and deliveries.
+
+    Tells hashes, states, attempts and errors; nothing of a patient. Exit status: 0; 2 usage, or no queue.
+    """
     if state not in (None, "waiting", "done", "sent", "dead"):
         raise typer.BadParameter(f"expected waiting, done, sent or dead, got {state!r}", param_hint="--state")
-    with _queue(_config(config or context.obj)) as queue:
+    with _queue(_queue_config(context, config)) as queue:
         letters, counts = queue.letters(state, most), queue.counts()  # type: ignore[arg-type]
     for letter in letters:
         entry = {name: getattr(letter, name) for name in letter.__dataclass_fields__}
@@ -129,15 +137,18 @@ def list_(
 def replay(
     context: typer.Context,
     identifiers: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them: film-3, delivery-17.")
+        list[str] | None, typer.Argument(metavar="ID", help="As `list` shows them: film-3, delivery-17.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Let dead letters be tried again; a running node takes them up."""
+    """Let dead letters be tried again; a running node takes them up.
+
+    Exit status: 0; 1 some of those named are no dead letters; 2 usage, or no queue.
+    """
     if bool(identifiers) == every:
         raise typer.BadParameter("expected identifiers, or --all", param_hint="ID")
-    settings = _config(config or context.obj)
+    settings = _queue_config(context, config)
     with _queue(settings) as queue:
         number = queue.replay(None if every else identifiers, [peer.name for peer in settings.peers])
     typer.echo(f"{number} dead letters wait again.")
@@ -149,8 +160,14 @@ def replay(
 def _need_packages() -> None:
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        typer.echo(f"cxr-edge: not installed: {', '.join(missing)}: pip install 'cxr-edge[cpu,node]'", err=True)
+        typer.echo(f"cxr-edge: not installed: {', '.join(missing)}; {how_to_get('node')}", err=True)
         raise typer.Exit(USAGE)
+
+
+def _queue_config(context: typer.Context, config: Path | None) -> "Config":
+    if config is not None and context.obj is not None:
+        raise typer.BadParameter("expected it once, got it before `queue` and after", param_hint="--config")
+    return _config(config or context.obj)
 
 
 def _config(path: Path | None) -> "Config":

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
+import msgspec
 import typer
 
+from cxr_edge.backends import DEVICES
+from cxr_edge.bundle import MANIFEST, SHIPPED
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.text import printable
 
@@ -19,6 +22,22 @@ def directory(text: str) -> Path:
     if not text:
         raise typer.BadParameter("an empty path; is a shell variable unset?")
     return Path(text)
+
+
+def devices() -> tuple[str, ...]:
+    """Complete ``--device`` in a shell."""
+    return DEVICES
+
+
+def operating_points() -> list[str]:
+    """Complete ``--operating-point`` in a shell, with those of the shipped bundle."""
+    return list(msgspec.json.decode((SHIPPED / MANIFEST).read_bytes())["operating_points"])
+
+
+def given(context: typer.Context, option: str) -> bool:
+    """Tell whether an option stands in the command, be it with its default."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 BundleOption = Annotated[

@@ -11,6 +11,7 @@ from typing import Any, Final
 from cxr_edge.backends import usable_cores
 from cxr_edge.bundle import MODEL_CARD, read_bundle
 from cxr_edge.errors import DemoUnavailable
+from cxr_edge.extras import how_to_get
 from cxr_edge.model import load
 from cxr_edge.reading import MEBIBYTE, Reading
 
@@ -158,5 +159,5 @@ def _import_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise DemoUnavailable(f"the demo needs the package {error.name}: install the extra demo") from error
+        raise DemoUnavailable(f"the demo needs the package {error.name}; {how_to_get('demo')}") from error
     return gradio

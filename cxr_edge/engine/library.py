@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from cxr_edge.errors import DeviceUnavailable
+from cxr_edge.extras import how_to_get
 
 Name = Literal["tensorrt", "tensorrt_rtx"]
 
@@ -16,7 +17,7 @@ NAMES: Final[tuple[Name, ...]] = ("tensorrt", "tensorrt_rtx")
 #: Strongly typed networks are there from 10.0 on, and JetPack 6 has 10.3.
 OLDEST: Final = (10, 3)
 
-_REMEDY: Final = "install the extra tensorrt (data-centre GPUs, Jetson) or rtx (RTX GPUs)"
+INSTALL: Final = f"{how_to_get('tensorrt')}; for RTX GPUs, rtx instead of tensorrt"
 
 _log = logging.getLogger("cxr_edge.engine")
 
@@ -82,7 +83,7 @@ def load_library(name: Name | None = None) -> Library:
             faults.append(f"{tried} cannot be loaded ({error})")
         else:
             return _checked(module, tried)
-    raise DeviceUnavailable(f"tensorrt: {'; '.join(faults)}; {_REMEDY}")
+    raise DeviceUnavailable(f"tensorrt: {'; '.join(faults)}; {INSTALL}")
 
 
 def require_installed() -> None:
@@ -93,7 +94,7 @@ def require_installed() -> None:
     DeviceUnavailable
     """
     if not any(importlib.util.find_spec(name) for name in NAMES):
-        raise DeviceUnavailable(f"tensorrt: neither the package {' nor '.join(NAMES)} is installed; {_REMEDY}")
+        raise DeviceUnavailable(f"tensorrt: neither the package {' nor '.join(NAMES)} is installed; {INSTALL}")
 
 
 def _checked(module: Any, name: Name) -> Library:

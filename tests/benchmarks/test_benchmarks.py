@@ -125,7 +125,7 @@ def test_an_exception_is_told(peers):
 
 
 def test_a_missing_package_is_told_with_its_extra(peers):
-    with pytest.raises(NotMeasured, match=r"^openvino is not installed; pip install 'cxr-edge\[bench\]'$"):
+    with pytest.raises(NotMeasured, match=r"^openvino is not installed; pip install '\.\[bench\]' in the clone$"):
         Worker(peers("Lacks"))
 
 
@@ -256,7 +256,7 @@ def test_the_command_runs_and_says_what_it_measured(tmp_path):
     record = json.loads((out / "figures.json").read_text())
     assert record["rows"]["directory-keras"]["median"] > 0
     assert record["rows"]["directory-memory"]["median"] > 10
-    missing = "OpenVINO THROUGHPUT: openvino is not installed; pip install 'cxr-edge[bench]'"
+    missing = "OpenVINO THROUGHPUT: openvino is not installed; pip install '.[bench]' in the clone"
     assert record["rows"]["directory-openvino"]["not_measured"] == missing
     assert record["comparisons"]["directory"]["contestants"]["Keras imread + predict(32)"]["max_difference"] < 1e-4
     assert record["gates"]["fp32"]["films"] > 0

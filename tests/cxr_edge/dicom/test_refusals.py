@@ -176,7 +176,7 @@ def test_without_the_extra_the_message_names_it(pixels, package, tmp_path):
     told = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "film.dcm"], capture_output=True, text=True, check=True
     ).stdout
-    assert f"the package {package} is not installed: pip install 'cxr-edge[dicom]'" in told
+    assert f"the package {package} is not installed; install the extra dicom: pip install '.[dicom]'" in told
 
 
 def test_bounds_are_settings(pixels):
