@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from cxr_edge.gradcam import COLORMAPS, overlay
 from cxr_edge.images import read_film
@@ -86,7 +87,7 @@ def test_the_overview_sorts_and_filters(page, report):
 def test_a_film_is_opened_switched_and_faded(page):
     page.locator("#films tbody tr", has_text="Effusion").first.get_by_role("link").click()
     film = page.locator(".cxr-film:visible")
-    assert film.count() == 1
+    expect(film).to_have_count(1)
     chosen = film.locator('.cxr-label[aria-pressed="true"]')
     caption = film.locator(".cxr-caption")
     first = chosen.inner_text()
@@ -109,15 +110,15 @@ def test_a_film_is_opened_switched_and_faded(page):
 def test_films_are_gone_through_by_keyboard_alone(page):
     page.locator("#films a").first.focus()
     page.keyboard.press("Enter")
-    assert page.locator("#place").inner_text() == "Film 1 of 4"
+    expect(page.locator("#place")).to_have_text("Film 1 of 4")
     assert page.evaluate("document.activeElement.tagName") == "H2"
     page.get_by_role("button", name="Next film").focus()
     page.keyboard.press("Enter")
-    assert page.locator("#place").inner_text() == "Film 2 of 4"
+    expect(page.locator("#place")).to_have_text("Film 2 of 4")
     page.get_by_role("link", name="Overview").focus()
     page.keyboard.press("Enter")
-    assert page.locator("#films").is_visible()
-    assert page.evaluate("document.activeElement.getAttribute('href')") == "#film-2"
+    expect(page.locator("#films")).to_be_visible()
+    expect(page.locator('#films a[href="#film-2"]')).to_be_focused()
 
 
 @pytest.mark.parametrize("colormap", COLORMAPS)
@@ -144,7 +145,7 @@ def test_the_browser_draws_the_map_that_the_sdk_draws(colormap, model, new_page,
 def test_hostile_names_are_shown_and_never_run(page):
     assert any(HOSTILE in name for name in names(page))
     page.locator("#films a", has_text="onerror").click()
-    assert HOSTILE in page.locator(".cxr-film:visible h2").inner_text()
+    expect(page.locator(".cxr-film:visible h2")).to_contain_text(HOSTILE)
     assert page.title() != "run"
     assert page.locator("img[src=x]").count() == 0
 
@@ -189,11 +190,12 @@ def test_it_prints_a_film_a_page(page):
     film = page.locator(".cxr-film:visible")
     film.get_by_role("button", name="Hernia").click()
     page.get_by_role("link", name="Overview").click()
+    expect(page.locator("#films")).to_be_visible()
     page.evaluate("window.print = () => { window.printed = document.querySelectorAll('.cxr-film.wanted').length; }")
     page.locator("#search").fill("0000")
     page.get_by_role("button", name="Print these films").click()
     assert page.evaluate("window.printed") == 3
     assert page.locator(".cxr-film.wanted").count() == 0
     page.locator("#films a").nth(1).click()
-    assert film.locator('.cxr-label[aria-pressed="true"]').all_inner_texts() == ["Hernia"]
-    assert film.locator(".cxr-map").evaluate("map => map.width") > 1
+    expect(film.locator('.cxr-label[aria-pressed="true"]')).to_have_text("Hernia")
+    expect(film.locator(".cxr-map")).not_to_have_attribute("width", "1")
