@@ -1,7 +1,6 @@
 """What a node is told by its ``node.toml``: typed, every key known, every value within bounds."""
 
 import codecs
-import ipaddress
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from msgspec import Meta
 
 from cxr_edge.errors import NodeConfig
 from cxr_edge.gradcam import COLORMAPS
+from cxr_edge.loopback import is_loopback
 
 #: PS3.5, 6.2: up to 16 characters, no backslash, not blank.
 AETitle = Annotated[str, Meta(pattern=r"^(?=.*\S)[ -\[\]-~]{1,16}$")]
@@ -199,7 +199,7 @@ def _check(config: Config, path: Path) -> None:
 def _check_exposure(config: Config, path: Path) -> None:
     """Refuse what lets others send, or read, without anybody having said so."""
     receive = config.receive
-    if receive is not None and not _is_loopback(receive.host) and not receive.callers and receive.tls is None:
+    if receive is not None and not is_loopback(receive.host) and not receive.callers and receive.tls is None:
         raise NodeConfig(
             f"{path}: receive.host {receive.host} can be reached from outside this machine: name the callers, or set "
             "up [receive.tls]"
@@ -207,7 +207,7 @@ def _check_exposure(config: Config, path: Path) -> None:
     for peer in config.peers:
         if isinstance(peer, WebPeer) and peer.token_file is not None:
             url = urlsplit(peer.url)
-            if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+            if url.scheme == "http" and not is_loopback(url.hostname or ""):
                 raise NodeConfig(f"{path}: the token of {peer.name} can be read by others on the way: use https")
 
 
@@ -221,12 +221,3 @@ def _check_folders(config: Config, path: Path) -> None:
     for (one, a), (other, b) in combinations(resolved, 2):
         if a.is_relative_to(b) or b.is_relative_to(a):
             raise NodeConfig(f"{path}: expected folders apart from each other, got {one} {a} and {other} {b}")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
