@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -66,13 +68,13 @@ def draw_overlay(film: npt.NDArray[np.uint8], result: Result, label: str, colorm
     return bytes(encoded.tobytes())
 
 
-def write_atomically(path: Path, data: bytes, source: str = "") -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes], source: str = "") -> None:
     """Write a file whole or not at all.
 
     Parameters
     ----------
     path : Path
-    data : bytes
+    data : bytes, or an iterable of them
     source : str
         What the data were made from, where several sources may give this file at the same time. What an interruption
         leaves is overwritten when the same source is taken up again.
@@ -84,10 +86,15 @@ def write_atomically(path: Path, data: bytes, source: str = "") -> None:
     writer = f".{hashlib.sha256(source.encode()).hexdigest()[:16]}" if source else ""
     part = path.with_name(f"{path.name}{writer}.part")
     try:
-        part.write_bytes(data)
+        with part.open("wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
         os.replace(part, path)
-    except OSError as error:
-        raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); mend that and run again") from error
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); mend that and run again") from error
+        raise
 
 
 def caption(picture: npt.NDArray[np.uint8], text: str, *, top: bool = False) -> None:

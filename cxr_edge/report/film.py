@@ -120,26 +120,23 @@ def render_film(
     -------
     str
     """
-    return templates().get_template("film.html").render(**film_values(line, picture, basis, name, colormap, number))
-
-
-def film_values(
-    line: Mapping[str, Any], picture: FilmPicture, basis: Basis, name: str, colormap: str, number: int
-) -> dict[str, Any]:
-    """Give what the template of one film needs."""
-    return {
-        "name": name,
-        "number": number,
-        "line": line,
-        "rows": _rows(line, basis.thresholds),
-        "picture": picture,
-        "basis": basis,
-        "views": _VIEWS[line["view_mode"]].format(line["views"]),
-        "colormap": colormap,
-        "colormaps": list(COLORMAPS),
-        "opacity": round(100 * MAX_OPACITY),
-        "notice": NOTICE,
-    }
+    return (
+        templates()
+        .get_template("film.html")
+        .render(
+            name=name,
+            number=number,
+            line=line,
+            rows=_rows(line, basis.thresholds),
+            picture=picture,
+            basis=basis,
+            views=_VIEWS[line["view_mode"]].format(line["views"]),
+            colormap=colormap,
+            colormaps=list(COLORMAPS),
+            opacity=round(100 * MAX_OPACITY),
+            notice=NOTICE,
+        )
+    )
 
 
 @cache

@@ -1,19 +1,17 @@
 """The HTML report of a run: one file that opens from disk, asks no network, and holds a thousand films."""
 
 import hashlib
-import os
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from cxr_edge.errors import OutputUnwritable
 from cxr_edge.labels import NO_FINDING
+from cxr_edge.overlays import write_atomically
 from cxr_edge.report import film
-from cxr_edge.report.film import Basis, film_values, templates
+from cxr_edge.report.film import Basis, render_film, templates
 from cxr_edge.report.picture import FilmPicture
 from cxr_edge.results import NOTICE
 
@@ -52,17 +50,7 @@ def write_report(
     ------
     OutputUnwritable
     """
-    part = target.with_name(f"{target.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            for piece in _pieces(basis, lines, picture_of, colormap):
-                file.write(piece)
-        os.replace(part, target)
-    except OSError as error:
-        raise OutputUnwritable(f"{target} cannot be written ({error.strerror}); mend that and run again") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    write_atomically(target, map(str.encode, _pieces(basis, lines, picture_of, colormap)))
 
 
 def _pieces(
@@ -74,11 +62,11 @@ def _pieces(
     counts = _count(lines())
     large = counts["films"] <= MOST_LARGE
 
-    def films() -> Iterator[dict[str, Any]]:
+    def films() -> Iterator[str]:
         for number, line in enumerate(lines(), 1):
             if line["status"] == "ok" and (picture := picture_of(line)) is not None:
                 shown = picture if large else picture.smaller()
-                yield film_values(line, shown, basis, line["path"], colormap, number)
+                yield render_film(line, shown, basis, name=line["path"], colormap=colormap, number=number)
 
     def rows() -> Iterator[dict[str, Any]]:
         for number, line in enumerate(lines(), 1):

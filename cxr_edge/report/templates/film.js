@@ -63,6 +63,8 @@
     return { left, top };
   }
 
+  const fade = (film) => { find(film, "map").style.opacity = find(film, "fade").value / 100; };
+
   function show(film) {
     const chosen = film.querySelector('.cxr-label[aria-pressed="true"]');
     const canvas = find(film, "map");
@@ -70,7 +72,7 @@
     canvas.hidden = !chosen;
     find(film, "none").setAttribute("aria-pressed", String(!chosen));
     paintScale(find(film, "colours"), colour);
-    canvas.style.opacity = find(film, "fade").value / 100;
+    fade(film);
     let caption = "The film alone. A label's button shows its heat map.";
     if (chosen) {
       const [rows, columns] = pair(film.dataset.grid);
@@ -114,7 +116,7 @@
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
       seen.unobserve(target);
-      draw(target);
+      if (!drawn.has(target)) draw(target);
     }
   });
 
@@ -125,7 +127,8 @@
   });
   document.addEventListener("input", ({ target }) => {
     const film = target.closest?.(".cxr-film");
-    if (film && target.matches(".cxr-fade, .cxr-colormap")) show(film);
+    if (film && target.matches(".cxr-fade")) fade(film);
+    if (film && target.matches(".cxr-colormap")) show(film);
   });
   // On paper nothing can be unfolded.
   let unfolded = [];
