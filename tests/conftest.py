@@ -1,8 +1,10 @@
 """Fixtures: the real bundle, the real films the repository carries, and NIH's where they are at hand."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -14,6 +16,9 @@ from cxr_edge.bundle import read_bundle
 from cxr_edge.calibration import Calibration
 from cxr_edge.errors import DeviceUnavailable
 from cxr_edge.images import read_film
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -52,6 +57,15 @@ def film_path() -> Path:
 def film(film_path: Path) -> np.ndarray:
     """Its pixels, (1024, 1024) uint8."""
     return read_film(film_path).pixels
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A headless Chromium."""
+    from tests.browser import chromium
+
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

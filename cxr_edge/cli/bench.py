@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr_edge.backends import DEVICES, usable_cores
+from cxr_edge.backends import usable_cores
 from cxr_edge.bundle import read_bundle
-from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, JsonOption, devices, fail
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, DeviceOption, JsonOption, fail
 from cxr_edge.errors import CxrEdgeError, InputError, UnknownPrecision
 from cxr_edge.images import decode
 from cxr_edge.inputs import discover, read_bytes
@@ -23,9 +23,7 @@ def bench(
             help="Films to time (PNG, JPEG, DICOM) or directories; the first 64. Your own tell what decoding takes.",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", autocompletion=devices, help=f"One of {', '.join(DEVICES)}.")
-    ] = "auto",
+    device: DeviceOption = "auto",
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="as for infer", help="A variant of the bundle.")
     ] = None,

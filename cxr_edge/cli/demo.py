@@ -1,18 +1,15 @@
 """``cxr-edge demo``: the page in the browser."""
 
-import ipaddress
 import signal
 import sys
-from importlib.util import find_spec
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
-from cxr_edge.backends import DEVICES
-from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, devices, fail
+from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, DeviceOption, fail
 from cxr_edge.errors import CxrEdgeError, DemoUnavailable, UnknownPrecision
-from cxr_edge.extras import how_to_get
+from cxr_edge.loopback import is_loopback
 from cxr_edge.reading import MEBIBYTE
 from cxr_edge.results import NOTICE
 
@@ -23,9 +20,7 @@ def demo(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="The port there.")] = 7860,
     bundle: BundleOption = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", autocompletion=devices, help=f"One of {', '.join(DEVICES)}.")
-    ] = "auto",
+    device: DeviceOption = "auto",
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="as infer", help="A variant of the bundle.")
     ] = None,
@@ -47,8 +42,6 @@ def demo(
 
       cxr-edge demo --port 8080 --device cpu --open
     """
-    if find_spec("gradio") is None:
-        fail(DemoUnavailable(f"the package gradio is not installed; {how_to_get('demo')}"), USAGE)
     from cxr_edge.demo import demo as load_demo
 
     signal.signal(signal.SIGTERM, _stop)
@@ -56,7 +49,7 @@ def demo(
         served = load_demo(
             bundle, device=device, precision=precision, max_upload=max_upload * MEBIBYTE, concurrency=concurrency
         )
-        if not _is_loopback(host):
+        if not is_loopback(host):
             typer.echo(
                 f"cxr-edge: {host} is not loopback: whoever reaches this machine can upload films and see the page; "
                 "nothing asks who they are, and nothing is encrypted.",
@@ -76,12 +69,3 @@ def demo(
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     """End on SIGTERM as on Ctrl-C, so that what was uploaded is removed."""
     sys.exit(0)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

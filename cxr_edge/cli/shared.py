@@ -44,6 +44,9 @@ BundleOption = Annotated[
     Path | None,
     typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
 ]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="NAME", autocompletion=devices, help=f"One of {', '.join(DEVICES)}.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 
 

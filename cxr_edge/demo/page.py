@@ -8,7 +8,7 @@ import gradio as gr
 
 from cxr_edge.demo.answer import ADAPTIVE, ONE, SIX, Upload, alert, answer
 from cxr_edge.demo.samples import samples
-from cxr_edge.errors import InputError, UnknownOperatingPoint
+from cxr_edge.errors import InputError
 from cxr_edge.inputs import read_bytes
 from cxr_edge.model import Model
 from cxr_edge.reading import MEBIBYTE
@@ -120,12 +120,8 @@ def _forget(path: Path) -> None:
 
 
 def _views(model: Model) -> list[str]:
-    try:
-        for name in model.manifest.operating_points:
-            model.manifest.adaptive(name)
-    except UnknownOperatingPoint:
-        return [SIX, ONE]
-    return [SIX, ONE, ADAPTIVE]
+    adaptive = all(point.adaptive is not None for point in model.manifest.operating_points.values())
+    return [SIX, ONE, ADAPTIVE] if adaptive else [SIX, ONE]
 
 
 def _default_views(model: Model) -> str:

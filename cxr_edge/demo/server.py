@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from cxr_edge.backends import usable_cores
+from cxr_edge.backends import Resources, usable_cores
 from cxr_edge.bundle import MODEL_CARD, read_bundle
 from cxr_edge.errors import DemoUnavailable
 from cxr_edge.extras import how_to_get
-from cxr_edge.model import load
+from cxr_edge.model import Model
 from cxr_edge.reading import MEBIBYTE, Reading
 
 DEFAULT_MAX_UPLOAD: Final = 32 * MEBIBYTE
@@ -58,27 +58,22 @@ def demo(
     """
     if max_upload < MEBIBYTE or concurrency < 1:
         raise ValueError(f"expected max_upload of at least {MEBIBYTE} and concurrency of at least 1")
-    gradio = _import_gradio()
+    _prepare_gradio()
     opened = read_bundle(bundle)
-    model = load(
-        bundle,
-        device=device,
-        precision=precision,
-        threads=max(1, usable_cores() // concurrency),
-        spinning=False,  # between two visitors nobody needs busy cores
-        reading=Reading(max_file_bytes=max_upload),
-    )
+    # Between two visitors nobody needs busy cores.
+    resources = Resources(threads=max(1, usable_cores() // concurrency), spinning=False)
+    model = Model(opened, device, precision, resources, Reading(max_file_bytes=max_upload))
     from cxr_edge.demo.page import build
 
     card = opened.files[MODEL_CARD].decode() if MODEL_CARD in opened.files else "This bundle has no model card."
-    return Demo(gradio, build(model, card, max_upload, concurrency), max_upload)
+    return Demo(build(model, card, max_upload, concurrency), max_upload)
 
 
 class Demo:
     """The demo's page over a loaded model. Made by `demo`."""
 
-    def __init__(self, gradio: Any, page: Any, max_upload: int) -> None:
-        self._gradio, self._page, self._max_upload = gradio, page, max_upload
+    def __init__(self, page: Any, max_upload: int) -> None:
+        self._page, self._max_upload = page, max_upload
 
     def launch(
         self, host: str | None = None, port: int | None = None, *, open_browser: bool = False, block: bool = True
@@ -105,12 +100,12 @@ class Demo:
         DemoUnavailable
             The port or address cannot be had.
         """
+        from gradio import themes
         from starlette.middleware import Middleware
 
         from cxr_edge.demo.bounds import Bounds
         from cxr_edge.demo.page import head
 
-        themes = self._gradio.themes
         self._page.queue(max_size=QUEUE)
         try:
             _, address, _ = self._page.launch(
@@ -147,7 +142,7 @@ class Demo:
         self._page.close()
 
 
-def _import_gradio() -> Any:
+def _prepare_gradio() -> None:
     """Import Gradio so that it keeps to itself: it tells nobody of this, and writes into a folder that goes with us."""
     global _upload_folder
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -157,7 +152,6 @@ def _import_gradio() -> Any:
         os.environ["GRADIO_TEMP_DIR"] = _upload_folder
         atexit.register(shutil.rmtree, Path(_upload_folder), ignore_errors=True)
     try:
-        import gradio
+        import gradio  # noqa: F401
     except ImportError as error:
         raise DemoUnavailable(f"the demo needs the package {error.name}; {how_to_get('demo')}") from error
-    return gradio

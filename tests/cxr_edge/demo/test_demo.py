@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from cxr_edge.demo.samples import samples
-from tests.browser import DESKTOP, PHONE, chromium, overflows, pages_without_errors, violations
+from tests.browser import DESKTOP, PHONE, overflows, pages_without_errors, violations
 from tests.conftest import ROOT, SAMPLES
 
 #: What Gradio's own page writes into the console of every visitor.
@@ -53,12 +53,6 @@ def server(tmp_path_factory):
     yield started
     if started.process.poll() is None:
         started.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

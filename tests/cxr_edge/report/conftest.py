@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxr_edge.cli import app
-from tests.browser import chromium, pages_without_errors
+from tests.browser import pages_without_errors
 from tests.conftest import SAMPLES
 
 HOSTILE = "<img src=x onerror=document.title='run'>'\"&{{7*7}}.png"
@@ -35,12 +35,6 @@ def report(films, tmp_path_factory) -> Path:
     told = infer(films, "--report", "--out", out, "--device", "cpu", status=1)
     assert str(out / "report.html") in told.replace("\n", "")
     return out / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture
