@@ -24,7 +24,7 @@ def python(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("gpu")
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in files.rstrip("\0").split("\0"):
-        if name.startswith("cxr_edge/") or "/" not in name:
+        if name.startswith(("cxr_edge/", "samples/")) or "/" not in name:
             (root / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, root / "clone" / name)
     subprocess.run([sys.executable, "-m", "venv", root / "venv"], check=True)
