@@ -1,0 +1,158 @@
+"""Write what an environment holds as CycloneDX, with licences; fail where one is not in ``licences.toml``.
+
+``python .ci/bill_of_materials.py PYTHON FILE``: PYTHON is the interpreter of an environment with cxr-edge in it, from
+its wheel and without pip; FILE the bill of materials (JSON).
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from typing import Any
+
+import tomllib
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from license_expression import ExpressionError, LicenseExpression, get_spdx_licensing
+from packaging.utils import canonicalize_name
+
+Component = dict[str, Any]
+
+POLICY = tomllib.loads((Path(__file__).parent / "licences.toml").read_text())
+SPDX = get_spdx_licensing()
+LICENCE_FILE = re.compile(r"licen[cs]e|copying|notice|third.?party|3rd.?party", re.I)
+TEXT = ("", ".md", ".rst", ".txt")
+#: The heading of a GNU licence, or a Debian-like statement of it.
+GNU = re.compile(r"^\s*(GNU ((LESSER|AFFERO) )?GENERAL PUBLIC LICENSE|Licen[cs]e: *[AL]?GPL)", re.M)
+NIH = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
+
+
+def materials(python: str) -> dict[str, Any]:
+    """Let cyclonedx-py list an environment."""
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", python]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)  # noqa: S603
+
+
+def site_packages(python: str) -> Path:
+    """Tell where an environment's packages lie."""
+    told = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip())  # noqa: S603
+
+
+def declared(component: Component) -> list[str]:
+    """Give the licences that a package's metadata name, as they name them."""
+    return sorted(
+        entry["expression"] if "expression" in entry else entry["license"].get("id") or entry["license"]["name"]
+        for entry in component.get("licenses", [])
+    )
+
+
+def is_allowed(licence: LicenseExpression) -> bool:
+    """Tell whether the allowed licences suffice: all of an AND, one of an OR."""
+    if licence.args:
+        return (any if isinstance(licence, SPDX.OR) else all)(map(is_allowed, licence.args))
+    return str(licence) in POLICY["allowed"]
+
+
+def conclude(component: Component) -> str:
+    """Write the licence into a component where its metadata leave it open; give what is wrong, or nothing."""
+    names = declared(component)
+    known = POLICY["packages"].get(canonicalize_name(component["name"]))
+    if known and known["declared"] != names:
+        return f"declares {names}, and licences.toml is for {known['declared']}: look again"
+    if not known and not names:
+        return "declares no licence"
+    licence = known["licence"] if known else " AND ".join(f"({POLICY['names'].get(name, name)})" for name in names)
+    try:
+        parsed = SPDX.parse(licence, validate=True)
+    except ExpressionError:
+        return f"declares {names}, which is no SPDX expression"
+    if not is_allowed(parsed):
+        return f"is under {parsed}, which is not allowed"
+    if known or set(names) & POLICY["names"].keys():
+        component["licenses"] = [{"acknowledgement": "concluded", "expression": str(parsed.simplify())}]
+    if known:
+        component["properties"] = [{"name": "cxr-edge:licence:evidence", "value": known["evidence"]}]
+    return ""
+
+
+def carry(component: Component, package: Distribution) -> str:
+    """Add the libraries of other licences that a package carries; give what is wrong, or nothing."""
+    name = canonicalize_name(component["name"])
+    if libraries := [library for library in POLICY["carried"] if library["package"] == name]:
+        component["components"] = [
+            {
+                "type": "library",
+                "bom-ref": f"{component['bom-ref']}#{library['name']}",
+                "name": library["name"],
+                "description": f"{library['reason']} ({library['evidence']})",
+                "licenses": [{"acknowledgement": "concluded", "expression": library["licence"]}],
+            }
+            for library in libraries
+        ]
+        return ""
+    texts = [file for file in package.files or [] if LICENCE_FILE.search(file.name) and file.suffix in TEXT]
+    if gnu := [str(file) for file in texts if GNU.search(Path(file.locate()).read_text(errors="replace"))]:
+        return f"holds a text of the GNU licences ({', '.join(gnu)}): does it carry such a library?"
+    return ""
+
+
+def file_of(path: Path, root: Path) -> Component:
+    """Describe a file by its hash."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    name = path.relative_to(root).as_posix()
+    return {"type": "file", "bom-ref": name, "name": name, "hashes": [{"alg": "SHA-256", "content": digest}]}
+
+
+def model_and_films(site: Path) -> list[Component]:
+    """Describe what cxr-edge's wheel holds that is no program."""
+    bundle = site / "cxr_edge" / "bundles" / "default"
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    films = [*sorted((site / "cxr_edge" / "demo" / "samples").glob("*.png")), site / "cxr_edge" / "sample.png"]
+    return [
+        {
+            "type": "machine-learning-model",
+            "bom-ref": f"{manifest['name']}=={manifest['version']}",
+            "name": manifest["name"],
+            "version": manifest["version"],
+            "description": "Trained on NIH ChestX-ray14, from the ImageNet weights of EfficientNet-Lite0; see NOTICE",
+            "licenses": [{"license": {"id": "Apache-2.0"}}],
+            "components": [file_of(path, site) for path in sorted(bundle.iterdir())],
+        },
+        {
+            "type": "data",
+            "bom-ref": "nih-chestx-ray14-films",
+            "name": "Films of NIH ChestX-ray14",
+            "licenses": [{"license": {"name": "NIH Clinical Center: free to use with attribution", "url": NIH}}],
+            "components": [file_of(path, site) for path in films],
+        },
+    ]
+
+
+def main(python: str, out: str) -> None:
+    """Examine, and write."""
+    bill, site = materials(python), site_packages(python)
+    packages = {canonicalize_name(package.metadata["Name"]): package for package in distributions(path=[str(site)])}
+    wrong = []
+    for component in bill["components"]:
+        package = packages[canonicalize_name(component["name"])]
+        for told in (conclude(component), carry(component, package)):
+            if told:
+                wrong.append(f"{component['name']} {component['version']} {told}")
+    if wrong:
+        sys.exit("\n".join([*wrong, "Allow it in .ci/licences.toml, with evidence, or do without the package."]))
+    (ours,) = (component for component in bill["components"] if component["name"] == "cxr-edge")
+    bill["components"].remove(ours)
+    ours["components"] = model_and_films(site)
+    bill["metadata"]["component"] = ours
+    text = json.dumps(bill, indent=2, ensure_ascii=False) + "\n"
+    if error := JsonStrictValidator(SchemaVersion.from_version(bill["specVersion"])).validate_str(text):
+        sys.exit(f"no valid CycloneDX: {error}")
+    Path(out).write_text(text, encoding="utf-8")
+    print(f"{len(bill['components'])} packages, their licences allowed")
+
+
+main(*sys.argv[1:])
