@@ -2,14 +2,14 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SAMPLES
+from tests.conftest import SAMPLES
+from tests.repository import copy_tracked
 
 pytestmark = [
     pytest.mark.installs,
@@ -22,11 +22,7 @@ pytestmark = [
 def python(tmp_path_factory) -> Path:
     """An environment with cxr-edge[gpu]."""
     root = tmp_path_factory.mktemp("gpu")
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in files.rstrip("\0").split("\0"):
-        if name.startswith(("cxr_edge/", "samples/")) or "/" not in name:
-            (root / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / "clone" / name)
+    copy_tracked(root / "clone", ("cxr_edge/", "samples/"))
     subprocess.run([sys.executable, "-m", "venv", root / "venv"], check=True)
     python = root / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", f"{root / 'clone'}[gpu]"], check=True)
