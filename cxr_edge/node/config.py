@@ -12,14 +12,14 @@ from msgspec import Meta
 from cxr_edge.errors import NodeConfig
 from cxr_edge.gradcam import COLORMAPS
 from cxr_edge.loopback import is_loopback
+from cxr_edge.node.config_words import AE_TITLE, NAME, URL, in_words
 
-#: PS3.5, 6.2: up to 16 characters, no backslash, not blank.
-AETitle = Annotated[str, Meta(pattern=r"^(?=.*\S)[ -\[\]-~]{1,16}$")]
+AETitle = Annotated[str, Meta(pattern=AE_TITLE)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Host = Annotated[str, Meta(min_length=1)]
 #: Of a peer: it stands in the log, in metrics and in the queue.
-Name = Annotated[str, Meta(pattern=r"^[\w .-]{1,64}$")]
+Name = Annotated[str, Meta(pattern=NAME)]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -66,7 +66,7 @@ class WebPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dico
     """An archive that takes results by STOW-RS."""
 
     name: Name
-    url: Annotated[str, Meta(pattern="^https?://[^/]")]
+    url: Annotated[str, Meta(pattern=URL)]
     timeout_seconds: Seconds = 30
     #: A file that holds a bearer token; read anew for each connection.
     token_file: Path | None = None
@@ -159,22 +159,26 @@ def read_config(path: Path) -> Config:
 
     def convert(kind: type, value: object) -> object:
         if kind is not Path or not isinstance(value, str) or not value:
-            raise ValueError(f"expected a path, got {value!r}")
+            raise ValueError("expected a path in quotes")
         return path.parent / value
 
+    text = _text_of(path)
     try:
-        config = msgspec.toml.decode(_text_of(path), type=Config, dec_hook=convert)
-    except OSError as error:
-        raise NodeConfig(f"{path} cannot be read ({error.strerror}); `cxr-edge node example` prints one") from error
+        config = msgspec.toml.decode(text, type=Config, dec_hook=convert)
+    except msgspec.ValidationError as error:
+        raise NodeConfig(f"{path}: {in_words(error, text)}; `cxr-edge node example` prints them all") from error
     except msgspec.MsgspecError as error:
-        raise NodeConfig(f"{path}: {error}; `cxr-edge node example` prints one") from error
+        raise NodeConfig(f"{path}: no valid TOML: {error}; `cxr-edge node example` prints a whole file") from error
     _check(config, path)
     return config
 
 
 def _text_of(path: Path) -> str:
     """Read a text file, also as Windows' shells write one."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NodeConfig(f"{path} cannot be read ({error.strerror}); `cxr-edge node example` prints one") from error
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding)

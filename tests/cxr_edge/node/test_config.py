@@ -85,11 +85,27 @@ def test_what_the_example_comments_out_is_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "data"),
-        (f'data = "d"\nunknown = 1\n{PEER}', "unknown"),
-        (f'data = ""\n{PEER}', "expected a path"),
-        (f'data = "d"\n[receive]\nport = 70000\n{PEER}', "receive.port"),
-        (f'data = "d"\n[receive]\nae_title = "THIS-ONE-IS-TOO-LONG"\n{PEER}', "receive.ae_title"),
+        ("", "expected the key data, got none"),
+        (f'data = "d"\nunknown = 1\n{PEER}', "unknown key unknown"),
+        (f'data = "d"\n[model]\nunknown = 1\n{PEER}', "model: unknown key unknown"),
+        (f'data = ""\n{PEER}', "data: expected a path in quotes, got ''"),
+        (f"data = 5\n{PEER}", "data: expected a path in quotes, got 5"),
+        (f'data = "d"\n[receive]\nport = 70000\n{PEER}', "receive.port: .* whole number of at most 65535, got 70000"),
+        (f'data = "d"\n[receive]\nport = "a"\n{PEER}', "receive.port: expected a whole number, got 'a'"),
+        (f'data = "d"\n[receive]\nidle_seconds = 0\n{PEER}', "receive.idle_seconds: expected a number above 0, got 0"),
+        (f'data = "d"\n[receive]\nae_title = "THIS-ONE-IS-TOO-LONG"\n{PEER}', "1 to 16 .*, got 'THIS-ONE-IS-TOO-LONG'"),
+        (f'data = "d"\n[receive]\ncallers = ["A", " "]\n{PEER}', "receive.callers no. 2: expected an AE title .* ' '"),
+        (f'data = "d"\n[receive]\ncallers = "A"\n{PEER}', r"receive.callers: expected a list: \[\.\.\.\], got 'A'"),
+        (f'data = "d"\n[model]\ntta = "yes"\n{PEER}', "model.tta: expected true or false, got 'yes'"),
+        (f'data = "d"\n[results]\noverlays = -1\n{PEER}', "results.overlays: .* whole number of at least 0, got -1"),
+        (f'data = "d"\nmodel = 5\n{PEER}', "model: expected a table of its own, got 5"),
+        ('data = "d"\npeers = 5\n', r"peers: expected \[\[peers\]\] in double brackets, got 5"),
+        ('data = "d"\n[[peers]]\nname = "a"\n', "peers no. 1: expected the key kind, got none"),
+        (f'data = "d"\n{PEER}[[peers]]\nkind = "ftp"\n', "peers no. 2, kind: .* dicom, dicomweb or folder, got 'ftp'"),
+        (
+            'data = "d"\n' + DICOM.replace("PORT", "104").replace("127.0.0.1", ""),
+            "peers no. 1, host: expected a text that is not empty, got ''",
+        ),
         (f'data = "d"\n[receive]\nhost = "0.0.0.0"\n{PEER}', "callers"),
         (f'data = "d"\n[receive]\nhost = "xray.example"\n{PEER}', "callers"),
         (f'data = "d"\n[results]\ncolormap = "jet"\n{PEER}', "turbo"),
@@ -99,18 +115,25 @@ def test_what_the_example_comments_out_is_the_default(tmp_path: Path) -> None:
         (f'data = "d"\n[watch]\nfolder = "d"\n{PEER}', "apart from each other"),
         (f'data = "d"\n[watch]\nfolder = "out"\n{PEER}', "apart from each other"),
         (f'data = "d"\n[watch]\nfolder = "d/films"\n{PEER}', "apart from each other"),
-        ('data = "d"\n[[peers]]\nkind = "folder"\nname = "a\\nb"\nfolder = "out"\n', "name"),
-        ('data = "d"\n[[peers]]\nkind = "dicomweb"\nname = "w"\nurl = "http://"\n', "url"),
+        (
+            'data = "d"\n[[peers]]\nkind = "folder"\nname = "a\\nb"\nfolder = "out"\n',
+            r"name: expected 1 to 64 .*, got 'a\\nb'",
+        ),
+        (
+            'data = "d"\n[[peers]]\nkind = "dicomweb"\nname = "w"\nurl = "http://"\n',
+            "url: expected http:// .* host, got 'http://'",
+        ),
         (
             'data = "d"\n[[peers]]\nkind = "dicomweb"\nname = "w"\nurl = "http://pacs.example/"\ntoken_file = "t"\n',
             "use https",
         ),
-        ("data = ", "node example"),
+        ("data = ", "no valid TOML: .* node example"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(NodeConfig, match=told):
+    with pytest.raises(NodeConfig, match=told) as raised:
         of(tmp_path, text)
+    assert not re.search(r"regex|\$|`(int|float|str|bool|array|object)", str(raised.value)), "msgspec's own words"
 
 
 def test_other_addresses_need_callers_or_tls(tmp_path: Path) -> None:
