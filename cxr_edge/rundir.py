@@ -189,8 +189,10 @@ class RunDirectory:
             raise OutputMismatch(f"{run} is damaged ({error}); choose another --out") from error
         differing = [key for key, value in self._identity.items() if found.get(key) != value]
         if differing:
-            told = "; ".join(f"{key}: {found.get(key)} there, {self._identity[key]} now" for key in differing)
-            raise OutputMismatch(f"{self.root} holds another run ({told}); repeat its options or choose another --out")
+            told = "; ".join(
+                f"{key}: {_short(found.get(key))} there, {_short(self._identity[key])} now" for key in differing
+            )
+            raise OutputMismatch(f"{self.root} holds another run ({told}); {_way_on(found, differing)}")
 
     def _recover(self) -> dict[str, bytes]:
         log = self.root / PREDICTIONS
@@ -218,6 +220,20 @@ class RunDirectory:
         return OutputUnwritable(
             f"{where} cannot be used ({error.strerror}); mend that and run again, or choose another --out"
         )
+
+
+def _short(value: object) -> object:
+    """Cut a hash to what tells it from another."""
+    return value[:12] if isinstance(value, str) and len(value) == 64 else value
+
+
+def _way_on(found: Mapping[str, Any], differing: list[str]) -> str:
+    """Say what to do about a directory of another run."""
+    if "version" in differing and (version := found.get("version")):
+        return f"two versions are not mixed: choose another --out, or go on there with cxr-edge {version}"
+    if "bundle_sha256" in differing and (model := found.get("model")):
+        return f"two models are not mixed: choose another --out, or name the bundle of {model} by --bundle"
+    return "repeat its options or choose another --out"
 
 
 class _RecordedFinding(msgspec.Struct):

@@ -191,5 +191,7 @@ def _queue(config: "Config") -> Iterator["Queue"]:
     try:
         with closing(Queue(config.data)) as queue:
             yield queue
+    except NodeConfig as error:
+        fail(error, USAGE)
     except sqlite3.Error as error:
         fail(NodeConfig(f"the queue in {config.data} cannot be used ({error}); are you the node's user?"), USAGE)

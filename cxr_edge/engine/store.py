@@ -210,8 +210,12 @@ def read_stored(file: Path) -> Stored:
         require_private(_description_of(file))
         described = msgspec.json.decode(_description_of(file).read_bytes(), type=Description)
         plan = file.read_bytes()
-    except (CacheUnusable, msgspec.MsgspecError) as error:
+    except CacheUnusable as error:
         return Stored(file, None, b"", str(error))
+    except msgspec.MsgspecError as error:
+        return Stored(
+            file, None, b"", f"has a description that is damaged, or of another version of cxr-edge ({error})"
+        )
     except OSError as error:
         return Stored(file, None, b"", f"{error.filename or file} cannot be read ({error.strerror})")
     if len(plan) != described.bytes or hashlib.sha256(plan).hexdigest() != described.engine_sha256:

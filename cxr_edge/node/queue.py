@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from cxr_edge.errors import NodeConfig
 from cxr_edge.node.records import Delivery, Known, Letter, QueuedFilm, State
 
 FILE: Final = "queue.sqlite"
@@ -19,7 +20,10 @@ FILE: Final = "queue.sqlite"
 _DUE: Final = "(due <= ?1 OR due > ?1 + 86400)"
 #: Another process may hold the file for a moment, as ``cxr-edge node queue`` does.
 _BUSY_SECONDS: Final = 30.0
-_SCHEMA: Final = """
+#: Of the tables below, kept in the file; 0 is a file without tables.
+FORMAT: Final = 1
+_SCHEMA: Final = f"""
+PRAGMA user_version = {FORMAT};
 CREATE TABLE IF NOT EXISTS film (
     id INTEGER PRIMARY KEY AUTOINCREMENT,   -- a letter's name is never given to another
     name TEXT NOT NULL UNIQUE,          -- SHA-256 of the SOP Instance UID, or of a picture
@@ -58,11 +62,23 @@ class Queue:
     ----------
     folder : Path
         Of the node's data.
+
+    Raises
+    ------
+    NodeConfig
+        The file is of a version of cxr-edge with other tables.
     """
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.RLock()
         self._db = sqlite3.connect(folder / FILE, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        if found not in (0, FORMAT):
+            self._db.close()
+            raise NodeConfig(
+                f"{folder / FILE} is of another version of cxr-edge: expected format {FORMAT}, got {found}; let that "
+                "version deliver what waits, then give this one another data folder"
+            )
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA foreign_keys = ON")

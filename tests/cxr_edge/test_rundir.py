@@ -100,6 +100,28 @@ def test_another_identity_is_refused_and_named(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        ({"version": "0.0.9"}, "version: 0.0.9 there, 0.1.0 now); two versions are not mixed: choose another --out, or "
+         "go on there with cxr-edge 0.0.9"),
+        ({"bundle_sha256": "b" * 64}, "bundle_sha256: bbbbbbbbbbbb there, aaaaaaaaaaaa now); two models are not mixed: "
+         "choose another --out, or name the bundle of nih 1 by --bundle"),
+        ({"view_mode": "single"}, "view_mode: single there, tta now); repeat its options or choose another --out"),
+    ],
+)  # fmt: skip
+def test_what_to_do_about_a_directory_of_another_version_or_model(tmp_path, of, told):
+    identity = {"version": "0.1.0", "bundle_sha256": "a" * 64, "view_mode": "tta"}
+    with RunDirectory(tmp_path, {**identity, **of}, {"model": "nih 1"}):
+        pass
+    with (
+        pytest.raises(errors.OutputMismatch) as raised,
+        RunDirectory(tmp_path, identity, {"model": "nih 2"}),
+    ):
+        pass
+    assert str(raised.value).endswith(told)
+
+
 def test_two_runs_cannot_share_a_directory(tmp_path):
     with open_run(tmp_path), pytest.raises(errors.OutputBusy), open_run(tmp_path):
         pass

@@ -182,6 +182,20 @@ def test_one_bad_entry_costs_itself_alone(library, graph, on_a_gpu, cache):
     assert sorted(bool(engine.fault) for engine in list_engines()) == [False, True, True]
 
 
+def test_an_engine_described_by_another_version_is_told_and_built_again(library, graph, on_a_gpu):
+    built = build(library, graph, "fp16", SETTINGS)
+    described = built.file.with_suffix(".json")
+    content = json.loads(described.read_text())
+    del content["identity"]["profile"]
+    described.write_text(json.dumps(content))
+    on_a_gpu("sm_86")
+    told = r"of another version of cxr-edge .*; run `cxr-edge engine build`"
+    with pytest.raises(DeviceUnavailable, match=told):
+        load_engine(graph, "fp16", 6)
+    build(library, graph, "fp16", SETTINGS)
+    assert load_engine(graph, "fp16", 6)[1] == built.file.read_bytes()
+
+
 def test_engines_that_are_only_alike_in_name_are_not_found(library, graph, twin, on_a_gpu):
     """The description of one model's engine laid beside another's."""
     ours, theirs = (build(library, data, "fp16", SETTINGS) for data in (graph, twin))

@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -163,6 +165,13 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert (damaged.returncode, "cannot be opened" in damaged.stderr) == (2, True)
     assert "Traceback" not in damaged.stderr
     assert "cannot be used" in run("queue", "list", "--config", tmp_path / "node.toml").stderr
+    (tmp_path / "data" / "queue.sqlite").unlink()
+    with closing(sqlite3.connect(tmp_path / "data" / "queue.sqlite")) as later:
+        later.execute("PRAGMA user_version = 2")
+    for command in ((), ("queue", "list")):
+        told = run(*command, "--config", tmp_path / "node.toml")
+        assert (told.returncode, "another version of cxr-edge: expected format 1, got 2" in told.stderr) == (2, True)
+        assert "Traceback" not in told.stderr
     shutil.rmtree(tmp_path / "data")
     assert "holds no queue" in run("--config", tmp_path / "node.toml", "queue", "list").stderr
     unused = run("queue", "list", "--config", tmp_path / "node.toml")
