@@ -123,6 +123,8 @@ def _spread(values: list[float]) -> dict[str, float | None] | None:
 
 def _markdown(table: dict[str, Any]) -> str:
     lines = [
+        "# Ablation",
+        "",
         f"Mean ROC-AUC over the 14 findings on validation, last epoch, mean ± sd over seeds; gains over "
         f"“{table['compared_with']}” seed by seed. Common to all: {', '.join(table['common'])}.",
         "",

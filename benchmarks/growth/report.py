@@ -11,6 +11,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
     """Give the four tables."""
     fit = figures["films"]["fit"]
     parts = [
+        "# Growth",
         f"{figures['bundle']} on {figures['machine']['processor']}, {figures['machine']['cores']} cores; one view, "
         f"from PNG files; films/s over the whole process, and after its first result; medians of {figures['rounds']} "
         f"rounds (one from {ONE_ROUND} films on); memory: resident, the highest of all rounds.",
