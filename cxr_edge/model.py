@@ -138,7 +138,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """What it computes in: a variant of the bundle, or ``bf16``."""
+        """The precision it computes in, a variant of the bundle or ``bf16``."""
         return self._graphs.precision
 
     @property

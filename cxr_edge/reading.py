@@ -17,8 +17,10 @@ class Reading:
     ----------
     max_file_bytes : int
         A longer file is refused.
-    max_side, min_side : int
-        Pixels.
+    max_side : int
+        Pixels in a row or a column, at most.
+    min_side : int
+        Pixels in a row and a column, at least.
     max_pixels : int
         Height times width.
     max_header_elements : int
