@@ -31,7 +31,12 @@ RECIPE = msgspec.toml.decode(RECIPE_TOML, type=Recipe)
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
     """The repository's films under 60 names, with random labels, from two collections."""
-    root = tmp_path_factory.mktemp("data")
+    return write_films(tmp_path_factory.mktemp("data") / "films")
+
+
+def write_films(root: Path) -> Path:
+    """Write what `data` gives into a new folder."""
+    root.mkdir()
     rng = np.random.default_rng(0)
     rows = []
     for patient in range(60):

@@ -152,7 +152,7 @@ def test_a_port_in_use_and_the_end(server):
 
 
 def test_the_three_lines_of_a_hosted_space(tmp_path):
-    (code,) = re.findall(r"```python\n(from cxr_edge.demo.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(from cxr_edge.demo.*?)```", (ROOT / "docs" / "demo.md").read_text(), re.DOTALL)
     (tmp_path / "app.py").write_text(code)
     Server(tmp_path, [sys.executable, "app.py"]).stop()
 

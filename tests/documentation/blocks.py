@@ -1,0 +1,66 @@
+"""The code blocks of a Markdown page, with what comments directly before them say of them.
+
+``<!-- not run: reason -->``, ``<!-- run by: tests/x.py::test_y -->`` (the test must exist), ``<!-- file: name -->``
+(the block is that file, for the blocks after it), ``<!-- exit status: 2 -->``. A ``text`` block tells what the block
+before it prints, with ``…`` for what differs from time to time.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MARK = re.compile(r"<!-- (not run|run by|file|exit status): (.+?) -->", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    code: str
+    marks: dict[str, str]
+
+    @property
+    def place(self) -> str:
+        """Where it stands, as an editor opens it."""
+        return f"{self.page}:{self.line}"
+
+    @property
+    def first_line(self) -> str:
+        """Its first line, short."""
+        return self.code.partition("\n")[0][:70]
+
+
+def parsed(page: Path) -> list[Token]:
+    """Parse a page."""
+    return MarkdownIt().enable("table").parse(page.read_text())
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Give a page's fenced blocks in order; Sphinx's own directives are no code."""
+    blocks, comment = [], ""
+    for token in parsed(page):
+        if token.type == "html_block":
+            comment += token.content
+        elif token.type == "fence":
+            if not token.info.startswith("{"):
+                assert token.map
+                name = page.relative_to(ROOT).as_posix()
+                marks = {kind: " ".join(text.split()) for kind, text in MARK.findall(comment)}
+                blocks.append(Block(name, token.map[0] + 1, token.info.strip(), token.content, marks))
+            comment = ""
+        else:
+            comment = ""
+    return blocks
+
+
+def inline_code_of(page: Path) -> list[str]:
+    """Give what a page sets in backticks within its text."""
+    return [child.content for token in parsed(page) for child in token.children or [] if child.type == "code_inline"]

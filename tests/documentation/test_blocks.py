@@ -1,0 +1,155 @@
+"""Every block of README and docs does what it says, or says who else runs it, or why nobody does."""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from benchmarks.dicom.films import CHEST
+from cxr_edge.errors import NodeConfig
+from cxr_edge.node.config import read_config
+from tests.conftest import ROOT, SAMPLES
+from tests.documentation.blocks import PAGES, Block, blocks_of
+from tests.training.conftest import write_films
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are written for a POSIX shell")
+
+LONGEST_SECONDS = 600
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Reader":
+    """Someone who has the clone's samples and examples, two films and a DICOM study of their own, and the extras."""
+    for name in ("samples", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for folder, films in (("films", SAMPLES[:2]), ("study", [CHEST])):
+        (tmp_path / folder).mkdir()
+        for film in films:
+            shutil.copy(film, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    return Reader(tmp_path)
+
+
+class Reader:
+    """Does what a page says, block by block, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.namespace: dict[str, object] = {}
+        self.printed: str | None = None
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        home = folder / "home"
+        self.environment = os.environ | {
+            "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1",
+            "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"),
+        }  # fmt: skip
+
+    def follow(self, block: Block) -> str:
+        """Do what a block says, and give what became of it."""
+        if "file" in block.marks:
+            return self._written(block)
+        for kind in ("not run", "run by"):
+            if kind in block.marks:
+                self.printed = None
+                return f"{kind}: {block.marks[kind]}"
+        if block.language == "text":
+            assert self.printed is not None, f"{block.place}: a text block tells what the block before it prints"
+            assert matches(block.code, self.printed), f"{block.place}: in truth it printed\n{self.printed}"
+            return "compared"
+        match block.language:
+            case "bash":
+                self.printed = self._bash(block)
+            case "python":
+                self.printed = self._python(block)
+            case other:
+                pytest.fail(f"{block.place}: no way to run {other!r}: say who runs it, or why nobody does")
+        return "executed"
+
+    def _written(self, block: Block) -> str:
+        path = self.folder / block.marks["file"]
+        path.write_text(block.code)
+        if block.language == "toml":
+            read_config(path)
+            return "read as a node's configuration"
+        return "written for the blocks after it"
+
+    def _bash(self, block: Block) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block.code],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LONGEST_SECONDS,
+        )
+        expected = int(block.marks.get("exit status", 0))
+        assert done.returncode == expected, f"{block.place}: exit status {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def _python(self, block: Block) -> str:
+        with redirect_stdout(io.StringIO()) as printed:
+            exec(compile(block.code, block.place, "exec"), self.namespace)
+        return printed.getvalue()
+
+
+def matches(told: str, printed: str) -> bool:
+    """Whether a text, with … for anything, is what was printed; spaces at the ends of lines do not count."""
+    pattern = re.escape(stripped(told)).replace("…", "(?s:.*?)")
+    return re.fullmatch(pattern, stripped(printed)) is not None
+
+
+def stripped(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page(page: Path, reader: Reader, record_property) -> None:
+    blocks = blocks_of(page)
+    if any(re.search(r"\bnih\b", block.code) for block in blocks):
+        write_films(reader.folder / "nih")
+    for block in blocks:
+        became = reader.follow(block)
+        record_property("documented", f"{block.place}\t{block.language}\t{became}\t{block.first_line}")
+
+
+def test_who_is_said_to_run_a_block_exists() -> None:
+    named = {block.marks["run by"] for page in PAGES for block in blocks_of(page) if "run by" in block.marks}
+    for name in named:
+        file, _, test = name.partition("::")
+        assert f"def {test}(" in (ROOT / file).read_text(), name
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("```bash\nfalse\n```\n", AssertionError),
+        ("```bash\nfalse | cat\n```\n", AssertionError),
+        ("<!-- exit status: 2 -->\n```bash\ntrue\n```\n", AssertionError),
+        ("```python\nraise LookupError\n```\n", LookupError),
+        ("```python\nprint(1)\n```\n```text\n2\n```\n", AssertionError),
+        ("```python\nprint(1)\nprint(2)\n```\n```text\n1\n```\n", AssertionError),
+        ("```text\nnobody printed this\n```\n", AssertionError),
+        ("```json\n{}\n```\n", pytest.fail.Exception),
+        ("<!-- file: node.toml -->\n```toml\ndata = 'here'\n```\n", NodeConfig),
+        ("<!-- not run: far from the block -->\n\nText.\n\n```bash\nfalse\n```\n", AssertionError),
+    ],
+)
+def test_a_wrong_block_is_found(text: str, wrong: type[BaseException], reader: Reader, monkeypatch) -> None:
+    """What holds the pages can fail."""
+    monkeypatch.setattr("tests.documentation.blocks.ROOT", reader.folder)
+    page = reader.folder / "page.md"
+    page.write_text(text)
+    with pytest.raises(wrong):
+        list(map(reader.follow, blocks_of(page)))
+
+
+def test_what_differs_may_be_left_out() -> None:
+    assert matches("a … s\n…\nend", "a 1.5 s  \nb\nc\nend\n")
+    assert not matches("a … s", "a 1.5 s\nb")

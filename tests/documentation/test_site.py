@@ -1,0 +1,156 @@
+"""The pages are built without a warning, hold the whole interface, and name what exists.
+
+Links that leave the repository are not followed: `python -m sphinx -b linkcheck` does, with a network.
+"""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import cxr_edge
+from cxr_edge import errors
+from cxr_edge.cli import app
+from tests.conftest import ROOT
+from tests.documentation.blocks import PAGES, blocks_of, inline_code_of
+
+DOCS = ROOT / "docs"
+
+
+class Anchors(HTMLParser):
+    """Collects every id of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+
+    def handle_starttag(self, _: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids |= {value for name, value in attrs if name == "id" and value}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-n", "-q", "-c", DOCS, ROOT, out]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_the_site_is_built_without_a_warning(site: Path) -> None:
+    """Sphinx holds every link within the pages, every anchor and every reference to the interface."""
+    assert {page.stem for page in (site / "docs").glob("*.html")} >= {page.stem for page in DOCS.glob("*.md")}
+
+
+def test_the_interface_is_documented(site: Path) -> None:
+    anchors = Anchors()
+    anchors.feed((site / "docs" / "api.html").read_text())
+    documented = {anchor.rpartition(".")[2] for anchor in anchors.ids if anchor.startswith("cxr_edge.")}
+    assert set(cxr_edge.__all__) - documented == set()
+
+
+def test_the_command_line_is_documented(site: Path) -> None:
+    page = (site / "docs" / "command-line.html").read_text()
+    for words in commands():
+        assert re.search(rf"Usage: {' '.join(words)} ", page), words
+
+
+def test_every_error_code_says_what_to_do() -> None:
+    leaves = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.CxrEdgeError)]
+    codes = {cls.code for cls in leaves if not cls.__subclasses__()}
+    page = (DOCS / "troubleshooting.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|", page, re.MULTILINE)
+    assert [code for code, _, _ in rows] == list(dict.fromkeys(code for code, _, _ in rows)), "a code stands twice"
+    assert {code for code, came, to_do in rows if came and to_do} == codes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_that_are_named_exist(page: Path) -> None:
+    """In the text and in blocks that are not run: subcommands, options and modules."""
+    lines = inline_code_of(page)
+    for block in blocks_of(page):
+        if block.language in {"bash", "powershell"}:
+            lines += block.code.replace("\\\n", " ").splitlines()
+    for line in lines:
+        for part in re.split(r"\s(?:&&|[|;>])\s|\s#\s", line):
+            check_command(part.strip(), line)
+
+
+def check_command(command: str, where: str) -> None:
+    words = command.split()
+    if words[:2] in (["python", "-m"], [".venv/bin/python", "-m"]) and len(words) > 2:
+        assert importlib.util.find_spec(words[2]) is not None, f"{where}: no module {words[2]}"
+    if not words or Path(words[0]).stem != "cxr-edge":
+        return
+    known = commands()
+    path = ("cxr-edge",)
+    while len(words) > len(path) and (*path, words[len(path)]) in known:
+        path = (*path, words[len(path)])
+    for word in words[len(path) :]:
+        if word.startswith("-"):
+            assert word.partition("=")[0] in known[path] | {"--help"}, f"{where}: {' '.join(path)} has no {word}"
+    if len(path) == 1 and len(words) > 1:
+        assert words[1].startswith("-"), f"{where}: no command {words[1]}"
+
+
+def commands() -> dict[tuple[str, ...], set[str]]:
+    """Give the options of every command, by its words."""
+    found: dict[tuple[str, ...], set[str]] = {}
+
+    def walk(command, words: tuple[str, ...]) -> None:
+        found[words] = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+        for name, below in getattr(command, "commands", {}).items():
+            walk(below, (*words, name))
+
+    walk(typer.main.get_command(app), ("cxr-edge",))
+    return found
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cxr-edge infre film",
+        "cxr-edge infer --colour",
+        "cxr-edge node queue list --all",
+        "python -m benchmarks.nothing",
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(command: str) -> None:
+    with pytest.raises(AssertionError):
+        check_command(command, command)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_are_named_exist(page: Path) -> None:
+    for code in inline_code_of(page):
+        if re.fullmatch(r"(training|benchmarks|cxr_edge|export|tests|examples|samples|docs)/[\w./-]*", code):
+            assert (ROOT / code).exists(), code
+
+
+def test_wheels_are_named_by_this_version() -> None:
+    named = re.findall(r"cxr_edge-([^-]+)-py3", "".join(page.read_text() for page in PAGES))
+    assert set(named) == {cxr_edge.__version__}
+
+
+def test_links_of_the_readme() -> None:
+    """Files that exist, and headings of its own and of the pages."""
+    readme = (ROOT / "README.md").read_text()
+    targets = re.findall(r"\]\(([^)\s]+)\)", readme)
+    assert len(targets) > 10
+    for target in targets:
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        assert (ROOT / path).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", (ROOT / (path or "README.md")).read_text(), re.MULTILINE)
+            assert anchor in {slug(heading) for heading in headings}, target
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
