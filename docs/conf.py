@@ -40,6 +40,7 @@ myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 napoleon_google_docstring = False
 napoleon_use_ivar = True
