@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,6 +15,7 @@ import pytest
 
 import cxr_edge
 from tests.conftest import ROOT, SAMPLES
+from tests.documentation.blocks import blocks_of
 from tests.repository import copy_tracked
 
 MEGABYTE = 10**6
@@ -74,43 +76,40 @@ def test_the_build_is_reproducible(wheel, tmp_path):
     assert source.stat().st_size < 40 * MEGABYTE
 
 
-@pytest.fixture(scope="module")
-def wheelhouse(wheel, tmp_path_factory) -> Path:
-    """The wheel and all that it needs on a CPU, fetched where there is an index."""
-    house = tmp_path_factory.mktemp("wheelhouse")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--dest", house]
-    subprocess.run([*command, f"{wheel}[cpu]"], check=True)
-    return house
-
-
 @pytest.mark.installs
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="network namespaces are Linux's")
-def test_a_wheel_runs_offline_from_a_wheelhouse(wheelhouse, tmp_path):
+def test_a_wheel_runs_offline_from_a_wheelhouse(tmp_path):
+    """As docs/install-offline.md tells it, word by word; then the README's first command."""
     tried = subprocess.run([*OFFLINE, "cat", "/proc/net/dev"], capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(f"no network namespace can be made here: {tried.stderr.strip()}")
     assert re.findall(r"^ *(\w+):", tried.stdout, re.M) == ["lo"], "there is a network"
+    gather, install = (
+        block.code for block in blocks_of(ROOT / "docs" / "install-offline.md") if "run by" in block.marks
+    )
+    copy_tracked(tmp_path / "clone", ("cxr_edge/", "samples/"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    run(gather, tmp_path / "clone", {**os.environ, "PATH": path})
 
-    script = ROOT / ".ci" / "readme_command.py"
-    first = subprocess.run([sys.executable, script, "infer"], capture_output=True, text=True, check=True).stdout
+    box = tmp_path / "box"
+    shutil.copytree(tmp_path / "clone" / "samples", box / "samples")
+    shutil.move(tmp_path / "clone" / "wheelhouse", box)
+    shutil.rmtree(tmp_path / "clone")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PATH": path}
+    run(install, box, environment, *OFFLINE)
+    script = [sys.executable, ROOT / ".ci" / "readme_command.py", "infer"]
+    first = subprocess.run(script, capture_output=True, text=True, check=True).stdout
     infer = re.split(r"&&|\n", first.strip())[-1].strip()
     assert infer.startswith(".venv/bin/cxr-edge infer samples/ "), first
-
-    (tmp_path / "samples").mkdir()
-    for film in SAMPLES:
-        (tmp_path / "samples" / film.name).write_bytes(film.read_bytes())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
-    environment["PIP_CONFIG_FILE"] = os.devnull
-
-    def run(command: str) -> str:
-        line = [*OFFLINE, "bash", "-euc", command]
-        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run(f"{sys.executable} -m venv .venv")
-    run(f".venv/bin/pip install --no-index --find-links {wheelhouse} 'cxr-edge[cpu]'")
-    assert "8 of 8 films read" in run(infer)
-    lines = [json.loads(line) for line in (tmp_path / "results" / "predictions.jsonl").read_text().splitlines()]
+    assert "8 of 8 films read" in run(infer, box, environment, *OFFLINE)
+    lines = [json.loads(line) for line in (box / "results" / "predictions.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok"] * 8
-    assert len(list((tmp_path / "results" / "heatmaps").glob("*.png"))) == 24
+    assert len(list((box / "results" / "heatmaps").glob("*.png"))) == 24
+
+
+def run(command: str, folder: Path, environment: dict[str, str], *within: str) -> str:
+    line = [*within, "bash", "-euc", command]
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
