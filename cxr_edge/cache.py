@@ -37,8 +37,8 @@ def cache_folder(*names: str) -> Path:
             require_private(part)
     except OSError as error:
         raise CacheUnusable(
-            f"{folder} cannot be made ({error.strerror}); mend that, or name another folder by the environment "
-            f"variable {VARIABLE}"
+            f"{folder} cannot be made ({error.strerror}); let this user write there, or name another folder by the "
+            f"environment variable {VARIABLE}"
         ) from error
     return folder
 

@@ -57,7 +57,9 @@
 A message says what was expected, what came, and what to do.
 """
 
-from typing import ClassVar
+import errno
+from pathlib import Path
+from typing import ClassVar, Final
 
 from cxr_edge.extras import how_to_get
 
@@ -373,7 +375,21 @@ class OutputBusy(OutputError):
     code = "output_busy"
 
 
+_REMEDIES: Final = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "let this user read and write there"),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR), "move what is in its place"),
+    **dict.fromkeys((errno.EFBIG, errno.ENOSPC), "make room"),
+}
+
+
 class OutputUnwritable(OutputError):
     """The directory or a file in it cannot be written."""
 
     code = "output_unwritable"
+
+    @classmethod
+    def at(cls, path: str | Path, error: OSError, option: str = "") -> "OutputUnwritable":
+        """Name what cannot be used, why, and what to do: perhaps give an option another directory."""
+        other = f", or choose another {option}" if option else ""
+        todo = _REMEDIES.get(error.errno or 0, "mend that")
+        return cls(f"{path} cannot be used ({error.strerror}); {todo} and run again{other}")

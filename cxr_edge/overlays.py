@@ -93,7 +93,7 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], source: str = ""
         with suppress(OSError):
             part.unlink()
         if isinstance(error, OSError):
-            raise OutputUnwritable(f"{path} cannot be written ({error.strerror}); mend that and run again") from error
+            raise OutputUnwritable.at(path, error) from error
         raise
 
 

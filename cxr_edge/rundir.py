@@ -63,7 +63,8 @@ class RunDirectory:
 
     def __enter__(self) -> "RunDirectory":
         try:
-            (self.root / FOLDER).mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            (self.root / FOLDER).mkdir(exist_ok=True)
             self._lock.acquire()
         except Timeout as error:
             raise OutputBusy(f"{self.root} is in use by another run; wait for it, or choose another --out") from error
@@ -133,9 +134,17 @@ class RunDirectory:
             yield from map(json.loads, file)
 
     def discard_overlays(self, prefix: str) -> None:
-        """Remove the overlays that an earlier run left for a film, before it is done anew."""
-        for old in self._overlays.pop(prefix, []):
-            old.unlink(missing_ok=True)
+        """Remove the overlays that an earlier run left for a film, before it is done anew.
+
+        Raises
+        ------
+        OutputUnwritable
+        """
+        try:
+            for old in self._overlays.pop(prefix, []):
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def append(self, path: str, line: Line) -> None:
         """Record the line of an input; it is complete on disk, or absent, whenever the process ends.
@@ -216,10 +225,7 @@ class RunDirectory:
         return self.root / PICTURES / f"{overlay_prefix(path)}.json"
 
     def _unwritable(self, error: OSError) -> OutputUnwritable:
-        where = error.filename or self.root
-        return OutputUnwritable(
-            f"{where} cannot be used ({error.strerror}); mend that and run again, or choose another --out"
-        )
+        return OutputUnwritable.at(error.filename or self.root, error, "--out")
 
 
 def _short(value: object) -> object:

@@ -26,6 +26,11 @@ ROOT = Path(__file__).parent.parent
 SAMPLES = sorted((ROOT / "samples").glob("*.png"))
 NIH = ROOT.parent / "shared" / "data" / "nih"
 
+#: Root reads everything; without these two capabilities it is bound by permissions like anyone.
+AS_ANYONE = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.name == "posix" and os.geteuid() == 0 else []
+)
+
 
 @pytest.fixture(scope="session")
 def model() -> cxr_edge.Model:

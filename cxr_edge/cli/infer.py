@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
@@ -273,8 +274,10 @@ def _make_dicom_directory(path: Path | None) -> None:
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
-        raise typer.BadParameter(f"{path} cannot be made ({error.strerror})", param_hint="--dicom-out") from error
+        fail(OutputUnwritable.at(path, error, "--dicom-out"), USAGE)
 
 
 def _exists(path: str) -> bool:
@@ -333,7 +336,7 @@ def _reading(limits: list[str], *, strict: bool, isolated: bool) -> Reading:
     try:
         return msgspec.convert(values, Reading, strict=False)
     except msgspec.ValidationError as error:
-        raise typer.BadParameter(f"expected a number above 0: {error}", param_hint="--limit") from error
+        raise typer.BadParameter(f"expected numbers above 0, got {', '.join(limits)}", param_hint="--limit") from error
 
 
 def _run_directory(out: Path | None, model: Model, options: Options) -> AbstractContextManager[RunDirectory | None]:

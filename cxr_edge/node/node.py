@@ -61,6 +61,10 @@ class Node:
             self._lock.acquire()
         except Timeout as error:
             raise NodeBusy(f"{config.data} is in use by another node; stop that, or choose another folder") from error
+        except OSError as error:
+            raise NodeConfig(
+                f"{config.data} cannot be used ({error.strerror}); set data to a folder of yours"
+            ) from error
         chosen = config.model
         reading = Reading(strict=chosen.strict)
         self._model = load(
@@ -70,7 +74,8 @@ class Node:
             self._queue = Queue(config.data)
         except sqlite3.Error as error:
             raise NodeConfig(
-                f"the queue in {config.data} cannot be opened ({error}); set it aside, or mend it by sqlite3's .recover"
+                f"the queue in {config.data} cannot be opened ({error}); give it to this user, or, if it is damaged, "
+                "set it aside or mend it by sqlite3's .recover"
             ) from error
         self._news = threading.Condition()
         self._bury_those_of_others()
@@ -189,7 +194,7 @@ def folders(data: Path) -> tuple[Path, Path]:
             folder.chmod(0o700)
     except OSError as error:
         raise NodeConfig(
-            f"{error.filename} cannot be made ({error.strerror}); set data to a folder of yours"
+            f"{error.filename} cannot be used ({error.strerror}); set data to a folder of yours"
         ) from error
     return films, results
 

@@ -18,7 +18,7 @@ import pytest
 import cxr_edge
 from cxr_edge import images
 from cxr_edge.bundle import SHIPPED
-from tests.conftest import SAMPLES
+from tests.conftest import AS_ANYONE, SAMPLES
 
 COMMAND = [sys.executable, "-m", "cxr_edge"]
 
@@ -204,12 +204,6 @@ def test_a_hostile_name_does_not_drive_the_terminal(tmp_path):
     assert "[bold]" in done.stdout
 
 
-#: Root reads everything; without these two capabilities it is bound by permissions like anyone.
-AS_ANYONE = (
-    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.name == "posix" and os.geteuid() == 0 else []
-)
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_no_permission(films):
     (films / "b.png").write_bytes(SAMPLES[0].read_bytes())
@@ -225,6 +219,51 @@ def test_no_permission(films):
     done = subprocess.run(alone, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert codes_of(done.stdout) == {"a.png": "permission_denied"}
+
+
+def told_of_output(*arguments: object) -> str:
+    """Run as one bound by permissions, into what cannot be written; give the one line that tells it."""
+    command = [*AS_ANYONE, *COMMAND, "infer", *map(str, arguments), "--no-tta", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cxr-edge: output_unwritable: ")
+    return line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+@pytest.mark.parametrize("option", ["--out", "--dicom-out"])
+@pytest.mark.parametrize(
+    ("place", "todo"),
+    [
+        ("closed", "let this user read and write there"),
+        ("closed/new/deep", "let this user read and write there"),
+        ("file", "move what is in its place"),
+        ("file/new", "move what is in its place"),
+    ],
+)
+def test_results_where_nobody_may_write_or_a_file_is(tmp_path, option, place, todo):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "file").write_text("a letter")
+    line = told_of_output(SAMPLES[0], option, tmp_path / place)
+    assert str(tmp_path / Path(place).parts[0]) in line
+    assert f"{todo} and run again, or choose another {option}" in line
+    assert (tmp_path / "file").read_text() == "a letter"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_results_that_may_no_longer_be_written(tmp_path):
+    film, out = tmp_path / "a.png", tmp_path / "out"
+    shutil.copy(SAMPLES[1], film)
+    drawn = ("--cam", 1, "--report", "--out", out)
+    assert run(film, *drawn, "--no-tta", "--device", "cpu").returncode == 0
+    shutil.copy(SAMPLES[3], film)
+    for name in (".", "heatmaps", ".report", "predictions.jsonl", "run.json", ".lock"):
+        mode = (out / name).stat().st_mode
+        (out / name).chmod(0o555 if (out / name).is_dir() else 0)
+        assert f"{out / name}" in told_of_output(film, *drawn)
+        (out / name).chmod(mode)
+    assert run(film, *drawn, "--no-tta", "--device", "cpu").returncode == 0
 
 
 def test_hidden_files_links_and_the_results_directory_are_skipped(films, tmp_path):
@@ -258,6 +297,7 @@ def test_a_film_named_twice_is_read_once(films):
         [""],
         ["{films}", "--out", ""],
         ["{films}", "--threads", 99999999999],
+        ["{films}", "--limit", "max_side=wide"],
     ],
     ids=str,
 )

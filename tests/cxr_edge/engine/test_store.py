@@ -25,6 +25,7 @@ from cxr_edge.engine.choose import load_engine
 from cxr_edge.engine.library import Library, load_library
 from cxr_edge.engine.store import build_stored, identify, list_engines
 from cxr_edge.errors import CacheUnusable, DeviceUnavailable, EngineBuildFailed
+from tests.conftest import AS_ANYONE
 
 pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
 
@@ -334,6 +335,21 @@ def test_a_read_only_folder_and_one_of_another_user():
             process.start()
             assert told in queue.get(timeout=60)
             process.join()
+
+
+@pytest.mark.parametrize("variable", ["CXR_EDGE_CACHE", "XDG_CACHE_HOME"])
+def test_a_cache_that_may_not_be_written_is_told_in_one_line(tmp_path, monkeypatch, variable):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    monkeypatch.delenv("CXR_EDGE_CACHE", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "closed"))
+    for asked in (("list",), ("build", "--target", "sm_120")):
+        command = [*AS_ANYONE, sys.executable, "-m", "cxr_edge", "engine", *asked]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (3, ""), done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"cxr-edge: cache_unusable: {tmp_path / 'closed'}")
+        assert "let this user write there" in line
+        assert "CXR_EDGE_CACHE" in line
 
 
 def test_build_and_list_on_the_command_line(cache):

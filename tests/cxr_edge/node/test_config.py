@@ -1,5 +1,6 @@
 """``node.toml``: what is taken, and what is refused with what to do."""
 
+import os
 import re
 import shutil
 import sqlite3
@@ -27,6 +28,7 @@ from cxr_edge.node.config import (
     read_config,
 )  # fmt: skip
 from cxr_edge.node.example import EXAMPLE
+from tests.conftest import AS_ANYONE
 
 PEER = '[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
 
@@ -176,3 +178,27 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert "holds no queue" in run("--config", tmp_path / "node.toml", "queue", "list").stderr
     unused = run("queue", "list", "--config", tmp_path / "node.toml")
     assert (unused.returncode, "holds no queue" in unused.stderr) == (2, True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_data_that_may_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked" / ".lock").touch(mode=0)
+    (tmp_path / "file").touch()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "queue.sqlite").touch(mode=0o444)
+    for data, told in (
+        ("closed/data", "set data to a folder of yours"),
+        ("locked", "set data to a folder of yours"),
+        ("file", "set data to a folder of yours"),
+        ("old", "give it to this user"),
+    ):
+        (tmp_path / "node.toml").write_text(f'data = "{data}"\n{PEER}')
+        command = [*AS_ANYONE, sys.executable, "-m", "cxr_edge", "node", "--config", str(tmp_path / "node.toml")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 2, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("cxr-edge: node_config: ")
+        assert str(tmp_path / data) in line
+        assert told in line
