@@ -58,13 +58,16 @@ def open_graphs(bundle: Bundle, device: str, precision: str | None, resources: R
     if precision not in (None, "bf16"):
         bundle.manifest.variant(precision)
     refusals: dict[str, list[str]] = {}
+    remedies: dict[str, str] = {}
     for tried in AUTO:
         try:
             return _open(bundle, tried, precision, resources, _why(refusals))
         except (DeviceUnavailable, UnknownPrecision) as refusal:
-            fault = str(refusal).removeprefix(f"{tried}: ").partition(";")[0]  # without the remedy
+            fault, _, remedies[tried] = str(refusal).removeprefix(f"{tried}: ").partition("; ")
             refusals.setdefault(fault, []).append(tried)
-    raise DeviceUnavailable("; ".join(f"{', '.join(devices)}: {fault}" for fault, devices in refusals.items()))
+    told = "; ".join(f"{', '.join(devices)}: {fault}" for fault, devices in refusals.items())
+    # Of all remedies the one that any machine can follow.
+    raise DeviceUnavailable(f"no device works here ({told}); {remedies['cpu']}")
 
 
 def _why(refusals: Mapping[str, list[str]]) -> str:

@@ -331,6 +331,17 @@ def test_no_model_or_device(films, tmp_path):
         assert done.stdout == ""
 
 
+def test_an_install_without_any_engine_says_how_to_get_one():
+    without = "import sys; sys.modules.update(onnxruntime=None, openvino=None, tensorrt=None, tensorrt_rtx=None)\n"
+    script = f"{without}import cxr_edge.cli; cxr_edge.cli.app(['infer', {str(SAMPLES[0])!r}])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cxr-edge: device_unavailable: no device works here (")
+    assert "cpu: ONNX Runtime is not installed" in line
+    assert "); install the extra cpu: pip install" in line
+
+
 def test_another_identity_in_the_results_directory(films, tmp_path):
     assert run(films, "--no-tta", "--out", tmp_path / "out").returncode == 0
     done = run(films, "--tta", "--out", tmp_path / "out")
