@@ -13,7 +13,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
-import tomllib
+import msgspec
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from license_expression import ExpressionError, LicenseExpression, get_spdx_licensing
@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 Component = dict[str, Any]
 
-POLICY = tomllib.loads((Path(__file__).parent / "licences.toml").read_text())
+POLICY = msgspec.toml.decode((Path(__file__).parent / "licences.toml").read_bytes())
 SPDX = get_spdx_licensing()
 LICENCE_FILE = re.compile(r"licen[cs]e|copying|notice|third.?party|3rd.?party", re.I)
 TEXT = ("", ".md", ".rst", ".txt")
@@ -75,7 +75,8 @@ def conclude(component: Component) -> str:
     if known or set(names) & POLICY["names"].keys():
         component["licenses"] = [{"acknowledgement": "concluded", "expression": str(parsed.simplify())}]
     if known:
-        component["properties"] = [{"name": "cxr-edge:licence:evidence", "value": known["evidence"]}]
+        evidence = {"name": "cxr-edge:licence:evidence", "value": known["evidence"]}
+        component.setdefault("properties", []).append(evidence)
     return ""
 
 

@@ -48,7 +48,9 @@ class FolderWatch(Background):
         try:
             (config.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise NodeConfig(f"the folder {config.folder} cannot be watched ({error.strerror})") from error
+            raise NodeConfig(
+                f"the folder {config.folder} cannot be watched ({error.strerror}); let this user read and write there"
+            ) from error
         #: File → what it was at the last look, and since when; and of files that could not be taken or moved away.
         self._seen: dict[str, tuple[Stamp, float]] = {}
         self._left: dict[str, Stamp] = {}

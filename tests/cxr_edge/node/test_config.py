@@ -181,24 +181,25 @@ def test_on_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
-def test_data_that_may_not_be_written(tmp_path: Path) -> None:
+def test_folders_that_may_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o555)
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked" / ".lock").touch(mode=0)
     (tmp_path / "file").touch()
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "queue.sqlite").touch(mode=0o444)
-    for data, told in (
-        ("closed/data", "set data to a folder of yours"),
-        ("locked", "set data to a folder of yours"),
-        ("file", "set data to a folder of yours"),
-        ("old", "give it to this user"),
+    for place, told, text in (
+        ("closed/data", "set data to a folder of yours", 'data = "closed/data"'),
+        ("locked", "set data to a folder of yours", 'data = "locked"'),
+        ("file", "set data to a folder of yours", 'data = "file"'),
+        ("old", "give it to this user", 'data = "old"'),
+        ("closed/in", "let this user read and write there", 'data = "new"\n[watch]\nfolder = "closed/in"'),
     ):
-        (tmp_path / "node.toml").write_text(f'data = "{data}"\n{PEER}')
+        (tmp_path / "node.toml").write_text(f"{text}\n{PEER}")
         command = [*AS_ANYONE, sys.executable, "-m", "cxr_edge", "node", "--config", str(tmp_path / "node.toml")]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 2, done.stderr
         (line,) = done.stderr.splitlines()
         assert line.startswith("cxr-edge: node_config: ")
-        assert str(tmp_path / data) in line
+        assert str(tmp_path / place) in line
         assert told in line
