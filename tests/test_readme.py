@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.repository import copy_tracked
 
 README = (ROOT / "README.md").read_text()
 MEGABYTE = 10**6
@@ -27,11 +27,8 @@ def command(name: str) -> str:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
     """What a clone would hold, and nothing of this environment."""
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     clone = tmp_path_factory.mktemp("newcomer") / "cxr-edge"
-    for name in files.rstrip("\0").split("\0"):
-        (clone / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, clone / name)
+    copy_tracked(clone)
     return clone
 
 
