@@ -48,7 +48,7 @@ napoleon_use_param = False
 napoleon_use_rtype = False
 # Types of other projects, whose inventories a build without network cannot read, and of this one's inside.
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections\.abc|os|np|npt|numpy|pydicom)\..*|Dataset|ndarray|float32|h|w"),
+    ("py:.*", r"(collections\.abc|os|pathlib|np|npt|numpy|pydicom)\..*|Dataset|ndarray|float32|h|w"),
     ("py:.*", r"cxr_edge\.(backends|bundle|images|manifest)\..*"),
 ]
 
