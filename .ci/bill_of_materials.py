@@ -23,10 +23,13 @@ Component = dict[str, Any]
 
 POLICY = msgspec.toml.decode((Path(__file__).parent / "licences.toml").read_bytes())
 SPDX = get_spdx_licensing()
-LICENCE_FILE = re.compile(r"licen[cs]e|copying|notice|third.?party|3rd.?party", re.I)
-TEXT = ("", ".md", ".rst", ".txt")
-#: The heading of a GNU licence, or a Debian-like statement of it.
-GNU = re.compile(r"^\s*(GNU ((LESSER|AFFERO) )?GENERAL PUBLIC LICENSE|Licen[cs]e: *[AL]?GPL)", re.M)
+#: Where licences stand: files of such names, and whatever lies in a folder of licences. Programs are none.
+LICENCE_FILE = re.compile(
+    r"(licen[cs]e|copy(ing|right)|notice|third.?party|3rd.?party|gpl)[^/]*$|(^|/)licen[cs]es/", re.I
+)
+PROGRAM = (".py", ".pyc")
+#: Any naming of a GNU licence. Wordings differ too much to tell who merely mentions one: that is for who reads it.
+GNU = re.compile(rb"affero|gnu[\W_]+public|general[\W_]+public[\W_]+licen[cs]e|(?<![a-z])[al]?gpl", re.I)
 NIH = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 
 
@@ -80,8 +83,8 @@ def conclude(component: Component) -> str:
     return ""
 
 
-def carry(component: Component, package: Distribution) -> str:
-    """Add the libraries of other licences that a package carries; give what is wrong, or nothing."""
+def carry(component: Component) -> None:
+    """Add the libraries of other licences that a package carries."""
     name = canonicalize_name(component["name"])
     if libraries := [library for library in POLICY["carried"] if library["package"] == name]:
         component["components"] = [
@@ -94,11 +97,27 @@ def carry(component: Component, package: Distribution) -> str:
             }
             for library in libraries
         ]
-        return ""
-    texts = [file for file in package.files or [] if LICENCE_FILE.search(file.name) and file.suffix in TEXT]
-    if gnu := [str(file) for file in texts if GNU.search(Path(file.locate()).read_text(errors="replace"))]:
-        return f"holds a text of the GNU licences ({', '.join(gnu)}): does it carry such a library?"
-    return ""
+
+
+def gnu_texts(package: Distribution) -> dict[str, str]:
+    """Find the licence texts of a package that name a GNU licence: their paths, by SHA-256."""
+    found = {}
+    for file in package.files or []:
+        if LICENCE_FILE.search(file.as_posix()) and file.suffix not in PROGRAM:
+            text = Path(file.locate()).read_bytes()
+            if GNU.search(text.replace(b"\0", b"")):  # UTF-16 is ASCII with zeros between
+                found[hashlib.sha256(text).hexdigest()] = file.as_posix()
+    return found
+
+
+def compare_texts(package: Distribution) -> str:
+    """Compare the texts that name a GNU licence with those that were looked at; give what is wrong, or nothing."""
+    name = canonicalize_name(package.metadata["Name"])
+    known = {text["sha256"] for text in POLICY["texts"] if name in text["packages"]}
+    found = gnu_texts(package)
+    new = [f"{path} names a GNU licence (SHA-256 {digest})" for digest, path in found.items() if digest not in known]
+    gone = [f"the text of SHA-256 {digest} is gone" for digest in sorted(known - found.keys())]
+    return f"has other texts than were looked at: {'; '.join(new + gone)}" if new or gone else ""
 
 
 def file_of(path: Path, root: Path) -> Component:
@@ -140,7 +159,8 @@ def main(python: str, out: str) -> None:
     wrong = []
     for component in bill["components"]:
         package = packages[canonicalize_name(component["name"])]
-        for told in (conclude(component), carry(component, package)):
+        carry(component)
+        for told in (conclude(component), compare_texts(package)):
             if told:
                 wrong.append(f"{component['name']} {component['version']} {told}")
     if wrong:
