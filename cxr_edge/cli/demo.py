@@ -1,9 +1,6 @@
 """``cxr-edge demo``: the page in the browser."""
 
-import signal
-import sys
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -32,7 +29,7 @@ def demo(
 ) -> None:
     """Show the model in the browser: upload a film or take a sample, see findings and heat maps.
 
-    Runs until Ctrl-C. Films stay in memory while their page is open; none is kept. Needs the extra demo.
+    Runs until Ctrl-C. Films stay in memory while their page is open, for ten minutes at most. Needs the extra demo.
 
     Exit status: 0 stopped; 2 usage, a missing package or the port; 3 the model or the device cannot be had.
 
@@ -44,7 +41,6 @@ def demo(
     """
     from cxr_edge.demo import demo as load_demo
 
-    signal.signal(signal.SIGTERM, _stop)
     try:
         served = load_demo(
             bundle, device=device, precision=precision, max_upload=max_upload * MEBIBYTE, concurrency=concurrency
@@ -64,8 +60,3 @@ def demo(
         fail(error, NO_MODEL_OR_DEVICE)
     except KeyboardInterrupt:
         typer.echo("Stopped.", err=True)
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C, so that what was uploaded is removed."""
-    sys.exit(0)

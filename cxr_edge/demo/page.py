@@ -1,12 +1,12 @@
 """The demo's page: what a person can choose, and what happens then."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
 import gradio as gr
 
 from cxr_edge.demo.answer import ADAPTIVE, ONE, SIX, Upload, alert, answer
+from cxr_edge.demo.forgetting import FILM_SECONDS, UPLOAD_SECONDS
 from cxr_edge.demo.samples import samples
 from cxr_edge.errors import InputError
 from cxr_edge.inputs import read_bytes
@@ -16,11 +16,13 @@ from cxr_edge.report.film import STYLE, script
 from cxr_edge.results import NOTICE
 
 TITLE: Final = "Chest film findings"
-#: Seconds after which a film that nobody looks at is forgotten.
-FORGOTTEN_AFTER: Final = 600
 
 _DEMO_STYLE: Final = (Path(__file__).parent / "demo.css").read_text(encoding="utf-8")
+_DEMO_SCRIPT: Final = (Path(__file__).parent / "demo.js").read_text(encoding="utf-8")
 _NOTHING_YET: Final = '<p class="demo-took">Upload a film or take a sample.</p>'
+_NO_FILM: Final = (
+    '<p class="demo-took" role="status">No film is here, or it is forgotten: upload one, or take a sample.</p>'
+)
 _INTRODUCTION: Final = (
     f'<div class="demo-head"><h1>{TITLE}</h1><p><strong>{NOTICE}</strong> '
     "A model of 15 labels, with a heat map of each. "
@@ -28,9 +30,12 @@ _INTRODUCTION: Final = (
 )
 
 
-def head() -> str:
-    """Give what the page's head needs to show films."""
-    return f'<meta name="robots" content="noindex"><style>{STYLE}{_DEMO_STYLE}</style><script>{script()}</script>'
+def head(max_upload: int) -> str:
+    """Give what the page's head needs to show films, and to tell of an upload over `max_upload` bytes."""
+    return (
+        f'<meta name="robots" content="noindex"><style>{STYLE}{_DEMO_STYLE}</style><script>{script()}</script>'
+        f'<script data-most="{max_upload}">{_DEMO_SCRIPT}</script>'
+    )
 
 
 def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Blocks:
@@ -55,7 +60,7 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
     manifest = model.manifest
 
     def show(upload: Upload | None, views: str, point: str) -> str:
-        return _NOTHING_YET if upload is None else answer(model, upload, views, point)
+        return _NO_FILM if upload is None else answer(model, upload, views, point)
 
     def take_upload(path: str | None, views: str, point: str) -> tuple[Any, ...]:
         if path is None:
@@ -64,8 +69,6 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
             upload = Upload(Path(path).name, read_bytes(path, max_upload))
         except InputError as error:
             return None, alert("The upload cannot be read", f"{error.code}: {error}"), None, None
-        finally:
-            _forget(Path(path))
         return upload, show(upload, views, point), None, None
 
     def take_sample(name: str | None, views: str, point: str) -> tuple[Any, ...]:
@@ -74,9 +77,9 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
         upload = Upload(f"{name}.png", films[name].read_bytes())
         return upload, show(upload, views, point)
 
-    with gr.Blocks(title=f"{TITLE}: research only", analytics_enabled=False, delete_cache=(60, 60)) as page:
+    with gr.Blocks(title=f"{TITLE}: research only", analytics_enabled=False) as page:
         gr.HTML(_INTRODUCTION, js_on_load=None, apply_default_css=False)
-        held = gr.State(None, time_to_live=FORGOTTEN_AFTER)
+        held = gr.State(None)
         with gr.Row():
             file = gr.File(label=f"Upload a film: PNG, JPEG or DICOM, at most {max_upload // MEBIBYTE} MiB", height=140)
             with gr.Column():
@@ -96,8 +99,9 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
         with gr.Accordion("Model card", open=False):
             gr.Markdown(card)
         gr.HTML(
-            '<p class="demo-took">A film stays in the memory of this server while its page is open, for '
-            f"{FORGOTTEN_AFTER // 60} minutes at most; none is written down. Upload no films of patients to a server "
+            '<p class="demo-took">An upload lies in a private temporary folder of this server for '
+            f"{UPLOAD_SECONDS // 60} minutes; the film stays in its memory while this page is open, for "
+            f"{FILM_SECONDS // 60} minutes after the last change at most. Upload no films of patients to a server "
             "that is not yours.</p>",
             js_on_load=None,
             apply_default_css=False,
@@ -110,13 +114,6 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
         sample.input(take_sample, [sample, views, point], [held, shown], **bound)
         gr.on([views.input, point.input], show, [held, views, point], shown, **bound)
     return cast(gr.Blocks, page)  # Gradio's own types lose it
-
-
-def _forget(path: Path) -> None:
-    """Remove an upload, and the folder that was made for it."""
-    path.unlink(missing_ok=True)
-    with suppress(OSError):  # another upload may lie in it
-        path.parent.rmdir()
 
 
 def _views(model: Model) -> list[str]:

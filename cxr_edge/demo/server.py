@@ -3,15 +3,21 @@
 import atexit
 import os
 import shutil
+import signal
+import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 from cxr_edge.backends import Resources, usable_cores
 from cxr_edge.bundle import MODEL_CARD, read_bundle
+from cxr_edge.demo.forgetting import Forgetting
 from cxr_edge.errors import DemoUnavailable
 from cxr_edge.extras import how_to_get
+from cxr_edge.loopback import is_loopback
 from cxr_edge.model import Model
 from cxr_edge.reading import MEBIBYTE, Reading
 
@@ -33,6 +39,8 @@ def demo(
     concurrency: int = 1,
 ) -> "Demo":
     """Load a model and lay out the demo's page; `Demo.launch` opens it.
+
+    In the main thread, SIGTERM ends the process from here on as `sys.exit` does, so that no upload stays behind.
 
     Parameters
     ----------
@@ -74,6 +82,7 @@ class Demo:
 
     def __init__(self, page: Any, max_upload: int) -> None:
         self._page, self._max_upload = page, max_upload
+        self._forgetting: Forgetting | None = None
 
     def launch(
         self, host: str | None = None, port: int | None = None, *, open_browser: bool = False, block: bool = True
@@ -106,6 +115,9 @@ class Demo:
         from cxr_edge.demo.bounds import Bounds
         from cxr_edge.demo.page import head
 
+        folder = _prepare_gradio()
+        local = is_loopback(host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+        bounds = Middleware(Bounds, most=self._max_upload + _FORM, folder=folder, local=local)
         self._page.queue(max_size=QUEUE)
         try:
             _, address, _ = self._page.launch(
@@ -123,11 +135,12 @@ class Demo:
                 max_file_size=self._max_upload,
                 state_session_capacity=VISITORS,
                 theme=themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-                head=head(),
-                app_kwargs={"middleware": [Middleware(Bounds, most=self._max_upload + _FORM)]},
+                head=head(self._max_upload),
+                app_kwargs={"middleware": [bounds]},
             )
         except OSError as error:
             raise DemoUnavailable(f"{error}; choose another port, or end what listens there") from error
+        self._forgetting = Forgetting(self._page.state_holder, folder)
         if block:
             self.wait()
         return str(address)
@@ -138,11 +151,13 @@ class Demo:
             time.sleep(0.2)
 
     def close(self) -> None:
-        """End the server."""
+        """End the server, and forget what it held."""
         self._page.close()
+        if self._forgetting is not None:
+            self._forgetting.end()
 
 
-def _prepare_gradio() -> None:
+def _prepare_gradio() -> Path:
     """Import Gradio so that it keeps to itself: it tells nobody of this, and writes into a folder that goes with us."""
     global _upload_folder
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -151,7 +166,15 @@ def _prepare_gradio() -> None:
         _upload_folder = tempfile.mkdtemp(prefix="cxr-edge-demo-")
         os.environ["GRADIO_TEMP_DIR"] = _upload_folder
         atexit.register(shutil.rmtree, Path(_upload_folder), ignore_errors=True)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _end)
     try:
         import gradio  # noqa: F401
     except ImportError as error:
         raise DemoUnavailable(f"the demo needs the package {error.name}; {how_to_get('demo')}") from error
+    return Path(_upload_folder)
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C: by default Python would leave at once, and uploads stay."""
+    sys.exit(0)

@@ -103,11 +103,11 @@
     show(film);
   }
 
-  // Whoever comes back to a film finds it as it was left.
-  const drawn = new WeakSet();
+  // Whoever comes back to a film finds it as it was left. Where the page is patched (by Gradio), the mark goes with the drawing.
+  const isDrawn = (film) => "drawn" in film.dataset;
   function draw(film) {
-    if (drawn.has(film)) return show(film);
-    drawn.add(film);
+    if (isDrawn(film)) return show(film);
+    film.dataset.drawn = "";
     choose(film, film.querySelector(".cxr-positive .cxr-label"));
   }
 
@@ -116,7 +116,7 @@
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
       seen.unobserve(target);
-      if (!drawn.has(target)) draw(target);
+      if (!isDrawn(target)) draw(target);
     }
   });
 
@@ -146,8 +146,11 @@
   const start = () => {
     watch(document.body);
     new MutationObserver((changes) => {
-      for (const { addedNodes } of changes) addedNodes.forEach(watch);
-    }).observe(document.body, { childList: true, subtree: true });
+      for (const { type, target, addedNodes } of changes) {
+        addedNodes.forEach(watch);
+        if (type === "attributes" && target.matches(".cxr-film") && !isDrawn(target)) draw(target);
+      }
+    }).observe(document.body, { childList: true, subtree: true, attributeFilter: ["data-drawn"] });
   };
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);

@@ -3,13 +3,16 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from playwright.sync_api import expect
 
 from cxr_edge.demo.samples import samples
 from tests.browser import DESKTOP, PHONE, overflows, pages_without_errors, violations
@@ -22,11 +25,12 @@ OF_GRADIO = "Method not implemented."
 class Server:
     """``cxr-edge demo`` in a process of its own, with a folder for temporary files of its own."""
 
-    def __init__(self, folder: Path, command: list[str]) -> None:
-        self.folder = folder
-        environment = {**os.environ, "TMPDIR": str(folder), "GRADIO_SERVER_PORT": "7934"}
-        self.process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-        self.address = "http://127.0.0.1:7934/"
+    def __init__(self, folder: Path, command: list[str], port: int = 7934) -> None:
+        self.folder, self.port = folder, port
+        environment = {**os.environ, "TMPDIR": str(folder), "GRADIO_SERVER_PORT": str(port)}
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.process = subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
+        self.address = f"http://127.0.0.1:{port}/"
         for _ in range(600):
             try:
                 requests.get(self.address, timeout=5)
@@ -41,7 +45,16 @@ class Server:
         return self.process.communicate(timeout=30)[1]
 
     def kept(self) -> list[Path]:
-        return [path for path in self.folder.rglob("*") if path.is_file() and path.stat().st_size]
+        """Whatever lies in Gradio's folder, and files elsewhere."""
+        (uploads,) = self.folder.glob("cxr-edge-demo-*")
+        return [*uploads.iterdir(), *(path for path in self.folder.iterdir() if path.is_file())]
+
+    def wait_for(self, holds: Callable[[], bool], what: str) -> None:
+        for _ in range(300):
+            if holds():
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"not within half a minute: {what}; kept {self.kept()}")
 
 
 DEMO = [sys.executable, "-m", "cxr_edge", "demo", "--port", "7934", "--device", "cpu", "--max-upload", "1"]
@@ -90,17 +103,20 @@ def test_a_film_is_uploaded_explained_and_not_kept(page, server, model):
     film.get_by_label("Heat map opacity").fill("10")
     assert film.locator(".cxr-map").evaluate("map => map.style.opacity") == "0.1"
     assert re.search(r"in 6 views .* in \d+ ms on cpu", page.locator(".demo-took").first.inner_text())
-    assert server.kept() == []
 
 
 def test_a_sample_by_other_thresholds_and_views(page, model):
     page.get_by_label("Or take a sample").click()
     page.get_by_role("option", name=SAMPLES[3].stem).click()
     page.locator(".cxr-film h2", has_text=SAMPLES[3].stem).wait_for()
+    expect(page.locator(".cxr-caption")).to_contain_text("Heat map of")
     page.get_by_label("sensitivity_80").check()
     page.locator(".cxr-film dd", has_text="sensitivity_80").wait_for(state="attached")
+    expect(page.locator(".cxr-caption")).to_contain_text("Heat map of")
     page.get_by_label("one view").check()
     page.locator(".cxr-film dd", has_text="one view").wait_for(state="attached")
+    expect(page.locator(".cxr-caption")).to_contain_text("Heat map of")
+    assert page.locator(".cxr-map").evaluate("map => map.width") == 512
     result = model.predict(SAMPLES[3], tta=False, operating_point="sensitivity_80")
     called = page.locator(".cxr-positive .cxr-label").all_inner_texts()
     assert called == [finding.label for finding in result.findings if finding.positive]
@@ -113,15 +129,115 @@ def test_what_cannot_be_read_is_told_and_stays_told(page, server):
     assert "letter.txt cannot be read" in alert.inner_text()
     upload(page, "cut.png", SAMPLES[0].read_bytes()[:5000])
     page.get_by_role("alert").filter(has_text="truncated").wait_for()
-    assert server.kept() == []
 
 
-def test_bodies_over_the_limit_and_files_are_refused(server):
-    refused = requests.post(f"{server.address}gradio_api/upload", files={"files": bytes(3 * 2**20)}, timeout=30)
-    assert refused.status_code == 413
-    for path in ("gradio_api/file=/etc/passwd", f"gradio_api/file={SAMPLES[0]}", "file=x"):
-        assert requests.get(server.address + path, timeout=30).status_code == 404
-    assert server.kept() == []
+def test_a_film_that_is_too_large_is_told_beside_the_one_before(page):
+    upload(page, "first.png", SAMPLES[1].read_bytes())
+    page.locator(".cxr-film h2", has_text="first.png").wait_for()
+    upload(page, "large.dcm", bytes(2 * 2**20))
+    alert = page.locator("#demo-refused")
+    expect(alert).to_have_text("large.dcm is larger than 1 MiB and was not read. The film below is the one before it.")
+    upload(page, "third.png", SAMPLES[3].read_bytes())
+    page.locator(".cxr-film h2", has_text="third.png").wait_for()
+    expect(page.locator(".cxr-caption")).to_contain_text("Heat map of")
+    expect(alert).to_have_count(0)
+
+
+def test_what_the_page_does_not_ask_for_is_refused(server):
+    for path in ("gradio_api/file=/etc/passwd", f"gradio_api/file={SAMPLES[0]}", "file=x", "config", "gradio_api/info",
+                 "gradio_api/deep_link?session_hash=x", "static/../config"):  # fmt: skip
+        assert requests.get(server.address + path, timeout=30).status_code == 404, path
+    for path in ("run/take_sample", "api/take_sample", "call/take_sample", "vibe-edit"):
+        answered = requests.post(f"{server.address}gradio_api/{path}", json={"data": []}, timeout=30)
+        assert answered.status_code == 404, path
+
+
+def announced(size: int) -> Iterator[bytes]:
+    """A body of no announced length."""
+    yield from [bytes(2**16)] * (size // 2**16)
+
+
+def test_bodies_over_the_limit_are_refused(server):
+    for body in ({"files": {"files": bytes(3 * 2**20)}}, {"data": announced(3 * 2**20)}):
+        answered = requests.post(f"{server.address}gradio_api/upload", **body, timeout=30)
+        assert answered.status_code in {400, 413}
+    long = {"data": ["x" * 2**17, "six views", "max_f1"], "fn_index": 1, "session_hash": "long"}
+    assert requests.post(f"{server.address}gradio_api/queue/join", json=long, timeout=30).status_code == 413
+
+
+@pytest.mark.parametrize("path", ["https://example.com/", "http:/example.com", "/etc/passwd", "../../etc/passwd", 1])
+def test_a_film_that_was_not_uploaded_is_not_fetched(path, server):
+    """Gradio would ask the network for an address, whatever its size."""
+    film = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    event = {"data": [film, "six views", "max_f1"], "fn_index": 0, "trigger_id": 5, "session_hash": "elsewhere"}
+    answered = requests.post(f"{server.address}gradio_api/queue/join", json=event, timeout=30)
+    assert (answered.status_code, answered.text) == (400, "Expected a film that was uploaded.")
+
+
+def test_pages_of_other_sites_are_refused(server):
+    def get(**headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return requests.get(server.address, headers=named, timeout=30).status_code
+
+    assert get(Host="evil.example:7934") == 403  # its name leads to loopback: DNS rebinding
+    assert get(Host="localhost:7934") == get(Host="[::1]:7934") == get(Host="127.0.0.1") == 200
+    assert get(Sec_Fetch_Site="cross-site") == 403
+    assert get(Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate") == 200  # a link
+    assert get(Sec_Fetch_Site="same-origin") == 200
+
+
+#: A demo that forgets within seconds what it otherwise forgets within minutes.
+SOON = """
+from functools import partial
+
+from cxr_edge.demo import server
+
+server.Forgetting = partial(server.Forgetting, film_seconds=24, upload_seconds=4)
+demo = server.demo(max_upload=1 << 20)
+demo.launch(block=False)
+while True:
+    input()
+    sessions = list(demo._page.state_holder.session_data.values())
+    print(sum("cxr-film" in str(vars(session)) for session in sessions), flush=True)
+"""
+
+
+@pytest.fixture
+def forgetful(tmp_path):
+    (tmp_path / "soon.py").write_text(SOON)
+    server = Server(tmp_path, [sys.executable, "soon.py"], port=7935)
+    (tmp_path / "soon.py").unlink()
+    yield server
+    server.stop()
+
+
+def test_films_and_uploads_are_forgotten(forgetful, new_page):
+    """Of a closed page at once, of an open one after a while; uploads that broke off, too."""
+    server = forgetful
+
+    def held() -> int:
+        server.process.stdin.write("\n")
+        server.process.stdin.flush()
+        return int(server.process.stdout.readline())
+
+    pages = [new_page(), new_page()]
+    for page in pages:
+        page.goto(server.address)
+        page.locator("input[type=file]").wait_for(state="attached")
+        upload(page, "chest.png", SAMPLES[1].read_bytes())
+        page.locator(".cxr-film").wait_for()  # the same film under one name, of two visitors
+    with socket.create_connection(("127.0.0.1", server.port)) as broken:
+        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2**19}\r\n"
+        broken.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
+        broken.sendall(b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.png"\r\n\r\n' + bytes(2**18))
+        server.wait_for(lambda: len(server.kept()) > 0, "an upload on disk")
+    assert held() == 2
+    pages[0].close()
+    server.wait_for(lambda: held() == 1, "the film of the closed page is forgotten")
+    server.wait_for(lambda: held() == 0, "the film of the page that nobody looks at is forgotten")
+    server.wait_for(lambda: server.kept() == [], "uploads are removed")
+    pages[1].get_by_label("sensitivity_80").check()
+    expect(pages[1].locator("#shown")).to_contain_text("No film is here, or it is forgotten")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -154,7 +270,13 @@ def test_a_port_in_use_and_the_end(server):
 def test_the_three_lines_of_a_hosted_space(tmp_path):
     (code,) = re.findall(r"```python\n(from cxr_edge.demo.*?)```", (ROOT / "docs" / "demo.md").read_text(), re.DOTALL)
     (tmp_path / "app.py").write_text(code)
-    Server(tmp_path, [sys.executable, "app.py"]).stop()
+    server = Server(tmp_path, [sys.executable, "app.py"], port=7935)
+    film = {"files": ("film.png", SAMPLES[0].read_bytes())}
+    assert requests.post(f"{server.address}gradio_api/upload", files=film, timeout=30).status_code == 200
+    assert list(tmp_path.glob("cxr-edge-demo-*/*/film.png"))
+    server.stop()
+    assert server.process.returncode == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "app.py"]
 
 
 def test_the_samples_are_those_of_the_clone():
