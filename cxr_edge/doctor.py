@@ -64,14 +64,15 @@ def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
         ``devices``, ``bundle``, ``engines``.
     """
     installed, engines = packages(), _engines()
+    tried = {device: try_device(bundle, device) for device in devices}
     return {
         "machine": machine(),
         "packages": installed,
-        "problems": _problems(installed, engines),
+        "problems": _problems(installed, engines, tried),
         "gpu": _gpu(),
         "cuda": _cuda(),
         "dicom": _dicom(installed),
-        "devices": {device: try_device(bundle, device) for device in devices},
+        "devices": tried,
         "bundle": _bundle(bundle),
         "engines": engines,
     }
@@ -179,8 +180,9 @@ def _engines() -> dict[str, Any]:
     return {"folder": folder, "fault": None, "found": [engine.to_dict() for engine in stored]}
 
 
-def _problems(packages: dict[str, str], engines: dict[str, Any]) -> list[str]:
+def _problems(packages: dict[str, str], engines: dict[str, Any], devices: dict[str, Any]) -> list[str]:
     return [
+        *([] if any(told["works"] for told in devices.values()) else ["no device that was tried works: see Devices"]),
         *rivalries(packages),
         *([engines["fault"]] if engines["fault"] else []),
         *(f"{engine['file']} must not be run: {engine['fault']}" for engine in engines["found"] if engine["fault"]),

@@ -115,7 +115,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
         if not kind.isalpha():
             raise _damaged(f"{kind!r} is no type of chunk")
         if length > len(data) - at - 12:
-            raise _damaged(f"it ends within a chunk of type {kind!r}")
+            raise _damaged(f"it ends within a chunk of type {kind.decode()}")
         yield _Chunk(kind, at + 8, at + 8 + length)
         if kind == b"IEND":
             return
@@ -147,7 +147,7 @@ def _read_contents(data: bytes) -> _Contents:
 def _check_checksum(data: bytes, chunk: _Chunk) -> None:
     stored = int.from_bytes(data[chunk.end : chunk.end + 4], "big")
     if isal_zlib.crc32(memoryview(data)[chunk.start - 4 : chunk.end]) != stored:
-        raise _damaged(f"a chunk of type {chunk.kind!r} has not the checksum it was written with")
+        raise _damaged(f"a chunk of type {chunk.kind.decode()} has not the checksum it was written with")
 
 
 def _bare(header: Header, rows: bytes) -> bytes:

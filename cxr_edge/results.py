@@ -102,10 +102,11 @@ class Result:
     cautions: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Name the positive findings, and what the result must not be used for."""
+        """Name the positive findings, why they may mean little, and what the result must not be used for."""
         positive = [f"{f.label} {f.probability:.2f} (>= {f.threshold:.2f})" for f in self.findings if f.positive]
         found = ", ".join(positive) or "no finding above its threshold"
-        return f"{self.path or 'film'}: {found}. {NOTICE}"
+        cautions = "".join(f" Caution: {caution}." for caution in self.cautions)
+        return f"{self.path or 'film'}: {found}.{cautions} {NOTICE}"
 
     @property
     def probabilities(self) -> dict[str, float]:

@@ -31,8 +31,8 @@ def doctor(
 ) -> None:
     """Say what this machine has, and which devices truly work.
 
-    It says what the others lack, too. Each device is tried by running the model on it. Exit status: 0; with
-    --device, 3 where that one does not work.
+    It says what the others lack, too. Each device is tried by running the model on it. Exit status: 0; 3 where no
+    device that was tried works.
     """
     from cxr_edge.doctor import TRIED, examine
 
@@ -44,7 +44,8 @@ def doctor(
         typer.echo(json.dumps(found, indent=1))
     else:
         _print(found)
-    raise typer.Exit(NO_MODEL_OR_DEVICE if device and not found["devices"][device]["works"] else 0)
+    works = any(told["works"] for told in found["devices"].values())
+    raise typer.Exit(0 if works else NO_MODEL_OR_DEVICE)
 
 
 def _print(found: dict[str, Any]) -> None:

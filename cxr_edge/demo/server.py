@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -116,6 +117,8 @@ class Demo:
         from cxr_edge.demo.page import head
 
         folder = _prepare_gradio()
+        if port is not None:
+            _try_address(host or "127.0.0.1", port)
         local = is_loopback(host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
         bounds = Middleware(Bounds, most=self._max_upload + _FORM, folder=folder, local=local)
         self._page.queue(max_size=QUEUE)
@@ -139,7 +142,7 @@ class Demo:
                 app_kwargs={"middleware": [bounds]},
             )
         except OSError as error:
-            raise DemoUnavailable(f"{error}; choose another port, or end what listens there") from error
+            raise DemoUnavailable(f"no port is free ({error}); end what listens there") from error
         self._forgetting = Forgetting(self._page.state_holder, folder)
         if block:
             self.wait()
@@ -155,6 +158,19 @@ class Demo:
         self._page.close()
         if self._forgetting is not None:
             self._forgetting.end()
+
+
+def _try_address(host: str, port: int) -> None:
+    """Say why an address cannot be had: Gradio would call all reasons a port in use."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise DemoUnavailable(
+            f"{host} port {port} cannot be listened on ({reason}); choose another port by --port, another "
+            "address by --host, or end what listens there"
+        ) from error
 
 
 def _prepare_gradio() -> Path:

@@ -186,6 +186,8 @@ def folders(data: Path) -> tuple[Path, Path]:
     NodeConfig
     """
     films, results = data / "films", data / "results"
+    if data.exists() and not data.is_dir():
+        raise NodeConfig(f"{data} is no folder; set data to a folder of yours")
     try:
         for folder in (data, films, results):
             if not folder.exists():

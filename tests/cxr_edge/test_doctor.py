@@ -45,6 +45,7 @@ def test_a_device_that_does_not_work_is_exit_3(no_gpu, device):
     assert set(found["devices"]) == {device}
     assert not found["devices"][device]["works"]
     assert "libcuda.so.1 is not found" in found["devices"][device]["why"]
+    assert found["problems"][0] == "no device that was tried works: see Devices"
 
 
 def test_a_device_that_works_is_exit_0():

@@ -37,8 +37,10 @@ def test_films_of_the_collection_pass(model, sample):
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_what_is_no_upright_chest_film_is_told(model, film, other):
-    (score,) = told(model.predict(np.ascontiguousarray(OTHERS[other](film)), tta=False))
+    result = model.predict(np.ascontiguousarray(OTHERS[other](film)), tta=False)
+    (score,) = told(result)
     assert score >= 0
+    assert f" Caution: {result.cautions[0]}. Research tool" in str(result)
 
 
 def test_another_hospitals_chest_passes_and_an_ankle_does_not(model):

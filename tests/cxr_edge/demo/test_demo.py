@@ -260,7 +260,10 @@ def test_a_port_in_use_and_the_end(server):
     second = subprocess.run(DEMO, capture_output=True, text=True, timeout=120)
     assert second.returncode == 2
     assert "demo_unavailable" in second.stderr
-    assert "choose another port" in second.stderr
+    assert "127.0.0.1 port 7934 cannot be listened on (Address already in use); choose another port" in second.stderr
+    nowhere = subprocess.run([*DEMO[:-4], "--host", "192.0.2.1"], capture_output=True, text=True, timeout=120)
+    assert nowhere.returncode == 2
+    assert "192.0.2.1 port 7934 cannot be listened on (Cannot assign requested address)" in nowhere.stderr
     told = server.stop()
     assert "not for diagnosis" in told
     assert server.process.returncode == 0

@@ -28,6 +28,7 @@ from cxr_edge.node.config import (
     read_config,
 )  # fmt: skip
 from cxr_edge.node.example import EXAMPLE
+from cxr_edge.node.node import folders
 from tests.conftest import AS_ANYONE
 
 PEER = '[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
@@ -203,3 +204,12 @@ def test_folders_that_may_not_be_written(tmp_path: Path) -> None:
         assert line.startswith("cxr-edge: node_config: ")
         assert str(tmp_path / place) in line
         assert told in line
+
+
+def test_a_file_in_place_of_the_data_is_left_as_it_is(tmp_path):
+    config = of(tmp_path, f'data = "data"\n{PEER}')
+    config.data.write_text("a file")
+    config.data.chmod(0o644)
+    with pytest.raises(NodeConfig, match="data is no folder; set data to a folder of yours"):
+        folders(config.data)
+    assert config.data.stat().st_mode & 0o777 == 0o644
