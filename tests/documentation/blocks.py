@@ -1,8 +1,8 @@
 """The code blocks of a Markdown page, with what comments directly before them say of them.
 
-``<!-- not run: reason -->``, ``<!-- run by: tests/x.py::test_y -->`` (the test must exist), ``<!-- file: name -->``
-(the block is that file, for the blocks after it), ``<!-- exit status: 2 -->``. A ``text`` block tells what the block
-before it prints, with ``…`` for what differs from time to time.
+``<!-- not run: reason -->``, ``<!-- run by: tests/x.py::test_y -->`` (a test that takes the block from the page),
+``<!-- file: node.toml -->`` (the block is that configuration, for the blocks after it), ``<!-- exit status: 2 -->``. A
+``text`` block tells what the block before it prints, with ``…`` for what differs from time to time.
 """
 
 import re
@@ -15,11 +15,13 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARK = re.compile(r"<!-- (not run|run by|file|exit status): (.+?) -->", re.DOTALL)
+#: Of Sphinx; they hold no code.
+DIRECTIVES = {"{toctree}", "{eval-rst}", "{program-output}"}
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page."""
+    """A block of code of a page."""
 
     page: str
     line: int
@@ -44,13 +46,13 @@ def parsed(page: Path) -> list[Token]:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """Give a page's fenced blocks in order; Sphinx's own directives are no code."""
+    """Give a page's blocks of code in order, indented ones included."""
     blocks, comment = [], ""
     for token in parsed(page):
         if token.type == "html_block":
             comment += token.content
-        elif token.type == "fence":
-            if not token.info.startswith("{"):
+        elif token.type in {"fence", "code_block"}:
+            if token.info.partition(" ")[0] not in DIRECTIVES:
                 assert token.map
                 name = page.relative_to(ROOT).as_posix()
                 marks = {kind: " ".join(text.split()) for kind, text in MARK.findall(comment)}
