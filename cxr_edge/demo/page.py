@@ -81,7 +81,7 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
         gr.HTML(_INTRODUCTION, js_on_load=None, apply_default_css=False)
         held = gr.State(None)
         with gr.Row():
-            file = gr.File(label=f"Upload a film: PNG, JPEG or DICOM, at most {max_upload // MEBIBYTE} MiB", height=140)
+            file = gr.File(label=f"Upload a film: PNG, JPEG or DICOM, at most {max_upload // MEBIBYTE} MiB", height=170)
             with gr.Column():
                 sample = gr.Dropdown(
                     list(films),
@@ -94,7 +94,7 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
                     value=manifest.default_operating_point,
                     label="Operating point: which thresholds",
                 )
-                views = gr.Radio(_views(model), value=_default_views(model), label="Test-time augmentation")
+                views = gr.Radio(_views(model), value=_default_views(model), label="Views of the film (test-time augmentation)")
         shown = gr.HTML(_NOTHING_YET, js_on_load=None, apply_default_css=False, elem_id="shown")
         with gr.Accordion("Model card", open=False):
             gr.Markdown(card)
