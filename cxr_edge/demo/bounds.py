@@ -22,7 +22,7 @@ _UPLOAD, _EVENT = "/gradio_api/upload", "/gradio_api/queue/join"
 _ASKED: Final = {
     "GET": (
         "/", "/theme.css", "/favicon.ico", "/robots.txt",
-        "/gradio_api/queue/data", "/gradio_api/upload_progress", "/gradio_api/startup-events",
+        "/gradio_api/queue/data", "/gradio_api/upload_progress", "/gradio_api/startup-events", "/gradio_api/app_id",
     ),
     "HEAD": ("/",),
     "POST": (_UPLOAD, _EVENT, "/gradio_api/reset", "/gradio_api/cancel"),

@@ -94,7 +94,9 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
                     value=manifest.default_operating_point,
                     label="Operating point: which thresholds",
                 )
-                views = gr.Radio(_views(model), value=_default_views(model), label="Views of the film (test-time augmentation)")
+                views = gr.Radio(
+                    _views(model), value=_default_views(model), label="Views of the film (test-time augmentation)"
+                )
         shown = gr.HTML(_NOTHING_YET, js_on_load=None, apply_default_css=False, elem_id="shown")
         with gr.Accordion("Model card", open=False):
             gr.Markdown(card)
