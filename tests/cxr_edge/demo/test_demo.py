@@ -50,11 +50,11 @@ class Server:
         return [*uploads.iterdir(), *(path for path in self.folder.iterdir() if path.is_file())]
 
     def wait_for(self, holds: Callable[[], bool], what: str) -> None:
-        for _ in range(300):
+        for _ in range(600):
             if holds():
                 return
             time.sleep(0.1)
-        raise AssertionError(f"not within half a minute: {what}; kept {self.kept()}")
+        raise AssertionError(f"not within a minute: {what}; kept {self.kept()}")
 
 
 DEMO = [sys.executable, "-m", "cxr_edge", "demo", "--port", "7934", "--device", "cpu", "--max-upload", "1"]
@@ -192,7 +192,7 @@ from functools import partial
 
 from cxr_edge.demo import server
 
-server.Forgetting = partial(server.Forgetting, film_seconds=24, upload_seconds=4)
+server.Forgetting = partial(server.Forgetting, film_seconds=30, upload_seconds=8)
 demo = server.demo(max_upload=1 << 20)
 demo.launch(block=False)
 while True:
