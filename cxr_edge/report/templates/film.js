@@ -105,10 +105,16 @@
 
   // Whoever comes back to a film finds it as it was left. Where the page is patched (by Gradio), the mark goes with the drawing.
   const isDrawn = (film) => "drawn" in film.dataset;
+  const nameOf = (film) => film.querySelector("h2").textContent;
+  const choices = new WeakMap();  // what a person chose of a film, for when it comes with other thresholds
   function draw(film) {
     if (isDrawn(film)) return show(film);
     film.dataset.drawn = "";
-    choose(film, film.querySelector(".cxr-positive .cxr-label"));
+    const last = choices.get(film);
+    const isChosen = last?.name === nameOf(film)
+      ? (button) => button.textContent === last.label
+      : (button) => button.matches(".cxr-positive .cxr-label");
+    choose(film, Array.from(film.querySelectorAll(".cxr-label")).find(isChosen) ?? null);
   }
 
   // A film is drawn when it is first seen: a report may hold a thousand.
@@ -122,8 +128,10 @@
 
   document.addEventListener("click", ({ target }) => {
     const film = target.closest?.(".cxr-film");
-    if (film && target.matches(".cxr-label")) choose(film, target.getAttribute("aria-pressed") === "true" ? null : target);
-    if (film && target.matches(".cxr-none")) choose(film, null);
+    if (!film || !target.matches(".cxr-label, .cxr-none")) return;
+    const label = target.matches(".cxr-none, [aria-pressed=true]") ? null : target;
+    choices.set(film, { name: nameOf(film), label: label?.textContent });
+    choose(film, label);
   });
   document.addEventListener("input", ({ target }) => {
     const film = target.closest?.(".cxr-film");
