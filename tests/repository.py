@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
@@ -14,3 +15,9 @@ def copy_tracked(clone: Path, folders: tuple[str, ...] = ("",)) -> None:
         if "/" not in name or name.startswith(folders):
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, clone / name)
+
+
+def readme_command(name: str) -> str:
+    """Give the command that a marker in the README names, as CI reads it."""
+    script = [sys.executable, ROOT / ".ci" / "readme_command.py", name]
+    return subprocess.run(script, capture_output=True, text=True, check=True).stdout

@@ -10,18 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.repository import copy_tracked
+from tests.repository import copy_tracked, readme_command
 
 README = (ROOT / "README.md").read_text()
 MEGABYTE = 10**6
 
 #: What a new virtual environment holds before anything is installed.
 OF_VENV = {"pip", "setuptools", "pkg_resources", "_distutils_hack", "wheel"}
-
-
-def command(name: str) -> str:
-    script = ROOT / ".ci" / "readme_command.py"
-    return subprocess.run([sys.executable, script, name], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +31,9 @@ def copy(tmp_path_factory) -> Path:
 @pytest.mark.skipif(os.name == "nt", reason="the command is written for a POSIX shell")
 def test_the_first_command(copy, capsys):
     """It installs, finds, draws, and stays small on disk."""
-    done = subprocess.run(["bash", "-euc", command("infer")], cwd=copy, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-euc", readme_command("infer")], cwd=copy, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "8 of 8 films read" in done.stdout
     lines = [json.loads(line) for line in (copy / "results" / "predictions.jsonl").read_text().splitlines()]
@@ -56,7 +53,7 @@ def test_the_first_command(copy, capsys):
 
 
 def test_the_test_command_is_this_suite():
-    assert command("test").strip().endswith("python -m pytest")
+    assert readme_command("test").strip().endswith("python -m pytest")
 
 
 def test_the_python_example(monkeypatch, capsys):

@@ -16,7 +16,7 @@ import pytest
 import cxr_edge
 from tests.conftest import ROOT, SAMPLES
 from tests.documentation.blocks import blocks_of
-from tests.repository import copy_tracked
+from tests.repository import copy_tracked, readme_command
 
 MEGABYTE = 10**6
 
@@ -98,8 +98,7 @@ def test_a_wheel_runs_offline_from_a_wheelhouse(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PATH": path}
     run(install, box, environment, *OFFLINE)
-    script = [sys.executable, ROOT / ".ci" / "readme_command.py", "infer"]
-    first = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    first = readme_command("infer")
     infer = re.split(r"&&|\n", first.strip())[-1].strip()
     assert infer.startswith(".venv/bin/cxr-edge infer samples/ "), first
     assert "8 of 8 films read" in run(infer, box, environment, *OFFLINE)

@@ -67,7 +67,7 @@ def demo(
     """
     if max_upload < MEBIBYTE or concurrency < 1:
         raise ValueError(f"expected max_upload of at least {MEBIBYTE} and concurrency of at least 1")
-    _prepare_gradio()
+    folder = _prepare_gradio()
     opened = read_bundle(bundle)
     # Between two visitors nobody needs busy cores.
     resources = Resources(threads=max(1, usable_cores() // concurrency), spinning=False)
@@ -75,14 +75,14 @@ def demo(
     from cxr_edge.demo.page import build
 
     card = opened.files[MODEL_CARD].decode() if MODEL_CARD in opened.files else "This bundle has no model card."
-    return Demo(build(model, card, max_upload, concurrency), max_upload)
+    return Demo(build(model, card, max_upload, concurrency), max_upload, folder)
 
 
 class Demo:
     """The demo's page over a loaded model. Made by `demo`."""
 
-    def __init__(self, page: Any, max_upload: int) -> None:
-        self._page, self._max_upload = page, max_upload
+    def __init__(self, page: Any, max_upload: int, folder: Path) -> None:
+        self._page, self._max_upload, self._folder = page, max_upload, folder
         self._forgetting: Forgetting | None = None
 
     def launch(
@@ -116,11 +116,10 @@ class Demo:
         from cxr_edge.demo.bounds import Bounds
         from cxr_edge.demo.page import head
 
-        folder = _prepare_gradio()
         if port is not None:
             _try_address(host or "127.0.0.1", port)
         local = is_loopback(host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-        bounds = Middleware(Bounds, most=self._max_upload + _FORM, folder=folder, local=local)
+        bounds = Middleware(Bounds, most=self._max_upload + _FORM, folder=self._folder, local=local)
         self._page.queue(max_size=QUEUE)
         try:
             _, address, _ = self._page.launch(
@@ -143,7 +142,7 @@ class Demo:
             )
         except OSError as error:
             raise DemoUnavailable(f"no port is free ({error}); end what listens there") from error
-        self._forgetting = Forgetting(self._page.state_holder, folder)
+        self._forgetting = Forgetting(self._page.state_holder, self._folder)
         if block:
             self.wait()
         return str(address)

@@ -5,21 +5,11 @@ import subprocess
 import sys
 
 import pytest
-import typer
 
 from cxr_edge.backends import DEVICES
-from cxr_edge.cli import app
 from cxr_edge.gradcam import COLORMAPS
 from cxr_edge.reading import LIMITS
-
-
-def commands(command, path=()):
-    yield path, command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands(below, (*path, name))
-
-
-COMMANDS = list(commands(typer.main.get_command(app)))
+from tests.command_line import commands
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -33,7 +23,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    ("path", "command"), COMMANDS, ids=lambda value: " ".join(value) if type(value) is tuple else ""
+    ("path", "command"), commands().items(), ids=lambda value: " ".join(value) if type(value) is tuple else ""
 )
 def test_help_is_whole(path, command):
     help_ = run(*path, "--help").stdout

@@ -11,11 +11,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import typer.main
 
 import cxr_edge
 from cxr_edge import errors
-from cxr_edge.cli import app
+from tests.command_line import commands, options_of
 from tests.conftest import ROOT
 from tests.documentation.blocks import PAGES, blocks_of, inline_code_of
 
@@ -58,7 +57,7 @@ def test_the_interface_is_documented(site: Path) -> None:
 def test_the_command_line_is_documented(site: Path) -> None:
     page = (site / "docs" / "command-line.html").read_text()
     for words in commands():
-        assert re.search(rf"Usage: {' '.join(words)} ", page), words
+        assert re.search(rf"Usage: {' '.join(('cxr-edge', *words))} ", page), words
 
 
 def test_every_error_code_says_what_to_do() -> None:
@@ -88,28 +87,16 @@ def check_command(command: str, where: str) -> None:
         assert importlib.util.find_spec(words[2]) is not None, f"{where}: no module {words[2]}"
     if not words or Path(words[0]).stem != "cxr-edge":
         return
-    known = commands()
-    path = ("cxr-edge",)
-    while len(words) > len(path) and (*path, words[len(path)]) in known:
-        path = (*path, words[len(path)])
-    for word in words[len(path) :]:
+    path: tuple[str, ...] = ()
+    while (longer := tuple(words[1 : len(path) + 2])) in commands() and longer != path:
+        path = longer
+    rest = words[len(path) + 1 :]
+    for word in rest:
         if word.startswith("-"):
-            assert word.partition("=")[0] in known[path] | {"--help"}, f"{where}: {' '.join(path)} has no {word}"
-    if len(path) == 1 and len(words) > 1:
-        assert words[1].startswith("-"), f"{where}: no command {words[1]}"
-
-
-def commands() -> dict[tuple[str, ...], set[str]]:
-    """Give the options of every command, by its words."""
-    found: dict[tuple[str, ...], set[str]] = {}
-
-    def walk(command, words: tuple[str, ...]) -> None:
-        found[words] = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
-        for name, below in getattr(command, "commands", {}).items():
-            walk(below, (*words, name))
-
-    walk(typer.main.get_command(app), ("cxr-edge",))
-    return found
+            known = options_of(commands()[path]) | {"--help"}
+            assert word.partition("=")[0] in known, f"{where}: {' '.join(words[: len(path) + 1])} has no {word}"
+    if not path and rest:
+        assert rest[0].startswith("-"), f"{where}: no command {rest[0]}"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from playwright.sync_api import expect
 from cxr_edge.demo.samples import samples
 from tests.browser import DESKTOP, PHONE, overflows, pages_without_errors, violations
 from tests.conftest import ROOT, SAMPLES
+from tests.documentation.blocks import blocks_of
 
 #: What Gradio's own page writes into the console of every visitor.
 OF_GRADIO = "Method not implemented."
@@ -273,7 +274,7 @@ def test_a_port_in_use_and_the_end(server):
 
 
 def test_the_three_lines_of_a_hosted_space(tmp_path):
-    (code,) = re.findall(r"```python\n(from cxr_edge.demo.*?)```", (ROOT / "docs" / "demo.md").read_text(), re.DOTALL)
+    (code,) = (block.code for block in blocks_of(ROOT / "docs" / "demo.md") if block.language == "python")
     (tmp_path / "app.py").write_text(code)
     server = Server(tmp_path, [sys.executable, "app.py"], port=7935)
     film = {"files": ("film.png", SAMPLES[0].read_bytes())}
