@@ -48,7 +48,7 @@ def main(
     before = _read_record(old) if old else None
     if out is not None:
         if importlib.util.find_spec("matplotlib") is None:
-            raise typer.BadParameter("matplotlib draws the plot: pip install '.[bench]'", param_hint="--out")
+            raise typer.BadParameter("matplotlib draws the plot: pip install --group bench", param_hint="--out")
         out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="cxr-edge-benchmarks-") as scratch, console.status("starting") as status:

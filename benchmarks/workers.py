@@ -27,19 +27,19 @@ TIME_LIMIT: Final = 1800.0
 #: Characters of a dead worker's standard error that are told.
 TAIL: Final = 2000
 
-#: Module → the extra that brings it.
-EXTRAS: Final = {
-    "ai_edge_litert": "bench",
-    "keras": "export",
-    "onnx": "export",
-    "openvino": "bench",
-    "skimage": "bench-torch",
-    "tensorflow": "export",
-    "tf2onnx": "export",
-    "threadpoolctl": "bench",
-    "torch": "bench-torch",
-    "torchvision": "bench-torch",
-    "torchxrayvision": "bench-torch",
+#: Module → what `pip install` takes in the clone to bring it: a group, or an extra.
+BROUGHT_BY: Final = {
+    "ai_edge_litert": "--group bench",
+    "keras": "--group export",
+    "onnx": "--group export",
+    "openvino": "'.[openvino]'",
+    "skimage": "--group bench-torch",
+    "tensorflow": "--group export",
+    "tf2onnx": "--group export",
+    "threadpoolctl": "--group bench",
+    "torch": "--group bench-torch",
+    "torchvision": "--group bench-torch",
+    "torchxrayvision": "--group bench-torch",
 }
 
 
@@ -221,9 +221,9 @@ def why_missing(error: ModuleNotFoundError) -> str:
         The module is none that a peer may lack: a fault of ours.
     """
     module = (error.name or "").partition(".")[0]
-    if module not in EXTRAS:
+    if module not in BROUGHT_BY:
         raise error
-    return f"{module} is not installed; pip install '.[{EXTRAS[module]}]' in the clone"
+    return f"{module} is not installed; pip install {BROUGHT_BY[module]} in the clone"
 
 
 def _serve(questions: IO[str], answers: IO[str]) -> None:

@@ -25,6 +25,8 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/*.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     "cxr_edge/bundles/default/MODEL_CARD.md",
     "benchmarks/results/**.md",
     "training/results/**.md",

@@ -125,7 +125,7 @@ def test_an_exception_is_told(peers):
 
 
 def test_a_missing_package_is_told_with_its_extra(peers):
-    with pytest.raises(NotMeasured, match=r"^openvino is not installed; pip install '\.\[bench\]' in the clone$"):
+    with pytest.raises(NotMeasured, match=r"^openvino is not installed; pip install '\.\[openvino\]' in the clone$"):
         Worker(peers("Lacks"))
 
 
@@ -242,6 +242,8 @@ def test_a_change_is_told_from_noise(kind, now, verdict):
     assert [line.rsplit("| ", 1)[1] for line in told.splitlines()[-2:]] == ["not in this run |", "not in the old run |"]
 
 
+@pytest.mark.slow
+@pytest.mark.training
 def test_the_command_runs_and_says_what_it_measured(tmp_path):
     stand_in = tmp_path / "path" / "openvino"
     stand_in.mkdir(parents=True)
@@ -256,7 +258,7 @@ def test_the_command_runs_and_says_what_it_measured(tmp_path):
     record = json.loads((out / "figures.json").read_text())
     assert record["rows"]["directory-keras"]["median"] > 0
     assert record["rows"]["directory-memory"]["median"] > 10
-    missing = "OpenVINO THROUGHPUT: openvino is not installed; pip install '.[bench]' in the clone"
+    missing = "OpenVINO THROUGHPUT: openvino is not installed; pip install '.[openvino]' in the clone"
     assert record["rows"]["directory-openvino"]["not_measured"] == missing
     assert record["comparisons"]["directory"]["contestants"]["Keras imread + predict(32)"]["max_difference"] < 1e-4
     assert record["gates"]["fp32"]["films"] > 0

@@ -14,7 +14,10 @@ from markdown_it.token import Token
 
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 MARK = re.compile(r"<!-- (not run|run by|file|exit status): (.+?) -->", re.DOTALL)
 #: Of Sphinx; they hold no code.
 DIRECTIVES = {"{toctree}", "{eval-rst}", "{program-output}"}

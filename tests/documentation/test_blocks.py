@@ -16,13 +16,12 @@ from cxr_edge.errors import NodeConfig
 from cxr_edge.node.config import read_config
 from tests.conftest import ROOT, SAMPLES
 from tests.documentation.blocks import PAGES, Block, blocks_of
-from tests.training.conftest import write_films
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are written for a POSIX shell")
 
 LONGEST_SECONDS = 600
 #: Blocks that need a network, Windows, a Jetson, all of NIH, or a program that runs until it is stopped.
-LEFT_OUT = 17
+LEFT_OUT = 19
 
 
 @pytest.fixture
@@ -111,8 +110,12 @@ def stripped(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
+@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page(page: Path, reader: Reader, record_property) -> None:
+    from tests.training.conftest import write_films
+
     blocks = blocks_of(page)
     if any(re.search(r"\bnih\b", block.code) for block in blocks):
         write_films(reader.folder / "nih")
