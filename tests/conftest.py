@@ -16,6 +16,7 @@ from cxr_edge.bundle import read_bundle
 from cxr_edge.calibration import Calibration
 from cxr_edge.errors import DeviceUnavailable
 from cxr_edge.images import read_film
+from tests import selection
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,6 +31,29 @@ NIH = ROOT.parent / "shared" / "data" / "nih"
 AS_ANYONE = (
     ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.name == "posix" and os.geteuid() == 0 else []
 )
+
+
+def pytest_configure() -> None:
+    selection.refuse_to_leave_out(selection.left_out())
+
+
+def pytest_report_header() -> list[str]:
+    return selection.header(selection.left_out())
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return f"tests/{selection.place(collection_path)}" in selection.left_out() or None
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` and xdist look at them
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    selection.add_markers(items)
+    lacking = [item for item in items if selection.lacks(item)]
+    if lacking:
+        config.hook.pytest_deselected(items=lacking)
+        items[:] = [item for item in items if item not in lacking]
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        selection.longest_first(items)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ def test_the_model_inside_a_scanners_software(film_path: Path) -> None:
     assert len(told) == 3
 
 
+@pytest.mark.node
 def test_a_scanners_software_beside_the_node(tmp_path: Path) -> None:
     if (why := missing()) is not None:
         pytest.skip(why)
@@ -69,6 +70,7 @@ def calls_of(name: str) -> set[str]:
     return {call for name in names for call in (calls_of(name) if name.startswith("@") else {name})}
 
 
+@pytest.mark.node
 def test_the_service_allows_what_the_node_calls(tmp_path: Path) -> None:
     """A call that is not allowed would fail in the field alone; compressed pixels take a process of their own."""
     if (why := missing()) is not None:
@@ -95,6 +97,7 @@ def test_the_service_allows_what_the_node_calls(tmp_path: Path) -> None:
     assert made - AS_ROOT <= allowed
 
 
+@pytest.mark.node
 def test_the_conformance_statement_is_the_codes() -> None:
     command = [sys.executable, "-m", "cxr_edge", "node", "conformance"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -3,6 +3,8 @@
 import json
 from itertools import islice
 
+import pytest
+
 from benchmarks.dicom import survival
 from benchmarks.dicom.hostile import hostile_files
 from benchmarks.dicom.report import markdown
@@ -16,6 +18,7 @@ MOST_MIB = 500e6 / 2**20
 MOST_MS = 2000
 
 
+@pytest.mark.slow
 def test_both_tables_are_made(film, monkeypatch):
     monkeypatch.setattr(survival, "hostile_files", lambda pixels: islice(hostile_files(pixels), 2))
     figures = {"machine": machine(), "film": [300, 250], "rounds": 1, "repeats": 1}
@@ -35,6 +38,7 @@ def test_the_recorded_films_are_the_same_in_every_syntax():
         assert row["largest_shown"] <= 1, row["syntax"]
 
 
+@pytest.mark.slow
 def test_no_recorded_hostile_file_took_too_long_or_too_much(film):
     assert [row["file"] for row in RECORDED["hostile"]] == [name for name, *_ in hostile_files(film)]
     for row in RECORDED["hostile"]:

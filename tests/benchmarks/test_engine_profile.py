@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-pytest.importorskip("threadpoolctl", reason="the bench extra is not installed")
-
 from benchmarks.engine_profile import flops, main, operators, profile
 from benchmarks.peers.flops import count_flops
 from cxr_edge.bundle import read_bundle

@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT, WITH_INT8
 
 
+@pytest.mark.slow
 def test_it_tells_what_works_and_what_was_not_checked(no_gpu, tmp_path):
     command = [sys.executable, "-m", "benchmarks.gpu", "--rounds", "1", "--bundle", str(WITH_INT8)]
     command += ["--out", str(tmp_path / "found.json")]

@@ -8,15 +8,11 @@ import sys
 import cv2
 import pytest
 
-from tests.conftest import ROOT, SAMPLES
-
-pytest.importorskip("psutil")
-pytest.importorskip("matplotlib")
-
 from benchmarks.growth.figures import fit_line, trend
 from benchmarks.growth.folders import make_folder, resize_films
 from benchmarks.growth.processes import infer, watch
 from cxr_edge.backends import usable_cores
+from tests.conftest import ROOT, SAMPLES
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ def skip_where_the_baseline_does_not_hold(known: dict[str, str]) -> None:
         pytest.skip(f"python -m benchmarks.instructions --record: the baseline holds for another {'; '.join(other)}")
 
 
+@pytest.mark.slow
 def test_a_film_takes_what_it_took():
     try:
         skip_where_the_baseline_does_not_hold(identity())

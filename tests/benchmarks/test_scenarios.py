@@ -7,13 +7,10 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, SAMPLES
-
-pytest.importorskip("mlperf_loadgen", reason="needs MLCommons' LoadGen (mlcommons-loadgen)")
-
 from benchmarks.scenarios.boundaries import Boundary
 from benchmarks.scenarios.runs import measure
 from benchmarks.scenarios.scenario import Concurrency, Scenario, concurrency_of
+from tests.conftest import ROOT, SAMPLES
 
 
 @pytest.fixture(scope="module")

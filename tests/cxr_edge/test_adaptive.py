@@ -47,6 +47,7 @@ def test_every_disease_must_lie_beyond_its_margin(probabilities, decided):
     assert RULE.decided(np.array(probabilities), ("a", "b", "No Finding"), THRESHOLDS) is decided
 
 
+@pytest.mark.slow
 def test_the_shipped_rules_decide_the_samples_as_six_views_do(model):
     for point in model.manifest.operating_points:
         for film in SAMPLES:

@@ -23,6 +23,7 @@ def test_the_film_that_comes_with_it_is_one_of_the_samples():
     assert read_film(SAMPLE).sha256 in {read_film(path).sha256 for path in SAMPLES}
 
 
+@pytest.mark.slow
 def test_figures_belong_together():
     done = run(*SAMPLES[:2], "--seconds", 0.5, "--device", "cpu", "--threads", 2, "--json")
     assert done.returncode == 0, done.stderr
@@ -40,6 +41,7 @@ def test_figures_belong_together():
     assert found["packages"]["numpy"]
 
 
+@pytest.mark.slow
 def test_it_reads_as_tables_and_says_what_limits_it():
     done = run("--seconds", 0.2, "--device", "cpu")
     assert done.returncode == 0, done.stderr

@@ -251,6 +251,7 @@ def test_results_where_nobody_may_write_or_a_file_is(tmp_path, option, place, to
     assert (tmp_path / "file").read_text() == "a letter"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_results_that_may_no_longer_be_written(tmp_path):
     film, out = tmp_path / "a.png", tmp_path / "out"
@@ -371,6 +372,7 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):

@@ -65,6 +65,7 @@ def finished_overlays(out: Path) -> dict[str, int]:
     return {name: (out / name).stat().st_mtime_ns for name in names}
 
 
+@pytest.mark.slow
 def test_killed_at_20_random_moments(films, unbroken, tmp_path):
     reference, duration = unbroken
     shutil.copytree(reference, tmp_path / "finished")

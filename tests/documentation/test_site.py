@@ -42,11 +42,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(site: Path) -> None:
     """Sphinx holds every link within the pages, every anchor and every reference to the interface."""
     assert {page.stem for page in (site / "docs").glob("*.html")} >= {page.stem for page in DOCS.glob("*.md")}
 
 
+@pytest.mark.slow
 def test_the_interface_is_documented(site: Path) -> None:
     anchors = Anchors()
     anchors.feed((site / "docs" / "api.html").read_text())
@@ -54,6 +56,7 @@ def test_the_interface_is_documented(site: Path) -> None:
     assert set(cxr_edge.__all__) - documented == set()
 
 
+@pytest.mark.slow
 def test_the_command_line_is_documented(site: Path) -> None:
     page = (site / "docs" / "command-line.html").read_text()
     for words in commands():

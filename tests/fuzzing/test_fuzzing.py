@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cxr_edge import images
 from tests.fuzzing.__main__ import FILM
 from tests.fuzzing.seeds import SIDE, sound_films
@@ -16,6 +18,7 @@ def test_the_sound_films_are_read():
             assert images.decode(data).pixels.shape == (SIDE, SIDE), name
 
 
+@pytest.mark.slow
 def test_damaged_films_are_read_or_refused():
     inputs = 6000
     command = [sys.executable, "-m", "tests.fuzzing", "--inputs", str(inputs)]

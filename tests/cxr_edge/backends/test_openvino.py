@@ -3,6 +3,7 @@
 import concurrent.futures
 
 import numpy as np
+import openvino
 import pytest
 
 import cxr_edge
@@ -10,8 +11,6 @@ from cxr_edge.backends import open_graph
 from cxr_edge.bundle import read_bundle
 from cxr_edge.errors import BundleTensors, DeviceUnavailable, UnknownPrecision
 from tests.conftest import SAMPLES
-
-openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,10 @@ import inspect
 import re
 
 import pytest
+import tensorrt_rtx as trt
+from cuda.bindings import runtime
 
 from cxr_edge.backends import tensorrt as runner
-
-trt = pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
-runtime = pytest.importorskip("cuda.bindings.runtime", reason="needs the extra rtx")
 
 SOURCE = inspect.getsource(runner)
 

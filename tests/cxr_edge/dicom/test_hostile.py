@@ -15,6 +15,7 @@ def pixels(film_path: Path) -> np.ndarray:
     return images.read_film(film_path).pixels
 
 
+@pytest.mark.slow
 def test_each_costs_one_error(pixels):
     good = written(film(pixels))
     expected = images.decode(good).pixels

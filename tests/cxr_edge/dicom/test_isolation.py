@@ -71,6 +71,7 @@ def test_a_hang_ends_at_the_deadline(encoded, monkeypatch):
     assert images.decode(encoded).pixels.shape == (1024, 1024)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory by what it has")
 def test_memory_is_limited(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 4096, (3000, 2500), dtype=np.uint16)

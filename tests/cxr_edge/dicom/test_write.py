@@ -472,10 +472,12 @@ def test_dsrdump_finds_no_error(folder: Path) -> None:
     assert not errors_of("dsrdump", next(folder.glob("*-report.dcm")))
 
 
+@pytest.mark.slow
 def test_pixelmed_finds_no_error(folder: Path) -> None:
     assert not pixelmed_errors(next(folder.glob("*-report.dcm")))
 
 
+@pytest.mark.slow
 def test_infer_writes_them(tmp_path: Path, film_path: Path, folder: Path) -> None:
     study, out, for_archive = tmp_path / "study", tmp_path / "out", tmp_path / "study" / "results"
     study.mkdir()
@@ -495,6 +497,7 @@ def test_infer_writes_them(tmp_path: Path, film_path: Path, folder: Path) -> Non
     assert len(list(for_archive.iterdir())) == len(of_dicom["dicom"])
 
 
+@pytest.mark.slow
 def test_a_run_with_fewer_overlays_leaves_none_of_an_earlier_one(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "of-another.dcm").touch()

@@ -14,8 +14,6 @@ from cxr_edge.engine.library import load_library
 from cxr_edge.engine.parse import parsed, refusals
 from cxr_edge.errors import DeviceUnavailable, EngineBuildFailed, ModelRefused
 
-pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
-
 
 @pytest.fixture(scope="module")
 def library():

@@ -27,8 +27,6 @@ from cxr_edge.engine.store import build_stored, identify, list_engines
 from cxr_edge.errors import CacheUnusable, DeviceUnavailable, EngineBuildFailed
 from tests.conftest import AS_ANYONE
 
-pytest.importorskip("tensorrt_rtx", reason="needs the extra rtx")
-
 SETTINGS = Settings("sm_86", Profile(1, 2, 6))
 
 

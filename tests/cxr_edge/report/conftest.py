@@ -7,7 +7,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cxr_edge.cli import app
-from tests.browser import pages_without_errors
 from tests.conftest import SAMPLES
 
 HOSTILE = "<img src=x onerror=document.title='run'>'\"&{{7*7}}.png"
@@ -39,5 +38,7 @@ def report(films, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def new_page(browser):
+    from tests.browser import pages_without_errors
+
     with pages_without_errors(browser) as make:
         yield make
