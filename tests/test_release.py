@@ -32,6 +32,14 @@ def test_one_version():
     assert newest == cxr_edge.__version__
 
 
+def test_hooks_before_a_commit_take_the_versions_of_ci():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    pinned = set((ROOT / ".ci" / "constraints.txt").read_text().split())
+    named = re.findall(r"\w[\w-]*==[\w.]+", hooks)
+    assert named
+    assert set(named) <= pinned
+
+
 def build(clone: Path, *options: str, umask: int = -1) -> None:
     """Build into the clone's dist, with the packages that an index has for it."""
     command = [sys.executable, "-m", "build", *options]
