@@ -10,6 +10,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import cxr_edge
@@ -19,6 +20,7 @@ from tests.conftest import ROOT
 from tests.documentation.blocks import PAGES, blocks_of, inline_code_of
 
 DOCS = ROOT / "docs"
+PYPROJECT = msgspec.toml.decode((ROOT / "pyproject.toml").read_text())
 IN_THE_CLONE = re.compile(r"(training|benchmarks|cxr_edge|export|tests|examples|samples|docs(?!/_build))/[\w./-]*")
 
 
@@ -74,7 +76,7 @@ def test_every_error_code_says_what_to_do() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_that_are_named_exist(page: Path) -> None:
-    """In the text and in blocks that are not run: subcommands, options and modules."""
+    """In the text and in blocks that are not run: subcommands, options, modules, extras and groups."""
     lines = inline_code_of(page)
     for block in blocks_of(page):
         if block.language in {"bash", "powershell"}:
@@ -86,6 +88,10 @@ def test_commands_that_are_named_exist(page: Path) -> None:
 
 def check_command(command: str, where: str) -> None:
     words = command.split()
+    if "pip install" in command:
+        extras = {extra for named in re.findall(r"\[([\w,-]+)\]", command) for extra in named.split(",")}
+        assert extras <= set(PYPROJECT["project"]["optional-dependencies"]), where
+        assert set(re.findall(r"--group (\S+)", command)) <= set(PYPROJECT["dependency-groups"]), where
     if words[:2] in (["python", "-m"], [".venv/bin/python", "-m"]) and len(words) > 2:
         assert importlib.util.find_spec(words[2]) is not None, f"{where}: no module {words[2]}"
     if not words or Path(words[0]).stem != "cxr-edge":
@@ -109,6 +115,8 @@ def check_command(command: str, where: str) -> None:
         "cxr-edge infer --colour",
         "cxr-edge node queue list --all",
         "python -m benchmarks.nothing",
+        'pip install ".[cpu,training]"',
+        "pip install -e . --group cpu",
     ],
 )
 def test_a_command_that_does_not_exist_is_found(command: str) -> None:
