@@ -20,7 +20,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 9,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Time whole processes: start, load, all samples with six views; and one film alone."""
+    """Time whole processes: start, load, all samples with all TTA variants; and one film alone."""
     films = {"one film": [next(SAMPLES.glob("*.png"))], "eight films": sorted(SAMPLES.glob("*.png"))}
     figures = {
         name: summary(

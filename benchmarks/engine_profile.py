@@ -121,8 +121,8 @@ def shares(rows: Sequence[Mapping[str, Any]], mflop: float, sgemm: float) -> dic
 def markdown(figures: Mapping[str, Any]) -> str:
     """Give the table and what follows from it."""
     lines = [
-        f"{figures['bundle']} in {figures['precision']} on {figures['machine']['processor']}, one thread, one view; "
-        f"medians of {figures['runs']} runs.",
+        f"{figures['bundle']} in {figures['precision']} on {figures['machine']['processor']}, one thread, one TTA "
+        f"variant; medians of {figures['runs']} runs.",
         "",
         "| operator | nodes | ms | share | GFLOP/s |",
         "|---|---|---|---|---|",

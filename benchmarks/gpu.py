@@ -1,7 +1,7 @@
 """Every device and precision in one run: does it work, does it answer alike, how fast: ``python -m benchmarks.gpu``.
 
 Needs cxr_edge and NumPy alone, so that it runs on a bare machine with a GPU: parity with float32 on the CPU
-over the repository's films, one view and six with heat maps, and latency in the same run, interleaved. TensorRT
+over the repository's films, one TTA variant and all with heat maps, and latency in the same run, interleaved. TensorRT
 engines are built first.
 """
 
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.films import SAMPLES
 from benchmarks.measure import interleaved, machine, summary
-from cxr_edge.backends import Resources, usable_cores
+from cxr_edge.backends import Resources
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.bundle import Bundle, read_bundle
 from cxr_edge.cache import VARIABLE
@@ -32,6 +32,7 @@ from cxr_edge.errors import DeviceUnavailable
 from cxr_edge.graphs import open_graphs
 from cxr_edge.images import read_film
 from cxr_edge.model import Model
+from cxr_edge.parallel import usable_cores
 from export.maps import map_agreement
 
 REFERENCE: Final = ("cpu", "fp32")
@@ -46,16 +47,17 @@ CANDIDATES: Final = (
     ("openvino", "fp32"),
     ("openvino", "bf16"),
 )
-BATCHES: Final = (1, 6, 32)
+#: Timed beside a batch of all TTA variants.
+BATCHES: Final = (1, 32)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Calibrated probabilities with one view and six, (N, 15) each, and the maps of six views, (N, 15, h, w)."""
+    """Calibrated probabilities by one TTA variant and by all, (N, labels) each, and the maps, (N, labels, h, w)."""
 
     single: npt.NDArray[np.float64]
     tta: npt.NDArray[np.float64]
-    maps: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32] | None
 
 
 def main(
@@ -116,11 +118,13 @@ def _check(bundle: Bundle, rounds: int, *, engines: bool, slow: bool) -> dict[st
 
 
 def _answers(model: Model, films: list[npt.NDArray[np.uint8]]) -> Answers:
-    six = [model.predict(film, tta=True, heatmaps=True) for film in films]
+    settings = model.settings(tta=True, heatmaps=model.manifest.maps is not None)
+    results = [model.decide(model.evaluate(film, settings), settings) for film in films]
+    maps = [result.maps for result in results if result.maps is not None]
     return Answers(
         single=np.array([model.predict(film, tta=False).values for film in films]),
-        tta=np.array([result.values for result in six]),
-        maps=np.stack([[result.map_of(label) for label in model.labels] for result in six]),
+        tta=np.array([result.values for result in results]),
+        maps=np.stack(maps) if maps else None,
     )
 
 
@@ -128,15 +132,14 @@ def _agreement(expected: Answers, found: Answers) -> dict[str, Any]:
     return {
         "max |Δp| single": float(np.abs(found.single - expected.single).max()),
         "max |Δp| tta": float(np.abs(found.tta - expected.tta).max()),
-        "maps": map_agreement(expected.maps, found.maps),
+        "maps": None if expected.maps is None or found.maps is None else map_agreement(expected.maps, found.maps),
     }
 
 
 def _build_engines(bundle: Bundle, precision: str) -> None:
     settings = Settings(find_gpu().architecture)
     library = load_library()
-    variant = bundle.manifest.variant(precision)
-    for name in (variant.model, variant.gradcam):
+    for name in bundle.manifest.graph_files(precision):
         build_stored(library, name, bundle.files[name], precision, settings)
 
 
@@ -145,9 +148,10 @@ def _times(bundle: Bundle, names: list[str], resources: Resources, rounds: int) 
     tensors = bundle.manifest.tensors
     runtimes = {":".join(REFERENCE): REFERENCE, **{name: tuple(name.split(":")) for name in names}}
     graphs = {name: open_graphs(bundle, *runtime, resources).network for name, runtime in runtimes.items()}
-    noise = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *bundle.manifest.input.size), dtype=np.uint8)
+    batches = sorted({*BATCHES, len(bundle.manifest.tta.variants)})
+    noise = np.random.default_rng(0).integers(0, 256, (batches[-1], *bundle.manifest.input.size), dtype=np.uint8)
     times = {}
-    for batch in BATCHES:
+    for batch in batches:
         feeds = {tensors.image: noise[:batch]}
         candidates = {
             name: lambda graph=graph, feeds=feeds: graph.run([tensors.probabilities], feeds)  # type: ignore[misc]
@@ -162,9 +166,9 @@ def _print(found: dict[str, Any]) -> None:
     title = f"{gpu['name']}, {gpu['architecture']}" if gpu["found"] else "no GPU"
     table = Table(
         "runtime",
-        "max |Δp| one / six views",
+        "max |Δp| one / all TTA variants",
         "maps: median r, same cell",
-        *(f"ms, batch {batch}" for batch in BATCHES),
+        *(f"ms, batch {batch}" for batch in found["times"]),
         title=f"{found['films']} films; {title}; {found['machine']['processor']}",
     )
     reference = ":".join(REFERENCE)
@@ -176,10 +180,12 @@ def _print(found: dict[str, Any]) -> None:
             if row is None
             else (
                 f"{row['max |Δp| single']:.1e} / {row['max |Δp| tta']:.1e}",
-                f"{row['maps']['correlation_median']:.4f}, {row['maps']['same_strongest_cell']:.1%}",
+                "none"
+                if row["maps"] is None
+                else f"{row['maps']['correlation_median']:.4f}, {row['maps']['same_strongest_cell']:.1%}",
             )
         )
-        timed = (found["times"][str(batch)][name] for batch in BATCHES)
+        timed = (times[name] for times in found["times"].values())
         table.add_row(name, *agreement, *(f"{t['median_ms']:.2f} (x{t['ratio']:.2f})" for t in timed))
     console = Console()
     console.print(table)

@@ -13,12 +13,13 @@ import typer
 from benchmarks.measure import interleaved, machine, summary
 from cxr_edge.backends import open_graph
 from cxr_edge.bundle import Bundle, read_bundle
-from cxr_edge.views import SIX_VIEWS, make_views
+from cxr_edge.views import make_variants
 from export.gate import LIMITS, Runtime, answers, compare, verdict
 from export.int8 import to_int8
 from export.variants import REFERENCE, calibration_films, with_variant
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.resampling import Bootstrap
+from training.labels import LabelSet
 from training.nih import read_dataset
 
 #: Pointwise convolutions left in float32, and the percentile at which activations are clipped.
@@ -30,18 +31,18 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the comparison of times.")] = 15,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Quantise, gate on validation films, and time: six views of a film, one thread, as a ratio to float32."""
+    """Quantise, gate on validation films, and time: all TTA variants of a film, one thread, as a ratio to float32."""
     bundle = read_bundle()
-    films, _ = part_of_split(bundle, read_dataset(data), "validation")
-    variant = bundle.manifest.variant(REFERENCE.precision)
-    network = onnx.load_from_string(bundle.files[variant.model])
+    films, _ = part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), "validation")
+    exact, *companion = (bundle.files[file] for file in bundle.manifest.graph_files(REFERENCE.precision))
+    network = onnx.load_from_string(exact)
     observed = calibration_films(bundle, films)
     expected = answers(bundle, REFERENCE, films)
-    tried, graphs = [], {"float32": bundle.files[variant.model]}
+    tried, graphs = [], {"float32": exact}
     for skipped, percentile in SETTINGS:
         name = f"{skipped} in float32, clipped at {percentile:g} %"
         graphs[name] = to_int8(network, observed, skipped, percentile).SerializeToString()
-        judged = with_variant(bundle, "int8", "int8", graphs[name], bundle.files[variant.gradcam])
+        judged = with_variant(bundle, "int8", "int8", (graphs[name], *companion))
         figures = compare(
             judged.manifest, expected, answers(judged, Runtime("cpu", "int8"), films), films, Bootstrap(200)
         )
@@ -64,20 +65,20 @@ def main(
 
 
 def _short(figures: dict[str, Any]) -> dict[str, Any]:
-    modes = figures["view_modes"]
+    modes = figures["tta_modes"]
     return {
         "passes": not figures["over_limits"],
         "change of mean AUC": {mode: changes["mean_auc"] for mode, changes in modes.items()},
         "flips": {mode: round(changes["flips"]["all"], 5) for mode, changes in modes.items()},
         "max |Δp|": {mode: round(changes["probability"]["max"], 4) for mode, changes in modes.items()},
-        "same strongest cell": round(figures["maps"]["same_strongest_cell"], 4),
+        "same strongest cell": figures["maps"] and round(figures["maps"]["same_strongest_cell"], 4),
     }
 
 
 def _times(bundle: Bundle, graphs: dict[str, bytes], film: Any, rounds: int) -> dict[str, Any]:
-    """Time six views of a film, one thread."""
+    """Time all TTA variants of a film, one thread."""
     names = bundle.manifest.tensors
-    feeds = {names.image: make_views(film, SIX_VIEWS)}
+    feeds = {names.image: make_variants(film, bundle.manifest.tta.variants)}
     opened = {name: open_graph(graph) for name, graph in graphs.items()}
     candidates = {
         name: lambda graph=graph: graph.run([names.probabilities], feeds)  # type: ignore[misc]

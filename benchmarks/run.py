@@ -200,7 +200,7 @@ def _hold_against_each_other(
         found = answers.get(contestant.name)
         if found is None or found.shape != reference.shape or (contestant.alike is None and not contestant.ours):
             continue
-        calibrated = found if contestant.ours else calibrate(found, curves, manifest.labels)
+        calibrated = found if contestant.ours else calibrate(found, curves, manifest.label_names)
         difference = float(np.abs(calibrated - reference).max())
         contestants[contestant.name]["max_difference"] = difference
         if contestant.alike is not None and not difference <= contestant.alike:

@@ -17,7 +17,7 @@ import typer
 
 from benchmarks.films import SAMPLES
 from benchmarks.measure import machine
-from cxr_edge.labels import DISEASES, NO_FINDING
+from training.labels import read_labels
 
 #: Small, so that an epoch of 10,000 films ends within minutes on two cores.
 SIZE = 64
@@ -31,15 +31,16 @@ stages = [{{ size = {SIZE}, epochs = 1, learning_rate = 1e-3 }}]
 
 def make_layout(root: Path, films: list[Path], count: int) -> Path:
     """Make a directory as NIH's downloads unpack: folders of 5,000 images, the label table, the test list."""
-    rng = np.random.default_rng(0)
+    rng, known = np.random.default_rng(0), read_labels()
     rows, test = [], []
     for index in range(count):
         name = f"{index // 3:08d}_{index % 3:03d}.png"
         folder = root / f"images_{1 + index // 5000:03d}" / "images"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(films[index % len(films)].resolve())
-        labels = "|".join(rng.choice(DISEASES, rng.integers(1, 4), replace=False)) if rng.random() < 0.5 else NO_FINDING
-        rows.append(f"{name},{labels},0,{index // 3},50,F,PA,1024,1024,0.1,0.1")
+        ill = rng.random() < 0.5
+        marked = rng.choice(known.findings, rng.integers(1, 4), replace=False) if ill else known.normal
+        rows.append(f"{name},{'|'.join(marked)},0,{index // 3},50,F,PA,1024,1024,0.1,0.1")
         if index // 3 % 5 == 0:
             test.append(name)
     head = (

@@ -66,7 +66,7 @@ class Peer(Protocol):
     work: float
 
     def run(self) -> npt.NDArray[np.floating[Any]] | None:
-        """Do the work that is timed; give (N, 15) probabilities where there are any."""
+        """Do the work that is timed; give (N, labels) probabilities where there are any."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Worker:
         return float(self._ask({"ask": "run"})["seconds"])
 
     def answers(self) -> npt.NDArray[np.float64] | None:
-        """Give the probabilities of the last run, (N, 15); None where it has none."""
+        """Give the probabilities of the last run, (N, labels); None where it has none."""
         told = self._ask({"ask": "answers"})["answers"]
         return None if told is None else np.array(told, dtype=np.float64)
 

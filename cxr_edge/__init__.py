@@ -15,34 +15,43 @@ from cxr_edge.errors import (
     DeviceUnavailable,
     EngineError,
     HeatmapNotComputed,
+    HeatmapUnavailable,
     InputError,
     OutputError,
     UnknownOperatingPoint,
     UnknownPrecision,
 )
-from cxr_edge.labels import DISEASES, LABELS, NO_FINDING
+from cxr_edge.evaluation import Evaluation
+from cxr_edge.labels import Code, Label
 from cxr_edge.model import Model, load
+from cxr_edge.provenance import Provenance
 from cxr_edge.reading import Reading
 from cxr_edge.results import NOTICE, Finding, InputFailure, Result
+from cxr_edge.settings import Settings
+from cxr_edge.support.warnings import CodedWarning
 
 __all__ = [
-    "DISEASES",
-    "LABELS",
     "NOTICE",
-    "NO_FINDING",
     "BundleError",
+    "Code",
+    "CodedWarning",
     "CxrEdgeError",
     "DeviceFailed",
     "DeviceUnavailable",
     "EngineError",
+    "Evaluation",
     "Finding",
     "HeatmapNotComputed",
+    "HeatmapUnavailable",
     "InputError",
     "InputFailure",
+    "Label",
     "Model",
     "OutputError",
+    "Provenance",
     "Reading",
     "Result",
+    "Settings",
     "UnknownOperatingPoint",
     "UnknownPrecision",
     "__version__",

@@ -1,4 +1,4 @@
-"""Adaptive test-time augmentation: the remaining views are left out where they are not likely to change a decision."""
+"""Early exit: the remaining TTA variants are left out where they are not likely to change a decision."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -11,20 +11,20 @@ from msgspec import Meta
 from cxr_edge.calibration import log_odds
 
 
-class Adaptive(msgspec.Struct, frozen=True):
-    """When the first views are enough.
+class EarlyExit(msgspec.Struct, frozen=True):
+    """When the first TTA variants are enough.
 
-    They are where the calibrated probability of every disease, averaged over them, lies further from the threshold of
-    all views than that disease's margin, in log-odds. Otherwise all views are evaluated.
+    They are where the calibrated probability of every finding, averaged over them, lies further from the threshold of
+    all variants than that finding's margin, in log-odds. Otherwise all variants are evaluated.
 
     Attributes
     ----------
     first : tuple of int
-        Positions among the manifest's views of those that are evaluated first.
+        Positions among the manifest's TTA variants of those that are evaluated first.
     margins : dict
-        One per disease: how far the remaining views may move its log-odds and seldom move further.
+        One per finding: how far the remaining variants may move its log-odds and seldom move further.
     fitted_on : str
-        The films they were fitted on, and how.
+        The images they were fitted on, and how.
     """
 
     first: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)]
@@ -34,15 +34,15 @@ class Adaptive(msgspec.Struct, frozen=True):
     def decided(
         self, probabilities: npt.NDArray[np.float64], labels: Sequence[str], thresholds: Mapping[str, float]
     ) -> bool:
-        """Tell whether the first views decide every disease.
+        """Return whether the first variants decide every finding.
 
         Parameters
         ----------
         probabilities : ndarray, (len(labels),) float64
-            Calibrated, averaged over the first views.
+            Calibrated, averaged over the first variants.
         labels : sequence of str
         thresholds : mapping
-            Label → threshold of all views.
+            Label → threshold of all variants.
         """
         by_label = dict(zip(labels, log_odds(probabilities).tolist(), strict=True))
         limits = {label: float(log_odds(thresholds[label])) for label in self.margins}

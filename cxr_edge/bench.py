@@ -18,11 +18,11 @@ from cxr_edge.bundle import Bundle
 from cxr_edge.doctor import machine, packages
 from cxr_edge.graphs import open_graphs
 from cxr_edge.model import Model
-from cxr_edge.overlays import draw_overlay, top_diseases
+from cxr_edge.overlays import draw_overlay
 from cxr_edge.parallel import map_in_order
 from cxr_edge.preprocess import preprocess
 from cxr_edge.results import Result
-from cxr_edge.views import make_views
+from cxr_edge.views import make_variants
 
 #: The film that is timed where none is named: one of NIH ChestX-ray14, 1024x1024, PNG.
 SAMPLE: Final = Path(__file__).parent / "sample.png"
@@ -118,7 +118,7 @@ def bench(
         "precision": alone.precision,
         "threads": subject.threads,
         "films": len(films),
-        "views": len(subject.bundle.manifest.views),
+        "views": len(subject.bundle.manifest.tta.variants),
         "load_ms": loading * 1e3,
         "first_result_ms": first * 1e3,
         "latency_ms": {name: found[name] for name, _ in steps[:3]},
@@ -170,10 +170,10 @@ def _batches(subject: Subject, films: Sequence[bytes], seconds: float) -> list[d
     resources = Resources(threads=subject.threads)
     network = open_graphs(subject.bundle, subject.device, subject.precision, resources).network
     film = preprocess(images.decode(films[0]).pixels, manifest.input.size)
-    sizes = [size for size in BATCHES if size <= len(manifest.views)]
+    sizes = [size for size in BATCHES if size <= len(manifest.tta.variants)]
     rows = []
     for size in sizes:
-        feeds = {names.image: make_views(film, manifest.views[:size])}
+        feeds = {names.image: make_variants(film, manifest.tta.variants[:size])}
         told = _latency(lambda fed: network.run([names.probabilities], fed), [feeds], seconds / len(sizes))
         rows.append({"batch": size, **told, "views_per_second": 1e3 * size / told["p50"]})
     return rows
@@ -187,12 +187,12 @@ def _shares(subject: Subject, films: Sequence[bytes], seconds: float) -> dict[st
         model = subject.model(1)
         network = open_graphs(subject.bundle, subject.device, subject.precision, Resources()).network
         decoded = [images.decode(film) for film in films]
-        shown = [make_views(preprocess(film.pixels, size), manifest.views[:1]) for film in decoded]
-        results = [model.predict_film(film, tta=False, heatmaps=True) for film in decoded]
+        shown = [make_variants(preprocess(film.pixels, size), manifest.tta.variants[:1]) for film in decoded]
+        results = [model.predict(film, tta=False, heatmaps=True) for film in decoded]
 
         def draw(pair: tuple[images.Film, Result]) -> None:
             film, result = pair
-            draw_overlay(film.pixels, result, top_diseases(result, 1)[0], "turbo")
+            draw_overlay(film.pixels, result, result.ranked()[0][0].name, "turbo")
 
         steps: dict[str, tuple[Callable[[Any], object], Sequence[Any]]] = {
             "decode": (images.decode, films),

@@ -1,4 +1,4 @@
-"""Calibration: from raw probabilities, averaged over the views, to the ones that are emitted."""
+"""Calibration: from raw probabilities, averaged over the TTA variants, to the ones that are emitted."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ EPSILON = 1e-7
 class Curve(msgspec.Struct, frozen=True):
     """Platt's sigmoid of one label: log-odds become ``slope * log-odds + intercept``.
 
-    The slope is above 0, so that calibration never changes which of two films ranks higher.
+    The slope is above 0, so that calibration never changes which of two images ranks higher.
     """
 
     slope: Annotated[float, Meta(gt=0, le=100)]
@@ -30,10 +30,10 @@ class Calibration(msgspec.Struct, frozen=True):
     method : str
         ``identity`` emits them as they are; ``platt`` (Platt 1999) by a `Curve` for each label.
     single, tta : dict, optional
-        The curves by label and view mode, for ``platt``: averaging views changes how sure a
+        The curves by label and TTA mode, for ``platt``: averaging variants changes how sure a
         network seems.
     fitted_on : str
-        The films they were fitted on.
+        The images they were fitted on.
     """
 
     method: Literal["identity", "platt"]
@@ -50,7 +50,7 @@ def calibrate(
     Parameters
     ----------
     raw : ndarray, (..., len(labels)) float64
-        Averaged over the views.
+        Averaged over the TTA variants.
     curves : mapping or None
         Label → curve; None emits `raw`.
     labels : tuple of str

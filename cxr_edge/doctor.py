@@ -10,16 +10,16 @@ from typing import Any, Final
 import numpy as np
 
 from cxr_edge._version import __version__
-from cxr_edge.backends import DEVICES, usable_cores
+from cxr_edge.backends import AUTO
 from cxr_edge.backends.base import Resources
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.backends.onnxruntime import PROVIDERS, load_runtime, missing_cuda_libraries, missing_tensorrt
 from cxr_edge.bundle import Bundle
 from cxr_edge.cache import cache_root
 from cxr_edge.engine.store import list_engines
-from cxr_edge.errors import CxrEdgeError, DeviceUnavailable
-from cxr_edge.extras import how_to_get
+from cxr_edge.errors import CxrEdgeError, DeviceUnavailable, how_to_get
 from cxr_edge.model import Model
+from cxr_edge.parallel import usable_cores
 
 PACKAGES: Final = (
     "numpy", "isal", "kornia-rs", "simplejpeg",
@@ -167,6 +167,7 @@ def _bundle(bundle: Bundle) -> dict[str, Any]:
         "identity": bundle.identity,
         "sha256": bundle.sha256,
         "default_variant": bundle.manifest.default_variant,
+        "variants": len(bundle.manifest.tta.variants),
         "gates": {name: variant.gate for name, variant in variants.items()},
     }
 
@@ -189,5 +190,5 @@ def _problems(packages: dict[str, str], engines: dict[str, Any], devices: dict[s
     ]
 
 
-#: Tried unless one is named; ``tensorrt-ep`` would compile for minutes.
-TRIED: Final = tuple(device for device in DEVICES if device != "tensorrt-ep")
+#: Tried unless one is named; what is left out would compile for minutes.
+TRIED: Final = ("auto", *AUTO)

@@ -24,7 +24,7 @@
     │   ├── NoPixels                no_pixels
     │   ├── HeaderMismatch          header_mismatch
     │   ├── DecoderFailed           decoder_failed
-    │   ├── NotAChestFilm           not_a_chest_film
+    │   ├── NotAChestImage          not_a_chest_image
     │   ├── LateralView             lateral_view
     │   ├── NotDicom                not_dicom
     │   ├── MissingPackage          missing_package
@@ -45,6 +45,7 @@
     ├── UnknownOperatingPoint       unknown_operating_point
     ├── UnknownPrecision            unknown_precision
     ├── HeatmapNotComputed          heatmap_not_computed
+    ├── HeatmapUnavailable          heatmap_unavailable
     ├── NodeError                   the store-and-forward node cannot run
     │   ├── NodeConfig              node_config
     │   └── NodeBusy                node_busy
@@ -61,7 +62,13 @@ import errno
 from pathlib import Path
 from typing import ClassVar, Final
 
-from cxr_edge.extras import how_to_get
+from cxr_edge._version import __version__
+
+
+def how_to_get(extra: str) -> str:
+    """Say how to install an extra, in a clone and from a wheel: the package is on no index."""
+    wheel = f"cxr_edge-{__version__}-py3-none-any.whl"
+    return f"install the extra {extra}: pip install '.[{extra}]' in a clone, or '{wheel}[{extra}]'"
 
 
 class CxrEdgeError(Exception):
@@ -208,10 +215,10 @@ class DecoderFailed(InputError):
     code = "decoder_failed"
 
 
-class NotAChestFilm(InputError):
+class NotAChestImage(InputError):
     """The DICOM header names another part of the body, or no kind of radiograph."""
 
-    code = "not_a_chest_film"
+    code = "not_a_chest_image"
 
 
 class LateralView(InputError):
@@ -331,6 +338,12 @@ class HeatmapNotComputed(CxrEdgeError):
     """The result was computed without heat maps."""
 
     code = "heatmap_not_computed"
+
+
+class HeatmapUnavailable(CxrEdgeError):
+    """The bundle has no heat maps."""
+
+    code = "heatmap_unavailable"
 
 
 class NodeError(CxrEdgeError):

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.labels import NO_FINDING
+from cxr_edge.labels import Label
 from cxr_edge.results import Finding
 
 
 def make_findings(
-    labels: Sequence[str],
+    labels: Sequence[Label],
     probabilities: Sequence[float],
-    per_view: npt.NDArray[np.float32],
+    per_variant: npt.NDArray[np.float32],
     thresholds: Mapping[str, float],
     min_probability: float,
 ) -> tuple[Finding, ...]:
@@ -20,31 +20,31 @@ def make_findings(
 
     Parameters
     ----------
-    labels : sequence of str
+    labels : sequence of Label
     probabilities : sequence of float
         Calibrated, one per label.
-    per_view : ndarray, (views, labels) float32
-        Raw probabilities of each view.
+    per_variant : ndarray, (variants, labels) float32
+        Raw probabilities of each TTA variant.
     thresholds : mapping
-        Label → threshold.
+        Finding → threshold.
     min_probability : float
-        Diseases below it are left out.
+        Findings below it are left out.
 
     Returns
     -------
     tuple of Finding
-        By falling probability, ties in the order of `labels`; never "No Finding".
+        By falling probability, ties in the order of `labels`; never a label of the role ``normal``.
     """
-    stds = per_view.std(axis=0, dtype=np.float64) if len(per_view) > 1 else [None] * len(labels)
+    stds = per_variant.std(axis=0, dtype=np.float64) if len(per_variant) > 1 else [None] * len(labels)
     findings = [
         Finding(
-            label=label,
+            label=label.name,
             probability=p,
-            threshold=thresholds[label],
-            positive=p >= thresholds[label],
+            threshold=thresholds[label.name],
+            positive=p >= thresholds[label.name],
             std=None if std is None else float(std),
         )
         for label, p, std in zip(labels, probabilities, stds, strict=True)
-        if label != NO_FINDING and p >= min_probability
+        if label.is_finding and p >= min_probability
     ]
     return tuple(sorted(findings, key=lambda finding: -finding.probability))

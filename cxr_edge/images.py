@@ -18,12 +18,14 @@ from cxr_edge import errors, exif, jpeg, png
 from cxr_edge.inputs import read_bytes
 from cxr_edge.png import Levels
 from cxr_edge.reading import DEFAULT_READING, Reading
+from cxr_edge.support.warnings import CodedWarning
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from pydicom.dataset import Dataset
 
+    from cxr_edge.dicom.elements import Elements
     from cxr_edge.dicom.presentation import Display
     from cxr_edge.dicom.read import Shown
 
@@ -78,19 +80,19 @@ class Film:
         Grey levels, upright (EXIF orientation applied).
     sha256 : str or None
         Hash of the file's bytes; None for an array.
-    warnings : tuple of str
+    warnings : tuple of CodedWarning
         What a reader of the result must know about the way it was decoded.
     display : Display or None
         Of a DICOM film of one sample a pixel: how its stored values became grey.
-    cautions : tuple of str
-        Those of the warnings that say that it may be no frontal chest film.
+    header : Elements or None
+        Of a DICOM film: the attributes that reading it and writing results for it need.
     """
 
     pixels: npt.NDArray[np.uint8]
     sha256: str | None
-    warnings: tuple[str, ...]
+    warnings: tuple[CodedWarning, ...]
     display: "Display | None" = None
-    cautions: tuple[str, ...] = ()
+    header: "Elements | None" = None
 
 
 def read_film(path: str | os.PathLike[str], reading: Reading = DEFAULT_READING) -> Film:
@@ -98,7 +100,7 @@ def read_film(path: str | os.PathLike[str], reading: Reading = DEFAULT_READING) 
     return decode(read_bytes(path, reading.max_file_bytes), reading)
 
 
-def decode(data: bytes, reading: Reading = DEFAULT_READING) -> Film:
+def decode(data: bytes, reading: Reading = DEFAULT_READING, sha256: str | None = None) -> Film:
     """Decode the bytes of a PNG, JPEG or DICOM file.
 
     PNG and JPEG: colour is reduced to luma (ITU-R BT.601), transparency is ignored, 16-bit levels
@@ -108,6 +110,8 @@ def decode(data: bytes, reading: Reading = DEFAULT_READING) -> Film:
     ----------
     data : bytes
     reading : Reading
+    sha256 : str, optional
+        Hash of `data`, where it is known already.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def decode(data: bytes, reading: Reading = DEFAULT_READING) -> Film:
     InputError
         The subclass says why.
     """
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = sha256 or hashlib.sha256(data).hexdigest()
     if data.startswith(_DICOM, _DICOM_AT):
         return _shown(lambda dicom: dicom.read_file(data, reading), sha256)
     native, metadata = _native_levels(data, reading)
@@ -187,7 +191,7 @@ def _shown(read: "Callable[[ModuleType], Shown]", sha256: str | None) -> Film:
         raise errors.MissingPackage.for_dicom(str(error.name).partition(".")[0]) from error
     shown = read(dicom)
     _check_not_blank(shown.levels, shown.grey)
-    return Film(shown.grey, sha256, shown.warnings, shown.display, shown.cautions)
+    return Film(shown.grey, sha256, shown.warnings, shown.display, shown.header)
 
 
 def _native_levels(data: bytes, reading: Reading) -> tuple[Levels, bytes | None]:
@@ -214,14 +218,17 @@ def _refusal(data: bytes) -> errors.InputError:
     )
 
 
-def _upright(pixels: npt.NDArray[np.uint8], metadata: bytes | None) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+def _upright(
+    pixels: npt.NDArray[np.uint8], metadata: bytes | None
+) -> tuple[npt.NDArray[np.uint8], tuple[CodedWarning, ...]]:
     """Apply the EXIF orientation; one that cannot be read is told, not guessed."""
     if metadata is None:
         return pixels, ()
     try:
         orientation = exif.read_orientation(metadata)
     except ValueError as error:
-        return pixels, (f"the EXIF data cannot be read ({error}): the film is shown as it is stored",)
+        message = f"the EXIF data cannot be read ({error}): the film is shown as it is stored"
+        return pixels, (CodedWarning("exif_unreadable", message),)
     if orientation in _TURNS:
         pixels = np.ascontiguousarray(_TURNS[orientation](pixels))
     return pixels, ()
@@ -233,16 +240,17 @@ def _check_not_blank(levels: Levels, pixels: npt.NDArray[np.uint8]) -> None:
         raise errors.Blank(f"expected a picture, got levels from {low} to {high} only; check the exposure")
 
 
-def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[str, ...]:
+def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[CodedWarning, ...]:
     if levels.dtype == np.uint8 or bits_stored < 16:
         return ()
     bits = int(levels.max()).bit_length()
     if bits > EXPECTED_BITS:
         return ()
-    return (
+    message = (
         f"the film uses only {bits} of its 16 bits: scaled by 255/65535 it looks dark to the model; "
-        f"store it over the full range, or pass it as an array with bits_stored={bits}",
+        f"store it over the full range, or pass it as an array with bits_stored={bits}"
     )
+    return (CodedWarning("unused_bits", message),)
 
 
 def _to_8_bit(levels: Levels, bits: int) -> npt.NDArray[np.uint8]:

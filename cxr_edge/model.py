@@ -1,36 +1,41 @@
-"""The one object an integrator holds: a loaded model that turns films into results."""
+"""The one object an integrator holds: a loaded model that turns images into results."""
 
 import copy
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge import images
-from cxr_edge.backends import ONE_THREAD, Resources, usable_cores
+from cxr_edge import decide, images
+from cxr_edge.backends import ONE_THREAD, Resources
 from cxr_edge.backends.base import MEBIBYTE, on_host
 from cxr_edge.bundle import Bundle, read_bundle
-from cxr_edge.calibration import calibrate
-from cxr_edge.errors import BundleTensors, DeviceFailed, InputError, InvalidArray
-from cxr_edge.findings import make_findings
+from cxr_edge.errors import BundleTensors, DeviceFailed, HeatmapUnavailable, InputError, InvalidArray
+from cxr_edge.evaluation import Evaluation
+from cxr_edge.gates import describe_gate
 from cxr_edge.graphs import open_graphs
-from cxr_edge.manifest import Evaluated, Manifest, ViewMode
-from cxr_edge.out_of_distribution import features_of, warning_of
-from cxr_edge.parallel import map_in_order
+from cxr_edge.labels import Label
+from cxr_edge.manifest import Manifest
+from cxr_edge.out_of_distribution import features_of
+from cxr_edge.parallel import map_in_order, usable_cores
 from cxr_edge.preprocess import preprocess
+from cxr_edge.provenance import Provenance
 from cxr_edge.reading import DEFAULT_READING, Reading
 from cxr_edge.results import InputFailure, Result
+from cxr_edge.settings import Settings, TtaMode
 from cxr_edge.text import printable_path
-from cxr_edge.views import IDENTITY, Evaluation, View, make_views
+from cxr_edge.views import IDENTITY, TtaVariant, make_variants
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-#: A path, the bytes of a file, pixels as (H, W) uint8 or uint16, or a pydicom data set.
-Source: TypeAlias = "str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | Dataset"
+#: A path, the bytes of a file, pixels as (H, W) uint8 or uint16, a pydicom data set, or an image that is decoded.
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | Dataset | images.Film"
+)
 
 
 def load(
@@ -58,14 +63,14 @@ def load(
         out: ``fp16`` with TensorRT, the bundle's default elsewhere.
     threads : int, optional
         CPU threads that share one inference. All cores if left out: the shortest time for one
-        film. With 1, `Model.predict_batch` works on one film per core: the most films a second.
+        image.
     spinning : bool
         Let idle threads of ONNX Runtime wait busily for a moment: a faster next inference, at the
         cost of whatever else the cores should do.
     gpu_memory : int
-        Most bytes that each of the two graphs may take on the GPU; 2 GiB if left out.
+        Most bytes that each graph may take on the GPU; 2 GiB if left out.
     reading : Reading
-        Bounds that films are held against.
+        Bounds that images are held against.
 
     Returns
     -------
@@ -91,7 +96,10 @@ def load(
 
 
 class Model:
-    """A loaded model: immutable, and safe to call from several threads. Made by `load`."""
+    """A loaded model: immutable, and safe to call from several threads. Made by `load`.
+
+    `predict` is `evaluate` followed by `decide`, with `settings` that are checked once.
+    """
 
     def __init__(
         self,
@@ -106,7 +114,6 @@ class Model:
         self._identity = bundle.identity
         self._bundle_sha256 = bundle.sha256
         self._graphs = open_graphs(bundle, device, precision, resources)
-        self._workers = max(1, usable_cores() // resources.threads)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.identity} on {self.device} in {self.precision}>"
@@ -142,9 +149,75 @@ class Model:
         return self._graphs.precision
 
     @property
-    def labels(self) -> tuple[str, ...]:
+    def labels(self) -> tuple[Label, ...]:
         """The labels, in the order of the network's outputs."""
         return self._manifest.labels
+
+    def settings(
+        self,
+        *,
+        tta: bool | None = None,
+        adaptive: bool = False,
+        operating_point: str | None = None,
+        heatmaps: bool = False,
+    ) -> Settings:
+        """Choose how images are evaluated and decided on, and check the choice against the bundle.
+
+        Parameters
+        ----------
+        tta : bool, optional
+            Average over the bundle's TTA variants instead of the unchanged image alone; the bundle's
+            default if left out.
+        adaptive : bool
+            Stop after the first variants where the others are not likely to change the decision on any
+            finding; see `cxr_edge.adaptive.EarlyExit`. Implies `tta`.
+        operating_point : str, optional
+            Which thresholds; the bundle's default if left out.
+        heatmaps : bool
+            Compute heat maps of all labels, for `Result.heatmap`.
+
+        Raises
+        ------
+        UnknownOperatingPoint
+            The bundle has no such operating point, or one that has no rule to stop early by, with `adaptive`.
+        HeatmapUnavailable
+            The bundle has no heat maps.
+        ValueError
+            `adaptive` with ``tta=False``.
+        """
+        manifest = self._manifest
+        if adaptive and tta is False:
+            raise ValueError("adaptive chooses among the variants of tta; leave out tta=False, or adaptive")
+        mode: TtaMode = manifest.tta.default_mode
+        if adaptive:
+            mode = "adaptive"
+        elif tta is not None:
+            mode = "tta" if tta else "single"
+        chosen = Settings(mode, operating_point or manifest.default_operating_point, heatmaps)
+        manifest.thresholds(chosen.operating_point, chosen.fitted_mode)
+        if adaptive:
+            manifest.early_exit(chosen.operating_point)
+        if heatmaps and manifest.maps is None:
+            raise HeatmapUnavailable(f"the bundle {self.identity} has no heat maps; leave out heatmaps, or use another")
+        return chosen
+
+    def provenance(self, settings: Settings) -> Provenance:
+        """Return what results with these settings rest on."""
+        manifest, mode = self._manifest, settings.fitted_mode
+        point = manifest.operating_points[settings.operating_point]
+        return Provenance(
+            model=self.identity,
+            name=f"{manifest.name} {manifest.version}",
+            bundle_sha256=self.bundle_sha256,
+            device=self.device,
+            precision=self.precision,
+            gate=describe_gate(manifest.gate(self.precision), mode, len(manifest.tta.variants)),
+            settings=settings,
+            labels=manifest.labels,
+            thresholds=manifest.thresholds(settings.operating_point, mode),
+            fitted_on=(point.single if mode == "single" else point.tta).fitted_on,
+            calibrated_on=manifest.calibration.fitted_on,
+        )
 
     def predict(
         self,
@@ -156,25 +229,17 @@ class Model:
         operating_point: str | None = None,
         bits_stored: int = 16,
     ) -> Result:
-        """Say what one film shows.
+        """Say what one image shows: `evaluate`, then `decide`.
 
         Parameters
         ----------
-        source : path, bytes, ndarray of (H, W) uint8 or uint16, or pydicom.Dataset
+        source : path, bytes, ndarray of (H, W) uint8 or uint16, pydicom.Dataset, or decoded image
             A PNG, JPEG or DICOM file, its bytes, decoded grey levels (bright bone), or a DICOM data
             set with its pixels as they came.
-        tta : bool, optional
-            Average over the manifest's views (six in the shipped bundle) instead of one view;
-            the manifest's default if left out.
-        adaptive : bool
-            Stop after the first views (two in the shipped bundle) where the others are not likely to change the
-            call of any disease; see `cxr_edge.adaptive.Adaptive`. Implies `tta`.
-        heatmaps : bool
-            Compute Grad-CAM maps of all labels, for `Result.heatmap`.
-        operating_point : str, optional
-            Which thresholds; the manifest's default if left out.
+        tta, adaptive, heatmaps, operating_point
+            See `settings`.
         bits_stored : int
-            For uint16 arrays: bits that carry the picture, 8 to 16.
+            For uint16 arrays: bits that carry the image, 8 to 16.
 
         Returns
         -------
@@ -183,19 +248,57 @@ class Model:
         Raises
         ------
         InputError
-            The film cannot be used; `code` says why.
+            The image cannot be used; `code` says why.
         DeviceFailed
             The device was lost, or has too little memory.
-        UnknownOperatingPoint
-            Or one that has no rule to stop early by, with `adaptive`.
-        ValueError
-            `adaptive` without the views it chooses from.
+        UnknownOperatingPoint, HeatmapUnavailable, ValueError
+            See `settings`.
         """
-        path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-        film = _film(source, bits_stored, self.reading)
-        return self.predict_film(
-            film, path=path, tta=tta, adaptive=adaptive, heatmaps=heatmaps, operating_point=operating_point
-        )
+        settings = self.settings(tta=tta, adaptive=adaptive, operating_point=operating_point, heatmaps=heatmaps)
+        return self.decide(self.evaluate(source, settings, bits_stored=bits_stored), settings)
+
+    def predict_iter(
+        self,
+        sources: Iterable[Source],
+        *,
+        tta: bool | None = None,
+        adaptive: bool = False,
+        heatmaps: bool = False,
+        operating_point: str | None = None,
+        bits_stored: int = 16,
+    ) -> Iterator[Result | InputFailure]:
+        """Say what many images show, streamed; an image that cannot be used costs itself alone.
+
+        All cores work at the same time, each on an image of its own; a few images are held in memory at most.
+
+        Parameters
+        ----------
+        sources : iterable
+            As for `predict`; read as results are taken.
+        tta, adaptive, heatmaps, operating_point, bits_stored
+            As for `predict`, the same for all.
+
+        Yields
+        ------
+        Result or InputFailure
+            In the order of the sources; both have ``ok``.
+
+        Raises
+        ------
+        TypeError
+            `sources` is one path or one file's bytes.
+        """
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise TypeError(f"expected several sources, got {sources!r:.80}; call predict, or put it into a list")
+        settings = self.settings(tta=tta, adaptive=adaptive, operating_point=operating_point, heatmaps=heatmaps)
+
+        def attempt(source: Source) -> Result | InputFailure:
+            try:
+                return self.decide(self.evaluate(source, settings, bits_stored=bits_stored), settings)
+            except (InputError, DeviceFailed) as error:
+                return failure_of(source, error)
+
+        return map_in_order(attempt, sources, usable_cores())
 
     def predict_batch(
         self,
@@ -207,135 +310,109 @@ class Model:
         operating_point: str | None = None,
         bits_stored: int = 16,
     ) -> list[Result | InputFailure]:
-        """Say what many films show; a film that cannot be used costs itself alone.
+        """Say what many images show; the list of `predict_iter`."""
+        return list(
+            self.predict_iter(
+                sources,
+                tta=tta,
+                adaptive=adaptive,
+                heatmaps=heatmaps,
+                operating_point=operating_point,
+                bits_stored=bits_stored,
+            )
+        )
+
+    def evaluate(
+        self, source: Source, settings: Settings, *, bits_stored: int = 16, path: str | None = None
+    ) -> Evaluation:
+        """Compute what the network says of an image; nothing is decided yet.
 
         Parameters
         ----------
-        sources : iterable
+        source
             As for `predict`.
-        tta, adaptive, heatmaps, operating_point, bits_stored
-            As for `predict`, the same for all.
+        settings : Settings
+        bits_stored : int
+            As for `predict`.
+        path : str, optional
+            What the result tells as its path; the source, if that is one.
 
         Returns
         -------
-        list of Result or InputFailure
-            In the order of the sources.
+        Evaluation
+            Of the variants that the settings call for; with ``adaptive`` as many as it took.
 
         Raises
         ------
-        TypeError
-            `sources` is one path or one file's bytes.
+        InputError, DeviceFailed
         """
-        if isinstance(sources, str | bytes | os.PathLike):
-            raise TypeError(f"expected several sources, got {sources!r:.80}; call predict, or put it into a list")
+        image = _decoded(source, bits_stored, self.reading)
+        if path is None and isinstance(source, str | os.PathLike):
+            path = os.fspath(source)
+        return self._evaluate_image(image, path, settings)
 
-        def attempt(source: Source) -> Result | InputFailure:
-            try:
-                return self.predict(
-                    source,
-                    tta=tta,
-                    adaptive=adaptive,
-                    heatmaps=heatmaps,
-                    operating_point=operating_point,
-                    bits_stored=bits_stored,
-                )
-            except (InputError, DeviceFailed) as error:
-                return failure_of(source, error)
+    def decide(self, evaluation: Evaluation, settings: Settings) -> Result:
+        """Decide what an image shows: average, calibrate, threshold, drop, sort.
 
-        return list(map_in_order(attempt, sources, self._workers))
+        Pure, and needs no device: an evaluation with all variants can be decided on with any settings.
 
-    def predict_film(
-        self,
-        film: images.Film,
-        *,
-        path: str | None = None,
-        tta: bool | None = None,
-        adaptive: bool = False,
-        heatmaps: bool = False,
-        operating_point: str | None = None,
-    ) -> Result:
-        """Say what a film shows that is decoded already; see `predict`."""
+        Raises
+        ------
+        ValueError
+            The evaluation lacks a variant that the settings call for.
+        """
+        return decide.decide(evaluation, self._manifest, self._identity, settings)
+
+    def _evaluate_image(self, image: images.Film, path: str | None, settings: Settings) -> Evaluation:
         manifest = self._manifest
-        mode = self.view_mode(tta, adaptive=adaptive)
-        point = operating_point or manifest.default_operating_point
-        shown = preprocess(film.pixels, manifest.input.size)
-        if mode == "adaptive":
-            evaluated = self._evaluate_adaptively(shown, point, heatmaps=heatmaps)
-        else:
-            evaluated = self._evaluate(shown, manifest.views if mode == "tta" else manifest.views[:1], heatmaps)
-        fitted_for: ViewMode = "single" if mode == "single" else "tta"
-        values = tuple(self._calibrated(evaluated, fitted_for).tolist())
-        thresholds = manifest.thresholds(point, fitted_for)
-        return Result(
-            path=path,
-            sha256=film.sha256,
-            model=self.identity,
-            view_mode=mode,
-            views=len(evaluated.views),
-            labels=manifest.labels,
-            values=values,
-            findings=make_findings(
-                manifest.labels, values, evaluated.probabilities, thresholds, manifest.min_probability
-            ),
-            warnings=film.warnings + warning_of(evaluated.unlikeness),
-            cautions=film.cautions + warning_of(evaluated.unlikeness),
-            size=(film.pixels.shape[0], film.pixels.shape[1]),
-            maps=evaluated.average_maps(),
-        )
+        shown = preprocess(image.pixels, manifest.input.size)
 
-    def view_mode(self, tta: bool | None, *, adaptive: bool = False) -> Evaluated:
-        """Give the view mode that a choice of `tta` and `adaptive` means."""
-        if adaptive:
-            if tta is False:
-                raise ValueError("adaptive chooses among the views of tta; leave out tta=False, or adaptive")
-            return "adaptive"
-        if tta is None:
-            return self._manifest.default_view_mode
-        return "tta" if tta else "single"
+        def run(variants: Sequence[TtaVariant]) -> Evaluation:
+            probabilities, maps, ood_score = self._run(shown, variants, heatmaps=settings.heatmaps)
+            height, width = image.pixels.shape
+            return Evaluation(
+                tuple(variants), probabilities, maps, ood_score, (height, width), image.sha256, path, image.warnings
+            )
 
-    def _evaluate_adaptively(self, shown: npt.NDArray[np.uint8], operating_point: str, *, heatmaps: bool) -> Evaluation:
-        """Evaluate the first views, and the rest unless the first are enough."""
-        manifest = self._manifest
-        rule = manifest.adaptive(operating_point)
-        first = self._evaluate(shown, [manifest.views[index] for index in rule.first], heatmaps)
-        thresholds = manifest.thresholds(operating_point, "tta")
-        if rule.decided(self._calibrated(first, "tta"), manifest.labels, thresholds):
+        if settings.tta_mode != "adaptive":
+            return run(manifest.tta.variants[:1] if settings.tta_mode == "single" else manifest.tta.variants)
+        first = run(decide.first_variants(manifest, settings))
+        if decide.exits_early(first, manifest, settings):
             return first
-        rest = [view for index, view in enumerate(manifest.views) if index not in rule.first]
-        return first.joined(self._evaluate(shown, rest, heatmaps))
+        return first.joined(run(decide.rest_variants(manifest, settings)))
 
-    def _evaluate(self, shown: npt.NDArray[np.uint8], views: Sequence[View], heatmaps: bool) -> Evaluation:
+    def _run(
+        self, shown: npt.NDArray[np.uint8], variants: Sequence[TtaVariant], *, heatmaps: bool
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, float | None]:
+        """Compute raw probabilities, maps and the out-of-distribution score of some variants."""
         names, rule = self._manifest.tensors, self._manifest.out_of_distribution
-        scored = rule is not None and IDENTITY in views
-        wanted = [names.probabilities] + [names.last_conv] * (heatmaps or scored)
-        batch = make_views(shown, views)
+        scored = rule is not None and IDENTITY in variants
+        wanted = [names.probabilities] + [names.features] * (heatmaps or scored)
         keep = wanted[1:] if heatmaps else []
-        probabilities, *last_conv = self._graphs.network.run(wanted, {names.image: batch}, keep=keep)
+        batch = make_variants(shown, variants)
+        probabilities, *features = self._graphs.network.run(wanted, {names.image: batch}, keep=keep)
         if not np.isfinite(probabilities).all():
-            raise BundleTensors("the network gave a probability that is no number; export the bundle again")
+            raise BundleTensors("the network gave a probability that is not a number; export the bundle again")
         maps = None
-        if heatmaps:
-            (maps,) = self._graphs.gradcam.run([names.maps], {names.last_conv: last_conv[0]})
+        if heatmaps and self._graphs.maps is not None:
+            (maps,) = self._graphs.maps.run([names.maps], {names.features: features[0]})
             if not np.isfinite(maps).all():
-                raise BundleTensors("the companion graph gave a map that is no number; export the bundle again")
-        unlikeness = None
+                raise BundleTensors("the companion graph gave a map that is not a number; export the bundle again")
+        score = None
         if rule is not None and scored:
-            unlikeness = rule.score(features_of(on_host(last_conv[0])[views.index(IDENTITY)]))
-        return Evaluation(tuple(views), probabilities, maps, unlikeness)
-
-    def _calibrated(self, evaluated: Evaluation, fitted_for: ViewMode) -> npt.NDArray[np.float64]:
-        manifest = self._manifest
-        raw = evaluated.probabilities.mean(axis=0, dtype=np.float64)
-        return calibrate(raw, manifest.curves(fitted_for), manifest.labels)
+            score = rule.score(features_of(on_host(features[0])[list(variants).index(IDENTITY)]))
+        return probabilities, maps, score
 
 
 def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure:
-    """Turn an exception that a film met into its place in a list of results."""
+    """Turn an exception that an image met into its place in a list of results."""
     path = printable_path(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
     return InputFailure(path, error.code, str(error))
 
 
-def _film(source: Source, bits_stored: int, reading: Reading) -> images.Film:
+def _decoded(source: Source, bits_stored: int, reading: Reading) -> images.Film:
+    if isinstance(source, images.Film):
+        return source
     if isinstance(source, np.ndarray):
         return images.from_array(source, bits_stored, reading)
     if isinstance(source, bytes):
@@ -348,6 +425,6 @@ def _film(source: Source, bits_stored: int, reading: Reading) -> images.Film:
 
 
 def _pydicom_dataset() -> "type[Dataset] | None":
-    """Give pydicom's class if the caller has imported it: without it there is no data set to recognise."""
+    """Return pydicom's class if the caller has imported it: without it there is no data set to recognise."""
     module = sys.modules.get("pydicom.dataset")
     return module.Dataset if module else None

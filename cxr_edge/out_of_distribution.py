@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from cxr_edge.support.warnings import CodedWarning
+
 
 class OutOfDistribution(msgspec.Struct, frozen=True):
     """A linear rule on the features, fitted to tell training films from what is none.
@@ -50,11 +52,14 @@ def features_of(last_conv: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.asarray(last_conv.mean(axis=(0, 1), dtype=np.float64))
 
 
-def warning_of(score: float | None) -> tuple[str, ...]:
-    """Tell a score above 0; nothing else, or where there is none."""
+def warnings_of(score: float | None) -> tuple[CodedWarning, ...]:
+    """Return the warning of a score above 0; nothing else, or where there is none."""
     if score is None or score <= 0:
         return ()
     return (
-        "the picture is unlike the frontal chest films the model was fitted on (out-of-distribution score "
-        f"{score:.1f}, above 0): what is said of it means little",
+        CodedWarning(
+            "out_of_distribution",
+            "the image is unlike the images the model was trained on (out-of-distribution score "
+            f"{score:.1f}, above 0): its findings mean little",
+        ),
     )

@@ -1,40 +1,121 @@
-"""Heat-map overlays as files: drawn over the film, captioned, named so that none collide."""
+"""Heat-map overlays: drawn over the image, captioned, and written as files named so that none collide."""
 
 import hashlib
-import os
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import cv2
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET
 
-from cxr_edge.errors import OutputUnwritable
 from cxr_edge.gradcam import overlay
-from cxr_edge.labels import NO_FINDING
+from cxr_edge.outputs import Analysis
+from cxr_edge.record import FindingRecord, ResultRecord
 from cxr_edge.results import Result
+from cxr_edge.support.files import write_atomically
 
-FOLDER = "heatmaps"
+FOLDER: Final = "heatmaps"
 
 #: One filter for all rows: trying all of them on each takes as long again, and saves nothing here.
-_QUICK_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_QUICK_PNG: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 #: Of a text that can still be read: capitals of ten pixels.
-_LEAST_SCALE = 0.5
+_LEAST_SCALE: Final = 0.5
 
 
-def top_diseases(result: Result, count: int) -> list[str]:
-    """Give the diseases of highest probability, found or not."""
-    diseases = [(label, p) for label, p in result.probabilities.items() if label != NO_FINDING]
-    return [label for label, _ in sorted(diseases, key=lambda pair: -pair[1])[:count]]
+class OverlayFiles:
+    """Overlays of the most probable findings, found or not, as PNG files in ``heatmaps/`` of a results directory.
+
+    Parameters
+    ----------
+    root : Path
+        The results directory.
+    count : int
+        Overlays of each image.
+    colormap : str
+        One of `cxr_edge.gradcam.COLORMAPS`.
+    """
+
+    def __init__(self, root: Path, count: int, colormap: str) -> None:
+        self._root, self._count, self._colormap = root, count, colormap
+
+    @property
+    def needs_heatmaps(self) -> bool:
+        """Whether any is drawn."""
+        return self._count > 0
+
+    def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
+        """Draw and write the overlays of an image."""
+        chosen = [label.name for label, _ in analysis.result.ranked()[: self._count]]
+        files = {label: overlay_name(analysis.name, label) for label in chosen}
+        for label, name in files.items():
+            write_atomically(
+                self._root / name, draw_overlay(analysis.image.pixels, analysis.result, label, self._colormap)
+            )
+        return with_overlay_files(record, analysis.result, files)
+
+    def is_complete(self, record: ResultRecord) -> bool:
+        """Return whether the overlays that a record names are there."""
+        return all((self._root / f.overlay_file).is_file() for f in record.findings if f.overlay_file)
+
+
+class PositiveOverlays:
+    """Overlays of the positive findings, handed to a function that stores them: for images that are not DICOM.
+
+    Parameters
+    ----------
+    store : callable
+        (name, PNG) → None.
+    count : int
+        Overlays of each image, at most.
+    colormap : str
+    """
+
+    def __init__(self, store: Callable[[str, bytes], None], count: int, colormap: str) -> None:
+        self._store, self._count, self._colormap = store, count, colormap
+
+    @property
+    def needs_heatmaps(self) -> bool:
+        """Whether any is drawn."""
+        return self._count > 0
+
+    def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
+        """Draw and store the overlays of an image that is not DICOM."""
+        if analysis.image.header is not None:
+            return record
+        chosen = [finding.label for finding in record.positive][: self._count]
+        files = {label: f"{analysis.name}-{label}.png" for label in chosen}
+        for label, name in files.items():
+            self._store(name, draw_overlay(analysis.image.pixels, analysis.result, label, self._colormap))
+        return with_overlay_files(record, analysis.result, files)
+
+    def is_complete(self, record: ResultRecord) -> bool:  # noqa: ARG002 - the protocol's signature
+        """Return whether they are there: whoever stores them knows."""
+        return True
+
+
+def with_overlay_files(record: ResultRecord, result: Result, files: dict[str, str]) -> ResultRecord:
+    """Return a record with the files of its overlays, label → file."""
+
+    def located(finding: FindingRecord) -> FindingRecord:
+        if finding.label not in files:
+            return finding
+        empty = not result.map_of(finding.label).any()
+        return msgspec.structs.replace(
+            finding, overlay_file=files[finding.label], overlay_empty=True if empty else UNSET
+        )
+
+    return msgspec.structs.replace(record, findings=tuple(map(located, record.findings)))
 
 
 def overlay_prefix(path: str) -> str:
-    """Give the part of an overlay's name that stands for the film.
+    """Return the part of an overlay's name that stands for the image.
 
-    The hash of the whole path keeps films of the same name in different folders apart, also
+    The hash of the whole path keeps images of the same name in different folders apart, also
     where the file system ignores case.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:60]
@@ -42,59 +123,18 @@ def overlay_prefix(path: str) -> str:
 
 
 def overlay_name(path: str, label: str) -> str:
-    """Give the name of a film's overlay for a label, relative to the results directory."""
+    """Return the name of an image's overlay for a label, relative to the results directory."""
     return f"{FOLDER}/{overlay_prefix(path)}-{label.replace(' ', '_')}.png"
 
 
-def write_overlay(
-    root: Path, name: str, film: npt.NDArray[np.uint8], result: Result, label: str, colormap: str
-) -> None:
-    """Draw one label's overlay at the film's size and write it whole or not at all.
-
-    Raises
-    ------
-    OutputUnwritable
-    """
-    write_atomically(root / name, draw_overlay(film, result, label, colormap))
-
-
-def draw_overlay(film: npt.NDArray[np.uint8], result: Result, label: str, colormap: str) -> bytes:
-    """Draw one label's overlay at the film's size, with its caption; give it as PNG."""
-    picture = overlay(film, result.heatmap(label), colormap)
+def draw_overlay(image: npt.NDArray[np.uint8], result: Result, label: str, colormap: str) -> bytes:
+    """Draw one label's overlay at the image's size, with its caption; return it as PNG."""
+    drawn = overlay(image, result.heatmap(label), colormap)
     positive = any(f.positive for f in result.findings if f.label == label)
     verdict = f"{label} {result.probabilities[label]:.2f} {'positive' if positive else 'negative'}"
-    caption(picture, f"{verdict}  |  research only, not for diagnosis")
-    _, encoded = cv2.imencode(".png", picture, _QUICK_PNG)
+    caption(drawn, f"{verdict}  |  research only, not for diagnosis")
+    _, encoded = cv2.imencode(".png", drawn, _QUICK_PNG)
     return bytes(encoded.tobytes())
-
-
-def write_atomically(path: Path, data: bytes | Iterable[bytes], source: str = "") -> None:
-    """Write a file whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-    data : bytes, or an iterable of them
-    source : str
-        What the data were made from, where several sources may give this file at the same time. What an interruption
-        leaves is overwritten when the same source is taken up again.
-
-    Raises
-    ------
-    OutputUnwritable
-    """
-    writer = f".{hashlib.sha256(source.encode()).hexdigest()[:16]}" if source else ""
-    part = path.with_name(f"{path.name}{writer}.part")
-    try:
-        with part.open("wb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-        os.replace(part, path)
-    except BaseException as error:
-        with suppress(OSError):
-            part.unlink()
-        if isinstance(error, OSError):
-            raise OutputUnwritable.at(path, error) from error
-        raise
 
 
 def caption(picture: npt.NDArray[np.uint8], text: str, *, top: bool = False) -> None:

@@ -1,37 +1,36 @@
 """What comes out: typed, frozen results, the one source of every report."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from cxr_edge import errors
 from cxr_edge.gradcam import upsample
-from cxr_edge.manifest import Evaluated
+from cxr_edge.labels import Label
+from cxr_edge.record import CodedError, FailureRecord, FindingRecord, ResultRecord, to_dict
+from cxr_edge.settings import TtaMode
+from cxr_edge.support.warnings import CodedWarning
 
-NOTICE = "Research tool, not a medical device: not for diagnosis."
+NOTICE: Final = "Research tool, not a medical device: not for diagnosis."
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One disease with its probability, at or above the manifest's ``min_probability``.
+    """One finding with its probability, at or above the manifest's ``min_probability``.
 
     Attributes
     ----------
     label : str
     probability : float
-        Calibrated, averaged over the views.
+        Calibrated, averaged over the TTA variants.
     threshold : float
         Of the operating point in use.
     positive : bool
         ``probability >= threshold``.
     std : float or None
-        Standard deviation (population) of the raw probability over the views; None with one.
-    heatmap : str or None
-        Overlay file relative to the results directory, where one was written.
-    heatmap_empty : bool
-        The overlay shows no colour because nothing in the film supports the finding.
+        Standard deviation (population) of the raw probability over the variants; None with one.
     """
 
     label: str
@@ -39,25 +38,11 @@ class Finding:
     threshold: float
     positive: bool
     std: float | None
-    heatmap: str | None = None
-    heatmap_empty: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the finding as in a line of ``predictions.jsonl``."""
-        line: dict[str, Any] = {
-            "label": self.label,
-            "probability": self.probability,
-            "threshold": self.threshold,
-            "positive": self.positive,
-            "std": self.std,
-            "heatmap": self.heatmap,
-        }
-        return {**line, "heatmap_empty": True} if self.heatmap_empty else line
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What the model says about one film. A research result, not a diagnosis.
+    """What the model says about one image. A research result, not a diagnosis.
 
     Attributes
     ----------
@@ -67,58 +52,67 @@ class Result:
         Hash of the file's bytes; None for arrays.
     model : str
         Identity of the bundle.
-    view_mode : str
+    tta_mode : str
         ``single``, ``tta`` or ``adaptive``.
-    views : int
-        Number of views evaluated.
-    labels : tuple of str
+    variants : int
+        Number of TTA variants evaluated.
+    labels : tuple of Label
     values : tuple of float
         Calibrated probability of each label, in the order of `labels`.
     findings : tuple of Finding
-        Diseases only, by falling probability.
-    warnings : tuple of str
+        Labels of the role ``finding`` only, by falling probability.
+    warnings : tuple of CodedWarning
     size : (int, int)
-        Height and width of the film, upright.
-    maps : ndarray, (labels, h, w) float32, or None
-        Class activation maps in the film's frame, not normalised; None if not asked for.
-    dicom : tuple of str or None
-        Files of the DICOM results, relative to their directory, where they were written; None if not asked for.
-    cautions : tuple of str
-        Those of the warnings that say that the film may be no frontal chest film, so that findings mean little.
+        Height and width of the image, upright.
+    maps : ndarray, (labels, y, x) float32, or None
+        Class activation maps in the image's frame, not normalised; None if not asked for.
+    ood_score : float or None
+        Out-of-distribution score, above 0 where the image is unlike the training images; None without a rule.
     """
 
     path: str | None
     sha256: str | None
     model: str
-    view_mode: Evaluated
-    views: int
-    labels: tuple[str, ...]
+    tta_mode: TtaMode
+    variants: int
+    labels: tuple[Label, ...]
     values: tuple[float, ...]
     findings: tuple[Finding, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[CodedWarning, ...]
     size: tuple[int, int]
     maps: npt.NDArray[np.float32] | None = field(repr=False)
-    dicom: tuple[str, ...] | None = None
-    cautions: tuple[str, ...] = ()
+    ood_score: float | None = None
+
+    ok: ClassVar[Literal[True]] = True
 
     def __str__(self) -> str:
         """Name the positive findings, why they may mean little, and what the result must not be used for."""
         positive = [f"{f.label} {f.probability:.2f} (>= {f.threshold:.2f})" for f in self.findings if f.positive]
         found = ", ".join(positive) or "no finding above its threshold"
-        cautions = "".join(f" Caution: {caution}." for caution in self.cautions)
-        return f"{self.path or 'film'}: {found}.{cautions} {NOTICE}"
+        doubts = "".join(f" Warning: {doubt}." for doubt in self.doubts)
+        return f"{self.path or 'image'}: {found}.{doubts} {NOTICE}"
+
+    @property
+    def doubts(self) -> tuple[CodedWarning, ...]:
+        """Those of the warnings that say that the image may be no frontal chest radiograph."""
+        return tuple(warning for warning in self.warnings if warning.is_doubt)
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Calibrated probability by label, all labels."""
-        return dict(zip(self.labels, self.values, strict=True))
+        """Calibrated probability by name of the label, all labels."""
+        return {label.name: value for label, value in zip(self.labels, self.values, strict=True)}
+
+    def ranked(self) -> list[tuple[Label, float]]:
+        """Return all labels of the role ``finding`` with their probability, found or not, the most probable first."""
+        pairs = [(label, value) for label, value in zip(self.labels, self.values, strict=True) if label.is_finding]
+        return sorted(pairs, key=lambda pair: -pair[1])
 
     def map_of(self, label: str) -> npt.NDArray[np.float32]:
-        """Give a label's class activation map at the network's resolution.
+        """Return a label's class activation map at the network's resolution.
 
         Returns
         -------
-        ndarray, (h, w) float32, at least 0, not normalised
+        ndarray, (y, x) float32, at least 0, not normalised
 
         Raises
         ------
@@ -128,12 +122,13 @@ class Result:
         """
         if self.maps is None:
             raise errors.HeatmapNotComputed("this result has no heat maps; call predict(..., heatmaps=True)")
-        if label not in self.labels:
-            raise KeyError(f"expected one of {', '.join(self.labels)}, got {label!r}")
-        return np.asarray(self.maps[self.labels.index(label)])
+        names = [known.name for known in self.labels]
+        if label not in names:
+            raise KeyError(f"expected one of {', '.join(names)}, got {label!r}")
+        return np.asarray(self.maps[names.index(label)])
 
     def heatmap(self, label: str) -> npt.NDArray[np.float32]:
-        """Give a label's heat map over the film.
+        """Return a label's heat map over the image.
 
         Parameters
         ----------
@@ -154,20 +149,25 @@ class Result:
         """
         return upsample(self.map_of(label), self.size)
 
+    def record(self) -> ResultRecord:
+        """Return the result as a line of ``predictions.jsonl``."""
+        return ResultRecord(
+            path=self.path,
+            sha256=self.sha256,
+            model=self.model,
+            tta_mode=self.tta_mode,
+            variants=self.variants,
+            probabilities=self.probabilities,
+            findings=tuple(
+                FindingRecord(f.label, f.probability, f.threshold, f.positive, f.std) for f in self.findings
+            ),
+            warnings=self.warnings,
+            ood_score=self.ood_score,
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """Give the result as a line of ``predictions.jsonl``, ready for JSON."""
-        line = {
-            "path": self.path,
-            "sha256": self.sha256,
-            "status": "ok",
-            "model": self.model,
-            "view_mode": self.view_mode,
-            "views": self.views,
-            "probabilities": self.probabilities,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "warnings": list(self.warnings),
-        }
-        return line if self.dicom is None else {**line, "dicom": list(self.dicom)}
+        """Return the result as a line of ``predictions.jsonl``, ready for JSON."""
+        return to_dict(self.record())
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,12 @@ class InputFailure:
     code: str
     message: str
 
+    ok: ClassVar[Literal[False]] = False
+
+    def record(self) -> FailureRecord:
+        """Return the failure as a line of ``predictions.jsonl``."""
+        return FailureRecord(path=self.path, error=CodedError(self.code, self.message))
+
     def to_dict(self) -> dict[str, Any]:
-        """Give the failure as a line of ``predictions.jsonl``."""
-        return {"path": self.path, "status": "error", "error": {"code": self.code, "message": self.message}}
+        """Return the failure as a line of ``predictions.jsonl``, ready for JSON."""
+        return to_dict(self.record())

@@ -7,32 +7,25 @@ is put into input order in one atomic step, and ``predictions.csv`` is derived f
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from filelock import FileLock, Timeout
 
 from cxr_edge.errors import OutputBusy, OutputMismatch, OutputUnwritable
-from cxr_edge.overlays import FOLDER, overlay_prefix, write_atomically
-from cxr_edge.report.picture import FilmPicture
+from cxr_edge.outputs import Output
+from cxr_edge.overlays import FOLDER
+from cxr_edge.record import Record, ResultRecord, decode_record, encode_record
 from cxr_edge.report.table import csv_text
+from cxr_edge.support.files import write_atomically
 
 PREDICTIONS: Final = "predictions.jsonl"
 TABLE: Final = "predictions.csv"
 RUN: Final = "run.json"
 REPORT: Final = "report.html"
-#: What the HTML report shows of each film, kept so that a resumed run need not compute it again.
-PICTURES: Final = ".report"
-
-Line = dict[str, Any]
-
-
-def encode_line(line: Mapping[str, Any]) -> bytes:
-    """Encode one line of ``predictions.jsonl``."""
-    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 class RunDirectory:
@@ -46,6 +39,8 @@ class RunDirectory:
         What the results depend on; a directory with another identity is refused.
     notes : mapping
         What else ``run.json`` tells.
+    labels : sequence of str
+        Names of the model's labels, for the columns of the CSV.
 
     Raises
     ------
@@ -53,10 +48,13 @@ class RunDirectory:
         On entering the context.
     """
 
-    def __init__(self, root: Path, identity: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, root: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], labels: Sequence[str]
+    ) -> None:
         self.root = root
         self._identity = dict(identity)
         self._notes = dict(notes)
+        self._labels = tuple(labels)
         self._lock = FileLock(root / ".lock", timeout=0)
         self._lines: dict[str, bytes] = {}
         self._overlays: dict[str, list[Path]] = {}
@@ -89,49 +87,19 @@ class RunDirectory:
         self._log.close()
         self._lock.release()
 
-    def reusable(self, path: str, sha256: str, dicom_out: Path | None = None, *, pictured: bool = False) -> Line | None:
-        """Give the line of an earlier run if it still holds: the same content, and its files are there."""
+    def reusable(self, path: str, sha256: str, outputs: Sequence[Output]) -> ResultRecord | None:
+        """Return the record of an earlier run if it still holds: the same content, and its outputs are there."""
         if path not in self._lines:
             return None
-        line: Line = json.loads(self._lines[path])
-        if line["status"] != "ok" or line["sha256"] != sha256:
+        record = decode_record(self._lines[path])
+        if not isinstance(record, ResultRecord) or record.sha256 != sha256:
             return None
-        files = [self.root / f["heatmap"] for f in line["findings"] if f["heatmap"]]
-        if dicom_out is not None:
-            files += [dicom_out / name for name in line["dicom"]]
-        if not all(file.is_file() for file in files) or (pictured and self.picture_of(line) is None):
-            return None
-        return line
+        return record if all(output.is_complete(record) for output in outputs) else None
 
-    def keep_picture(self, path: str, picture: FilmPicture) -> None:
-        """Keep what the report shows of a film.
-
-        Raises
-        ------
-        OutputUnwritable
-        """
-        file = self._picture_file(path)
-        try:
-            file.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        write_atomically(file, msgspec.json.encode(picture))
-
-    def picture_of(self, line: Mapping[str, Any]) -> FilmPicture | None:
-        """Give what was kept of a line's film; None where nothing was, or of another content."""
-        try:
-            kept = msgspec.json.decode(self._picture_file(line["path"]).read_bytes(), type=FilmPicture)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return None
-        except OSError as error:
-            raise self._unwritable(error) from error
-        whole = kept.is_whole(len(line["probabilities"])) and kept.sha256 == line["sha256"]
-        return kept if whole else None
-
-    def lines(self) -> Iterator[Line]:
-        """Give the lines as they stand in the file: after `finish`, in order."""
+    def records(self) -> Iterator[Record]:
+        """Yield the records as they stand in the file: after `finish`, in order."""
         with (self.root / PREDICTIONS).open("rb") as file:
-            yield from map(json.loads, file)
+            yield from map(decode_record, file)
 
     def discard_overlays(self, prefix: str) -> None:
         """Remove the overlays that an earlier run left for a film, before it is done anew.
@@ -146,14 +114,14 @@ class RunDirectory:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def append(self, path: str, line: Line) -> None:
-        """Record the line of an input; it is complete on disk, or absent, whenever the process ends.
+    def append(self, path: str, record: Record) -> None:
+        """Write the line of an input; it is complete on disk, or absent, whenever the process ends.
 
         Raises
         ------
         OutputUnwritable
         """
-        encoded = encode_line(line)
+        encoded = encode_record(record)
         if self._lines.get(path) == encoded:
             return
         before = os.fstat(self._log.fileno()).st_size
@@ -175,14 +143,14 @@ class RunDirectory:
         """
         named = dict.fromkeys(order)
         others = (line for path, line in self._lines.items() if path not in named)
-        ordered = [line for line in others if json.loads(line)["status"] == "ok"]
+        ordered = [line for line in others if isinstance(decode_record(line), ResultRecord)]
         ordered += [self._lines[path] for path in named]
         content = b"".join(ordered)
         log = self.root / PREDICTIONS
         if log.read_bytes() != content:
             self._log.close()
             write_atomically(log, content)
-        write_atomically(self.root / TABLE, csv_text(map(json.loads, ordered)).encode())
+        write_atomically(self.root / TABLE, csv_text(map(decode_record, ordered), self._labels).encode())
 
     def _claim(self) -> None:
         run = self.root / RUN
@@ -214,15 +182,12 @@ class RunDirectory:
         lines = {}
         for number, line in enumerate(content[:whole].splitlines(keepends=True), 1):
             try:
-                lines[msgspec.json.decode(line, type=_Recorded).path] = line
+                lines[decode_record(line).path or ""] = line
             except msgspec.MsgspecError as error:
                 raise OutputMismatch(
-                    f"{log}: line {number} is no result line ({error}); choose another --out"
+                    f"{log}: line {number} is not a result of this version ({error}); choose another --out"
                 ) from error
         return lines
-
-    def _picture_file(self, path: str) -> Path:
-        return self.root / PICTURES / f"{overlay_prefix(path)}.json"
 
     def _unwritable(self, error: OSError) -> OutputUnwritable:
         return OutputUnwritable.at(error.filename or self.root, error, "--out")
@@ -240,16 +205,3 @@ def _way_on(found: Mapping[str, Any], differing: list[str]) -> str:
     if "bundle_sha256" in differing and (model := found.get("model")):
         return f"two models are not mixed: choose another --out, or name the bundle of {model} by --bundle"
     return "repeat its options or choose another --out"
-
-
-class _RecordedFinding(msgspec.Struct):
-    heatmap: str | None
-
-
-class _Recorded(msgspec.Struct):
-    """What a resumed run relies on in a line."""
-
-    path: str
-    status: Literal["ok", "error"]
-    sha256: str | None = None
-    findings: list[_RecordedFinding] = []

@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from cxr_edge.record import FailureRecord, Record
 from cxr_edge.text import printable
 
 
@@ -58,21 +59,21 @@ def phases(title: str) -> Iterator[Any]:
         yield show
 
 
-def print_findings(lines: Sequence[Mapping[str, Any]], total: int, closing: str) -> None:
+def print_findings(records: Sequence[Record], total: int, closing: str) -> None:
     """Print the positive findings of each film, or its error, and a closing line.
 
     Parameters
     ----------
-    lines : sequence of mapping
-        Result lines, all or the first of them.
+    records : sequence of Record
+        All or the first of them.
     total : int
         How many there are in all.
     closing : str
     """
     console = Console()
-    console.print(_table(lines))
-    if len(lines) < total:
-        console.print(f"… and {total - len(lines)} more", style="dim")
+    console.print(_table(records))
+    if len(records) < total:
+        console.print(f"… and {total - len(records)} more", style="dim")
     console.print(_plain(closing))
 
 
@@ -88,22 +89,22 @@ def print_sections(sections: Mapping[str, Mapping[str, str]], closing: str) -> N
     console.print(_plain(closing))
 
 
-def _table(lines: Sequence[Mapping[str, Any]]) -> Table:
+def _table(records: Sequence[Record]) -> Table:
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("Film", overflow="fold", ratio=2)
     table.add_column("Positive findings (probability / threshold)", ratio=3)
-    for line in lines:
-        table.add_row(_plain(line["path"] or "-"), _summary(line))
+    for record in records:
+        table.add_row(_plain(record.path or "-"), _summary(record))
     return table
 
 
-def _summary(line: Mapping[str, Any]) -> Text:
-    if line["status"] == "error":
-        return Text(f"{line['error']['code']}: {printable(line['error']['message'])}", style="red")
-    positive = [f"{f['label']} {f['probability']:.2f}/{f['threshold']:.2f}" for f in line["findings"] if f["positive"]]
+def _summary(record: Record) -> Text:
+    if isinstance(record, FailureRecord):
+        return Text(f"{record.error.code}: {printable(record.error.message)}", style="red")
+    positive = [f"{f.label} {f.probability:.2f}/{f.threshold:.2f}" for f in record.positive]
     summary = Text(", ".join(positive) or "none above its threshold", style="" if positive else "dim")
-    for warning in line["warnings"]:
-        summary.append(f"\nwarning: {printable(warning)}", style="yellow")
+    for warning in record.warnings:
+        summary.append(f"\nwarning: {printable(warning.message)}", style="yellow")
     return summary
 
 

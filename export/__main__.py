@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 from typer.core import TyperGroup
 
-from cxr_edge.manifest import Name
+from cxr_edge.labels import Name
 from training.files import hash_of_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class _ExportByDefault(TyperGroup):
@@ -152,12 +155,13 @@ def variant(
     from export.report import gate_table
     from export.variants import add_variant
     from training.evaluation.resampling import Bootstrap
-    from training.nih import read_dataset
 
     with _errors_told():
-        gates = add_variant(bundle, precision.value, read_dataset(data), Bootstrap(resamples), look_at_test=test).gate
+        gates = add_variant(
+            bundle, precision.value, _labelled(bundle, data), Bootstrap(resamples), look_at_test=test
+        ).gate
     for part, figures in gates.items():
-        typer.echo(f"{figures['films']} {part} films")
+        typer.echo(f"{figures['images']} {part} images")
         gate_table({precision.value: figures})
     typer.echo(f"Wrote {precision.value} into {bundle}")
 
@@ -249,7 +253,6 @@ def ood(
       python -m export ood my-bundle --data cache --others photographs=~/photos
     """
     from export.ood import add_rule
-    from training.nih import read_dataset
 
     folders = {}
     for other in others or []:
@@ -258,8 +261,17 @@ def ood(
             raise typer.BadParameter(f"expected NAME=DIR of an existing folder, got {other!r}", param_hint="--others")
         folders[name] = Path(folder)
     with _errors_told():
-        rule = add_rule(bundle, read_dataset(data), folders, look_at_test=test)
+        rule = add_rule(bundle, _labelled(bundle, data), folders, look_at_test=test)
     typer.echo(json.dumps(rule.figures, indent=1))
+
+
+def _labelled(bundle: Path, data: Path) -> "pd.DataFrame":
+    """Read the data set that a bundle was trained by."""
+    from cxr_edge.bundle import read_bundle
+    from training.labels import LabelSet
+    from training.nih import read_dataset
+
+    return read_dataset(data, LabelSet.of(read_bundle(bundle).manifest.labels))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
 from cxr_edge.results import NOTICE
@@ -12,7 +12,10 @@ from export.errors import ExportError
 from export.report import change
 from training.evaluation.evaluate import hash_of_decisions
 from training.evaluation.looks import TEST_LOOKS
-from training.evaluation.report import FIGURES_HEADING, card_figures
+from training.evaluation.report import card_figures
+
+#: The file of a bundle that holds the figures of its card.
+EVALUATION: Final = "evaluation.json"
 
 _HEAD = """\
 # Model card: {name} {version}
@@ -20,7 +23,7 @@ _HEAD = """\
 **{notice}**
 
 A classifier of frontal chest radiographs: EfficientNetB0 with a head of three dense layers, one probability for each
-of the {count} labels of NIH ChestX-ray14.
+of {count} labels: {labels}.
 
 ## Intended use
 
@@ -55,7 +58,7 @@ This model was fitted on {trained_on} films. With all 112,120 and a GPU:
 
 ## Parity of the exported graphs with Keras
 
-Largest difference over {gate_films} films in {gate_views} views each: {gate}.
+Largest difference over {gate_films} films in {gate_variants} TTA variants each: {gate}.
 """
 
 _UNLIKE = """\
@@ -75,7 +78,7 @@ No warning does not mean that a picture is a chest film.
 _VARIANTS = """\
 ## Other precisions
 
-What they change against float32 in the answers of all 15 labels, by one view / by six. Each had to stay within its
+What they change against float32 in the answers of all labels, by one TTA variant / by all. Each had to stay within its
 limits on validation before it was looked at on the test films, once. Flips: film-findings whose call changes, all
 operating points together, which the limit holds for, and at the worst of them. AUC: the change of the mean with its
 95 % interval, paired by patient. Maps: the median correlation with float32's, and how many keep their strongest cell.
@@ -91,15 +94,15 @@ _EMULATION = (
 )
 
 
-def model_card(manifest: dict[str, Any], figures: str = "") -> str:
+def model_card(manifest: dict[str, Any], measured: dict[str, Any] | None = None) -> str:
     """Write the card of a bundle as Markdown.
 
     Parameters
     ----------
     manifest : dict
         With what else must be told of this model in ``training.notes``, as Markdown.
-    figures : str
-        What was measured, as Markdown.
+    measured : dict, optional
+        What was measured; see `measured`.
     """
     training = manifest["training"]
     gate = manifest["variants"]["fp32"]["gate"]
@@ -108,19 +111,21 @@ def model_card(manifest: dict[str, Any], figures: str = "") -> str:
         version=manifest["version"],
         notice=NOTICE,
         count=len(manifest["labels"]),
-        trained_on=f"{training['films']['train']:,}" if "films" in training else "a part of the",
+        labels=", ".join(label["name"] for label in manifest["labels"]),
+        trained_on=f"{training['images']['train']:,}" if "images" in training else "a part of the",
         data=training.get("data", "Not recorded"),
-        films=_listed(training.get("films", {})),
+        films=_listed(training.get("images", {})),
         patients=_listed(training.get("patients", {})),
         split=training.get("split", "not recorded"),
         calibration=_calibration(manifest["calibration"]),
         operating_points=", ".join(f"`{name}`" for name in manifest["operating_points"]),
-        gate_films=gate["films"],
-        gate_views=gate["views"],
+        gate_films=gate["images"],
+        gate_variants=gate["variants"],
         gate=_listed({name: f"{value:.1e}" for name, value in gate["largest_difference_to_keras"].items()}),
     )
     notes = f"## Notes on this model\n\n{training['notes']}" if training.get("notes") else ""
     unlike = _out_of_distribution(manifest.get("out_of_distribution"))
+    figures = card_figures(**measured) if measured else ""
     return "\n".join(part for part in (card, unlike, _variants(manifest["variants"]), notes, figures) if part)
 
 
@@ -151,7 +156,7 @@ def _variants(variants: dict[str, Any]) -> str:
 
 
 def _variant_row(name: str, part: str, figures: dict[str, Any]) -> str:
-    modes = [figures["view_modes"][mode] for mode in ("single", "tta")]
+    modes = [figures["tta_modes"][mode] for mode in ("single", "tta")]
     limits, maps = figures["limits"], figures["maps"]
 
     def both(tell: Callable[[dict[str, Any]], str]) -> str:
@@ -159,14 +164,14 @@ def _variant_row(name: str, part: str, figures: dict[str, Any]) -> str:
 
     cells = (
         name,
-        f"{figures['films']} {part}",
+        f"{figures['images']} {part}",
         both(lambda m: f"{max(m['probability']['max'], m['raw_probability']['max']):.4f}")
         + f" ({limits['probability']:g})",
         both(lambda m: f"{m['probability']['p99']:.4f}"),
         both(lambda m: f"{m['flips']['all']:.2%}, {max(m['flips'].values()):.2%}") + f" ({limits['flips']:.1%})",
         both(lambda m: change(m["mean_auc"])) + f" ({limits['mean_auc']:g})",
         both(lambda m: change(m["calibration_error"])),
-        f"{maps['correlation_median']:.4f}, {maps['same_strongest_cell']:.1%}",
+        "none" if maps is None else f"{maps['correlation_median']:.4f}, {maps['same_strongest_cell']:.1%}",
     )
     return f"| {' | '.join(cells)} |"
 
@@ -205,14 +210,17 @@ def write_figures(root: Path, validation: Path, test: Path, notes: str | None = 
     if notes is not None:
         manifest["training"]["notes"] = notes
     looks = len(TEST_LOOKS.read_text(encoding="utf-8").splitlines()) if TEST_LOOKS.is_file() else 0
-    card = model_card(manifest, card_figures(on_validation, on_test, looks))
-    write_bundle(manifest, {**read.files, MODEL_CARD: card.encode()}, root)
+    figures = {"validation": on_validation, "test": on_test, "looks": looks}
+    files = {EVALUATION: json.dumps(figures).encode(), MODEL_CARD: model_card(manifest, figures).encode()}
+    write_bundle(manifest, {**read.files, **files}, root)
 
 
-def figures_of(card: str) -> str:
-    """Take the figures out of a card; empty where it has none."""
-    place = card.find(FIGURES_HEADING)
-    return "" if place < 0 else card[place:]
+def measured(bundle: Bundle) -> dict[str, Any] | None:
+    """Return what a bundle was measured at: both evaluations and the looks at the test part; None if nothing yet."""
+    if EVALUATION not in bundle.files:
+        return None
+    figures: dict[str, Any] = json.loads(bundle.files[EVALUATION])
+    return figures
 
 
 def _read_report(file: Path, part: str, bundle: Bundle) -> dict[str, Any]:
@@ -220,7 +228,7 @@ def _read_report(file: Path, part: str, bundle: Bundle) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads(file.read_bytes())
     except ValueError as error:
-        raise ExportError(f"{file} is no JSON: {error}; expected what `python -m training evaluate` wrote") from error
+        raise ExportError(f"{file} is not JSON: {error}; expected what `python -m training evaluate` wrote") from error
     manifest = bundle.manifest
     model = manifest.files[manifest.variants[manifest.default_variant].model].sha256
     for key, expected in (("model_sha256", model), ("decisions_sha256", hash_of_decisions(manifest)), ("part", part)):

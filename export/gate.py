@@ -1,6 +1,6 @@
 """The gate: what another runtime or precision changes in the answers, on real films, and what it may change.
 
-Both sides answer through the SDK, one view and six, calibrated and thresholded as users get it.
+Both sides answer through the SDK, by one TTA variant and by all, calibrated and thresholded as users get it.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,21 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from rich.progress import track
 
-from cxr_edge.backends import usable_cores
 from cxr_edge.bundle import Bundle
-from cxr_edge.calibration import calibrate
-from cxr_edge.labels import DISEASES, LABELS
-from cxr_edge.manifest import Manifest, ViewMode
-from cxr_edge.model import Source
-from cxr_edge.parallel import map_in_order
-from cxr_edge.results import InputFailure, Result
+from cxr_edge.manifest import Manifest
+from cxr_edge.model import Model
+from cxr_edge.settings import FittedMode
 from export.errors import ExportError
 from export.maps import map_agreement
-from training.evaluation.predictions import MODES, Scores, raw_model, sources
+from training.evaluation.predictions import MODES, Scores, predict_images
 from training.evaluation.reliability import expected_calibration_error
 from training.evaluation.resampling import Bootstrap, Floats, Rows
+from training.labels import LabelSet
 from training.metrics import mean_auc, mean_known
 
 
@@ -47,7 +43,7 @@ class Limits:
     probability : float
         Of any probability of any film, raw or calibrated.
     flips : float
-        Share of film-findings whose call changes, all operating points of a view mode together.
+        Share of film-findings whose call changes, all operating points of a TTA mode together.
     mean_auc : float
         Of the mean ROC-AUC, up or down.
     maps : float
@@ -76,25 +72,25 @@ class Answers:
     Attributes
     ----------
     raw, calibrated : dict
-        View mode → (N, 15) float64.
-    maps : ndarray, (N, 15, h, w) float32
-        Averaged over the views.
+        TTA mode → (N, labels) float64.
+    maps : ndarray, (N, labels, h, w) float32, or None
+        Averaged over the TTA variants.
     """
 
     raw: Scores
     calibrated: Scores
-    maps: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32] | None
 
 
 def answers(bundle: Bundle, runtime: Runtime, films: pd.DataFrame) -> Answers:
-    """Let a runtime look at films, one view and six.
+    """Let a runtime look at films, by all TTA variants, each computed once.
 
     Parameters
     ----------
     bundle : Bundle
     runtime : Runtime
     films : DataFrame
-        With ``path``; or ``cache`` and ``row``.
+        With ``image``, and ``path``; or ``cache`` and ``row``.
 
     Raises
     ------
@@ -103,28 +99,14 @@ def answers(bundle: Bundle, runtime: Runtime, films: pd.DataFrame) -> Answers:
     cxr_edge.errors.CxrEdgeError
         The runtime cannot be had.
     """
-    model = raw_model(bundle, runtime.device, runtime.precision)
-
-    def look(film: Source) -> list[Result]:
-        found = [*model.predict_batch([film], tta=False), *model.predict_batch([film], tta=True, heatmaps=True)]
-        return [_readable(result) for result in found]
-
-    shown: Any = sources(films, model.manifest.input.size[0])
-    looks = list(track(map_in_order(look, shown, usable_cores()), str(runtime), total=len(films)))
-    by_mode = dict(zip(MODES, zip(*looks, strict=True), strict=True))
-    raw = {mode: np.array([result.values for result in results]) for mode, results in by_mode.items()}
-    manifest = bundle.manifest
+    model, has_maps = Model(bundle, runtime.device, runtime.precision), bundle.manifest.maps is not None
+    found = predict_images(model, films, np.full(len(films), has_maps))
+    for failure in found.unreadable:
+        raise ExportError(f"{failure['image']} of the gate: {failure['message']}; mend it or leave it out")
+    maps = [evaluation.average_maps() for evaluation in found.evaluations]
     return Answers(
-        raw=raw,
-        calibrated={mode: calibrate(p, manifest.curves(mode), manifest.labels) for mode, p in raw.items()},
-        maps=np.stack([[result.map_of(label) for label in manifest.labels] for result in by_mode["tta"]]),
+        found.raw, found.calibrated, np.stack([one for one in maps if one is not None]) if has_maps else None
     )
-
-
-def _readable(result: Result | InputFailure) -> Result:
-    if isinstance(result, InputFailure):
-        raise ExportError(f"{result.path or 'a film'} of the gate: {result.message}; mend it or leave it out")
-    return result
 
 
 def compare(
@@ -144,29 +126,33 @@ def compare(
     Returns
     -------
     dict
-        ``films``, ``patients``, ``view_modes`` and ``maps``, as the manifest keeps them.
+        ``images``, ``findings``, ``patients``, ``tta_modes`` and ``maps``, as the manifest keeps them.
     """
-    labelled = films if set(LABELS) <= set(films) else None
+    labels = LabelSet.of(manifest.labels)
+    labelled = films if set(labels.names) <= set(films) else None
     return {
-        "films": len(films),
+        "images": len(films),
+        "findings": len(labels.findings),
         "patients": None if labelled is None else int(labelled["patient"].nunique()),
-        "view_modes": {
+        "tta_modes": {
             mode: {
                 "probability": _distance(reference.calibrated[mode], candidate.calibrated[mode]),
                 "raw_probability": _distance(reference.raw[mode], candidate.raw[mode]),
                 "flips": _flips(manifest, mode, reference.calibrated[mode], candidate.calibrated[mode]),
-                **_changes(reference, candidate, mode, labelled, bootstrap),
+                **_changes((reference, candidate), mode, labels, labelled, bootstrap),
             }
             for mode in MODES
         },
-        "maps": map_agreement(reference.maps, candidate.maps),
+        "maps": _map_agreement(reference, candidate),
     }
 
 
 def over_limits(figures: dict[str, Any], limits: Limits) -> list[str]:
     """Tell every figure that is over its limit, or is no number; empty where the gate is passed."""
-    found = [("1 - median correlation of maps", 1 - figures["maps"]["correlation_median"], limits.maps)]
-    for mode, changes in figures["view_modes"].items():
+    found = []
+    if figures["maps"] is not None:
+        found.append(("1 - median correlation of maps", 1 - figures["maps"]["correlation_median"], limits.maps))
+    for mode, changes in figures["tta_modes"].items():
         worst = float(np.max([changes[kind]["max"] for kind in ("probability", "raw_probability")]))  # NaN stays
         found.append((f"max |Δp|, {mode}", worst, limits.probability))
         if flips_count(figures, limits):
@@ -178,7 +164,7 @@ def over_limits(figures: dict[str, Any], limits: Limits) -> list[str]:
 
 def flips_count(figures: dict[str, Any], limits: Limits) -> bool:
     """Tell whether there are films enough for the limit of flips: so many that it allows one."""
-    return limits.flips == 0 or figures["films"] * len(DISEASES) * limits.flips >= 1
+    return limits.flips == 0 or figures["images"] * figures["findings"] * limits.flips >= 1
 
 
 def verdict(figures: dict[str, Any], limits: Limits) -> dict[str, Any]:
@@ -191,29 +177,40 @@ def _distance(first: Floats, second: Floats) -> dict[str, float]:
     return {"max": float(distance.max()), "p99": float(np.percentile(distance, 99))}
 
 
-def _flips(manifest: Manifest, mode: ViewMode, first: Floats, second: Floats) -> dict[str, float]:
-    """Give the share of film-findings whose call changes, over all operating points and at each."""
-    flips = {}
+def _map_agreement(reference: Answers, candidate: Answers) -> dict[str, float] | None:
+    if reference.maps is None or candidate.maps is None:
+        return None
+    return map_agreement(reference.maps, candidate.maps)
+
+
+def _flips(manifest: Manifest, mode: FittedMode, first: Floats, second: Floats) -> dict[str, float]:
+    """Return the share of film-findings whose call changes, over all operating points and at each."""
+    labels, flips = LabelSet.of(manifest.labels), {}
     for name in manifest.operating_points:
         thresholds = manifest.thresholds(name, mode)
-        limits = np.array([thresholds[label] for label in DISEASES])
-        called = [scores[:, : len(DISEASES)] >= limits for scores in (first, second)]
+        limits = np.array([thresholds[label] for label in labels.findings])
+        called = [scores[:, labels.finding_columns] >= limits for scores in (first, second)]
         flips[name] = float((called[0] != called[1]).mean())
     return {"all": float(np.mean(list(flips.values()))), **flips}
 
 
 def _changes(
-    reference: Answers, candidate: Answers, mode: ViewMode, labelled: pd.DataFrame | None, bootstrap: Bootstrap
+    sides: tuple[Answers, Answers],
+    mode: FittedMode,
+    labels: LabelSet,
+    labelled: pd.DataFrame | None,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Give the change of the mean ROC-AUC and of the mean calibration error, with paired 95 % intervals."""
+    """Return the change of the mean ROC-AUC and of the mean calibration error, with paired 95 % intervals."""
     if labelled is None:
         return {"mean_auc": None, "calibration_error": None}
-    truth = labelled[list(LABELS)].to_numpy(np.float64)
+    truth, columns = labelled[list(labels.findings)].to_numpy(np.float64), labels.finding_columns
+    raw = [side.raw[mode][:, columns] for side in sides]
+    calibrated = [side.calibrated[mode][:, columns] for side in sides]
 
     def statistic(rows: Rows) -> Floats:
-        told = truth[rows]
-        aucs = [mean_auc(told, side.raw[mode][rows]) for side in (reference, candidate)]
-        errors = [_calibration_error(told, side.calibrated[mode][rows]) for side in (reference, candidate)]
+        aucs = [mean_auc(truth[rows], scores[rows]) for scores in raw]
+        errors = [_calibration_error(truth[rows], scores[rows]) for scores in calibrated]
         return np.array([aucs[1] - aucs[0], errors[1] - errors[0]])
 
     auc, error = bootstrap.figures(statistic, labelled["patient"].to_numpy(), digits=6)
@@ -224,7 +221,7 @@ def _calibration_error(truth: Floats, scores: Floats) -> float:
     known = ~np.isnan(truth)
     errors = [
         expected_calibration_error(truth[known[:, i], i], scores[known[:, i], i])
-        for i in range(len(DISEASES))
+        for i in range(truth.shape[1])
         if known[:, i].any()
     ]
     return mean_known(np.array(errors))

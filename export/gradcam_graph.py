@@ -68,21 +68,21 @@ def gradcam_graph(head: list[Dense], positions: tuple[int, int]) -> ModelProto:
     channels, labels = head[0].kernel.shape[0], head[-1].kernel.shape[1]
     build = _Builder()
     gradient = build.constant("logits_kernel", head[-1].kernel.T[np.newaxis])
-    pooled = build.node("ReduceMean", [TENSORS.last_conv], "pooled", axes=[1, 2], keepdims=0)
+    pooled = build.node("ReduceMean", [TENSORS.features], "pooled", axes=[1, 2], keepdims=0)
     masks = _masks(build, pooled, head[:-1])
     for index in reversed(range(len(masks))):
         masked = build.node("Mul", [gradient, masks[index]], f"masked_{index}")
         backwards = build.node("Transpose", [f"kernel_{index}"], f"kernel_transposed_{index}", perm=[1, 0])
         gradient = build.node("MatMul", [masked, backwards], f"gradient_{index}")
     alpha = build.node("Mul", [gradient, build.constant("per_position", np.float32(1 / (height * width)))], "alpha")
-    flat = build.node("Reshape", [TENSORS.last_conv, build.shape("flat_shape", 0, height * width, channels)], "flat")
+    flat = build.node("Reshape", [TENSORS.features, build.shape("flat_shape", 0, height * width, channels)], "flat")
     by_channel = build.node("Transpose", [flat], "by_channel", perm=[0, 2, 1])
     weighted = build.node("Relu", [build.node("MatMul", [alpha, by_channel], "weighted")], "positive")
     build.node("Reshape", [weighted, build.shape("maps_shape", 0, labels, height, width)], TENSORS.maps)
     graph = helper.make_graph(
         build.nodes,
         "gradcam",
-        [helper.make_tensor_value_info(TENSORS.last_conv, TensorProto.FLOAT, ["N", height, width, channels])],
+        [helper.make_tensor_value_info(TENSORS.features, TensorProto.FLOAT, ["N", height, width, channels])],
         [helper.make_tensor_value_info(TENSORS.maps, TensorProto.FLOAT, ["N", labels, height, width])],
         build.constants,
     )

@@ -17,7 +17,8 @@ import onnx
 from onnx import ModelProto, NodeProto
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from cxr_edge.views import SIX_VIEWS, make_views
+from cxr_edge.views import make_variants
+from training.tta import VARIANTS
 
 #: Pointwise convolutions from the stem on that stay in float32.
 SKIPPED: Final = 18
@@ -39,7 +40,7 @@ def to_int8(
     model : onnx.ModelProto
         With the one input ``image``.
     films : ndarray, (N, H, W) uint8
-        Validation films, pre-processed; of each, one view is observed, all views in turn.
+        Validation films, pre-processed; of each, one TTA variant is observed, all in turn.
     skipped : int
         Pointwise convolutions, from the stem on, that stay in float32.
     percentile : float
@@ -61,7 +62,7 @@ def to_int8(
         quantize_static(
             source,
             quantised,
-            _Views(films),
+            _Variants(films),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             nodes_to_quantize=[node.name for node in chosen],
@@ -91,12 +92,12 @@ def pointwise_convolutions(model: ModelProto) -> list[NodeProto]:
     return found
 
 
-class _Views(CalibrationDataReader):  # type: ignore[misc]
-    """Hands out one view of each film, all views in turn."""
+class _Variants(CalibrationDataReader):  # type: ignore[misc]
+    """Hands out one TTA variant of each film, all in turn."""
 
     def __init__(self, films: Iterable[npt.NDArray[np.uint8]]) -> None:
         self._feeds = (
-            {"image": make_views(film, [SIX_VIEWS[index % len(SIX_VIEWS)]])} for index, film in enumerate(films)
+            {"image": make_variants(film, [VARIANTS[index % len(VARIANTS)]])} for index, film in enumerate(films)
         )
 
     def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:

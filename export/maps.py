@@ -11,7 +11,7 @@ def map_agreement(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32
 
     Parameters
     ----------
-    first, second : ndarray, (N, 15, h, w)
+    first, second : ndarray, (N, labels, h, w)
 
     Returns
     -------

@@ -18,7 +18,7 @@ from training.network import LAST_CONVOLUTION, LOGITS, PROBABILITIES
 #: The newest that tf2onnx writes without extra Transposes, and old enough for TensorRT 10.
 OPSET = 17
 
-TENSORS = Tensors(image="image", probabilities="probabilities", logits="logits", last_conv="last_conv", maps="maps")
+TENSORS = Tensors(image="image", probabilities="probabilities", logits="logits", features="last_conv", maps="maps")
 
 
 def network_graph(network: keras.Model) -> ModelProto:
@@ -47,8 +47,8 @@ def network_graph(network: keras.Model) -> ModelProto:
     backbone = keras.Model(image, keras.Model(network.input, last_conv)(film))
     head = keras.Model(last_conv, [network.get_layer(name).output for name in (PROBABILITIES, LOGITS)])
     return _joined(
-        _converted(backbone, TENSORS.image, [TENSORS.last_conv]),
-        _converted(head, TENSORS.last_conv, [TENSORS.probabilities, TENSORS.logits]),
+        _converted(backbone, TENSORS.image, [TENSORS.features]),
+        _converted(head, TENSORS.features, [TENSORS.probabilities, TENSORS.logits]),
     )
 
 
@@ -82,10 +82,10 @@ def _joined(backbone: ModelProto, head: ModelProto) -> ModelProto:
     last, and ``last_conv`` would be a branch beside the path to the logits.
     """
     joined = onnx.compose.merge_models(
-        backbone, head, io_map=[(TENSORS.last_conv, TENSORS.last_conv)], prefix1="backbone/", prefix2="head/"
+        backbone, head, io_map=[(TENSORS.features, TENSORS.features)], prefix1="backbone/", prefix2="head/"
     )
     exposed = copy.deepcopy(backbone.graph.output[0])
-    exposed.name = f"backbone/{TENSORS.last_conv}"
+    exposed.name = f"backbone/{TENSORS.features}"
     joined.graph.output.append(exposed)
     ends = (*joined.graph.input, *joined.graph.output)
     for value in ends:

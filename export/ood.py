@@ -10,19 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cxr_edge.backends import Resources, open_graph, usable_cores
+from cxr_edge.backends import Resources, open_graph
 from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
 from cxr_edge.errors import InputError
 from cxr_edge.images import read_film
 from cxr_edge.inputs import discover
 from cxr_edge.out_of_distribution import OutOfDistribution, features_of
+from cxr_edge.parallel import usable_cores
 from cxr_edge.preprocess import preprocess
 from export.bundle_files import write_bundle
-from export.card import figures_of, model_card
+from export.card import measured, model_card
 from export.errors import ExportError
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
 from training.films import load_part
+from training.labels import LabelSet
 from training.out_of_distribution import FILMS_A_KIND, KINDS, Features, counted, fit_rule, turned
 from training.versions import commit
 
@@ -38,14 +40,14 @@ class _Network:
     def __init__(self, bundle: Bundle) -> None:
         names, variant = bundle.manifest.tensors, bundle.manifest.variant(bundle.manifest.default_variant)
         self._graph = open_graph(bundle.files[variant.model], "cpu", "fp32", Resources(threads=usable_cores()))
-        self._image, self._last_conv = names.image, names.last_conv
+        self._image, self._features = names.image, names.features
 
     def features(self, pictures: Iterable[npt.NDArray[np.uint8]]) -> Features:
         return np.stack([self._features_of(picture) for picture in pictures])
 
     def _features_of(self, picture: npt.NDArray[np.uint8]) -> Features:
-        (last_conv,) = self._graph.run([self._last_conv], {self._image: np.asarray(picture)[None]})
-        return features_of(np.asarray(last_conv[0]))
+        (features,) = self._graph.run([self._features], {self._image: np.asarray(picture)[None]})
+        return features_of(np.asarray(features[0]))
 
 
 def add_rule(root: Path, films: pd.DataFrame, others: Mapping[str, Path], *, look_at_test: bool) -> OutOfDistribution:
@@ -93,13 +95,13 @@ def add_rule(root: Path, films: pd.DataFrame, others: Mapping[str, Path], *, loo
         figures["elsewhere"] = _counts(rule, unlike)
     rule = msgspec.structs.replace(rule, figures=figures)
     manifest = json.loads((root / MANIFEST).read_bytes()) | {"out_of_distribution": msgspec.to_builtins(rule)}
-    card = model_card(manifest, figures_of(bundle.files[MODEL_CARD].decode()))
+    card = model_card(manifest, measured(bundle))
     write_bundle(manifest, {**bundle.files, MODEL_CARD: card.encode()}, root)
     return rule
 
 
 def _films(bundle: Bundle, films: pd.DataFrame, part: str, size: int) -> Pictures:
-    found = load_part(part_of_split(bundle, films, part)[0], size, part).films
+    found = load_part(part_of_split(bundle, films, part)[0], size, part, LabelSet.of(bundle.manifest.labels)).films
     return [found[index] for index in range(len(found))]
 
 
@@ -139,6 +141,6 @@ def _look_of(bundle: Bundle, figures: dict[str, Any]) -> dict[str, Any]:
         "bundle": bundle.identity,
         "bundle_sha256": bundle.sha256,
         "commit": commit(),
-        "films": figures[AS_THEY_ARE]["pictures"],
+        "images": figures[AS_THEY_ARE]["pictures"],
         "out_of_distribution": {kind: counts["warned"] for kind, counts in figures.items()},
     }

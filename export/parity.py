@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from cxr_edge.backends import Resources, open_graph, usable_cores
-from cxr_edge.views import SIX_VIEWS, make_views
+from cxr_edge.backends import Resources, open_graph
+from cxr_edge.parallel import usable_cores
+from cxr_edge.views import make_variants
 from export.errors import ExportError
 from export.network_graph import TENSORS
 from training.network import LAST_CONVOLUTION, LOGITS, PROBABILITIES
+from training.tta import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -20,24 +22,24 @@ class Differences:
 
     Attributes
     ----------
-    probabilities, logits, last_conv : float
+    probabilities, logits, features : float
         Absolute.
     maps : float
-        Relative to the largest value of that label's map in that view, or to `FLOOR` of the largest
-        over all labels where the label's own is smaller: a sum of 1,280 terms that nearly cancel
+        Relative to the largest value of that label's map in that variant, or to `FLOOR` of the largest
+        over all labels where the label's own is smaller: a sum of a thousand terms that nearly cancel
         carries the rounding of its terms.
     """
 
     probabilities: float
     logits: float
-    last_conv: float
+    features: float
     maps: float
 
 
 FLOOR = 1e-2
 
 #: Against Keras in float32, the maps against ``tf.GradientTape``.
-TOLERANCES = Differences(probabilities=1e-4, logits=1e-3, last_conv=1e-3, maps=1e-4)
+TOLERANCES = Differences(probabilities=1e-4, logits=1e-3, features=1e-3, maps=1e-4)
 
 
 class ParityError(ExportError):
@@ -45,7 +47,7 @@ class ParityError(ExportError):
 
 
 def measure(network: keras.Model, model: bytes, gradcam: bytes, films: npt.NDArray[np.uint8]) -> Differences:
-    """Compare on all six views of the films.
+    """Compare on all TTA variants of the films.
 
     Both sides get the maps from the same last convolution: the sign of a ReLU's input that is
     zero but for rounding would otherwise decide.
@@ -65,10 +67,10 @@ def measure(network: keras.Model, model: bytes, gradcam: bytes, films: npt.NDArr
     head = keras.Model(network.get_layer(LAST_CONVOLUTION).output, network.get_layer(LOGITS).output)
     worst = np.zeros(4)
     for film in films:
-        views = make_views(film, SIX_VIEWS)
-        found = runtime.run([TENSORS.probabilities, TENSORS.logits, TENSORS.last_conv], {TENSORS.image: views})
-        expected = [np.asarray(v) for v in reference(views[..., np.newaxis].astype(np.float32), training=False)]
-        (maps,) = companion.run([TENSORS.maps], {TENSORS.last_conv: found[2]})
+        variants = make_variants(film, VARIANTS)
+        found = runtime.run([TENSORS.probabilities, TENSORS.logits, TENSORS.features], {TENSORS.image: variants})
+        expected = [np.asarray(v) for v in reference(variants[..., np.newaxis].astype(np.float32), training=False)]
+        (maps,) = companion.run([TENSORS.maps], {TENSORS.features: found[2]})
         differences = [float(np.abs(f - e).max()) for f, e in zip(found, expected, strict=True)]
         worst = np.maximum(worst, [*differences, _relative(maps, gradient_tape_maps(head, found[2]))])
     return Differences(*worst.tolist())

@@ -6,32 +6,35 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from cxr_edge.bundle import MODEL_CARD
-from cxr_edge.labels import LABELS, NO_FINDING
+from cxr_edge.labels import Label
 from cxr_edge.manifest import FORMAT_MAJOR
-from cxr_edge.views import SIX_VIEWS
 from export.bundle_files import write_bundle
 from export.card import model_card
+from export.errors import ExportError
 from export.films import load_gate_films
 from export.gradcam_graph import gradcam_graph, read_head
 from export.network_graph import TENSORS, network_graph
 from export.parity import TOLERANCES, measure, require_parity
+from training.labels import LabelSet
 from training.network import LAST_CONVOLUTION, to_float32
+from training.tta import VARIANTS
 
-#: Diseases less probable than this are not reported, unless a threshold lies lower still.
+#: Findings less probable than this are not reported, unless a threshold lies lower still.
 MIN_PROBABILITY = 0.05
 
 
 @dataclass(frozen=True)
 class Graphs:
-    """The two serialised ONNX graphs of one precision."""
+    """The serialised ONNX graphs of one precision: the network, and the companion that computes its maps."""
 
     model: bytes
-    gradcam: bytes
+    maps: bytes
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Description:
         Of the model.
     decisions : dict
         What ``python -m training calibrate`` wrote: ``calibration``, ``operating_points`` and
-        ``default_view_mode`` as in the manifest.
+        ``default_tta_mode`` as in the manifest.
     training : dict
         Where the weights come from.
     notes : str
@@ -63,7 +66,7 @@ def convert(network: keras.Model) -> Graphs:
     positions = network.get_layer(LAST_CONVOLUTION).output.shape[1:3]
     return Graphs(
         model=network_graph(network).SerializeToString(),
-        gradcam=gradcam_graph(read_head(network), positions).SerializeToString(),
+        maps=gradcam_graph(read_head(network), positions).SerializeToString(),
     )
 
 
@@ -99,32 +102,40 @@ def publish(
     network: keras.Model, graphs: Graphs, description: Description, films: npt.NDArray[np.uint8], out: Path
 ) -> Path:
     """Gate graphs that are converted already on pre-processed films, and write the bundle; see `export`."""
-    differences = measure(network, graphs.model, graphs.gradcam, films)
+    differences = measure(network, graphs.model, graphs.maps, films)
     require_parity(differences)
-    gate = {"films": len(films), "views": len(SIX_VIEWS), "largest_difference_to_keras": asdict(differences)}
+    gate = {"images": len(films), "variants": len(VARIANTS), "largest_difference_to_keras": asdict(differences)}
     manifest = _manifest(network, description, gate)
     card = model_card(manifest)
     return write_bundle(
-        manifest, {"model.onnx": graphs.model, "gradcam.onnx": graphs.gradcam, MODEL_CARD: card.encode()}, out
+        manifest, {"model.onnx": graphs.model, "maps.onnx": graphs.maps, MODEL_CARD: card.encode()}, out
     )
 
 
 def _manifest(network: keras.Model, description: Description, gate: dict[str, Any]) -> dict[str, Any]:
-    decisions = description.decisions
+    decisions, labels = description.decisions, _labels(network, description)
+    thresholds = [
+        threshold
+        for point in decisions["operating_points"].values()
+        for mode in ("single", "tta")
+        for finding, threshold in point[mode]["thresholds"].items()
+        if finding in labels.findings
+    ]
+    size, grid = network.input_shape[1:3], network.get_layer(LAST_CONVOLUTION).output.shape[1:3]
     return {
-        "format_version": f"{FORMAT_MAJOR}.1",
+        "format_version": f"{FORMAT_MAJOR}.0",
         "name": description.name,
         "version": description.version,
-        "labels": LABELS,
-        "input": {"size": network.input_shape[1:3], "color": "grey", "scaling": "0-255", "interpolation": "area"},
-        "views": [asdict(view) for view in SIX_VIEWS],
-        "default_view_mode": decisions["default_view_mode"],
+        "labels": description.training["labels"],
+        "input": {"size": size, "color": "grey", "scaling": "0-255", "interpolation": "area", "fit": "stretch"},
+        "tta": {"variants": [asdict(variant) for variant in VARIANTS], "default_mode": decisions["default_tta_mode"]},
         "operating_points": decisions["operating_points"],
         "default_operating_point": next(iter(decisions["operating_points"])),
         "calibration": decisions["calibration"],
-        "min_probability": min([MIN_PROBABILITY, *_disease_thresholds(decisions["operating_points"])]),
-        "variants": {"fp32": {"model": "model.onnx", "gradcam": "gradcam.onnx", "precision": "float32", "gate": gate}},
+        "min_probability": min([MIN_PROBABILITY, *thresholds]),
+        "variants": {"fp32": {"model": "model.onnx", "precision": "float32", "gate": gate}},
         "default_variant": "fp32",
+        "maps": {"method": "gradcam", "graphs": {"fp32": "maps.onnx"}, "grid": grid},
         "tensors": {field: getattr(TENSORS, field) for field in TENSORS.__struct_fields__},
         "tolerances": asdict(TOLERANCES),
         "training": {**description.training, **({"notes": description.notes} if description.notes else {})},
@@ -133,15 +144,23 @@ def _manifest(network: keras.Model, description: Description, gate: dict[str, An
             **{name: version(name) for name in ("keras", "tf2onnx", "onnx", "onnxslim", "onnxruntime")},
         },
         "members": None,
-        "view": None,
+        "view": "frontal",
+        "header_checks": None,
     }
 
 
-def _disease_thresholds(operating_points: dict[str, Any]) -> list[float]:
-    return [
-        value
-        for point in operating_points.values()
-        for mode in ("single", "tta")
-        for label, value in point[mode]["thresholds"].items()
-        if label != NO_FINDING
-    ]
+def _labels(network: keras.Model, description: Description) -> LabelSet:
+    """Return the labels that the model was trained on.
+
+    Raises
+    ------
+    ExportError
+        ``training.json`` does not tell them, or tells another number than the network has.
+    """
+    labels = LabelSet.of(msgspec.convert(description.training.get("labels", ()), tuple[Label, ...]))
+    if len(labels) != network.output_shape[-1]:
+        raise ExportError(
+            f"training.json: expected the {network.output_shape[-1]} labels of the network, got {len(labels)}; it lies "
+            "beside a model that `python -m training fit` wrote"
+        )
+    return labels

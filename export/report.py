@@ -11,7 +11,7 @@ from training.evaluation.predictions import MODES
 
 
 def gate_table(found: Mapping[str, dict[str, Any]]) -> None:
-    """Print figures by candidate, one view and six.
+    """Print figures by candidate, one TTA variant and all.
 
     Parameters
     ----------
@@ -19,21 +19,27 @@ def gate_table(found: Mapping[str, dict[str, Any]]) -> None:
         Candidate → what `export.gate.verdict` gives.
     """
     for candidate, figures in found.items():
-        table = Table("", "one view", "six views", "limit", title=f"{candidate}, {figures['films']} films")
+        table = Table("", "one TTA variant", "all", "limit", title=f"{candidate}, {figures['images']} images")
         for row in _rows(figures):
             table.add_row(*row)
         console = Console()
         console.print(table)
-        maps = figures["maps"]
-        console.print(
-            f"Heat maps: correlation median {maps['correlation_median']:.4f}, 1st percentile "
-            f"{maps['correlation_p1']:.3f}; same strongest cell {maps['same_strongest_cell']:.1%}; empty on one side "
-            f"{maps['empty_on_one_side']:.2%}. {'Over its limits.' if figures['over_limits'] else 'Passed.'}"
-        )
+        verdict = "Over its limits." if figures["over_limits"] else "Passed."
+        console.print(f"{_maps(figures['maps'])} {verdict}")
+
+
+def _maps(maps: dict[str, float] | None) -> str:
+    if maps is None:
+        return "The bundle has no heat maps."
+    return (
+        f"Heat maps: correlation median {maps['correlation_median']:.4f}, 1st percentile "
+        f"{maps['correlation_p1']:.3f}; same strongest cell {maps['same_strongest_cell']:.1%}; empty on one side "
+        f"{maps['empty_on_one_side']:.2%}."
+    )
 
 
 def _rows(figures: dict[str, Any]) -> list[tuple[str, ...]]:
-    modes, limits = [figures["view_modes"][mode] for mode in MODES], figures["limits"]
+    modes, limits = [figures["tta_modes"][mode] for mode in MODES], figures["limits"]
     flip_limit = f"{limits['flips']:.2%}" if flips_count(figures, Limits(**limits)) else "too few films"
     return [
         ("max |Δp|", *(f"{m['probability']['max']:.2g}" for m in modes), f"{limits['probability']:g}"),

@@ -14,10 +14,9 @@ import pandas as pd
 from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
 from cxr_edge.images import read_film
 from cxr_edge.manifest import Variant
-from cxr_edge.model import Source
 from cxr_edge.preprocess import preprocess
 from export.bundle_files import write_bundle
-from export.card import figures_of, model_card
+from export.card import measured, model_card
 from export.errors import ExportError
 from export.float16 import emulated, to_float16
 from export.gate import LIMITS, Runtime, answers, compare, verdict
@@ -43,45 +42,43 @@ class Made:
     ----------
     precision : str
         As in `cxr_edge.manifest.Variant`.
-    model, gradcam : bytes
+    graphs : tuple of bytes
+        The network, and its companion where the bundle has maps.
     judged : tuple of bytes
-        Both graphs as the gate runs them on a CPU.
+        The same as the gate runs them on a CPU.
     """
 
     precision: str
-    model: bytes
-    gradcam: bytes
-    judged: tuple[bytes, bytes]
+    graphs: tuple[bytes, ...]
+    judged: tuple[bytes, ...]
 
 
 def make_fp16(bundle: Bundle, _validation: pd.DataFrame) -> Made:
     """Convert the float32 graphs of a bundle; see `export.float16`."""
-    variant = bundle.manifest.variant(REFERENCE.precision)
-    halves = [to_float16(onnx.load_from_string(bundle.files[file])) for file in (variant.model, variant.gradcam)]
-    model, gradcam = (half.SerializeToString() for half in halves)
-    judged = tuple(emulated(half).SerializeToString() for half in halves)
-    return Made("float16", model, gradcam, judged)
+    files = bundle.manifest.graph_files(REFERENCE.precision)
+    halves = [to_float16(onnx.load_from_string(bundle.files[file])) for file in files]
+    graphs = tuple(half.SerializeToString() for half in halves)
+    return Made("float16", graphs, tuple(emulated(half).SerializeToString() for half in halves))
 
 
 def make_int8(bundle: Bundle, validation: pd.DataFrame) -> Made:
     """Quantise the float32 network of a bundle; see `export.int8`. The companion stays as it is."""
-    variant = bundle.manifest.variant(REFERENCE.precision)
-    films = calibration_films(bundle, validation)
-    model = to_int8(onnx.load_from_string(bundle.files[variant.model]), films).SerializeToString()
-    gradcam = bundle.files[variant.gradcam]
-    return Made("int8", model, gradcam, (model, gradcam))
+    network, *companion = (bundle.files[file] for file in bundle.manifest.graph_files(REFERENCE.precision))
+    quantised = to_int8(onnx.load_from_string(network), calibration_films(bundle, validation)).SerializeToString()
+    graphs = (quantised, *companion)
+    return Made("int8", graphs, graphs)
 
 
 def calibration_films(bundle: Bundle, validation: pd.DataFrame) -> npt.NDArray[np.uint8]:
     """Draw the films that activations are observed on, pre-processed."""
     chosen = validation.sample(min(FILMS, len(validation)), random_state=0)
     size = bundle.manifest.input.size
-    return np.stack([_pixels(source, size) for source in sources(chosen, size[0])])
-
-
-def _pixels(source: Source, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    film = read_film(source).pixels if isinstance(source, str) else np.asarray(source)
-    return preprocess(film, size)
+    return np.stack(
+        [
+            preprocess(source if isinstance(source, np.ndarray) else read_film(source).pixels, size)
+            for source in sources(chosen, size[0])
+        ]
+    )
 
 
 MAKERS = {"fp16": make_fp16, "int8": make_int8}
@@ -89,16 +86,21 @@ MAKERS = {"fp16": make_fp16, "int8": make_int8}
 
 def gate(bundle: Bundle, name: str, made: Made, films: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
     """Hold a variant against float32 on films with labels; see `export.gate.compare`."""
-    judged = with_variant(bundle, name, made.precision, *made.judged)
+    judged = with_variant(bundle, name, made.precision, made.judged)
     one, two = (answers(judged, runtime, films) for runtime in (REFERENCE, Runtime("cpu", name)))
     return verdict(compare(judged.manifest, one, two, films, bootstrap), LIMITS[name])
 
 
-def with_variant(bundle: Bundle, name: str, precision: str, model: bytes, gradcam: bytes) -> Bundle:
-    """Give a bundle in memory another variant."""
-    added = Variant(f"model.{name}.onnx", f"gradcam.{name}.onnx", precision, {})
-    manifest = msgspec.structs.replace(bundle.manifest, variants={**bundle.manifest.variants, name: added})
-    return replace(bundle, manifest=manifest, files={**bundle.files, added.model: model, added.gradcam: gradcam})
+def with_variant(bundle: Bundle, name: str, precision: str, graphs: tuple[bytes, ...]) -> Bundle:
+    """Return a bundle in memory with another variant."""
+    manifest = bundle.manifest
+    added = Variant(f"model.{name}.onnx", precision, {})
+    files = dict(zip((added.model, f"maps.{name}.onnx"), graphs, strict=False))
+    maps = manifest.maps
+    if maps is not None:
+        maps = msgspec.structs.replace(maps, graphs={**maps.graphs, name: f"maps.{name}.onnx"})
+    changed = msgspec.structs.replace(manifest, variants={**manifest.variants, name: added}, maps=maps)
+    return replace(bundle, manifest=changed, files={**bundle.files, **files})
 
 
 def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap, *, look_at_test: bool) -> Variant:
@@ -135,11 +137,10 @@ def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap
     return _write(root, bundle, name, made, figures)
 
 
-def _file_names(bundle: Bundle, name: str, made: Made) -> tuple[str, str]:
-    """Name the graphs of a variant; one that is the default variant's is not stored twice."""
-    default = bundle.manifest.variant(bundle.manifest.default_variant)
-    same = made.gradcam == bundle.files[default.gradcam]
-    return f"model.{name}.onnx", default.gradcam if same else f"gradcam.{name}.onnx"
+def _companion_file(bundle: Bundle, name: str, made: Made) -> str:
+    """Name the companion of a variant; one that is the default variant's is not stored twice."""
+    _, default = bundle.manifest.graph_files(bundle.manifest.default_variant)
+    return default if made.graphs[1] == bundle.files[default] else f"maps.{name}.onnx"
 
 
 def look_of(bundle: Bundle, reference: Runtime, candidate: Runtime, figures: dict[str, Any]) -> dict[str, Any]:
@@ -148,17 +149,20 @@ def look_of(bundle: Bundle, reference: Runtime, candidate: Runtime, figures: dic
         "bundle": bundle.identity,
         "bundle_sha256": bundle.sha256,
         "commit": commit(),
-        "films": figures["films"],
+        "images": figures["images"],
         "compared": [str(reference), str(candidate)],
-        "change_of_mean_auc": {mode: changes["mean_auc"] for mode, changes in figures["view_modes"].items()},
+        "change_of_mean_auc": {mode: changes["mean_auc"] for mode, changes in figures["tta_modes"].items()},
     }
 
 
 def _write(root: Path, bundle: Bundle, name: str, made: Made, figures: dict[str, Any]) -> Variant:
-    variant = Variant(*_file_names(bundle, name, made), made.precision, figures)
-    manifest = json.loads((root / MANIFEST).read_bytes())
+    variant = Variant(f"model.{name}.onnx", made.precision, figures)
+    manifest, files = json.loads((root / MANIFEST).read_bytes()), {variant.model: made.graphs[0]}
     manifest["variants"][name] = msgspec.to_builtins(variant)
-    card = model_card(manifest, figures_of(bundle.files[MODEL_CARD].decode()))
-    files = {variant.model: made.model, variant.gradcam: made.gradcam, MODEL_CARD: card.encode()}
-    write_bundle(manifest, {**bundle.files, **files}, root)
+    if bundle.manifest.maps is not None:
+        companion = _companion_file(bundle, name, made)
+        manifest["maps"]["graphs"][name] = companion
+        files[companion] = made.graphs[1]
+    card = model_card(manifest, measured(bundle))
+    write_bundle(manifest, {**bundle.files, **files, MODEL_CARD: card.encode()}, root)
     return variant

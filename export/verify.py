@@ -14,6 +14,7 @@ from export.variants import look_of
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
 from training.evaluation.resampling import Bootstrap
+from training.labels import LabelSet
 from training.nih import read_dataset
 
 
@@ -66,9 +67,9 @@ def verify(
     if not compared:
         raise ExportError(f"{bundle.identity} has no other variant; name a --candidate, such as cuda:fp32")
     table = (
-        pd.DataFrame({"path": [str(path) for path in film_files(films)]})
+        pd.DataFrame([{"image": path.name, "path": str(path)} for path in film_files(films)])
         if data is None
-        else part_of_split(bundle, read_dataset(data), part)[0]
+        else part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), part)[0]
     )
     expected = answers(bundle, right, table)
     found = {}

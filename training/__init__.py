@@ -1,1 +1,1 @@
-"""Training of the 15-label classifier with Keras: data, network, fit, thresholds, evaluation."""
+"""Training of the classifier with Keras: data, network, fit, thresholds, evaluation."""

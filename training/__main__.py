@@ -10,6 +10,7 @@ import typer
 
 from cxr_edge.errors import CxrEdgeError
 from training.errors import TrainingError
+from training.labels import DEFAULT as DEFAULT_LABELS
 from training.recipe import DEFAULT, RECIPES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -42,6 +43,9 @@ def prepare(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="CACHE", help="The cache; the same command again resumes it.")],
     size: Annotated[list[int], typer.Option(min=32, max=4096, help="Side in pixels; may be given more than once.")],
+    labels: Annotated[
+        str, typer.Option(metavar="NAME", help="Label set: a name, or a JSON file; as in the recipe of the fit.")
+    ] = DEFAULT_LABELS,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Finish without the films that cannot be read.")
     ] = False,
@@ -52,10 +56,13 @@ def prepare(
     takes CACHE in place of the data set.
     """
     with _errors_told("Interrupted; the same command goes on where it stopped"):
+        from training.labels import read_labels
         from training.nih import read_dataset
         from training.prepare import prepare as prepare_films
 
-        unreadable = prepare_films(read_dataset(data), out, tuple(size), skip_unreadable=skip_unreadable)
+        names = read_labels(labels)
+        films = read_dataset(data, names)
+        unreadable = prepare_films(films, out, tuple(size), names, skip_unreadable=skip_unreadable)
     if len(unreadable):
         typer.echo(f"{len(unreadable)} films cannot be read; see {out / 'unreadable.csv'}", err=True)
         if not skip_unreadable:
@@ -183,7 +190,7 @@ def evaluate(
     """Measure a bundle through the SDK: evaluation.json, evaluation.md and plots.
 
     By finding and on the mean: ROC-AUC, average precision, precision, recall, F1 and specificity at every operating
-    point, each with a 95 % interval by patient; one view and six; by view position, sex, age and collection;
+    point, each with a 95 % interval by patient; one TTA variant and all; by view position, sex, age and collection;
     calibration before and after. Films must be the part of the split that the bundle was trained by.
     """
     from cxr_edge.bundle import read_bundle
@@ -192,16 +199,18 @@ def evaluate(
     from training.evaluation.looks import record_look
     from training.evaluation.resampling import Bootstrap
     from training.external import read_external
+    from training.labels import LabelSet
     from training.nih import read_dataset
 
     if part not in ("validation", "test"):
         raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")
     with _errors_told():
         chosen = read_bundle(bundle)
+        labels = LabelSet.of(chosen.manifest.labels)
         if dataset is Dataset.nih:
-            films, held_out = part_of_split(chosen, read_dataset(data), part)
+            films, held_out = part_of_split(chosen, read_dataset(data, labels), part)
         else:
-            films = read_external(dataset.value, data, uncertain.value)
+            films = read_external(dataset.value, data, uncertain.value, labels)
             held_out = f"another data set, {data.name}; whether the model has seen films of it, its user must know"
             part = dataset.value
         report = measure(chosen, films, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))

@@ -125,7 +125,7 @@ def _markdown(table: dict[str, Any]) -> str:
     lines = [
         "# Ablation",
         "",
-        f"Mean ROC-AUC over the 14 findings on validation, last epoch, mean ± sd over seeds; gains over "
+        f"Mean ROC-AUC over the findings on validation, last epoch, mean ± sd over seeds; gains over "
         f"“{table['compared_with']}” seed by seed. Common to all: {', '.join(table['common'])}.",
         "",
         "| variant | seeds | AUC | AUC within collections | gain | gain within collections |",

@@ -43,7 +43,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._recipe = recipe
         self._stage = stage
         how = recipe.distillation
-        self._teachers = Teachers(how.teachers, recipe.stages[stage - 1].size) if how.teachers else None
+        size = recipe.stages[stage - 1].size
+        self._teachers = Teachers(how.teachers, len(part.labels), size) if how.teachers else None
         self._priors = collection_priors(
             part.targets, part.table["collection"].to_numpy(), recipe.loss.collection_prior
         )
@@ -61,7 +62,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return len(self._order) // self._recipe.batch
 
     def __getitem__(self, index: int) -> tuple[tuple[npt.NDArray[np.float32], ...], npt.NDArray[np.float32]]:
-        """Give one batch: ((films (n, size, size, 1) 0..255, priors (n, 15)), targets (n, 15) 0..1), all float32."""
+        """Return one batch, all float32: ((films (n, size, size, 1) 0..255, priors), targets 0..1), (n, labels)."""
         rows = self.rows(index)
         seeds = [[self._recipe.seed, self._stage, self._epoch, index, place] for place in range(len(rows))]
         films = np.stack(list(self._pool.map(self._film, rows, seeds)))[..., None].astype(np.float32)
@@ -92,7 +93,7 @@ def epoch_rows(targets: npt.NDArray[Any], min_per_class: int, rng: np.random.Gen
 
     Parameters
     ----------
-    targets : ndarray, (N, 15)
+    targets : ndarray, (N, labels)
     min_per_class : int
         Films of each label at least; a label without any film stays without.
 

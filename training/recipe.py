@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from training.errors import RecipeError
+from training.labels import DEFAULT as DEFAULT_LABELS
 from training.splits import Split
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -167,7 +168,7 @@ class Stopping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep : str
         ``best``: of the epoch best on validation; ``last``: of the last, with nothing chosen.
     metric : str
-        ``auc``: mean ROC-AUC over the 14 findings; ``auc_within``: within collections, see
+        ``auc``: mean ROC-AUC over the findings; ``auc_within``: within collections, see
         `training.metrics.auc_within`.
     patience : int
         Epochs without a better one after which a stage ends; 0: never.
@@ -183,6 +184,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes
     ----------
+    labels : str
+        What is told apart; see `training.labels.read_labels`.
     initial : str
         See `training.initial_weights.initial_network`.
     batch : int
@@ -194,6 +197,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     initial: str
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
+    labels: str = DEFAULT_LABELS
     batch: Count = 32
     seed: Annotated[int, Meta(ge=0)] = 0
     split: Split = Split()

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import msgspec
 
-from cxr_edge.views import SIX_VIEWS
 from training.checkpoint import STATE
 from training.decisions import decide, require_enough
 from training.errors import DataError
@@ -16,12 +15,14 @@ from training.files import hash_of_file, locked, write_json
 from training.films import Part, load_part, require_sizes
 from training.fit import fit
 from training.initial_weights import load_network
+from training.labels import LabelSet, read_labels
 from training.network import to_float32
 from training.nih import hash_of_table, read_dataset
-from training.predict import predict_views
-from training.provenance import MODEL, PROVENANCE, gone_on_with, provenance, read_provenance
+from training.predict import predict_variants
+from training.provenance import MODEL, PROVENANCE, gone_on_with, labels_of, provenance, read_provenance
 from training.recipe import Recipe
 from training.splits import Parts, Split, split_films
+from training.tta import VARIANTS
 
 IDENTITY = "identity.json"
 DECISIONS = "decisions.json"
@@ -60,19 +61,21 @@ def fit_run(
     DataError
         `out` holds another fit; or one by the same recipe, and `resume` is not asked for.
     """
-    films = read_dataset(data)
+    labels = read_labels(recipe.labels)
+    films = read_dataset(data, labels)
     parts = split_films(films, recipe.split)
     require_sizes(parts["train"], [stage.size for stage in recipe.stages])
-    told = provenance(parts, recipe)
+    told = provenance(parts, recipe, labels)
 
     def load(size: int) -> tuple[Part, Part]:
-        return load_part(parts["train"], size, "train"), load_part(parts["validation"], size, "validation")
+        train, validation = (load_part(parts[name], size, name, labels) for name in ("train", "validation"))
+        return train, validation
 
     with locked(out):
         goes_on = _claim(out, _identity(told), resume=resume)
         if (out / MODEL).exists():
             return out / MODEL
-        _tell_parts(parts, len(films))
+        _describe_parts(parts, labels, len(films))
         if resume and not goes_on:
             print(f"{out} holds nothing to go on with: a new fit begins")  # noqa: T201
         write_json(out / PROVENANCE, gone_on_with(out, told) if goes_on else told)
@@ -81,14 +84,14 @@ def fit_run(
     return out / MODEL
 
 
-def _tell_parts(parts: Parts, films: int) -> None:
+def _describe_parts(parts: Parts, labels: LabelSet, films: int) -> None:
     """Say what is fitted on, and what of it will be refused later."""
     counts = [f"{name} {len(part):,} films of {part['patient'].nunique():,} patients" for name, part in parts.items()]
     if left_out := films - sum(map(len, parts.values())):
         counts.append(f"{left_out:,} films in no part")
     print(", ".join(counts))  # noqa: T201
     try:
-        require_enough(parts["validation"])
+        require_enough(parts["validation"], labels)
     except DataError as error:
         print(f"`calibrate` will refuse this run: {error}")  # noqa: T201
 
@@ -135,22 +138,22 @@ def _remove_state(out: Path) -> None:
 def calibrate_run(run: Path, data: Path) -> Path:
     """Fit calibration and operating points of a run's model on the validation films of its own split.
 
-    Thresholds are fitted on calibrated probabilities, each view mode for itself.
+    Thresholds are fitted on calibrated probabilities, each TTA mode for itself.
 
     Returns
     -------
     Path
         The written ``decisions.json``: the model's hash, the manifest's ``calibration`` and
-        ``operating_points``, the default view mode, and the figures behind these choices.
+        ``operating_points``, the default TTA mode, and the figures behind these choices.
     """
-    films = split_of(run, data)["validation"]
-    require_enough(films)
-    network = to_float32(load_network(str(run / MODEL)))
-    part = load_part(films, network.input_shape[1], "validation")
-    per_view = predict_views(network, part.films, SIX_VIEWS)
+    films, labels = split_of(run, data)["validation"], labels_of(run)
+    require_enough(films, labels)
+    network = to_float32(load_network(str(run / MODEL), len(labels)))
+    part = load_part(films, network.input_shape[1], "validation", labels)
+    per_variant = predict_variants(network, part.films, VARIANTS)
     split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
     fitted_on = f"{len(films)} validation films of {films['patient'].nunique()} patients ({split.describe()})"
-    decided = {"model_sha256": hash_of_file(run / MODEL), **decide(part, per_view, fitted_on)}
+    decided = {"model_sha256": hash_of_file(run / MODEL), **decide(part, per_variant, fitted_on)}
     return write_json(run / DECISIONS, decided)
 
 
@@ -162,10 +165,10 @@ def split_of(run: Path, data: Path) -> Parts:
     DataError
         The run is not finished, or the films or their split are not those of the run.
     """
-    told = read_provenance(run)
-    parts = split_films(read_dataset(data), msgspec.convert(told["recipe"]["split"], Split))
+    told, labels = read_provenance(run), labels_of(run)
+    parts = split_films(read_dataset(data, labels), msgspec.convert(told["recipe"]["split"], Split))
     for name, part in parts.items():
-        if (found := hash_of_table(part)) != told["part_sha256"][name]:
+        if (found := hash_of_table(part, labels.names)) != told["part_sha256"][name]:
             raise DataError(
                 f"{data}: expected the {name} films the model was fitted with ({told['part_sha256'][name][:12]}…), "
                 f"got {found[:12]}…; other films, or a split file that was changed, make another split"

@@ -1,13 +1,11 @@
-"""Operating points: the threshold of each label, fitted on validation films."""
+"""Operating points: the threshold of each finding, fitted on validation films."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
-
-from cxr_edge.labels import LABELS
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -52,15 +50,19 @@ def halfway(threshold: float, scores: Floats) -> float:
     return (threshold + float(below.max())) / 2 if len(below) else threshold
 
 
-def operating_points(truth: Floats, scores: Mapping[Any, Floats], fitted_on: str) -> dict[str, Any]:
-    """Fit all operating points for each view mode.
+def operating_points(
+    truth: Floats, scores: Mapping[Any, Floats], findings: Sequence[str], fitted_on: str
+) -> dict[str, Any]:
+    """Fit all operating points for each TTA mode.
 
     Parameters
     ----------
-    truth : ndarray, (N, 15)
-        With both classes of each label.
+    truth : ndarray, (N, findings)
+        With both classes of each finding.
     scores : mapping
-        View mode → (N, 15) calibrated probabilities.
+        TTA mode → (N, findings) calibrated probabilities.
+    findings : sequence of str
+        Names of the columns.
     fitted_on : str
         What the films are, for the manifest.
 
@@ -73,7 +75,7 @@ def operating_points(truth: Floats, scores: Mapping[Any, Floats], fitted_on: str
         name: {
             mode: {
                 "thresholds": {
-                    label: halfway(fit(truth[:, i], of_mode[:, i]), of_mode[:, i]) for i, label in enumerate(LABELS)
+                    label: halfway(fit(truth[:, i], of_mode[:, i]), of_mode[:, i]) for i, label in enumerate(findings)
                 },
                 "fitted_on": fitted_on,
             }

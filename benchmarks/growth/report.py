@@ -12,9 +12,9 @@ def markdown(figures: Mapping[str, Any]) -> str:
     fit = figures["films"]["fit"]
     parts = [
         "# Growth",
-        f"{figures['bundle']} on {figures['machine']['processor']}, {figures['machine']['cores']} cores; one view, "
-        f"from PNG files; films/s over the whole process, and after its first result; medians of {figures['rounds']} "
-        f"rounds (one from {ONE_ROUND} films on); memory: resident, the highest of all rounds.",
+        f"{figures['bundle']} on {figures['machine']['processor']}, {figures['machine']['cores']} cores; one TTA "
+        "variant, from PNG files; films/s over the whole process, and after its first result; medians of "
+        f"{figures['rounds']} rounds (one from {ONE_ROUND} films on); memory: resident, the highest of all rounds.",
         _table("films", figures["films"]["rows"]),
         "One count: no line can be fitted."
         if fit is None

@@ -16,13 +16,14 @@ from cxr_edge import images
 from cxr_edge.backends import Graph
 from cxr_edge.backends.base import Tensor, Value, on_host
 from cxr_edge.model import Model
-from cxr_edge.overlays import overlay_name, top_diseases, write_overlay
+from cxr_edge.outputs import Analysis
+from cxr_edge.overlays import OverlayFiles
 from cxr_edge.preprocess import preprocess
-from cxr_edge.rundir import encode_line
-from cxr_edge.views import make_views
+from cxr_edge.record import encode_record
+from cxr_edge.views import make_variants
 
 FILM: Final = Path(__file__).parents[2] / "samples" / "00004533_020.png"
-NETWORK: Final = "network alone, one view"
+NETWORK: Final = "network alone, one variant"
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,23 @@ class HotPath:
 
 
 class RecordedNetwork:
-    """A network that answers every view as it did the first, at no cost, and keeps the size of every batch.
+    """A network that answers every input as it did the first, at no cost, and keeps the size of every batch.
 
     Parameters
     ----------
     network : Graph
-        Run once, on one view.
-    image, last_conv : str
+        Run once, on one input.
+    image, features : str
         Names of its input, and of the output that may stay on the device.
-    view : ndarray, (1, H, W) uint8
+    shown : ndarray, (1, H, W) uint8
     """
 
-    def __init__(self, network: Graph, image: str, last_conv: str, view: Value) -> None:
+    def __init__(self, network: Graph, image: str, features: str, shown: Value) -> None:
         self._network = network
-        names = [name for name in network.outputs if name != last_conv]
-        *arrays, kept = network.run([*names, last_conv], {image: view}, keep=[last_conv])
-        self._arrays = dict(zip(names, arrays, strict=True)) | {last_conv: on_host(kept)}
-        self._kept = {last_conv: kept}
+        names = [name for name in network.outputs if name != features]
+        *arrays, kept = network.run([*names, features], {image: shown}, keep=[features])
+        self._arrays = dict(zip(names, arrays, strict=True)) | {features: on_host(kept)}
+        self._kept = {features: kept}
         self._answers: dict[tuple[str, int], Value] = {}
         self.batches: list[int] = []
 
@@ -83,15 +84,15 @@ class RecordedNetwork:
             self._kept_answer(name, len(batch)) if name in keep else self._array(name, len(batch)) for name in outputs
         ]
 
-    def _array(self, name: str, views: int) -> Value:
-        if (name, views) not in self._answers:
-            self._answers[name, views] = np.repeat(self._arrays[name], views, axis=0)
-        return self._answers[name, views]
+    def _array(self, name: str, inputs: int) -> Value:
+        if (name, inputs) not in self._answers:
+            self._answers[name, inputs] = np.repeat(self._arrays[name], inputs, axis=0)
+        return self._answers[name, inputs]
 
-    def _kept_answer(self, name: str, views: int) -> Value:
-        if views != 1:
+    def _kept_answer(self, name: str, inputs: int) -> Value:
+        if inputs != 1:
             raise ValueError(
-                f"expected one view where {name} stays on the device, got {views}; count that with one view"
+                f"expected one input where {name} stays on the device, got {inputs}; count that with one variant"
             )
         return self._kept[name]
 
@@ -110,37 +111,37 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
     data = FILM.read_bytes()
     pixels = images.decode(data).pixels
     graphs = model._graphs
-    view = make_views(preprocess(pixels, size), model.manifest.views[:1])
-    recorded = RecordedNetwork(graphs.network, tensors.image, tensors.last_conv, view)
+    shown = make_variants(preprocess(pixels, size), model.manifest.tta.variants[:1])
+    recorded = RecordedNetwork(graphs.network, tensors.image, tensors.features, shown)
     around = copy.copy(model)
     around._graphs = replace(graphs, network=recorded)
-    result = around.predict(str(FILM), tta=False, heatmaps=True)
-    (label,) = top_diseases(result, 1)
-    (scratch / overlay_name(str(FILM), label)).parent.mkdir(exist_ok=True)
+    settings = around.settings(tta=False, heatmaps=True)
+    image = images.decode(data)
+    result = around.decide(around.evaluate(image, settings, path=str(FILM)), settings)
+    analysis = Analysis(str(FILM), image, result, around.provenance(settings))
+    record, overlay = result.record(), OverlayFiles(scratch, 1, "turbo")
     parts: dict[str, Callable[[], object]] = {
         "decode a PNG, 1024x1024": lambda: images.decode(data),
         "pre-process": lambda: preprocess(pixels, size),
-        NETWORK: lambda: graphs.network.run([tensors.probabilities], {tensors.image: view}),
-        "array → result, one view": lambda: around.predict(pixels, tta=False),
-        "array → result, six views": lambda: around.predict(pixels, tta=True),
-        "array → result, adaptive views": lambda: around.predict(pixels, adaptive=True),
-        "array → result, 15 heat maps": lambda: around.predict(pixels, tta=False, heatmaps=True),
-        "file → result, one view": lambda: around.predict(str(FILM), tta=False),
-        "write an overlay": lambda: write_overlay(
-            scratch, overlay_name(str(FILM), label), pixels, result, label, "turbo"
-        ),
-        "encode a result line": lambda: encode_line(result.to_dict()),
+        NETWORK: lambda: graphs.network.run([tensors.probabilities], {tensors.image: shown}),
+        "array → result, one variant": lambda: around.predict(pixels, tta=False),
+        "array → result, all variants": lambda: around.predict(pixels, tta=True),
+        "array → result, adaptive": lambda: around.predict(pixels, adaptive=True),
+        "array → result, heat maps": lambda: around.predict(pixels, tta=False, heatmaps=True),
+        "file → result, one variant": lambda: around.predict(str(FILM), tta=False),
+        "write an overlay": lambda: overlay.write(analysis, record),
+        "encode a result line": lambda: encode_record(result.record()),
     }
     return HotPath(parts, recorded)
 
 
 def batches_of(path: HotPath) -> dict[str, Any]:
-    """Tell for each part how often it calls the network, and how many views it gives it in all."""
+    """Tell for each part how often it calls the network, and how many inputs it gives it in all."""
     told = {}
     for name, part in path.parts.items():
         path.network.batches.clear()
         part()
         if path.network.batches:
             told[f"{name}: calls"] = len(path.network.batches)
-            told[f"{name}: views"] = sum(path.network.batches)
+            told[f"{name}: inputs"] = sum(path.network.batches)
     return told

@@ -60,9 +60,8 @@ def _count_rest(path: HotPath) -> dict[str, dict[str, int]]:
     calls = batches_of(path)  # warms up, too
     memory = {name: allocated(part) for name, part in path.parts.items()}
     bundle = read_bundle()
-    variant = bundle.manifest.variant(bundle.manifest.default_variant)
     nodes = {}
-    for graph in (variant.model, variant.gradcam):
+    for graph in bundle.manifest.graph_files(bundle.manifest.default_variant):
         nodes[f"nodes of {graph}"] = count_nodes(bundle.files[graph])
         nodes[f"nodes of {graph}, optimised"] = count_nodes(optimised(bundle.files[graph]))
     return {

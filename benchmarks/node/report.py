@@ -13,8 +13,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
         "# The node between dcmtk and Orthanc",
         "",
         f"{machine['processor']}, {machine['cores']} cores, for sender, node and archive together; loopback. Films of "
-        "1024x1024, 8 bits, from the repository's samples, each with an identity and a study of its own; six views. A "
-        "result is each DICOM object that a film must give.",
+        "1024x1024, 8 bits, from the repository's samples, each with an identity and a study of its own; all TTA "
+        "variants. A result is each DICOM object that a film must give.",
     ]
     if "crashes" in figures:
         parts += ["", "## Crashes", "", *_crashes(figures["crashes"])]

@@ -9,9 +9,8 @@ from benchmarks.dicom import films as dicom_films
 from benchmarks.dicom import patient
 from benchmarks.node import films
 from benchmarks.node.site import Site
-from cxr_edge import images
-from cxr_edge.dicom.write import Origin, write_objects
-from cxr_edge.reading import DEFAULT_READING
+from cxr_edge.analysis import Analyser
+from cxr_edge.dicom.write import write_objects
 
 
 @dataclass
@@ -53,11 +52,9 @@ class Row:
 def results_of(sample: int) -> int:
     """How many objects a film of a sample gives."""
     model = cxr_edge.load(device="cpu")
-    data = dicom_films.written(films.make(sample))
-    film = images.decode(data)
-    result = model.predict_film(film, heatmaps=True)
-    origin = Origin.of(model, result.view_mode, model.manifest.default_operating_point)
-    return len(write_objects(data, film, result, origin, DEFAULT_READING, overlays=3, colormap="turbo"))
+    analyser = Analyser.of(model, model.settings(heatmaps=True), ())
+    analysis = analyser.analyse(dicom_films.written(films.make(sample)), films.name(sample), path=None)
+    return len(write_objects(analysis, overlays=3, colormap="turbo"))
 
 
 def judged(site: Site, row: Row, numbers: list[int]) -> Row:

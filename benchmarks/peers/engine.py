@@ -1,4 +1,4 @@
-"""The network of cxr-edge alone: an array of views → probabilities."""
+"""The network of cxr-edge alone: an array of TTA variants → probabilities."""
 
 from typing import Any
 
@@ -11,21 +11,22 @@ from cxr_edge.graphs import open_graphs
 from cxr_edge.images import read_film
 from cxr_edge.preprocess import preprocess
 
-#: Views of one run, in batches: long enough for the clock, short enough for a round.
-VIEWS = 24
+#: Inputs of one run, in batches: long enough for the clock, short enough for a round.
+INPUTS = 24
 
 
 class Engine:
-    """The network on one thread. Its work is in floating-point operations."""
+    """The network on one thread: one film at a time, or all its TTA variants. Its work is in operations."""
 
-    def __init__(self, films: list[str], batch: int = 1) -> None:
+    def __init__(self, films: list[str], tta: bool = False) -> None:
         bundle = read_bundle()
+        batch = len(bundle.manifest.tta.variants) if tta else 1
         tensors = bundle.manifest.tensors
         self._graph = open_graphs(bundle, "cpu", None, ONE_THREAD).network
         film = preprocess(read_film(films[0]).pixels, bundle.manifest.input.size)
         self._feeds = {tensors.image: np.repeat(film[np.newaxis], batch, axis=0)}
         self._outputs = [tensors.probabilities]
-        self._repeats = max(1, VIEWS // batch)
+        self._repeats = max(1, INPUTS // batch)
         precision = bundle.manifest.default_variant
         flops = count_flops(bundle.files[bundle.manifest.variant(precision).model])
         self.work = flops * batch * self._repeats
@@ -35,7 +36,7 @@ class Engine:
             "device": self._graph.device,
             "threads": 1,
             "batch": batch,
-            "mflop_per_view": round(flops / 1e6, 1),
+            "mflop_per_input": round(flops / 1e6, 1),
         }
 
     def run(self) -> None:

@@ -1,10 +1,13 @@
 """How a script reads a film with OpenCV; the same resizing as cxr-edge's, or the answers would differ."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.peers import SIDE
+from cxr_edge.views import TtaVariant
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,7 +27,8 @@ def read_arrays(paths: list[str]) -> list[Pixels]:
     return [np.asarray(cv2.imread(path, cv2.IMREAD_GRAYSCALE)) for path in paths]
 
 
-def six_views(film: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    """Make the six views by plain NumPy: the film and its mirror image at three brightnesses, (6, …) float32."""
-    levels = [np.clip(np.rint(film * np.float64(factor)), 0, 255) for factor in (1.0, 0.9, 1.1)]
-    return np.stack([*levels, *(level[:, ::-1] for level in levels)]).astype(np.float32)
+def show(film: npt.NDArray[np.generic], variants: Sequence[TtaVariant]) -> npt.NDArray[np.float32]:
+    """Make the TTA variants of a film by plain NumPy, (len(variants), …) float32."""
+    levels = [np.clip(np.rint(film * np.float64(variant.brightness)), 0, 255) for variant in variants]
+    shown = [level[:, ::-1] if variant.flip else level for level, variant in zip(levels, variants, strict=True)]
+    return np.stack(shown).astype(np.float32)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from benchmarks.peers import KERAS_MODEL
 from benchmarks.peers.films import read_arrays, read_grey, shrink
-from cxr_edge.backends import usable_cores
+from cxr_edge.parallel import usable_cores
 
 #: Films that are held in memory before they are predicted, so that a large directory does not grow without bound.
 BLOCK = 1024

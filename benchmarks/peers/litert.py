@@ -5,7 +5,7 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
 from benchmarks.peers.films import read_arrays, read_grey, shrink
-from cxr_edge.backends import usable_cores
+from cxr_edge.parallel import usable_cores
 
 Probabilities = npt.NDArray[np.float32]
 

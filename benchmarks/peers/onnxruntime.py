@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from benchmarks.peers.films import read_grey, shrink, six_views
+from benchmarks.peers.films import read_grey, show, shrink
 from cxr_edge.bundle import read_bundle
 
 Probabilities = npt.NDArray[np.float32]
@@ -22,12 +22,13 @@ class Plain:
     graph : str
         The export as tf2onnx leaves it, which takes (N, 224, 224, 3) float32.
     tta : bool
-        Average six views, computed as one batch.
+        Average all TTA variants of cxr-edge's bundle, computed as one batch.
     """
 
     def __init__(self, films: list[str], graph: str, tta: bool = False) -> None:
         self._films = films
-        self._tta = tta
+        variants = read_bundle().manifest.tta.variants
+        self._variants = variants if tta else variants[:1]
         self._session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
         self.work = len(films)
@@ -44,9 +45,11 @@ class Plain:
 
     def _infer(self, path: str) -> Probabilities:
         film = shrink(np.asarray(cv2.imread(path, cv2.IMREAD_COLOR)))
-        batch = six_views(film) if self._tta else film[np.newaxis].astype(np.float32)
-        (probabilities,) = self._session.run(None, {self._input: batch})
+        (probabilities,) = self._session.run(None, {self._input: self._shown(film)})
         return np.asarray(probabilities.mean(axis=0))
+
+    def _shown(self, film: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return film[np.newaxis].astype(np.float32) if len(self._variants) == 1 else show(film, self._variants)
 
 
 class Slim:

@@ -23,7 +23,8 @@ class Directory:
         self._compiled, self._output, self.settings = _compile("THROUGHPUT")
         self._queue = openvino.AsyncInferQueue(self._compiled)
         self._queue.set_callback(self._keep)
-        self._values = np.empty((len(films), 15), dtype=np.float32)
+        labels = self._output.get_partial_shape()[1].get_length()
+        self._values = np.empty((len(films), labels), dtype=np.float32)
         self.work = len(films)
         self.settings |= {"call": "cv2.imread (grey), AsyncInferQueue", "requests": len(self._queue)}
 

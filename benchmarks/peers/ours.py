@@ -8,10 +8,13 @@ import numpy.typing as npt
 
 import cxr_edge
 from benchmarks.workers import NotMeasured
-from cxr_edge.backends import usable_cores
-from cxr_edge.batch import Options, infer
+from cxr_edge.analysis import Analyser
+from cxr_edge.batch import infer
 from cxr_edge.errors import UnknownOperatingPoint
 from cxr_edge.images import read_film
+from cxr_edge.parallel import usable_cores
+from cxr_edge.record import ResultRecord
+from cxr_edge.settings import Settings
 
 
 class Directory:
@@ -21,10 +24,7 @@ class Directory:
         cv2.setNumThreads(1)
         self._films = films
         self._model = cxr_edge.load(device="cpu", threads=1)
-        point = self._model.manifest.default_operating_point
-        self._options = Options(tta=tta, operating_point=point, cam=0, colormap="turbo", adaptive=adaptive)
-        if adaptive:
-            self._require_rule(point)
+        self._analyser = Analyser.of(self._model, self._settings(tta=tta, adaptive=adaptive), ())
         self._workers = usable_cores()
         self.work = len(films)
         self.settings: dict[str, Any] = {
@@ -39,16 +39,16 @@ class Directory:
     def run(self) -> npt.NDArray[np.float64]:
         """Infer all films."""
         values = np.empty((len(self._films), len(self._model.labels)))
-        for number, line in enumerate(infer(self._model, self._films, self._options, None, self._workers)):
-            if line["status"] != "ok":
-                raise ValueError(f"a film of the benchmark cannot be read: {line['error']['message']}")
-            values[number] = list(line["probabilities"].values())
+        for number, record in enumerate(infer(self._analyser, self._films, None, self._workers)):
+            if not isinstance(record, ResultRecord):
+                raise ValueError(f"a film of the benchmark cannot be read: {record.error.message}")
+            values[number] = list(record.probabilities.values())
         return values
 
-    def _require_rule(self, operating_point: str) -> None:
+    def _settings(self, *, tta: bool, adaptive: bool) -> Settings:
         try:
-            self._model.manifest.adaptive(operating_point)
-        except UnknownOperatingPoint as error:
+            return self._model.settings(tta=tta, adaptive=adaptive)
+        except UnknownOperatingPoint as error:  # the bundle has no rule to stop early by
             raise NotMeasured(str(error)) from error
 
 

@@ -18,9 +18,10 @@ from benchmarks.scenarios.boundaries import boundaries, read_films
 from benchmarks.scenarios.figures import PERCENTILES
 from benchmarks.scenarios.runs import measure
 from benchmarks.scenarios.scenario import Scenario, concurrency_of
-from cxr_edge.backends import Resources, usable_cores
+from cxr_edge.backends import Resources
 from cxr_edge.bundle import read_bundle
 from cxr_edge.model import Model
+from cxr_edge.parallel import usable_cores
 
 MOST_FILMS: Final = 64
 NOTE: Final = (
@@ -42,7 +43,7 @@ def main(
     scenarios: Annotated[
         list[Scenario] | None, typer.Option("--scenario", help="Only this one; repeatable.", show_default="all")
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Measure six views, too.")] = True,
+    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Measure all TTA variants, too.")] = True,
     cam: Annotated[bool, typer.Option("--cam/--no-cam", help="Measure heat maps, too.")] = True,
     seconds: Annotated[float, typer.Option(min=0.1, help="Least duration of each run.")] = 10.0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,

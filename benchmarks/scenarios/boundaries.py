@@ -45,14 +45,14 @@ class Boundary:
         What goes in, one for each film.
     run : callable
         Takes one of them.
-    views : int
-        Inputs of one call of the network.
+    inputs : int
+        Of one call of the network.
     """
 
     name: str
     samples: Sequence[Any]
     run: Callable[[Any], object]
-    views: int = 1
+    inputs: int = 1
 
 
 def read_films(paths: Sequence[Path]) -> Films:
@@ -68,7 +68,7 @@ def read_films(paths: Sequence[Path]) -> Films:
 def boundaries(model: Model, bundle: Bundle, threads: int, films: Films, *, tta: bool, cam: bool) -> Iterator[Boundary]:
     """Give what is measured, from the inside to the outside.
 
-    Heat maps are the (15, 7, 7) maps that a result keeps; a caller's `Result.heatmap` enlarges them later.
+    Heat maps are those that a result keeps, at the network's resolution; `Result.heatmap` enlarges them later.
     """
     manifest = bundle.manifest
     names = manifest.tensors
@@ -79,9 +79,9 @@ def boundaries(model: Model, bundle: Bundle, threads: int, films: Films, *, tta:
     yield Boundary("PNG → result", films.png, lambda data: model.predict(data, tta=False))
     yield Boundary("JPEG → result", films.jpeg, lambda data: model.predict(data, tta=False))
     if tta:
-        views = len(manifest.views)
+        count = len(manifest.tta.variants)
         yield Boundary(
-            f"array → result, {views} views", films.pixels, lambda pixels: model.predict(pixels, tta=True), views
+            f"array → result, {count} variants", films.pixels, lambda pixels: model.predict(pixels, tta=True), count
         )
     if cam:
         yield Boundary(

@@ -46,7 +46,7 @@ def measure(boundary: Boundary, scenario: Scenario, concurrency: Concurrency, se
         "boundary": boundary.name,
         "threads": concurrency.threads,
         "workers": concurrency.workers,
-        "batch": boundary.views,
+        "batch": boundary.inputs,
         **figures(scenario, told),
     }
 

@@ -15,8 +15,7 @@ from typing import Any, Final
 from cxr_edge.backends.base import Resources, Tensor, Value
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.cache import cache_folder
-from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable
-from cxr_edge.extras import how_to_get
+from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, how_to_get
 
 PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",

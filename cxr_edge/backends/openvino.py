@@ -5,10 +5,9 @@ import queue
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from cxr_edge.backends import usable_cores
 from cxr_edge.backends.base import Resources, Tensor, Value
-from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, UnknownPrecision
-from cxr_edge.extras import how_to_get
+from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, UnknownPrecision, how_to_get
+from cxr_edge.parallel import usable_cores
 
 #: Precision → OpenVINO's name of it.
 PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr_edge.backends import usable_cores
 from cxr_edge.bundle import read_bundle
 from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, DeviceOption, JsonOption, fail
 from cxr_edge.errors import CxrEdgeError, InputError, UnknownPrecision
 from cxr_edge.images import decode
 from cxr_edge.inputs import discover, read_bytes
+from cxr_edge.parallel import usable_cores
 from cxr_edge.text import printable, printable_path
 
 

@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr_edge.backends import DEVICES
+from cxr_edge.backends import DEVICE_NAMES
 from cxr_edge.bundle import read_bundle
 from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, BundleOption, JsonOption, devices, fail
-from cxr_edge.errors import CxrEdgeError
-from cxr_edge.extras import how_to_get
-from cxr_edge.gates import tell_gate
+from cxr_edge.errors import CxrEdgeError, how_to_get
+from cxr_edge.gates import describe_gate
 from cxr_edge.results import NOTICE
 from cxr_edge.text import printable
 
@@ -23,7 +22,7 @@ def doctor(
             metavar="NAME",
             autocompletion=devices,
             show_default="all but tensorrt-ep",
-            help=f"Try only this: {', '.join(DEVICES)}.",
+            help=f"Try only this: {', '.join(DEVICE_NAMES)}.",
         ),
     ] = None,
     bundle: BundleOption = None,
@@ -110,7 +109,7 @@ def _device(name: str, told: dict[str, Any]) -> str:
 
 
 def _model(bundle: dict[str, Any]) -> dict[str, str]:
-    gates = {name: tell_gate(gate) for name, gate in bundle["gates"].items()}
+    gates = {name: describe_gate(gate, "tta", bundle["variants"]) for name, gate in bundle["gates"].items()}
     return {"bundle": f"{bundle['identity']}, sha256 {bundle['sha256']}", **gates}
 
 

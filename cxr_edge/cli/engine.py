@@ -128,7 +128,7 @@ def build(
         library = _library(package)
         settings = Settings(_target(library, target), profile, version_compatible, hardware)
         opened = read_bundle(bundle)
-        _require_views(profile, len(opened.manifest.views))
+        _require_variants(profile, len(opened.manifest.tta.variants))
         stored = {}
         for name, data in _graphs(opened, precision).items():
             with _progress(f"{name} for {settings.architecture}") as progress:
@@ -200,8 +200,7 @@ def _library(package: Package | None) -> Library:
 
 
 def _graphs(bundle: Bundle, precision: Precision) -> dict[str, bytes]:
-    variant = bundle.manifest.variant(precision.value)
-    return {name: bundle.files[name] for name in (variant.model, variant.gradcam)}
+    return {name: bundle.files[name] for name in bundle.manifest.graph_files(precision.value)}
 
 
 def _profile(batch: str) -> Profile:
@@ -215,10 +214,10 @@ def _profile(batch: str) -> Profile:
         ) from error
 
 
-def _require_views(profile: Profile, views: int) -> None:
-    if profile.smallest > 1 or profile.largest < views:
+def _require_variants(profile: Profile, variants: int) -> None:
+    if profile.smallest > 1 or profile.largest < variants:
         raise typer.BadParameter(
-            f"the views of a film come 1 to {views} at a time: expected MIN 1 and MAX of at least {views}, got "
+            f"TTA variants come 1 to {variants} at a time: expected MIN 1 and MAX of at least {variants}, got "
             f"{profile.told}",
             param_hint="--batch",
         )

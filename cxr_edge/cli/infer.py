@@ -14,11 +14,10 @@ import cv2
 import msgspec
 import typer
 
-import cxr_edge
-from cxr_edge.backends import DEVICES, Resources, usable_cores
+from cxr_edge.analysis import Analyser
+from cxr_edge.backends import DEVICE_NAMES, DEVICES, Resources
 from cxr_edge.backends.base import MEBIBYTE
-from cxr_edge.batch import Options
-from cxr_edge.batch import infer as infer_films
+from cxr_edge.batch import infer as infer_images
 from cxr_edge.cli.shared import (
     INTERRUPTED,
     NO_MODEL_OR_DEVICE,
@@ -33,21 +32,30 @@ from cxr_edge.cli.shared import (
 )
 from cxr_edge.errors import (
     CxrEdgeError,
+    HeatmapUnavailable,
     NotFound,
     OutputError,
     OutputUnwritable,
     UnknownOperatingPoint,
     UnknownPrecision,
+    how_to_get,
 )
-from cxr_edge.extras import how_to_get
 from cxr_edge.gradcam import COLORMAPS
 from cxr_edge.inputs import discover
 from cxr_edge.model import Model, failure_of, load
+from cxr_edge.outputs import Output
+from cxr_edge.overlays import OverlayFiles
+from cxr_edge.parallel import usable_cores
+from cxr_edge.provenance import Provenance
 from cxr_edge.reading import LIMITS, Reading
+from cxr_edge.record import FailureRecord, Record, encode_record
+from cxr_edge.report.picture import ReportPictures
 from cxr_edge.results import NOTICE
-from cxr_edge.rundir import REPORT, Line, RunDirectory, encode_line
+from cxr_edge.rundir import REPORT, RunDirectory
 from cxr_edge.text import printable, printable_path
 
+#: Positive findings that are drawn in DICOM results, unless told otherwise.
+DICOM_OVERLAYS: Final = 3
 #: With a results directory to look into, a longer table is cut to this many rows.
 MAX_ROWS: Final = 100
 
@@ -85,19 +93,21 @@ def infer(
     ] = None,
     dicom_overlays: Annotated[
         int, typer.Option(metavar="N", min=0, help="With --dicom-out: draw and outline at most N positive findings.")
-    ] = Options.dicom_overlays,
+    ] = DICOM_OVERLAYS,
     tta: Annotated[
         bool | None,
         typer.Option(
-            "--tta/--no-tta", show_default="as the bundle says", help="Average six views of a film, or take one."
+            "--tta/--no-tta",
+            show_default="as the bundle says",
+            help="Average over the bundle's TTA variants of an image, or take the unchanged image alone.",
         ),
     ] = None,
     adaptive: Annotated[
         bool,
         typer.Option(
             "--adaptive",
-            help="With six views: leave out those after the first two where they are not likely to change the call of "
-            "any disease.",
+            help="With TTA: leave out the variants after the first ones where they are not likely to change the "
+            "decision on any finding.",
         ),
     ] = False,
     cam: Annotated[
@@ -108,7 +118,7 @@ def infer(
         typer.Option(
             metavar="NAME",
             autocompletion=devices,
-            help=f"One of {', '.join(DEVICES)}. auto takes the fastest that truly works here.",
+            help=f"One of {', '.join(DEVICE_NAMES)}. auto takes the fastest that truly works here.",
         ),
     ] = "auto",
     precision: Annotated[
@@ -191,43 +201,38 @@ def infer(
     reading = _reading(limits or [], strict=strict, isolated=isolate)
     cv2.setNumThreads(1)
     cores = threads or usable_cores()
-    one_film = len(inputs) == 1
+    one_image = len(inputs) == 1
     try:
         model = load(
             bundle,
             device=device,
             precision=precision,
-            threads=cores if one_film else 1,
+            threads=cores if one_image else 1,
             spinning=spin,
             gpu_memory=gpu_memory * MEBIBYTE,
             reading=reading,
         )
-        options = Options(
-            tta=model.view_mode(tta, adaptive=adaptive) != "single",
-            operating_point=operating_point or model.manifest.default_operating_point,
-            cam=cam,
-            colormap=colormap,
-            adaptive=adaptive,
-            dicom_out=dicom_out,
-            dicom_overlays=dicom_overlays,
-            report=report,
-        )
         if device == "auto" or model.precision not in model.manifest.variants:
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
-        model.manifest.thresholds(options.operating_point, "single")  # an unknown name costs nothing yet
-        if adaptive:
-            model.manifest.adaptive(options.operating_point)
-        with _run_directory(out, model, options) as directory:
-            lines = infer_films(model, inputs, options, directory, workers=1 if one_film else cores)
-            shown, failures = _consume(lines, len(inputs), json_lines, keep_all=out is None)
-            if directory is not None:
-                directory.finish(inputs)
-                if report:
-                    _write_report(directory, model, options)
+        drawn = bool(cam or report or (dicom_out and dicom_overlays))
+        settings = model.settings(tta=tta, adaptive=adaptive, operating_point=operating_point, heatmaps=drawn)
+        options = {"cam": cam, "colormap": colormap, "strict": strict}
+        if dicom_out:
+            options["dicom_overlays"] = dicom_overlays
+        with _run_directory(out, model, model.provenance(settings), options) as run:
+            pictures = ReportPictures(out) if out and report else None
+            outputs = [*_outputs(out, cam, dicom_out, dicom_overlays, colormap), *([pictures] if pictures else [])]
+            analyser = Analyser.of(model, settings, outputs)
+            records = infer_images(analyser, inputs, run, workers=1 if one_image else cores)
+            shown, failures = _consume(records, len(inputs), json_lines, keep_all=out is None)
+            if run is not None:
+                run.finish(inputs)
+                if pictures:
+                    _write_report(run, analyser.provenance, pictures, colormap)
         if not json_lines:
             written = [path for path in (out, dicom_out) if path]
             _print_table(shown, failures, len(inputs), model, written, out / REPORT if out and report else None)
-    except (OutputError, UnknownOperatingPoint, UnknownPrecision) as error:
+    except (HeatmapUnavailable, OutputError, UnknownOperatingPoint, UnknownPrecision) as error:
         fail(error, USAGE)
     except CxrEdgeError as error:
         fail(error, NO_MODEL_OR_DEVICE)
@@ -256,7 +261,7 @@ def _inputs(paths: list[str], outputs: dict[str, Path | None], json_lines: bool)
     if not any(map(_exists, inputs)):
         missing = NotFound("nothing exists at this path; check its spelling")
         for path in inputs if json_lines else ():
-            _print_json(failure_of(path, missing).to_dict())
+            _print_json(failure_of(path, missing).record())
         for path in paths:
             why = "the directory holds no file" if os.path.isdir(path) else str(missing)
             typer.echo(f"cxr-edge: {printable(printable_path(path))}: {why}", err=True)
@@ -314,9 +319,10 @@ def _check_of_use(context: typer.Context, *, drawn: bool) -> None:
             "it colours heat maps, and none are asked for: add --cam N, --report or --dicom-out DIR",
             param_hint="--colormap",
         )
-    if given(context, "gpu_memory") and device in ("cpu", "openvino"):
+    chosen = DEVICES.get(device)
+    if given(context, "gpu_memory") and chosen is not None and not chosen.on_gpu:
         raise typer.BadParameter(f"--device {device} uses no GPU: leave one of the two out", param_hint="--gpu-memory")
-    if given(context, "spin") and device in ("openvino", "tensorrt"):
+    if given(context, "spin") and chosen is not None and not chosen.spins:
         raise typer.BadParameter(
             f"--device {device} has no threads that would spin: leave one of the two out", param_hint="--spin/--no-spin"
         )
@@ -339,46 +345,46 @@ def _reading(limits: list[str], *, strict: bool, isolated: bool) -> Reading:
         raise typer.BadParameter(f"expected numbers above 0, got {', '.join(limits)}", param_hint="--limit") from error
 
 
-def _run_directory(out: Path | None, model: Model, options: Options) -> AbstractContextManager[RunDirectory | None]:
+def _outputs(out: Path | None, cam: int, dicom_out: Path | None, dicom_overlays: int, colormap: str) -> list[Output]:
+    """Choose the outputs of a run; a new one is registered here."""
+    outputs: list[Output] = []
+    if out is not None and cam:
+        outputs.append(OverlayFiles(out, cam, colormap))
+    if dicom_out is not None:
+        from cxr_edge.dicom.write import DicomDirectory
+
+        outputs.append(DicomDirectory(dicom_out, dicom_overlays, colormap))
+    return outputs
+
+
+def _run_directory(
+    out: Path | None, model: Model, provenance: Provenance, options: dict[str, object]
+) -> AbstractContextManager[RunDirectory | None]:
     if out is None:
         return nullcontext()
-    identity = {
-        "bundle_sha256": model.bundle_sha256,
-        "view_mode": model.view_mode(options.tta, adaptive=options.adaptive),
-        "operating_point": options.operating_point,
-        "device": model.device,
-        "precision": model.precision,
-        "version": cxr_edge.__version__,
-        "cam": options.cam,
-        "colormap": options.colormap,
-        "strict": model.reading.strict,
-        **({"dicom_overlays": options.dicom_overlays} if options.dicom_out else {}),
-    }
     notes = {"model": model.identity, "device_reason": model.device_reason, "notice": NOTICE}
-    return RunDirectory(out, identity, notes)
+    names = [label.name for label in model.labels]
+    return RunDirectory(out, {**provenance.identity(), **options}, notes, names)
 
 
-def _write_report(directory: RunDirectory, model: Model, options: Options) -> None:
+def _write_report(run: RunDirectory, provenance: Provenance, pictures: ReportPictures, colormap: str) -> None:
     # Jinja takes a tenth of a second to import.
-    from cxr_edge.report.film import Basis
     from cxr_edge.report.page import write_report
 
-    mode = model.view_mode(options.tta, adaptive=options.adaptive)
-    basis = Basis.of(model, mode, options.operating_point)
-    write_report(directory.root / REPORT, basis, directory.lines, directory.picture_of, options.colormap)
+    write_report(run.root / REPORT, provenance, run.records, pictures.picture_of, colormap)
 
 
-def _consume(lines: Iterator[Line], total: int, json_lines: bool, keep_all: bool) -> tuple[list[Line], int]:
-    """Run, printing JSON lines as they come; give the lines to show in a table, and the number of failures."""
-    shown: list[Line] = []
+def _consume(records: Iterator[Record], total: int, json_lines: bool, keep_all: bool) -> tuple[list[Record], int]:
+    """Run, printing JSON lines as they come; return the records to show in a table, and the number of failures."""
+    shown: list[Record] = []
     failures = 0
     with _progress(total) as advance:
-        for line in lines:
-            failures += line["status"] == "error"
+        for record in records:
+            failures += isinstance(record, FailureRecord)
             if json_lines:
-                _print_json(line)
+                _print_json(record)
             elif keep_all or len(shown) < MAX_ROWS:
-                shown.append(line)
+                shown.append(record)
             advance()
     return shown, failures
 
@@ -391,9 +397,9 @@ def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
     return film_counter(total)
 
 
-def _print_json(line: Line) -> None:
+def _print_json(record: Record) -> None:
     try:
-        sys.stdout.buffer.write(encode_line(line))
+        sys.stdout.buffer.write(encode_record(record))
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise
@@ -402,7 +408,7 @@ def _print_json(line: Line) -> None:
 
 
 def _print_table(
-    shown: list[Line], failures: int, total: int, model: Model, out: list[Path], report: Path | None
+    shown: list[Record], failures: int, total: int, model: Model, out: list[Path], report: Path | None
 ) -> None:
     # Rich takes a tenth of a second to import, which a program that reads JSON lines need not wait for.
     from cxr_edge.terminal import print_findings

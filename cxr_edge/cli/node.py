@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, JsonOption, fail, given
-from cxr_edge.errors import BundleError, CxrEdgeError, DeviceError, NodeConfig
-from cxr_edge.extras import how_to_get
+from cxr_edge.errors import BundleError, CxrEdgeError, DeviceError, NodeConfig, how_to_get
 
 if TYPE_CHECKING:
     from cxr_edge.node.config import Config

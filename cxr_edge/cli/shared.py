@@ -6,7 +6,7 @@ from typing import Annotated, Final, NoReturn
 import msgspec
 import typer
 
-from cxr_edge.backends import DEVICES
+from cxr_edge.backends import DEVICE_NAMES
 from cxr_edge.bundle import MANIFEST, SHIPPED
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.text import printable
@@ -26,7 +26,7 @@ def directory(text: str) -> Path:
 
 def devices() -> tuple[str, ...]:
     """Complete ``--device`` in a shell."""
-    return DEVICES
+    return DEVICE_NAMES
 
 
 def operating_points() -> list[str]:
@@ -35,7 +35,7 @@ def operating_points() -> list[str]:
 
 
 def given(context: typer.Context, option: str) -> bool:
-    """Tell whether an option stands in the command, be it with its default."""
+    """Return whether an option stands in the command, be it with its default."""
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -45,7 +45,7 @@ BundleOption = Annotated[
     typer.Option(parser=directory, metavar="DIR", show_default="the shipped one", help="Model bundle."),
 ]
 DeviceOption = Annotated[
-    str, typer.Option(metavar="NAME", autocompletion=devices, help=f"One of {', '.join(DEVICES)}.")
+    str, typer.Option(metavar="NAME", autocompletion=devices, help=f"One of {', '.join(DEVICE_NAMES)}.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 

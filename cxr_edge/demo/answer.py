@@ -5,14 +5,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from cxr_edge import images
+from cxr_edge.analysis import Analyser
 from cxr_edge.errors import DeviceFailed, InputError
 from cxr_edge.model import Model
-from cxr_edge.report.film import Basis, render_film
+from cxr_edge.report.film import render_film
 from cxr_edge.report.picture import FilmPicture
-
-#: What can be evaluated of a film, in words.
-SIX, ONE, ADAPTIVE = "six views", "one view", "adaptive"
 
 
 @dataclass(frozen=True)
@@ -29,42 +26,43 @@ class Upload:
     data: bytes
 
 
-def answer(model: Model, upload: Upload, views: str, operating_point: str) -> str:
-    """Say what a film shows.
+def answer(model: Model, upload: Upload, mode: str, operating_point: str) -> str:
+    """Say what an image shows.
 
     Parameters
     ----------
     model : Model
     upload : Upload
-    views : str
-        `SIX`, `ONE` or `ADAPTIVE`.
+    mode : str
+        ``single``, ``tta`` or ``adaptive``.
     operating_point : str
 
     Returns
     -------
     str
-        HTML. A film that cannot be used is answered with its code and message.
+        HTML. An image that cannot be used is answered with its code and message.
     """
     started = time.perf_counter()
+    settings = model.settings(
+        tta=mode != "single",
+        adaptive=mode == "adaptive",
+        operating_point=operating_point,
+        heatmaps=True,
+    )
     try:
-        film = images.decode(upload.data, model.reading)
-        result = model.predict_film(
-            film,
-            path=upload.name,
-            tta=views != ONE,
-            adaptive=views == ADAPTIVE,
-            heatmaps=True,
-            operating_point=operating_point,
-        )
+        analysis = Analyser.of(model, settings, ()).analyse(upload.data, upload.name, path=upload.name)
     except (InputError, DeviceFailed) as error:
         return alert(f"{upload.name} cannot be read", f"{error.code}: {error}")
     took = time.perf_counter() - started
-    basis = Basis.of(model, result.view_mode, operating_point)
-    shown = render_film(result.to_dict(), FilmPicture.of(film.pixels, result), basis, name=upload.name)
-    told = "Decoded, evaluated in {} view{} and explained for all {} labels in {:.0f} ms on {} ({})."
-    many = "" if result.views == 1 else "s"
-    told = told.format(result.views, many, len(result.labels), 1000 * took, model.device, model.precision)
-    return shown + str(Markup('<p class="demo-took" role="status">{}</p>').format(told))
+    result = analysis.result
+    picture = FilmPicture.of(analysis.image.pixels, result)
+    shown = render_film(result.record(), picture, analysis.provenance, name=upload.name)
+    many = "" if result.variants == 1 else "s"
+    text = (
+        f"Decoded, evaluated in {result.variants} TTA variant{many} and explained for all {len(result.labels)} labels "
+        f"in {1000 * took:.0f} ms on {model.device} ({model.precision})."
+    )
+    return shown + str(Markup('<p class="demo-took" role="status">{}</p>').format(text))
 
 
 def alert(what: str, why: str) -> str:

@@ -5,11 +5,12 @@ from typing import Any, Final, cast
 
 import gradio as gr
 
-from cxr_edge.demo.answer import ADAPTIVE, ONE, SIX, Upload, alert, answer
+from cxr_edge.demo.answer import Upload, alert, answer
 from cxr_edge.demo.forgetting import FILM_SECONDS, UPLOAD_SECONDS
 from cxr_edge.demo.samples import samples
 from cxr_edge.errors import InputError
 from cxr_edge.inputs import read_bytes
+from cxr_edge.manifest import Manifest
 from cxr_edge.model import Model
 from cxr_edge.reading import MEBIBYTE
 from cxr_edge.report.film import STYLE, script
@@ -25,8 +26,8 @@ _NO_FILM: Final = (
 )
 _INTRODUCTION: Final = (
     f'<div class="demo-head"><h1>{TITLE}</h1><p><strong>{NOTICE}</strong> '
-    "A model of 15 labels, with a heat map of each. "
-    "It was fitted on a small part of one hospital system's films: expect it to be wrong.</p></div>"
+    "A model of {count} labels, with a heat map of each; its card below says what it was trained on. "
+    "Expect it to be wrong.</p></div>"
 )
 
 
@@ -59,26 +60,26 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
     films = samples()
     manifest = model.manifest
 
-    def show(upload: Upload | None, views: str, point: str) -> str:
-        return _NO_FILM if upload is None else answer(model, upload, views, point)
+    def show(upload: Upload | None, mode: str, point: str) -> str:
+        return _NO_FILM if upload is None else answer(model, upload, mode, point)
 
-    def take_upload(path: str | None, views: str, point: str) -> tuple[Any, ...]:
+    def take_upload(path: str | None, mode: str, point: str) -> tuple[Any, ...]:
         if path is None:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         try:
             upload = Upload(Path(path).name, read_bytes(path, max_upload))
         except InputError as error:
             return None, alert("The upload cannot be read", f"{error.code}: {error}"), None, None
-        return upload, show(upload, views, point), None, None
+        return upload, show(upload, mode, point), None, None
 
-    def take_sample(name: str | None, views: str, point: str) -> tuple[Any, ...]:
+    def take_sample(name: str | None, mode: str, point: str) -> tuple[Any, ...]:
         if name is None:
             return gr.skip(), gr.skip()
         upload = Upload(f"{name}.png", films[name].read_bytes())
-        return upload, show(upload, views, point)
+        return upload, show(upload, mode, point)
 
     with gr.Blocks(title=f"{TITLE}: research only", analytics_enabled=False) as page:
-        gr.HTML(_INTRODUCTION, js_on_load=None, apply_default_css=False)
+        gr.HTML(_INTRODUCTION.format(count=len(model.labels)), js_on_load=None, apply_default_css=False)
         held = gr.State(None)
         with gr.Row():
             file = gr.File(label=f"Upload a film: PNG, JPEG or DICOM, at most {max_upload // MEBIBYTE} MiB", height=170)
@@ -94,9 +95,7 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
                     value=manifest.default_operating_point,
                     label="Operating point: which thresholds",
                 )
-                views = gr.Radio(
-                    _views(model), value=_default_views(model), label="Views of the film (test-time augmentation)"
-                )
+                mode = gr.Radio(_modes(manifest), value=manifest.tta.default_mode, label="Test-time augmentation (TTA)")
         shown = gr.HTML(_NOTHING_YET, js_on_load=None, apply_default_css=False, elem_id="shown")
         with gr.Accordion("Model card", open=False):
             gr.Markdown(card)
@@ -112,16 +111,15 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
             "api_visibility": "private", "concurrency_limit": concurrency, "concurrency_id": "films",
             "show_progress": "minimal", "show_progress_on": shown,
         }  # fmt: skip
-        file.upload(take_upload, [file, views, point], [held, shown, file, sample], **bound)
-        sample.input(take_sample, [sample, views, point], [held, shown], **bound)
-        gr.on([views.input, point.input], show, [held, views, point], shown, **bound)
+        file.upload(take_upload, [file, mode, point], [held, shown, file, sample], **bound)
+        sample.input(take_sample, [sample, mode, point], [held, shown], **bound)
+        gr.on([mode.input, point.input], show, [held, mode, point], shown, **bound)
     return cast(gr.Blocks, page)  # Gradio's own types lose it
 
 
-def _views(model: Model) -> list[str]:
-    adaptive = all(point.adaptive is not None for point in model.manifest.operating_points.values())
-    return [SIX, ONE, ADAPTIVE] if adaptive else [SIX, ONE]
-
-
-def _default_views(model: Model) -> str:
-    return ONE if model.manifest.default_view_mode == "single" else SIX
+def _modes(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the TTA modes that every operating point knows, in words."""
+    modes = [(f"all {len(manifest.tta.variants)} variants", "tta"), ("the unchanged image", "single")]
+    if all(point.adaptive is not None for point in manifest.operating_points.values()):
+        modes.append(("adaptive", "adaptive"))
+    return modes

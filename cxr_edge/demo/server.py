@@ -13,13 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
 
-from cxr_edge.backends import Resources, usable_cores
+from cxr_edge.backends import Resources
 from cxr_edge.bundle import MODEL_CARD, read_bundle
 from cxr_edge.demo.forgetting import Forgetting
-from cxr_edge.errors import DemoUnavailable
-from cxr_edge.extras import how_to_get
+from cxr_edge.errors import DemoUnavailable, how_to_get
 from cxr_edge.loopback import is_loopback
 from cxr_edge.model import Model
+from cxr_edge.parallel import usable_cores
 from cxr_edge.reading import MEBIBYTE, Reading
 
 DEFAULT_MAX_UPLOAD: Final = 32 * MEBIBYTE

@@ -4,7 +4,8 @@ from typing import Final
 
 from cxr_edge.dicom import tags
 from cxr_edge.dicom.elements import Elements
-from cxr_edge.errors import InputError, LateralView, NotAChestFilm
+from cxr_edge.errors import InputError, LateralView, NotAChestImage
+from cxr_edge.support.warnings import CodedWarning
 
 #: Kinds of apparatus that make radiographs, and what stands in captures (PS3.3, C.7.3.1.1.1).
 RADIOGRAPHS: Final = frozenset({"CR", "DX", "RF", "XA", "RG", "OT", "SC", ""})
@@ -26,7 +27,7 @@ LATERAL_CODES: Final = frozenset(
 )
 
 
-def subject_warnings(elements: Elements, *, strict: bool) -> tuple[str, ...]:
+def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning, ...]:
     """Tell what in a header speaks against a frontal film of the chest.
 
     Parameters
@@ -37,20 +38,23 @@ def subject_warnings(elements: Elements, *, strict: bool) -> tuple[str, ...]:
 
     Raises
     ------
-    NotAChestFilm, LateralView
+    NotAChestImage, LateralView
         Only with `strict`.
     """
     problems: list[tuple[type[InputError], str]] = []
     if elements.text(tags.MODALITY) not in RADIOGRAPHS:
-        problems.append((NotAChestFilm, "its Modality is none of a radiograph"))
+        problems.append((NotAChestImage, "its Modality is none of a radiograph"))
     if _names_another_part(elements):
-        problems.append((NotAChestFilm, "its header names another part of the body than the chest"))
+        problems.append((NotAChestImage, "its header names another part of the body than the chest"))
     if _names_another_view(elements):
         problems.append((LateralView, "its header names a view that is not frontal (PA or AP), or one side only"))
     if strict and problems:
         kind, problem = problems[0]
         raise kind(f"expected a frontal chest film: {problem}; leave out strict to read it with a warning")
-    return tuple(f"DICOM: {problem}: the model knows frontal chest films only" for _, problem in problems)
+    return tuple(
+        CodedWarning(kind.code, f"DICOM: {problem}: the model knows frontal chest films only")
+        for kind, problem in problems
+    )
 
 
 def _names_another_part(elements: Elements) -> bool:

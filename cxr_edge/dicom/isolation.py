@@ -21,10 +21,10 @@ from typing import IO, Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.backends import usable_cores
 from cxr_edge.dicom.layout import Layout
 from cxr_edge.dicom.messages import read_message, write_message
 from cxr_edge.errors import DecoderFailed, Truncated
+from cxr_edge.parallel import usable_cores
 from cxr_edge.reading import MEBIBYTE, MEGA, Reading
 
 #: What a process has for any film, whatever its size.

@@ -55,7 +55,7 @@ class Encoded:
     encapsulated: bool
 
 
-def parse(data: bytes, reading: Reading, wanted: Sequence[int] = tags.WANTED) -> Encoded:
+def parse(data: bytes, reading: Reading, wanted: Sequence[int] = tags.WANTED_BY_RESULTS) -> Encoded:
     """Find the attributes and the pixels in the bytes of a file.
 
     Parameters

@@ -17,6 +17,7 @@ from cxr_edge.dicom import tags
 from cxr_edge.dicom.elements import Elements
 from cxr_edge.dicom.layout import Layout
 from cxr_edge.errors import InvalidHeader
+from cxr_edge.support.warnings import CodedWarning
 
 Values = npt.NDArray[np.float64]
 Table = npt.NDArray[np.uint8]
@@ -104,7 +105,7 @@ class Display:
 
 def to_grey(
     patterns: Patterns, elements: Elements, layout: Layout, *, low_bit: int
-) -> tuple[npt.NDArray[np.uint8], Display, tuple[str, ...]]:
+) -> tuple[npt.NDArray[np.uint8], Display, CodedWarning]:
     """Show a film as its header says.
 
     Parameters
@@ -121,7 +122,7 @@ def to_grey(
     grey : ndarray, (H, W) uint8
         Bright bone, padding black.
     display : Display
-    warnings : tuple of str
+    path : CodedWarning
         The path taken, and what is odd about it.
 
     Raises
@@ -141,7 +142,7 @@ def to_grey(
     table[padding] = 0
     grey = cv2.LUT(patterns, table) if patterns.dtype == np.uint8 else table[patterns]
     display = Display(modality, voi, layout.signed, extremes[0] < 0, inverse)
-    return np.asarray(grey, dtype=np.uint8), display, (f"DICOM: grey levels {path}",)
+    return np.asarray(grey, dtype=np.uint8), display, CodedWarning("grey_levels", f"DICOM: grey levels {path}")
 
 
 def _stored_values(layout: Layout, low_bit: int) -> npt.NDArray[np.int64]:

@@ -27,6 +27,7 @@ from cxr_edge.errors import (
     UnsupportedFormat,
 )
 from cxr_edge.reading import Reading
+from cxr_edge.support.warnings import CodedWarning
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,16 @@ class Shown:
         As stored.
     display : Display or None
         How the levels became grey; None for grey that is stored as colour.
-    warnings : tuple of str
-    cautions : tuple of str
-        Those of them that say that it may be no frontal chest film.
+    warnings : tuple of CodedWarning
+    header : Elements
+        The attributes that reading it and writing results for it need.
     """
 
     grey: npt.NDArray[np.uint8]
     levels: pixels.Samples
     display: Display | None
-    warnings: tuple[str, ...]
-    cautions: tuple[str, ...]
+    warnings: tuple[CodedWarning, ...]
+    header: Elements
 
 
 def read_file(data: bytes, reading: Reading) -> Shown:
@@ -87,7 +88,7 @@ def _read(encoded: Encoded, reading: Reading) -> Shown:
 def _shown(encoded: Encoded, reading: Reading) -> Shown:
     elements = encoded.elements
     layout = read_layout(elements, reading)
-    cautions = subject_warnings(elements, strict=reading.strict)
+    doubts = subject_warnings(elements, strict=reading.strict)
     if encoded.syntax in codecs.NATIVE:
         if encoded.encapsulated:
             raise InvalidHeader("expected uncompressed pixels by the transfer syntax, got fragments")
@@ -100,7 +101,7 @@ def _shown(encoded: Encoded, reading: Reading) -> Shown:
         chroma = pixels.holds_chroma(layout, converted=encoded.syntax != codecs.RLE)
     levels = pixels.one_channel(samples, chroma=chroma)
     grey, display, path = to_grey(levels, elements, layout, low_bit=low_bit)
-    return Shown(grey, levels, display if layout.samples == 1 else None, (*path, *cautions), cautions)
+    return Shown(grey, levels, display if layout.samples == 1 else None, (path, *doubts), elements)
 
 
 def _decompressed(encoded: Encoded, layout: Layout, reading: Reading) -> pixels.Samples:

@@ -6,8 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from cxr_edge.errors import DeviceUnavailable
-from cxr_edge.extras import how_to_get
+from cxr_edge.errors import DeviceUnavailable, how_to_get
 
 Name = Literal["tensorrt", "tensorrt_rtx"]
 

@@ -6,9 +6,7 @@ loaded. (Windows is trusted to keep the user's folders; there only hash and iden
 """
 
 import hashlib
-import os
 import platform
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,6 +22,7 @@ from cxr_edge.cache import VARIABLE, cache_folder, require_private
 from cxr_edge.engine.build import Progress, Settings, build_engine
 from cxr_edge.engine.library import Library
 from cxr_edge.errors import CacheUnusable, EngineBuildFailed
+from cxr_edge.support.files import store
 
 FOLDER: Final = "engines"
 
@@ -181,10 +180,11 @@ def build_stored(
                 cxr_edge=__version__,
             )
             # Whoever reads between the two finds an engine that is not the one described, and refuses it.
-            _write(file, built.plan)
-            _write(_description_of(file), msgspec.json.format(msgspec.json.encode(described), indent=2))
+            store(file.parent, file.name, built.plan)
+            beside = _description_of(file)
+            store(beside.parent, beside.name, msgspec.json.format(msgspec.json.encode(described), indent=2))
             if built.timings:
-                _write(timings, built.timings)
+                store(timings.parent, timings.name, built.timings)
     except OSError as error:
         raise EngineBuildFailed(
             f"{file} cannot be written ({error.strerror}); make room or give this user permission, or name another "
@@ -238,17 +238,3 @@ def _private_bytes(file: Path) -> bytes:
         return b""
     require_private(file)
     return file.read_bytes()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file for this user alone, whole or not at all."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # made with mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise

@@ -14,10 +14,10 @@ from cxr_edge.dicom import tags
 from cxr_edge.dicom.parse import parse
 from cxr_edge.dicom.write.header import is_dicom, uid_of
 from cxr_edge.errors import InputError
-from cxr_edge.node import spool
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.queue import Queue
 from cxr_edge.reading import MEBIBYTE, Reading
+from cxr_edge.support.files import PART, place, prepare
 
 #: What tells two films of one UID apart, their pixels aside.
 _IDENTIFYING: Final = (0x00100020, tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID)
@@ -133,7 +133,7 @@ class Admission:
         known = set(self._queue.films())
         taken = 0
         for path in [path for path in self._folder.iterdir() if path.is_file() and path.name not in known]:
-            admitted = None if path.name.endswith(spool.PART) else self.admit(path.read_bytes())
+            admitted = None if path.name.endswith(PART) else self.admit(path.read_bytes())
             taken += admitted is Admitted.QUEUED
             if admitted is not Admitted.NO_SPACE and self._queue.known(path.name) is None:
                 path.unlink()
@@ -152,12 +152,12 @@ class Admission:
             return answer
         if shutil.disk_usage(self._folder).free < self._min_free + len(data):
             return Admitted.NO_SPACE
-        part = spool.prepare(self._folder, data)
+        part = prepare(self._folder, data)
         try:
             with self._lock:
                 if (answer := self._answer(name, identity)) is not None:  # another sender was faster
                     return answer
-                spool.place(part, self._folder / name)
+                place(part, self._folder / name)
                 log.debug("stored film %s", short(name))
                 self._add(name, identity, source)
         finally:

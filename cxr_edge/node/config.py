@@ -100,7 +100,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is written for each film."""
 
-    overlays: Annotated[int, Meta(ge=0, le=14)] = 3
+    overlays: Annotated[int, Meta(ge=0)] = 3
     colormap: str = "turbo"
 
 

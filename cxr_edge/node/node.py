@@ -11,7 +11,6 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from cxr_edge.backends import usable_cores
 from cxr_edge.errors import DeviceFailed, NodeBusy, NodeConfig
 from cxr_edge.model import load
 from cxr_edge.node import spool
@@ -25,7 +24,9 @@ from cxr_edge.node.receive import Receiver
 from cxr_edge.node.tls import context_of
 from cxr_edge.node.watch import FolderWatch
 from cxr_edge.node.work import Workers
+from cxr_edge.parallel import usable_cores
 from cxr_edge.reading import MEBIBYTE, Reading
+from cxr_edge.support.files import flush
 
 #: How long films that are being stored have to be answered at the end.
 _STOP_SECONDS: Final = 30.0
@@ -192,7 +193,7 @@ def folders(data: Path) -> tuple[Path, Path]:
         for folder in (data, films, results):
             if not folder.exists():
                 folder.mkdir(parents=True)
-                spool.flush(folder.parent)
+                flush(folder.parent)
             folder.chmod(0o700)
     except OSError as error:
         raise NodeConfig(

@@ -20,7 +20,7 @@ from cxr_edge.node.background import Background
 from cxr_edge.node.config import Watch
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED
-from cxr_edge.node.spool import PART
+from cxr_edge.support.files import PART
 
 #: Where files go that cannot be taken; hidden, and so not looked at again.
 REFUSED: Final = ".refused"

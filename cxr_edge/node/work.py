@@ -1,27 +1,27 @@
 """Workers: a film from the queue to its results on disk."""
 
-import json
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from cxr_edge import images
-from cxr_edge.dicom.write import Origin, write_objects
+from cxr_edge.analysis import Analyser
+from cxr_edge.dicom.write import DicomObjects
 from cxr_edge.dicom.write.header import is_dicom
 from cxr_edge.errors import DecoderFailed, DeviceFailed, InputError, NotDicom
 from cxr_edge.model import Model
-from cxr_edge.node import spool
 from cxr_edge.node.config import Config, FolderPeer
 from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.metrics import INFERRED, WORK_SECONDS
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.records import QueuedFilm
-from cxr_edge.overlays import draw_overlay
+from cxr_edge.outputs import Output
+from cxr_edge.overlays import PositiveOverlays
+from cxr_edge.record import encode_record
+from cxr_edge.support.files import store
 
 #: How often the queue is looked at without having been told of news: another process may have replayed a film.
 POLL_SECONDS: Final = 0.5
@@ -67,10 +67,15 @@ class Workers:
         self._model, self._config, self._queue = model, config, queue
         self._films, self._results, self._news = films, results, news
         self._on_device_failed = on_device_failed
-        point = config.model.operating_point or model.manifest.default_operating_point
-        mode = model.view_mode(config.model.tta, adaptive=config.model.adaptive)
+        chosen = config.model
         self._folder_peers = [peer.name for peer in config.peers if isinstance(peer, FolderPeer)]
-        self._origin = Origin.of(model, mode, point)
+        self._settings = model.settings(
+            tta=chosen.tta,
+            adaptive=chosen.adaptive,
+            operating_point=chosen.operating_point,
+            heatmaps=config.results.overlays > 0,
+        )
+        self._provenance = model.provenance(self._settings)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -142,45 +147,33 @@ class Workers:
                 self._news.notify_all()
 
     def _infer(self, film: QueuedFilm) -> list[str]:
-        """Infer a film and store its results; give their files."""
+        """Infer an image and store its results; return their files."""
         data = (self._films / film.name).read_bytes()
-        decoded = images.decode(data, self._model.reading)
         log.debug("inferring film %s", short(film.name))
-        origin, results = self._origin, self._config.results
-        result = self._model.predict_film(
-            decoded,
-            tta=origin.view_mode != "single",
-            adaptive=origin.view_mode == "adaptive",
-            heatmaps=results.overlays > 0,
-            operating_point=origin.operating_point,
-        )
-        if is_dicom(data):
-            made = write_objects(
-                data, decoded, result, origin, self._model.reading,
-                overlays=results.overlays, colormap=results.colormap,
-            )  # fmt: skip
-            files = {one.name: one.data for one in made}
-            warnings = (*result.warnings, *(told for one in made for told in one.warnings))
-            result = replace(result, warnings=warnings, dicom=tuple(files))
-        elif self._folder_peers:
-            shown = [f.label for f in result.findings if f.positive][: results.overlays]
-            names = {label: f"{film.name}-{label}.png" for label in shown}
-            files = {
-                name: draw_overlay(decoded.pixels, result, label, results.colormap) for label, name in names.items()
-            }
-            findings = tuple(replace(f, heatmap=names.get(f.label)) for f in result.findings)
-            result = replace(result, findings=findings)
-        else:
-            raise NotDicom("expected a DICOM film, as no peer is a folder; got a picture, which archives do not take")
+        stored: list[str] = []
+
+        def keep(name: str, content: bytes) -> None:
+            store(self._results, name, content)
+            stored.append(name)
+
+        analyser = Analyser(self._model, self._settings, self._provenance, self._outputs(data, keep))
+        record = analyser.run(data, film.name, path=film.source)
         if self._folder_peers:
-            line = json.dumps({**result.to_dict(), "path": film.source}, ensure_ascii=False, allow_nan=False)
-            files[f"{film.name}.json"] = f"{line}\n".encode()
-        for name, content in files.items():
-            spool.store(self._results, name, content)
+            keep(f"{film.name}.json", encode_record(record))
         log.debug("stored results of film %s", short(film.name))
-        for caution in result.cautions:
-            log.warning("film %s: %s", short(film.name), caution)
-        return list(files)
+        for warning in record.warnings:
+            if warning.is_doubt:
+                log.warning("film %s: %s", short(film.name), warning)
+        return stored
+
+    def _outputs(self, data: bytes, keep: Callable[[str, bytes], None]) -> list[Output]:
+        """Choose the outputs of an image; a new one is registered here."""
+        results = self._config.results
+        if is_dicom(data):
+            return [DicomObjects(keep, results.overlays, results.colormap)]
+        if self._folder_peers:
+            return [PositiveOverlays(keep, results.overlays, results.colormap)]
+        raise NotDicom("expected a DICOM film, as no peer is a folder; got a picture, which archives do not take")
 
     def _deliveries(self, objects: Sequence[str]) -> list[tuple[str, str]]:
         """Say which result goes where: archives take DICOM, folders take all."""

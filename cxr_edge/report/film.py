@@ -6,8 +6,6 @@ every film that appears in the page, also later. Heat maps are drawn in the brow
 """
 
 from base64 import b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -16,12 +14,9 @@ import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cxr_edge._version import __version__
-from cxr_edge.gates import tell_gate
 from cxr_edge.gradcam import COLORMAPS, MAX_OPACITY
-from cxr_edge.labels import NO_FINDING
-from cxr_edge.manifest import Evaluated, ViewMode
-from cxr_edge.model import Model
+from cxr_edge.provenance import Provenance
+from cxr_edge.record import ResultRecord
 from cxr_edge.report.picture import FilmPicture
 from cxr_edge.results import NOTICE
 from cxr_edge.text import printable
@@ -29,73 +24,17 @@ from cxr_edge.text import printable
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 STYLE: Final = (_TEMPLATES / "film.css").read_text(encoding="utf-8")
 
-_VIEWS: Final = {"single": "one view", "tta": "averaged over {} views", "adaptive": "adaptive, {} views evaluated"}
-
-
-@dataclass(frozen=True)
-class Basis:
-    """What the findings of a run rest on.
-
-    Attributes
-    ----------
-    model : str
-        Identity of the bundle.
-    bundle_sha256 : str
-    device, precision : str
-    gate : str
-        What that precision was measured at.
-    operating_point : str
-    thresholds : dict
-        Label → threshold.
-    fitted_on : str
-        What the thresholds were fitted on.
-    calibrated_on : str
-        The same of the calibration; empty where raw probabilities are emitted.
-    version : str
-        Of cxr-edge.
-    """
-
-    model: str
-    bundle_sha256: str
-    device: str
-    precision: str
-    gate: str
-    operating_point: str
-    thresholds: Mapping[str, float]
-    fitted_on: str
-    calibrated_on: str
-    version: str = __version__
-
-    @classmethod
-    def of(cls, model: Model, view_mode: Evaluated, operating_point: str) -> "Basis":
-        """Gather it from a model.
-
-        Raises
-        ------
-        UnknownOperatingPoint
-        """
-        manifest = model.manifest
-        mode: ViewMode = "single" if view_mode == "single" else "tta"
-        thresholds = manifest.thresholds(operating_point, mode)
-        point = manifest.operating_points[operating_point]
-        gate = manifest.gate(model.precision)
-        return cls(
-            model=model.identity,
-            bundle_sha256=model.bundle_sha256,
-            device=model.device,
-            precision=model.precision,
-            gate="computed by the device itself, behind no gate" if gate is None else tell_gate(gate, mode),
-            operating_point=operating_point,
-            thresholds=thresholds,
-            fitted_on=(point.single if mode == "single" else point.tta).fitted_on,
-            calibrated_on=manifest.calibration.fitted_on,
-        )
+_MODES: Final = {
+    "single": "one TTA variant",
+    "tta": "averaged over {} TTA variants",
+    "adaptive": "adaptive, {} TTA variants evaluated",
+}
 
 
 def render_film(
-    line: Mapping[str, Any],
+    record: ResultRecord,
     picture: FilmPicture,
-    basis: Basis,
+    provenance: Provenance,
     *,
     name: str,
     colormap: str = "turbo",
@@ -105,10 +44,9 @@ def render_film(
 
     Parameters
     ----------
-    line : mapping
-        Its result line, as of `Result.to_dict`.
+    record : ResultRecord
     picture : FilmPicture
-    basis : Basis
+    provenance : Provenance
     name : str
         What the film is called; shown, never run.
     colormap : str
@@ -126,11 +64,12 @@ def render_film(
         .render(
             name=name,
             number=number,
-            line=line,
-            rows=_rows(line, basis.thresholds),
+            record=record,
+            rows=_rows(record, provenance),
             picture=picture,
-            basis=basis,
-            views=_VIEWS[line["view_mode"]].format(line["views"]),
+            provenance=provenance,
+            mode=_MODES[record.tta_mode].format(record.variants),
+            normal=", ".join(f"“{label.name}”" for label in provenance.labels if not label.is_finding),
             colormap=colormap,
             colormaps=list(COLORMAPS),
             opacity=round(100 * MAX_OPACITY),
@@ -165,19 +104,19 @@ def script() -> str:
     return templates().get_template("film.js").render(colours=colours)
 
 
-def _rows(line: Mapping[str, Any], thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Give all labels as the film's table shows them: positive ones, the others, and "No Finding" last."""
-    found = {finding["label"]: finding for finding in line["findings"]}
-    order = list(line["probabilities"])
+def _rows(record: ResultRecord, provenance: Provenance) -> list[dict[str, Any]]:
+    """Return all labels as the image's table shows them: positive ones, the other findings, and the rest last."""
+    found = {finding.label: finding for finding in record.findings}
     rows = [
         {
-            "label": label,
-            "map": order.index(label),
-            "probability": probability,
-            "threshold": None if label == NO_FINDING else thresholds[label],
-            "positive": label in found and found[label]["positive"],
-            "std": found[label]["std"] if label in found else None,
+            "label": label.name,
+            "map": place,
+            "probability": record.probabilities[label.name],
+            "is_finding": label.is_finding,
+            "threshold": provenance.thresholds[label.name] if label.is_finding else None,
+            "positive": label.name in found and found[label.name].positive,
+            "std": found[label.name].std if label.name in found else None,
         }
-        for label, probability in line["probabilities"].items()
+        for place, label in enumerate(provenance.labels)
     ]
-    return sorted(rows, key=lambda row: (row["label"] == NO_FINDING, not row["positive"], -row["probability"]))
+    return sorted(rows, key=lambda row: (not row["is_finding"], not row["positive"], -row["probability"]))

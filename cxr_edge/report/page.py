@@ -3,22 +3,23 @@
 import hashlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-from cxr_edge.labels import NO_FINDING
-from cxr_edge.overlays import write_atomically
+from cxr_edge.provenance import Provenance
+from cxr_edge.record import FailureRecord, Record, ResultRecord
 from cxr_edge.report import film
-from cxr_edge.report.film import Basis, render_film, templates
+from cxr_edge.report.film import render_film, templates
 from cxr_edge.report.picture import FilmPicture
 from cxr_edge.results import NOTICE
+from cxr_edge.support.files import write_atomically
 
 #: Reports of more films show smaller pictures: a thousand of them stay below 50 MB.
 MOST_LARGE: Final = 50
 
-Line = Mapping[str, Any]
+Pictures = Callable[[ResultRecord], FilmPicture | None]
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _STYLE: Final = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
@@ -27,9 +28,9 @@ _SCRIPT: Final = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
 
 def write_report(
     target: Path,
-    basis: Basis,
-    lines: Callable[[], Iterable[Line]],
-    picture_of: Callable[[Line], FilmPicture | None],
+    provenance: Provenance,
+    records: Callable[[], Iterable[Record]],
+    picture_of: Pictures,
     colormap: str,
 ) -> None:
     """Write the report of a run, whole or not at all.
@@ -37,12 +38,12 @@ def write_report(
     Parameters
     ----------
     target : Path
-    basis : Basis
+    provenance : Provenance
         What all its findings rest on.
-    lines : callable
-        Gives the result lines in order, as often as it is called: no more than one film is held at a time.
+    records : callable
+        Gives the records in order, as often as it is called: no more than one film is held at a time.
     picture_of : callable
-        Gives what was kept of a line's film; None if nothing was.
+        Gives what was kept of a record's film; None if nothing was.
     colormap : str
         One of `cxr_edge.gradcam.COLORMAPS`, at first.
 
@@ -50,28 +51,29 @@ def write_report(
     ------
     OutputUnwritable
     """
-    write_atomically(target, map(str.encode, _pieces(basis, lines, picture_of, colormap)))
+    write_atomically(target, map(str.encode, _pieces(provenance, records, picture_of, colormap)))
 
 
 def _pieces(
-    basis: Basis,
-    lines: Callable[[], Iterable[Line]],
-    picture_of: Callable[[Line], FilmPicture | None],
+    provenance: Provenance,
+    records: Callable[[], Iterable[Record]],
+    picture_of: Pictures,
     colormap: str,
 ) -> Iterator[str]:
-    counts = _count(lines())
+    counts = _count(records())
     large = counts["films"] <= MOST_LARGE
 
     def films() -> Iterator[str]:
-        for number, line in enumerate(lines(), 1):
-            if line["status"] == "ok" and (picture := picture_of(line)) is not None:
-                shown = picture if large else picture.smaller()
-                yield render_film(line, shown, basis, name=line["path"], colormap=colormap, number=number)
+        for number, record in enumerate(records(), 1):
+            if isinstance(record, ResultRecord) and (picture := picture_of(record)) is not None:
+                shown, name = picture if large else picture.smaller(), record.path or ""
+                yield render_film(record, shown, provenance, name=name, colormap=colormap, number=number)
 
     def rows() -> Iterator[dict[str, Any]]:
-        for number, line in enumerate(lines(), 1):
-            picture = picture_of(line) if line["status"] == "ok" else None
-            yield {"number": number, "line": line, "thumbnail": picture and picture.thumbnail}
+        for number, record in enumerate(records(), 1):
+            failed = isinstance(record, FailureRecord)
+            picture = None if isinstance(record, FailureRecord) else picture_of(record)
+            yield {"number": number, "record": record, "failed": failed, "thumbnail": picture and picture.thumbnail}
 
     style, scripts = film.STYLE + _STYLE, (film.script(), _SCRIPT)
     yield from (
@@ -82,27 +84,27 @@ def _pieces(
             scripts=scripts,
             policy=_policy(style, scripts),
             notice=NOTICE,
-            basis=basis,
+            provenance=provenance,
             made=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
             counts=counts,
-            diseases=[label for label in basis.thresholds if label != NO_FINDING],
+            findings=[label.name for label in provenance.labels if label.is_finding],
             rows=rows,
             films=films,
         )
     )
 
 
-def _count(lines: Iterable[Line]) -> dict[str, Any]:
+def _count(records: Iterable[Record]) -> dict[str, Any]:
     films, warned = 0, 0
     positive: Counter[str] = Counter()
     failures: Counter[str] = Counter()
-    for line in lines:
+    for record in records:
         films += 1
-        if line["status"] == "error":
-            failures[line["error"]["code"]] += 1
+        if isinstance(record, FailureRecord):
+            failures[record.error.code] += 1
             continue
-        warned += bool(line["warnings"])
-        positive.update(finding["label"] for finding in line["findings"] if finding["positive"])
+        warned += bool(record.warnings)
+        positive.update(finding.label for finding in record.positive)
     read = films - failures.total()
     return {"films": films, "read": read, "warned": warned, "positive": positive, "failures": failures}
 

@@ -1,11 +1,22 @@
 """What a run keeps of a film until its report is written: small pictures and the heat maps of all labels."""
 
+from pathlib import Path
+from typing import Final
+
 import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from cxr_edge.errors import OutputUnwritable
+from cxr_edge.outputs import Analysis
+from cxr_edge.overlays import overlay_prefix
+from cxr_edge.record import ResultRecord
 from cxr_edge.results import Result
+from cxr_edge.support.files import write_atomically
+
+#: Where they are kept in a results directory, so that a resumed run need not compute them again.
+FOLDER: Final = ".report"
 
 #: Longer side of a picture, in pixels: the most that is kept, and what is shown in a report of many films.
 LARGE, SMALL = 1024, 512
@@ -52,7 +63,7 @@ class FilmPicture(msgspec.Struct, frozen=True):
         ------
         HeatmapNotComputed
         """
-        maps = np.stack([result.map_of(label) for label in result.labels])
+        maps = np.stack([result.map_of(label.name) for label in result.labels])
         return cls(
             sha256=result.sha256,
             size=result.size,
@@ -73,6 +84,49 @@ class FilmPicture(msgspec.Struct, frozen=True):
         """Give the same with a picture for a report of many films."""
         pixels = cv2.imdecode(np.frombuffer(self.picture, np.uint8), cv2.IMREAD_GRAYSCALE)
         return msgspec.structs.replace(self, picture=jpeg(shrunk(np.asarray(pixels, np.uint8), SMALL), 75))
+
+
+class ReportPictures:
+    """Keeps of each image what the HTML report shows.
+
+    Parameters
+    ----------
+    root : Path
+        The results directory.
+    """
+
+    needs_heatmaps = True
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
+        """Keep the pictures and the maps of one image."""
+        file = self._file(analysis.name)
+        try:
+            file.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputUnwritable.at(error.filename or file.parent, error, "--out") from error
+        write_atomically(file, msgspec.json.encode(FilmPicture.of(analysis.image.pixels, analysis.result)))
+        return record
+
+    def is_complete(self, record: ResultRecord) -> bool:
+        """Return whether the pictures of a record are there."""
+        return self.picture_of(record) is not None
+
+    def picture_of(self, record: ResultRecord) -> FilmPicture | None:
+        """Return what was kept of a record's image; None where nothing was, or of another content."""
+        file = self._file(record.path or "")
+        try:
+            kept = msgspec.json.decode(file.read_bytes(), type=FilmPicture)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+        except OSError as error:
+            raise OutputUnwritable.at(error.filename or file, error, "--out") from error
+        return kept if kept.is_whole(len(record.probabilities)) and kept.sha256 == record.sha256 else None
+
+    def _file(self, path: str) -> Path:
+        return self._root / FOLDER / f"{overlay_prefix(path)}.json"
 
 
 def shrunk(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

@@ -2,45 +2,39 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cxr_edge.labels import LABELS
+from cxr_edge.record import FailureRecord, Record
 
 
-def csv_text(lines: Iterable[Mapping[str, Any]]) -> str:
-    """Give result lines as CSV: one row an input, one column a label.
+def csv_text(records: Iterable[Record], labels: Sequence[str]) -> str:
+    """Write records as CSV: one row an input, one column a label.
 
-    ``positive`` holds the positive findings, by falling probability, separated by ``|``. Of the lines no more
-    are held at a time than stand before the first that names the labels.
+    ``positive`` holds the positive findings, by falling probability, separated by ``|``.
+
+    Parameters
+    ----------
+    records : iterable of Record
+    labels : sequence of str
+        Names of the model's labels.
     """
     buffer = io.StringIO(newline="")
-    lines = iter(lines)
-    first, labels = _up_to_labels(lines)
-    columns = ["path", "sha256", "status", "error_code", "error_message", "model", "view_mode", "views", "positive"]
+    columns = ["path", "sha256", "status", "error_code", "error_message", "model", "tta_mode", "variants", "positive"]
     writer = csv.DictWriter(buffer, [*columns, *labels, "warnings"], restval="")
     writer.writeheader()
-    writer.writerows(_csv_row(line) for line in chain(first, lines))
+    writer.writerows(map(_row, records))
     return buffer.getvalue()
 
 
-def _up_to_labels(lines: Iterator[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[str]]:
-    taken = []
-    for line in lines:
-        taken.append(line)
-        if line["status"] == "ok":
-            return taken, list(line["probabilities"])
-    return taken, list(LABELS)
-
-
-def _csv_row(line: Mapping[str, Any]) -> dict[str, Any]:
-    if line["status"] == "error":
-        error = line["error"]
-        return {"path": line["path"], "status": "error", "error_code": error["code"], "error_message": error["message"]}
+def _row(record: Record) -> dict[str, Any]:
+    if isinstance(record, FailureRecord):
+        error = record.error
+        return {"path": record.path, "status": "error", "error_code": error.code, "error_message": error.message}
     return {
-        **{key: line[key] for key in ("path", "sha256", "status", "model", "view_mode", "views")},
-        "positive": "|".join(f["label"] for f in line["findings"] if f["positive"]),
-        **line["probabilities"],
-        "warnings": "|".join(line["warnings"]),
+        **{key: getattr(record, key) for key in ("path", "sha256", "model", "tta_mode", "variants")},
+        "status": "ok",
+        "positive": "|".join(finding.label for finding in record.positive),
+        **record.probabilities,
+        "warnings": "|".join(warning.message for warning in record.warnings),
     }

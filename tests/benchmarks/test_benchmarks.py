@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.comparisons import COMPARISONS, EXPORTS, ROWS, choose_rows, comparisons_for
 from benchmarks.films import SAMPLES, find_films, link_films
 from benchmarks.measure import interleaved, machine, ratio, spread, summary, told_seconds
-from benchmarks.peers.films import six_views
+from benchmarks.peers.films import show
 from benchmarks.peers.flops import count_flops
 from benchmarks.report import compare
 from benchmarks.run import _figure, _hold_against_each_other, faults
@@ -22,7 +22,7 @@ from cxr_edge.bundle import read_bundle
 from cxr_edge.calibration import calibrate
 from cxr_edge.images import read_film
 from cxr_edge.preprocess import preprocess
-from cxr_edge.views import SIX_VIEWS, make_views
+from cxr_edge.views import make_variants
 from tests.conftest import ROOT
 
 PEERS = """
@@ -159,9 +159,11 @@ def test_films_are_linked_under_distinct_names(tmp_path):
     assert (tmp_path / linked[8]).read_bytes() == films[0].read_bytes()
 
 
-def test_the_peers_six_views_are_the_sdks():
+def test_the_peers_variants_are_the_sdks():
+    variants = read_bundle().manifest.tta.variants
+    assert len(variants) > 1
     film = preprocess(read_film(find_films(SAMPLES)[0]).pixels, (224, 224))
-    np.testing.assert_array_equal(six_views(film), make_views(film, SIX_VIEWS))
+    np.testing.assert_array_equal(show(film, variants), make_variants(film, variants))
 
 
 def test_operations_are_counted_from_the_shapes():
@@ -205,8 +207,9 @@ def test_rows_tell_rates_costs_and_memory():
 def test_a_peer_that_answers_something_else_is_a_fault():
     bundle = read_bundle()
     (comparison,) = comparisons_for(choose_rows(["directory-slim", "directory-keras"]))
-    raw = np.full((2, 15), 0.25)
-    ours = calibrate(raw, bundle.manifest.curves("single"), bundle.manifest.labels)
+    names = bundle.manifest.label_names
+    raw = np.full((2, len(names)), 0.25)
+    ours = calibrate(raw, bundle.manifest.curves("single"), names)
     answers = {"cxr-edge": ours, "slim graph, serial": raw, "Keras imread + predict(32)": raw + 0.01}
     contestants = {name: {} for name in answers}
     _hold_against_each_other(bundle, comparison, answers, contestants)
@@ -261,7 +264,7 @@ def test_the_command_runs_and_says_what_it_measured(tmp_path):
     missing = "OpenVINO THROUGHPUT: openvino is not installed; pip install '.[openvino]' in the clone"
     assert record["rows"]["directory-openvino"]["not_measured"] == missing
     assert record["comparisons"]["directory"]["contestants"]["Keras imread + predict(32)"]["max_difference"] < 1e-4
-    assert record["gates"]["fp32"]["films"] > 0
+    assert record["gates"]["fp32"]["images"] > 0
     assert "| directory, against Keras imread + predict(32) |" in done.stdout
     assert (out / "report.md").read_text().strip() == done.stdout.strip()
     assert (out / "ratios.png").stat().st_size > 1000

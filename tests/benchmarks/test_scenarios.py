@@ -28,7 +28,7 @@ def figures(tmp_path_factory):
     return json.loads(out.read_text())
 
 
-def test_it_says_what_was_measured(figures):
+def test_it_says_what_was_measured(figures, model):
     assert figures["films"] == 2
     assert figures["device"] == "cpu"
     assert figures["gate"]
@@ -38,12 +38,12 @@ def test_it_says_what_was_measured(figures):
         "array → result",
         "PNG → result",
         "JPEG → result",
-        "array → result, 6 views",
+        f"array → result, {len(model.manifest.tta.variants)} variants",
         "array → result, heat maps",
     ]
 
 
-def test_the_figures_fit_together(figures):
+def test_the_figures_fit_together(figures, model):
     for row in figures["rows"]:
         assert row["metric"] == "p99"
         assert row["samples_per_query"] == 8
@@ -52,7 +52,7 @@ def test_the_figures_fit_together(figures):
         assert latency[0] > 0
         assert latency == sorted(latency)
         assert row["samples_per_second"] > 0
-        assert row["batch"] == (6 if "views" in row["boundary"] else 1)
+        assert row["batch"] == (len(model.manifest.tta.variants) if "variants" in row["boundary"] else 1)
 
 
 def test_a_short_run_is_called_invalid_with_its_reason(figures):

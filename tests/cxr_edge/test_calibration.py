@@ -19,7 +19,7 @@ def model_with(calibration):
 
 @pytest.fixture(scope="module")
 def labels():
-    return read_bundle().manifest.labels
+    return read_bundle().manifest.label_names
 
 
 def curves(labels, slope, intercept):
@@ -27,7 +27,7 @@ def curves(labels, slope, intercept):
 
 
 @pytest.mark.parametrize("tta", [False, True])
-def test_platt_acts_on_the_average_over_the_views(film_path, labels, tta):
+def test_platt_acts_on_the_average_over_the_variants(film_path, labels, tta):
     single, six = curves(labels, 0.8, -0.5), curves(labels, 1.2, 0.3)
     raw = model_with(Calibration("identity")).predict(film_path, tta=tta)
     calibrated = model_with(Calibration("platt", single, six, "films")).predict(film_path, tta=tta)

@@ -17,7 +17,7 @@ import pytest
 
 import cxr_edge
 from cxr_edge import images
-from cxr_edge.bundle import SHIPPED
+from cxr_edge.bundle import SHIPPED, read_bundle
 from tests.conftest import AS_ANYONE, SAMPLES
 
 COMMAND = [sys.executable, "-m", "cxr_edge"]
@@ -64,10 +64,11 @@ def test_a_run_keeps_the_contract(films, tmp_path):
     overlays = set()
     for line in lines:
         assert set(line) == {
-            "path", "sha256", "status", "model", "view_mode", "views", "probabilities", "findings", "warnings",
+            "schema", "path", "sha256", "status", "model", "tta_mode", "variants", "probabilities", "findings",
+            "warnings", "ood_score",
         }  # fmt: skip
-        assert (line["status"], line["view_mode"], line["views"]) == ("ok", "tta", 6)
-        assert tuple(line["probabilities"]) == cxr_edge.LABELS
+        assert (line["schema"], line["status"], line["tta_mode"], line["variants"]) == (2, "ok", "tta", 6)
+        assert tuple(line["probabilities"]) == read_bundle().manifest.label_names
         probabilities = [f["probability"] for f in line["findings"]]
         assert probabilities == sorted(probabilities, reverse=True)
         for finding in line["findings"]:
@@ -77,12 +78,12 @@ def test_a_run_keeps_the_contract(films, tmp_path):
                 "threshold",
                 "positive",
                 "std",
-                "heatmap",
+                "overlay_file",
             }
             assert finding["positive"] == (finding["probability"] >= finding["threshold"])
             assert finding["probability"] == line["probabilities"][finding["label"]]
-        written = [f["heatmap"] for f in line["findings"] if f["heatmap"]]
-        assert written == [f["heatmap"] for f in line["findings"][: len(written)]]
+        written = [f["overlay_file"] for f in line["findings"] if f["overlay_file"]]
+        assert written == [f["overlay_file"] for f in line["findings"][: len(written)]]
         overlays |= set(written)
     found = sorted((out / "heatmaps").iterdir())
     assert len(found) == 6
@@ -94,8 +95,8 @@ def test_a_run_keeps_the_contract(films, tmp_path):
         assert row["positive"] == "|".join(f["label"] for f in line["findings"] if f["positive"])
     told = json.loads((out / "run.json").read_text())
     assert told["bundle_sha256"] == cxr_edge.load().bundle_sha256
-    assert {k: told[k] for k in ("view_mode", "operating_point", "device", "version")} == {
-        "view_mode": "tta",
+    assert {k: told[k] for k in ("tta_mode", "operating_point", "device", "version")} == {
+        "tta_mode": "tta",
         "operating_point": "max_f1",
         "device": "cpu",
         "version": cxr_edge.__version__,
@@ -109,8 +110,8 @@ def test_single_view_and_table(films):
     assert "1 of 1 films read on cpu" in done.stdout
     assert "not a medical device" in " ".join(done.stdout.split())
     (line,) = lines_of(run(films / "a.png", "--no-tta", "--json").stdout)
-    assert (line["view_mode"], line["views"]) == ("single", 1)
-    assert all(f["std"] is None and f["heatmap"] is None for f in line["findings"])
+    assert (line["tta_mode"], line["variants"]) == ("single", 1)
+    assert all(f["std"] is None and f["overlay_file"] is None for f in line["findings"])
 
 
 def test_the_number_of_threads_does_not_change_the_results(films):
@@ -319,7 +320,7 @@ def test_a_missing_path_alone_still_has_its_line(tmp_path):
 
 def test_no_model_or_device(films, tmp_path):
     damaged = Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
-    (damaged / "gradcam.onnx").write_bytes(b"")
+    (damaged / "maps.onnx").write_bytes(b"")
     for arguments, message in (
         (["--bundle", tmp_path / "nowhere"], "bundle_not_found"),
         (["--bundle", damaged], "bundle_damaged"),
@@ -347,7 +348,7 @@ def test_another_identity_in_the_results_directory(films, tmp_path):
     assert run(films, "--no-tta", "--out", tmp_path / "out").returncode == 0
     done = run(films, "--tta", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "view_mode: single there, tta now" in " ".join(done.stderr.split())
+    assert "tta_mode: single there, tta now" in " ".join(done.stderr.split())
 
 
 def test_a_changed_film_and_a_mended_one_are_done_anew(films, tmp_path):

@@ -3,14 +3,16 @@
 import numpy as np
 
 from cxr_edge.findings import make_findings
+from cxr_edge.labels import Label
 
-LABELS = ("Mass", "Nodule", "Hernia", "Edema", "No Finding")
+NAMES = ("Mass", "Nodule", "Hernia", "Edema")
+LABELS = (*map(Label, NAMES), Label("No Finding", role="normal"))
 
 
-def findings(values, views=1, min_probability=0.05):
-    per_view = np.tile(np.float32(values), (views, 1))
-    per_view[0] += 0.1
-    return make_findings(LABELS, values, per_view, dict.fromkeys(LABELS, 0.4), min_probability)
+def findings(values, variants=1, min_probability=0.05):
+    per_variant = np.tile(np.float32(values), (variants, 1))
+    per_variant[0] += 0.1
+    return make_findings(LABELS, values, per_variant, dict.fromkeys(NAMES, 0.4), min_probability)
 
 
 def test_positive_is_at_or_above_the_threshold():
@@ -26,6 +28,6 @@ def test_the_improbable_is_dropped_and_ties_keep_the_labels_order():
     assert [f.label for f in findings([0.3, 0.3, 0.04, 0.3, 0.9])] == ["Mass", "Nodule", "Edema"]
 
 
-def test_std_is_over_the_views_and_absent_with_one():
+def test_std_is_over_the_variants_and_absent_with_one():
     assert {f.std for f in findings([0.3] * 5)} == {None}
-    np.testing.assert_allclose([f.std for f in findings([0.3] * 5, views=2)], 0.05, atol=1e-6)
+    np.testing.assert_allclose([f.std for f in findings([0.3] * 5, variants=2)], 0.05, atol=1e-6)

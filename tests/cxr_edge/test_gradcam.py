@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-import cxr_edge
 from cxr_edge import errors
 from cxr_edge.gradcam import COLORMAPS, overlay, upsample
 
@@ -15,7 +14,7 @@ def test_every_label_has_a_map_over_the_film(model, film):
     assert result.maps.shape == (15, 7, 7)
     assert result.maps.dtype == np.float32
     assert result.maps.min() >= 0
-    for label in cxr_edge.LABELS:
+    for label in model.manifest.label_names:
         heatmap = result.heatmap(label)
         assert heatmap.shape == wide.shape
         assert heatmap.dtype == np.float32

@@ -2,15 +2,18 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 import cxr_edge
 from cxr_edge import errors
+from cxr_edge.bundle import read_bundle
 from cxr_edge.preprocess import preprocess
-from cxr_edge.views import SIX_VIEWS, make_views
+from cxr_edge.views import make_variants
 
 
 def values(result):
@@ -20,13 +23,14 @@ def values(result):
 def test_a_result_says_all_it_should(model, film_path):
     result = model.predict(film_path, tta=True, heatmaps=True)
     assert result.path == str(film_path)
-    assert result.view_mode == "tta"
-    assert result.views == 6
-    assert tuple(result.probabilities) == cxr_edge.LABELS
+    assert result.tta_mode == "tta"
+    assert result.variants == len(model.manifest.tta.variants)
+    assert tuple(result.probabilities) == model.manifest.label_names
     assert all(0 <= p <= 1 for p in result.probabilities.values())
     listed = [f.probability for f in result.findings]
     assert listed == sorted(listed, reverse=True)
-    assert "No Finding" not in [f.label for f in result.findings]
+    assert result.ok
+    assert {f.label for f in result.findings} <= set(model.manifest.finding_names)
     for finding in result.findings:
         assert finding.probability == result.probabilities[finding.label]
         assert finding.positive == (finding.probability >= finding.threshold)
@@ -47,18 +51,18 @@ def test_results_travel_between_processes(model, film_path):
 def test_results_are_frozen(model, film_path):
     result = model.predict(film_path, heatmaps=True)
     with pytest.raises(AttributeError):
-        result.views = 1
+        result.variants = 1
     with pytest.raises(AttributeError):
         result.findings[0].positive = True
     with pytest.raises(ValueError, match="read-only"):
         result.maps[0] = 1
     result.probabilities.clear()
-    assert len(result.probabilities) == 15
+    assert len(result.probabilities) == len(result.labels)
 
 
-def test_view_mode_defaults_to_the_manifest(model, film_path):
-    assert model.predict(film_path).view_mode == model.manifest.default_view_mode
-    assert model.predict(film_path, tta=False).views == 1
+def test_the_tta_mode_defaults_to_the_manifest(model, film_path):
+    assert model.predict(film_path).tta_mode == model.manifest.tta.default_mode
+    assert model.predict(film_path, tta=False).variants == 1
     assert all(f.std is None for f in model.predict(film_path, tta=False).findings)
 
 
@@ -79,14 +83,14 @@ def test_8_and_16_bit_versions_of_a_film_agree(model, film, tmp_path):
     np.testing.assert_array_equal(values(model.predict(twelve, bits_stored=12)), reference)
 
 
-def test_tta_equals_the_mean_of_six_single_calls(uncalibrated, sample):
+def test_tta_equals_the_mean_of_single_calls(uncalibrated, sample):
     model = uncalibrated
     film = cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE)
-    views = make_views(preprocess(film, (224, 224)), SIX_VIEWS)
-    singles = [values(model.predict(view, tta=False)) for view in views]
+    shown = make_variants(preprocess(film, (224, 224)), model.manifest.tta.variants)
+    singles = [values(model.predict(variant, tta=False)) for variant in shown]
     averaged = model.predict(film, tta=True)
     np.testing.assert_allclose(values(averaged), np.mean(singles, axis=0), atol=1e-6)
-    stds = dict(zip(cxr_edge.LABELS, np.std(singles, axis=0), strict=True))
+    stds = dict(zip(model.manifest.label_names, np.std(singles, axis=0), strict=True))
     for finding in averaged.findings:
         assert finding.std == pytest.approx(stds[finding.label], abs=1e-6)
 
@@ -195,3 +199,67 @@ def test_a_batch_takes_its_sources_as_it_needs_them(model, film):
 
     assert len(model.predict_batch(films(), tta=False)) == 50
     assert taken == list(range(50))
+
+
+@pytest.mark.parametrize("options", [{"tta": False}, {"tta": True}, {"adaptive": True, "operating_point": "youden"}])
+def test_predict_is_evaluate_and_decide(model, sample, options):
+    settings = model.settings(**options, heatmaps=True)
+    decided = model.decide(model.evaluate(sample, settings), settings)
+    predicted = model.predict(sample, **options, heatmaps=True)
+    assert decided.to_dict() == predicted.to_dict()
+    np.testing.assert_array_equal(decided.maps, predicted.maps)
+
+
+def test_an_evaluation_by_all_variants_is_decided_with_any_settings(model, sample):
+    evaluation = model.evaluate(sample, model.settings(tta=True))
+    for options in ({"tta": False}, {"tta": True}, {"adaptive": True}, {"tta": True, "operating_point": "youden"}):
+        decided = model.decide(evaluation, model.settings(**options))
+        predicted = model.predict(sample, **options)
+        assert (decided.tta_mode, decided.variants) == (predicted.tta_mode, predicted.variants)
+        np.testing.assert_allclose(decided.values, predicted.values, atol=1e-6)
+        assert [f.positive for f in decided.findings] == [f.positive for f in predicted.findings]
+
+
+def test_an_evaluation_that_lacks_variants_is_refused(model, film):
+    one = model.evaluate(film, model.settings(tta=False))
+    with pytest.raises(ValueError, match="tta=True"):
+        model.decide(one, model.settings(tta=True))
+
+
+def test_settings_are_checked_once_at_the_door(model):
+    with pytest.raises(errors.UnknownOperatingPoint, match="no such"):
+        model.settings(operating_point="no such")
+    with pytest.raises(ValueError, match="adaptive"):
+        model.settings(tta=False, adaptive=True)
+
+
+def test_a_result_rests_on_what_its_provenance_tells(model):
+    settings = model.settings(adaptive=True, operating_point="youden")
+    provenance = model.provenance(settings)
+    assert provenance.settings is settings
+    assert provenance.thresholds == model.manifest.thresholds("youden", "tta")
+    assert (provenance.model, provenance.bundle_sha256) == (model.identity, model.bundle_sha256)
+    assert "validation images" in provenance.fitted_on
+    assert "6 TTA variants" in provenance.gate or "max Δp to Keras" in provenance.gate
+
+
+def test_results_are_streamed_while_sources_are_still_read(model, film):
+    taken = []
+
+    def films():
+        for number in range(200):
+            taken.append(number)
+            yield film if number < 3 else b""
+
+    results = model.predict_iter(films(), tta=False)
+    assert next(results).ok
+    assert len(taken) < 100
+    assert [result.ok for result in results] == [True, True] + [False] * 197
+
+
+def test_a_bundle_without_maps_predicts_and_says_that_it_has_none(film):
+    bundle = read_bundle()
+    model = cxr_edge.Model(replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, maps=None)), "cpu")
+    assert model.predict(film, tta=True).findings
+    with pytest.raises(errors.HeatmapUnavailable, match="no heat maps"):
+        model.predict(film, heatmaps=True)

@@ -28,7 +28,10 @@ OTHERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def told(result) -> list[float]:
     """The scores that the warnings of a result tell."""
-    return [float(score) for score in re.findall(r"out-of-distribution score (-?[\d.]+)", " ".join(result.warnings))]
+    return [
+        float(score)
+        for score in re.findall(r"out-of-distribution score (-?[\d.]+)", " ".join(map(str, result.warnings)))
+    ]
 
 
 def test_films_of_the_collection_pass(model, sample):
@@ -40,7 +43,9 @@ def test_what_is_no_upright_chest_film_is_told(model, film, other):
     result = model.predict(np.ascontiguousarray(OTHERS[other](film)), tta=False)
     (score,) = told(result)
     assert score >= 0
-    assert f" Caution: {result.cautions[0]}. Research tool" in str(result)
+    assert result.ood_score == pytest.approx(score, abs=0.06)
+    assert [warning.code for warning in result.warnings] == ["out_of_distribution"]
+    assert f" Warning: {result.doubts[0]}. Research tool" in str(result)
 
 
 def test_another_hospitals_chest_passes_and_an_ankle_does_not(model):
@@ -48,7 +53,7 @@ def test_another_hospitals_chest_passes_and_an_ankle_does_not(model):
     assert told(model.predict(films.ANKLE, tta=False))
 
 
-def test_the_score_is_of_the_unchanged_film_whatever_the_views(model, film):
+def test_the_score_is_of_the_unchanged_film_whatever_the_variants(model, film):
     inverted = 255 - film
     scores = [
         told(model.predict(inverted, **options))

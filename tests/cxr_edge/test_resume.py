@@ -61,7 +61,12 @@ def finished_overlays(out: Path) -> dict[str, int]:
     """Overlays of the films whose lines are complete, with the time they were written."""
     log = out / "predictions.jsonl"
     whole = log.read_bytes().rpartition(b"\n")[0] if log.exists() else b""
-    names = [f["heatmap"] for text in whole.splitlines() for f in json.loads(text).get("findings", []) if f["heatmap"]]
+    names = [
+        f["overlay_file"]
+        for text in whole.splitlines()
+        for f in json.loads(text).get("findings", [])
+        if f["overlay_file"]
+    ]
     return {name: (out / name).stat().st_mtime_ns for name in names}
 
 

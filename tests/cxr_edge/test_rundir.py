@@ -10,39 +10,43 @@ from pathlib import Path
 import pytest
 
 from cxr_edge import errors
-from cxr_edge.rundir import RunDirectory, encode_line
+from cxr_edge.overlays import OverlayFiles
+from cxr_edge.record import CodedError, FailureRecord, FindingRecord, Record, ResultRecord, encode_record
+from cxr_edge.rundir import RunDirectory
 from tests.conftest import ROOT
 
-IDENTITY = {"bundle_sha256": "abc", "view_mode": "tta"}
+IDENTITY = {"bundle_sha256": "abc", "tta_mode": "tta"}
 
 
-def line(path: str, sha256: str = "1", **more) -> dict:
-    result = {"model": "m", "view_mode": "tta", "views": 6, "probabilities": {}, "findings": [], "warnings": []}
-    return {"path": path, "sha256": sha256, "status": "ok", **result, **more}
+def line(path: str, sha256: str = "1", findings: tuple[FindingRecord, ...] = ()) -> ResultRecord:
+    return ResultRecord(
+        path=path, sha256=sha256, model="m", tta_mode="tta", variants=6, probabilities={}, findings=findings,
+        warnings=(), ood_score=None,
+    )  # fmt: skip
 
 
-def failure(path: str) -> dict:
-    return {"path": path, "status": "error", "error": {"code": "truncated", "message": "…"}}
+def failure(path: str) -> FailureRecord:
+    return FailureRecord(path=path, error=CodedError("truncated", "…"))
 
 
 def open_run(root: Path, **identity) -> RunDirectory:
-    return RunDirectory(root, {**IDENTITY, **identity}, {"notice": "n"})
+    return RunDirectory(root, {**IDENTITY, **identity}, {"notice": "n"}, ())
 
 
-def record(root: Path, lines: list[dict]) -> None:
+def record(root: Path, lines: list[Record]) -> None:
     with open_run(root) as run:
         for each in lines:
-            run.append(each["path"], each)
-        run.finish([each["path"] for each in lines])
+            run.append(each.path, each)
+        run.finish([each.path for each in lines])
 
 
 def test_lines_stand_in_input_order_after_errors_and_changes(tmp_path):
     record(tmp_path, [line("a"), failure("b"), line("c"), line("d")])
     with open_run(tmp_path) as run:
-        assert run.reusable("a", "1")
-        assert run.reusable("b", "1") is None
-        assert run.reusable("c", "2") is None
-        assert run.reusable("d", "1")
+        assert run.reusable("a", "1", ())
+        assert run.reusable("b", "1", ()) is None
+        assert run.reusable("c", "2", ()) is None
+        assert run.reusable("d", "1", ())
     record(tmp_path, [line("a"), line("b"), line("c", "2"), line("d")])
     lines = [json.loads(text) for text in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert [(each["path"], each["status"], each["sha256"]) for each in lines] == [
@@ -62,12 +66,12 @@ def test_films_that_are_not_named_again_are_kept_and_failures_are_not(tmp_path):
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_half_written_line_is_dropped_and_nothing_else(tmp_path, cut):
-    whole, last = encode_line(line("a")), encode_line(line("b"))
+    whole, last = encode_record(line("a")), encode_record(line("b"))
     record(tmp_path, [line("a"), line("b")])
     (tmp_path / "predictions.jsonl").write_bytes(whole + last[:-cut])
     with open_run(tmp_path) as run:
-        assert run.reusable("a", "1")
-        assert not run.reusable("b", "1")
+        assert run.reusable("a", "1", ())
+        assert not run.reusable("b", "1", ())
         assert (tmp_path / "predictions.jsonl").read_bytes() == whole
         run.append("b", line("b"))
         assert (tmp_path / "predictions.jsonl").read_bytes() == whole + last
@@ -81,21 +85,23 @@ def test_every_line_is_on_disk_as_soon_as_it_is_appended(tmp_path):
 
 
 def test_a_line_whose_overlay_is_gone_is_done_again(tmp_path):
-    with_overlay = line("a", findings=[{"label": "Mass", "heatmap": "heatmaps/a.png", "positive": True}])
+    mass = FindingRecord("Mass", 0.5, 0.4, positive=True, std=None, overlay_file="heatmaps/a.png")
+    with_overlay = line("a", findings=(mass,))
     (tmp_path / "heatmaps").mkdir()
     (tmp_path / "heatmaps" / "a.png").touch()
     record(tmp_path, [with_overlay])
     with open_run(tmp_path) as run:
-        assert run.reusable("a", "1")
+        outputs = [OverlayFiles(tmp_path, 1, "turbo")]
+        assert run.reusable("a", "1", outputs)
         (tmp_path / "heatmaps" / "a.png").unlink()
-        assert run.reusable("a", "1") is None
+        assert run.reusable("a", "1", outputs) is None
 
 
 def test_another_identity_is_refused_and_named(tmp_path):
     record(tmp_path, [line("a")])
     with (
-        pytest.raises(errors.OutputMismatch, match="view_mode: tta there, single now"),
-        open_run(tmp_path, view_mode="single"),
+        pytest.raises(errors.OutputMismatch, match="tta_mode: tta there, single now"),
+        open_run(tmp_path, tta_mode="single"),
     ):
         pass
 
@@ -107,16 +113,16 @@ def test_another_identity_is_refused_and_named(tmp_path):
          "go on there with cxr-edge 0.0.9"),
         ({"bundle_sha256": "b" * 64}, "bundle_sha256: bbbbbbbbbbbb there, aaaaaaaaaaaa now); two models are not mixed: "
          "choose another --out, or name the bundle of nih 1 by --bundle"),
-        ({"view_mode": "single"}, "view_mode: single there, tta now); repeat its options or choose another --out"),
+        ({"tta_mode": "single"}, "tta_mode: single there, tta now); repeat its options or choose another --out"),
     ],
 )  # fmt: skip
 def test_what_to_do_about_a_directory_of_another_version_or_model(tmp_path, of, told):
-    identity = {"version": "0.1.0", "bundle_sha256": "a" * 64, "view_mode": "tta"}
-    with RunDirectory(tmp_path, {**identity, **of}, {"model": "nih 1"}):
+    identity = {"version": "0.1.0", "bundle_sha256": "a" * 64, "tta_mode": "tta"}
+    with RunDirectory(tmp_path, {**identity, **of}, {"model": "nih 1"}, ()):
         pass
     with (
         pytest.raises(errors.OutputMismatch) as raised,
-        RunDirectory(tmp_path, identity, {"model": "nih 2"}),
+        RunDirectory(tmp_path, identity, {"model": "nih 2"}, ()),
     ):
         pass
     assert str(raised.value).endswith(told)
@@ -168,7 +174,7 @@ with open_run(Path({str(tmp_path)!r})) as run:
 """
     told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert told.startswith("refused")
-    assert (tmp_path / "predictions.jsonl").read_bytes() == encode_line(line("a"))
+    assert (tmp_path / "predictions.jsonl").read_bytes() == encode_record(line("a"))
     record(tmp_path, [line("a"), line("b")])
 
 

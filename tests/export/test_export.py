@@ -24,11 +24,13 @@ from export.publish import Description, Graphs, convert, publish
 from tests.conftest import ROOT
 from training.network import LAST_CONVOLUTION, LOGITS, build_network, to_float32
 
+COUNT = len(read_bundle().manifest.labels)
 SHIPPED_MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
 DESCRIPTION = Description(
     name="test",
     version="1",
-    decisions={key: SHIPPED_MANIFEST[key] for key in ("calibration", "operating_points", "default_view_mode")},
+    decisions={key: SHIPPED_MANIFEST[key] for key in ("calibration", "operating_points")}
+    | {"default_tta_mode": SHIPPED_MANIFEST["tta"]["default_mode"]},
     training=SHIPPED_MANIFEST["training"],
     notes="",
 )
@@ -84,7 +86,7 @@ def test_the_shipped_bundle_is_this_export_of_the_shipped_model(network, graphs,
     image = preprocess(film, (224, 224))[np.newaxis]
     for fresh, old, feeds, outputs in (
         (graphs.model, shipped["model.onnx"], {"image": image}, ["probabilities", "logits", "last_conv"]),
-        (graphs.gradcam, shipped["gradcam.onnx"], {"last_conv": np.ones((1, 7, 7, 1280), np.float32)}, ["maps"]),
+        (graphs.maps, shipped["maps.onnx"], {"last_conv": np.ones((1, 7, 7, 1280), np.float32)}, ["maps"]),
     ):
         (operators, constants), (operators_then, constants_then) = parts_of(fresh), parts_of(old)
         assert operators == operators_then
@@ -104,7 +106,7 @@ def parts_of(graph: bytes) -> tuple[list[str], dict[str, np.ndarray]]:
 
 
 def test_parity_on_the_films_of_the_repository(network, graphs, films):
-    differences = measure(network, graphs.model, graphs.gradcam, films)
+    differences = measure(network, graphs.model, graphs.maps, films)
     require_parity(differences)
     assert differences.probabilities < TOLERANCES.probabilities
 
@@ -112,7 +114,7 @@ def test_parity_on_the_films_of_the_repository(network, graphs, films):
 def test_a_bundle_is_written_and_loads(network, graphs, films, tmp_path):
     out = publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
     manifest = read_bundle(out).manifest
-    assert manifest.variants["fp32"].gate["films"] == 1
+    assert manifest.variants["fp32"].gate["images"] == 1
     assert manifest.source["training"] == DESCRIPTION.training
     publish(network, graphs, replace(DESCRIPTION, version="2"), films[:1], out)
     assert read_bundle(out).manifest.version == "2"
@@ -127,7 +129,7 @@ def test_one_perturbed_weight_is_refused(network, graphs, films, active_unit, tm
         "middle convolution": kernels[len(kernels) // 2],
         "last convolution": kernels[-1],
         "dense": next(
-            t.name for t in onnx.load_from_string(graphs.model).graph.initializer if list(t.dims) == [256, 15]
+            t.name for t in onnx.load_from_string(graphs.model).graph.initializer if list(t.dims) == [256, COUNT]
         ),
     }[which]
     element = (active_unit, 3) if which == "dense" else None
@@ -138,7 +140,7 @@ def test_one_perturbed_weight_is_refused(network, graphs, films, active_unit, tm
 
 
 def test_one_perturbed_weight_of_the_companion_is_refused(network, graphs, films, active_unit, tmp_path):
-    broken = replace(graphs, gradcam=perturbed(graphs.gradcam, "logits_kernel", 0.1, (0, 3, active_unit)))
+    broken = replace(graphs, maps=perturbed(graphs.maps, "logits_kernel", 0.1, (0, 3, active_unit)))
     with pytest.raises(ParityError, match="maps differ"):
         publish(network, broken, DESCRIPTION, films[:2], tmp_path / "bundle")
 
@@ -146,7 +148,7 @@ def test_one_perturbed_weight_of_the_companion_is_refused(network, graphs, films
 def test_a_refused_export_leaves_the_old_bundle(network, graphs, films, tmp_path):
     out = publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
     before = (out / "manifest.json").read_bytes()
-    broken = replace(graphs, gradcam=perturbed(graphs.gradcam, "kernel_0", 10.0))
+    broken = replace(graphs, maps=perturbed(graphs.maps, "kernel_0", 10.0))
     with pytest.raises(ParityError):
         publish(network, broken, DESCRIPTION, films[:2], out)
     assert (out / "manifest.json").read_bytes() == before
@@ -164,10 +166,10 @@ def test_one_wrong_hash_is_refused(network, graphs, films, tmp_path, monkeypatch
     honest = export.bundle_files._hashed
 
     def wrong_for_the_companion(data: bytes) -> dict:
-        return {**honest(data), "sha256": "0" * 64} if data == graphs.gradcam else honest(data)
+        return {**honest(data), "sha256": "0" * 64} if data == graphs.maps else honest(data)
 
     monkeypatch.setattr(export.bundle_files, "_hashed", wrong_for_the_companion)
-    with pytest.raises(errors.BundleDamaged, match=r"gradcam\.onnx"):
+    with pytest.raises(errors.BundleDamaged, match=r"maps\.onnx"):
         publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
@@ -183,12 +185,12 @@ def test_a_graph_that_gives_nan_is_refused(network, graphs, films):
     name = kernel_names(graphs.model)[-1]
     broken = perturbed(graphs.model, name, float("nan"))
     with pytest.raises(ParityError):
-        require_parity(measure(network, broken, graphs.gradcam, films[:1]))
+        require_parity(measure(network, broken, graphs.maps, films[:1]))
 
 
 def test_a_weak_labels_map_in_the_wrong_place_is_refused(network, graphs, films):
     """Every label counts by its own maximum, not by the strongest label's."""
-    expected = np.zeros((1, 15, 7, 7), np.float32)
+    expected = np.zeros((1, COUNT, 7, 7), np.float32)
     expected[0, 0, 0, 0] = 1.0
     expected[0, 1, 3, 3] = 1e-4
     moved = expected.copy()
@@ -199,7 +201,7 @@ def test_a_weak_labels_map_in_the_wrong_place_is_refused(network, graphs, films)
 
 def test_nan_is_over_every_tolerance():
     with pytest.raises(ParityError, match="logits"):
-        require_parity(Differences(probabilities=0, logits=float("nan"), last_conv=0, maps=0))
+        require_parity(Differences(probabilities=0, logits=float("nan"), features=0, maps=0))
 
 
 def test_a_gate_without_films_is_refused(tmp_path):
@@ -213,8 +215,8 @@ def test_the_closed_form_equals_the_tape_for_every_label(network, graphs):
     last_conv = np.random.default_rng(0).normal(0, 1, (3, 7, 7, 1280)).astype(np.float32)
     head = keras.Model(network.get_layer(LAST_CONVOLUTION).output, network.get_layer(LOGITS).output)
     expected = gradient_tape_maps(head, last_conv)
-    (found,) = open_graph(graphs.gradcam).run(["maps"], {"last_conv": last_conv})
-    assert found.shape == (3, 15, 7, 7)
+    (found,) = open_graph(graphs.maps).run(["maps"], {"last_conv": last_conv})
+    assert found.shape == (3, COUNT, 7, 7)
     np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
     assert (expected.max(axis=(2, 3)) > 0).any(axis=0).all()
 
@@ -236,7 +238,7 @@ def test_heads_of_other_depths(hidden):
 
 
 def test_a_head_that_has_no_closed_form_is_refused():
-    network = build_network(64)
+    network = build_network(COUNT, 64)
     network.get_layer("fc1").activation = keras.activations.gelu
     with pytest.raises(ExportError, match="gelu"):
         read_head(network)
@@ -245,7 +247,7 @@ def test_a_head_that_has_no_closed_form_is_refused():
 def test_a_mixed_precision_model_is_exported_in_float32(films):
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        mixed = build_network(64)
+        mixed = build_network(COUNT, 64)
     finally:
         keras.config.set_dtype_policy("float32")
     rebuilt = to_float32(mixed)

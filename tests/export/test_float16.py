@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, onnx.ModelProto]:
     files = read_bundle().files
-    return {name: onnx.load_from_string(files[name]) for name in ("model.onnx", "gradcam.onnx")}
+    return {name: onnx.load_from_string(files[name]) for name in ("model.onnx", "maps.onnx")}
 
 
 @pytest.fixture(scope="module")

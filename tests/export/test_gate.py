@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,20 +14,24 @@ from onnx import numpy_helper
 
 import export.variants
 from cxr_edge.bundle import SHIPPED, read_bundle
-from export.card import figures_of
+from export.card import measured
 from export.errors import ExportError
 from export.gate import LIMITS, Limits, Runtime, answers, compare, over_limits
 from export.maps import map_agreement
 from export.variants import GateError, add_variant, make_fp16
 from export.verify import parse_runtime, verify
 from tests.conftest import SAMPLES, WITH_INT8
+from training.evaluation.report import card_figures
 from training.evaluation.resampling import Bootstrap
+from training.labels import LabelSet
 from training.nih import read_dataset
 
 #: Part of the name of a kernel on which every later block depends.
 PERTURBED = "block5a_expand_conv"
 
-FILMS = pd.DataFrame({"path": [str(path) for path in SAMPLES]})
+FILMS = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": [str(path) for path in SAMPLES]})
+LABELS = LabelSet.of(read_bundle().manifest.labels)
+COUNT = len(LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +40,11 @@ def without_variants(tmp_path_factory):
     root = tmp_path_factory.mktemp("bundle") / "plain"
     shutil.copytree(SHIPPED, root)
     manifest = json.loads((root / "manifest.json").read_text())
-    for name in ("model.fp16.onnx", "gradcam.fp16.onnx"):
+    for name in ("model.fp16.onnx", "maps.fp16.onnx"):
         del manifest["files"][name]
         (root / name).unlink()
     manifest["variants"] = {"fp32": manifest["variants"]["fp32"]}
+    manifest["maps"]["graphs"] = {"fp32": manifest["maps"]["graphs"]["fp32"]}
     (root / "manifest.json").write_text(json.dumps(manifest))
     return root
 
@@ -47,7 +53,7 @@ def test_a_runtime_agrees_with_itself():
     bundle = read_bundle()
     one = answers(bundle, Runtime("cpu", "fp32"), FILMS)
     figures = compare(bundle.manifest, one, one, FILMS, Bootstrap(20))
-    for changes in figures["view_modes"].values():
+    for changes in figures["tta_modes"].values():
         assert changes["probability"]["max"] == changes["flips"]["all"] == 0
         assert changes["mean_auc"] is None
     assert figures["maps"]["correlation_min"] == pytest.approx(1)
@@ -62,7 +68,7 @@ def test_the_shipped_variants_pass_on_the_films_of_the_repository():
     assert set(found) == {"cpu:fp16", "cpu:int8"}
     figures = found["cpu:fp16"]
     assert figures["over_limits"] == []
-    assert 0 < figures["view_modes"]["tta"]["probability"]["max"] < LIMITS["fp16"].probability
+    assert 0 < figures["tta_modes"]["tta"]["probability"]["max"] < LIMITS["fp16"].probability
     assert figures["maps"]["correlation_median"] > 0.999
 
 
@@ -79,7 +85,7 @@ def test_what_the_manifest_tells_of_the_shipped_variants_passed(name, limits):
     for figures in gates.values():
         assert over_limits(figures, LIMITS[name]) == figures["over_limits"] == []
         assert figures["limits"] == limits
-        assert all(changes["mean_auc"]["interval"] for changes in figures["view_modes"].values())
+        assert all(changes["mean_auc"]["interval"] for changes in figures["tta_modes"].values())
 
 
 def test_both_bundles_hold_the_same_model():
@@ -98,14 +104,12 @@ def test_a_perturbed_weight_fails_the_gate(nih, without_variants, monkeypatch):
 
     def perturbed(bundle, validation):
         made = make_fp16(bundle, validation)
-        return export.variants.Made(
-            made.precision, made.model, made.gradcam, (_perturbed(made.judged[0]), made.judged[1])
-        )
+        return replace(made, judged=(_perturbed(made.judged[0]), *made.judged[1:]))
 
     monkeypatch.setitem(export.variants.MAKERS, "fp16", perturbed)
     before = {path.name: path.read_bytes() for path in without_variants.iterdir()}
     with pytest.raises(GateError, match=r"fp16 is not written, on 284 validation films: max \|Δp\|"):
-        add_variant(without_variants, "fp16", read_dataset(nih), Bootstrap(20), look_at_test=False)
+        add_variant(without_variants, "fp16", read_dataset(nih, LABELS), Bootstrap(20), look_at_test=False)
     assert {path.name: path.read_bytes() for path in without_variants.iterdir()} == before
 
 
@@ -117,12 +121,14 @@ def test_a_variant_that_passes_is_written(nih, without_variants, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Passed." in done.stdout
     written = read_bundle(root)
-    assert written.files["model.fp16.onnx"] == read_bundle().files["model.fp16.onnx"]
+    for name in ("model.fp16.onnx", "maps.fp16.onnx"):
+        assert written.files[name] == read_bundle().files[name]
     gate = written.manifest.variants["fp16"].gate
-    assert (gate["validation"]["films"], set(gate)) == (284, {"validation"})
+    assert (gate["validation"]["images"], set(gate)) == (284, {"validation"})
     card = written.files["MODEL_CARD.md"].decode()
     assert "| fp16 | 284 validation |" in card
-    assert figures_of(card) == figures_of(read_bundle(without_variants).files["MODEL_CARD.md"].decode()) != ""
+    assert card_figures(**measured(written)) in card
+    assert measured(written) == measured(read_bundle(without_variants))
 
 
 def test_verify_exits_1_over_a_limit(tmp_path):
@@ -147,13 +153,14 @@ def test_the_change_of_auc_is_measured_with_labels():
     bundle = read_bundle()
     found = answers(bundle, Runtime("cpu", "fp32"), FILMS)
     turned = export.gate.Answers({mode: 1 - p for mode, p in found.raw.items()}, found.calibrated, found.maps)
-    labels = np.zeros((len(FILMS), len(bundle.manifest.labels)))
-    labels[:4] = 1
-    labelled = FILMS.assign(patient=range(len(FILMS)), **dict(zip(bundle.manifest.labels, labels.T, strict=True)))
+    marks = np.zeros((len(FILMS), len(LABELS)))
+    marks[:4] = 1
+    labelled = FILMS.assign(patient=range(len(FILMS)), **dict(zip(LABELS.names, marks.T, strict=True)))
     figures = compare(bundle.manifest, found, turned, labelled, Bootstrap(50))
-    auc = np.mean([(found.raw["single"][:4, i][:, None] > found.raw["single"][4:, i]).mean() for i in range(14)])
-    assert figures["view_modes"]["single"]["mean_auc"]["value"] == pytest.approx(1 - 2 * auc, abs=1e-6)
-    assert figures["view_modes"]["single"]["calibration_error"]["value"] == 0
+    scores = found.raw["single"]
+    auc = np.mean([(scores[:4, i][:, None] > scores[4:, i]).mean() for i in LABELS.finding_columns])
+    assert figures["tta_modes"]["single"]["mean_auc"]["value"] == pytest.approx(1 - 2 * auc, abs=1e-6)
+    assert figures["tta_modes"]["single"]["calibration_error"]["value"] == 0
     assert over_limits(figures, LIMITS["int8"])
 
 
@@ -169,19 +176,21 @@ def test_no_number_is_over_every_limit():
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_maps_without_a_number_or_a_shape_have_no_figures(value):
-    maps = np.random.default_rng(0).random((2, 15, 7, 7), np.float32)
+    maps = np.random.default_rng(0).random((2, COUNT, 7, 7), np.float32)
     assert all(np.isnan(figure) for figure in map_agreement(maps, np.full_like(maps, value)).values())
 
 
 def test_map_agreement_tells_empty_and_turned_maps():
     rng = np.random.default_rng(0)
-    maps = rng.random((2, 15, 7, 7), np.float32)
+    maps = rng.random((2, COUNT, 7, 7), np.float32)
     other = maps.copy()
     other[0, 0] = 0
     other[1, 1] = maps[1, 1, ::-1]
     found = map_agreement(maps, other)
-    assert found["empty_on_one_side"] == pytest.approx(1 / 30)
-    assert found["same_strongest_cell"] == pytest.approx(28 / 29 if maps[1, 1].argmax() != other[1, 1].argmax() else 1)
+    assert found["empty_on_one_side"] == pytest.approx(1 / (2 * COUNT))
+    varying = 2 * COUNT - 1
+    same = varying - (maps[1, 1].argmax() != other[1, 1].argmax())
+    assert found["same_strongest_cell"] == pytest.approx(same / varying)
     assert found["correlation_min"] < 0.9 < found["correlation_median"]
 
 

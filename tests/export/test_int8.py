@@ -1,7 +1,10 @@
 """The int8 variant: what is quantised, what is not, and that it answers nearly alike."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from onnx import TensorProto
 
@@ -9,7 +12,10 @@ import cxr_edge
 from cxr_edge.backends import DEVICES, open_graph
 from cxr_edge.bundle import read_bundle
 from cxr_edge.errors import UnknownPrecision
+from cxr_edge.images import read_film
+from cxr_edge.preprocess import preprocess
 from export.int8 import SKIPPED, pointwise_convolutions, to_int8
+from export.variants import calibration_films
 from tests.conftest import SAMPLES, WITH_INT8
 
 
@@ -59,9 +65,9 @@ def test_it_runs_through_the_sdk(model):
         assert 1e-5 < difference < 0.1
 
 
-@pytest.mark.parametrize("device", [name for name in DEVICES if name not in ("auto", "cpu")])
+@pytest.mark.parametrize("device", [name for name in DEVICES if name != "cpu"])
 def test_it_is_refused_where_it_was_not_tried(device):
-    with pytest.raises(UnknownPrecision, match="int8 is made for the device cpu alone"):
+    with pytest.raises(UnknownPrecision, match=f"int8 needs the device cpu, got {device}"):
         open_graph(b"", device, "int8")
 
 
@@ -70,6 +76,17 @@ def test_auto_takes_a_device_of_that_precision():
     assert (model.device, model.precision) == ("cpu", "int8")
     with pytest.raises(UnknownPrecision, match="expected one of fp32, fp16, int8, got 'fp8'"):
         cxr_edge.load(WITH_INT8, precision="fp8")
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_calibration_films_are_read_whatever_their_paths_are(kind):
+    """A data set's table has them as paths, not as text."""
+    bundle = read_bundle()
+    table = pd.DataFrame({"image": [path.name for path in SAMPLES[:2]], "path": [kind(path) for path in SAMPLES[:2]]})
+    found = calibration_films(bundle, table)
+    assert found.shape == (2, *bundle.manifest.input.size)
+    expected = [preprocess(read_film(path).pixels, bundle.manifest.input.size) for path in SAMPLES[:2]]
+    assert sorted(film.sum() for film in found) == sorted(film.sum() for film in expected)
 
 
 def test_fewer_films_and_other_settings_make_another_graph():

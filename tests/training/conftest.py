@@ -8,9 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_edge.labels import LABELS
+from cxr_edge.labels import Code, Label
 from tests.conftest import SAMPLES
+from training.labels import LabelSet, read_labels
 from training.recipe import Recipe
+
+#: The shipped label set.
+NIH14 = read_labels()
+#: Another one: its normal label in the middle, names with spaces, some without a code.
+FIVE = LabelSet.of(
+    [
+        Label("Fracture", code=Code("SCT", "125605004", "Fracture")),
+        Label("Normal", role="normal"),
+        Label("Line misplaced", display={"en": "Misplaced line", "de": "Fehllage eines Katheters"}),
+        Label("Mass", code=Code("SCT", "4147007", "Mass"), site=Code("SCT", "39607008", "Lung")),
+        Label("Scoliosis"),
+    ]
+)
 
 RECIPE_TOML = """
 initial = "random"
@@ -34,23 +48,31 @@ def data(tmp_path_factory) -> Path:
     return write_films(tmp_path_factory.mktemp("data") / "films")
 
 
-def write_films(root: Path) -> Path:
-    """Write what `data` gives into a new folder."""
+def write_films(root: Path, labels: LabelSet = NIH14) -> Path:
+    """Write what `data` gives into a new folder, with these labels."""
     root.mkdir()
     rng = np.random.default_rng(0)
     rows = []
     for patient in range(60):
         name = f"{patient}_0.png"
         shutil.copy(SAMPLES[patient % len(SAMPLES)], root / name)
-        labels = [label for label in LABELS[:14] if rng.random() < 0.5] or ["No Finding"]
-        if patient % 5 == 0:
-            labels = ["No Finding"]
+        marked = [label for label in labels.findings if rng.random() < 0.5]
+        if patient % 5 == 0 or not marked:
+            marked = list(labels.normal)
         split = "test" if patient % 4 == 3 else "train_val"
-        rows.append({"image": name, "labels": "|".join(labels), "patient": patient, "age": 20 + patient,
+        rows.append({"image": name, "labels": "|".join(marked), "patient": patient, "age": 20 + patient,
                      "sex": "FM"[patient // 8 % 2], "view": ["PA", "AP"][patient % 3 == 0], "split": split,
                      "collection": "AB"[patient // 4 % 2], "markers_blacked": patient % 4 == 3})  # fmt: skip
     pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def five_labels(tmp_path_factory) -> Path:
+    """The file of `FIVE`."""
+    path = tmp_path_factory.mktemp("labels") / "five.json"
+    path.write_bytes(msgspec.json.encode(FIVE.records))
+    return path
 
 
 @pytest.fixture(scope="session")

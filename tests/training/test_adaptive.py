@@ -3,36 +3,48 @@
 import numpy as np
 import pytest
 
-from cxr_edge.labels import DISEASES, LABELS
-from cxr_edge.views import SIX_VIEWS
-from training.adaptive import COVERAGES, FIRST, TOLERATED, fit_adaptive, held_out_changes
+from cxr_edge.adaptive import EarlyExit
+from tests.training.conftest import NIH14
+from training.adaptive import COVERAGES, FIRST, TOLERATED, fit_early_exit, held_out_changes
+from training.tta import VARIANTS
 
 FILMS = 400
 PATIENTS = np.arange(FILMS) // 2
-HALF = dict.fromkeys(LABELS, 0.5)
+HALF = dict.fromkeys(NIH14.findings, 0.5)
 
 
-def per_view(spread: float) -> np.ndarray:
-    """Probabilities whose views differ by so much."""
+def fitted(spread: float) -> EarlyExit:
+    """The rule for probabilities whose variants differ by so much."""
     rng = np.random.default_rng(0)
-    middle = rng.uniform(0.1, 0.9, (FILMS, 1, len(LABELS)))
-    return np.clip(middle + spread * rng.normal(size=(FILMS, len(SIX_VIEWS), len(LABELS))), 0.01, 0.99).astype("f4")
+    middle = rng.uniform(0.1, 0.9, (FILMS, 1, len(HALF)))
+    per_variant = np.clip(middle + spread * rng.normal(size=(FILMS, len(VARIANTS), len(HALF))), 0.01, 0.99)
+    return fit_early_exit(per_variant[:, FIRST].mean(axis=1), per_variant.mean(axis=1), HALF, PATIENTS, "films")
 
 
 def test_the_film_and_its_mirror_image_come_first():
-    assert [(SIX_VIEWS[i].flip, SIX_VIEWS[i].brightness) for i in FIRST] == [(False, 1.0), (True, 1.0)]
+    assert [(VARIANTS[i].flip, VARIANTS[i].brightness) for i in FIRST] == [(False, 1.0), (True, 1.0)]
 
 
-def test_views_that_agree_need_no_margin():
-    rule = fit_adaptive(per_view(0.0), None, HALF, PATIENTS, "films")
-    assert set(rule.margins) == set(DISEASES)
+def test_variants_that_agree_need_no_margin():
+    rule = fitted(0.0)
+    assert rule.first == FIRST
+    assert set(rule.margins) == set(NIH14.findings)
     assert max(rule.margins.values()) < 1e-6
     assert f"cover {COVERAGES[0]:.0%}" in rule.fitted_on
 
 
-def test_views_that_differ_widen_the_margin():
-    narrow, wide = (fit_adaptive(per_view(spread), None, HALF, PATIENTS, "films") for spread in (0.01, 0.05))
-    assert all(wide.margins[label] > narrow.margins[label] for label in DISEASES)
+def test_variants_that_differ_widen_the_margin():
+    narrow, wide = (fitted(spread) for spread in (0.01, 0.05))
+    assert all(wide.margins[label] > narrow.margins[label] for label in NIH14.findings)
+
+
+def test_margins_are_named_in_the_order_of_the_columns():
+    """Only the last finding's variants differ: it alone has a margin."""
+    full = np.full((FILMS, len(HALF)), 0.8)
+    first = full.copy()
+    first[:, -1] += np.random.default_rng(0).normal(0, 0.02, FILMS)
+    rule = fit_early_exit(first, full, HALF, PATIENTS, "films")
+    assert [label for label, margin in rule.margins.items() if margin] == [NIH14.findings[-1]]
 
 
 def test_wider_margins_change_fewer_held_out_decisions():

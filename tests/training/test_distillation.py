@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from tests.training.conftest import RECIPE
+from tests.training.conftest import NIH14, RECIPE
 from training import run
 from training.batches import Batches
 from training.distillation import Teachers
@@ -24,28 +24,28 @@ from training.recipe import Distillation, Stage
 @pytest.fixture
 def teachers(finished, tmp_path):
     """A fitted network and a random one."""
-    build_network(64).save(tmp_path / "other.keras")
+    build_network(len(NIH14), 64).save(tmp_path / "other.keras")
     return str(finished / "model.keras"), str(tmp_path / "other.keras")
 
 
 def test_teachers_say_the_mean_of_their_logits_at_any_size(teachers, data):
-    films = load_part(read_dataset(data), 32, "all").films[:5, ..., None].astype(np.float32)
+    films = load_part(read_dataset(data, NIH14), 32, "all", NIH14).films[:5, ..., None].astype(np.float32)
     logits = [
         keras.Model(network.input, network.get_layer(LOGITS).output)(films)
         for network in (at_size(keras.models.load_model(file, compile=False), 32) for file in teachers)
     ]
-    np.testing.assert_allclose(Teachers(teachers, 32).logits(films), np.mean(logits, axis=0), atol=1e-5)
-    np.testing.assert_allclose(Teachers(teachers[:1], 32).logits(films), logits[0], atol=1e-5)
+    np.testing.assert_allclose(Teachers(teachers, len(NIH14), 32).logits(films), np.mean(logits, axis=0), atol=1e-5)
+    np.testing.assert_allclose(Teachers(teachers[:1], len(NIH14), 32).logits(films), logits[0], atol=1e-5)
 
 
 def test_targets_are_labels_and_answers_to_the_varied_films_under_the_prior(teachers, data):
     """The student's logits are the teachers' where the loss is least, whatever the prior."""
-    part = load_part(read_dataset(data), 32, "all")
+    part = load_part(read_dataset(data, NIH14), 32, "all", NIH14)
     recipe = msgspec.structs.replace(RECIPE, distillation=Distillation(teachers, weight=0.75))
     batches = Batches(part, recipe)
     (films, priors), targets = batches[2]
     assert np.abs(priors).max() > 0.1
-    answer = expit(Teachers(teachers, 32).logits(films) + priors)
+    answer = expit(Teachers(teachers, len(NIH14), 32).logits(films) + priors)
     np.testing.assert_allclose(targets, 0.25 * part.targets[batches.rows(2)] + 0.75 * answer, atol=1e-5)
 
 
@@ -80,4 +80,9 @@ def test_what_is_no_such_network_is_no_teacher(data, tmp_path):
     (tmp_path / "broken.keras").write_bytes(b"PK")
     for name in ("small", "broken"):
         with pytest.raises(DataError, match=name):
-            Teachers([str(tmp_path / f"{name}.keras")], 32)
+            Teachers([str(tmp_path / f"{name}.keras")], len(NIH14), 32)
+
+
+def test_a_teacher_of_other_labels_is_refused(teachers):
+    with pytest.raises(DataError, match=f"expected a network of 5 labels, got one of {len(NIH14)}"):
+        Teachers(teachers, 5, 32)

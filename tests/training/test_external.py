@@ -5,10 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-from cxr_edge.labels import LABELS
 from tests.conftest import SAMPLES
+from tests.training.conftest import NIH14
 from training.errors import DataError
 from training.external import read_external
+from training.labels import LabelSet
 
 CHEXPERT_HEAD = (
     "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Lung Opacity,Lung Lesion,"
@@ -33,7 +34,7 @@ def chexpert(tmp_path):
 
 @pytest.mark.parametrize(("policy", "edema"), [("ignore", np.nan), ("zeros", 0.0), ("ones", 1.0)])
 def test_chexpert(chexpert, policy, edema):
-    films = read_external("chexpert", chexpert, policy)
+    films = read_external("chexpert", chexpert, policy, NIH14)
     assert films["patient"].tolist() == ["patient64541", "patient64542"], "lateral films are left out"
     assert all(path.is_file() for path in films["path"])
     assert films["sex"].tolist() == ["M", "F"]
@@ -59,7 +60,7 @@ def mimic(tmp_path):
 
 
 def test_mimic(mimic):
-    films = read_external("mimic", mimic, "ignore")
+    films = read_external("mimic", mimic, "ignore", NIH14)
     assert films["image"].tolist() == ["p10/p10000032/s50414267/aa-01.jpg", "p10/p10000764/s57375967/bb-01.jpg"]
     assert films["path"][0] == mimic / "files/p10/p10000032/s50414267/aa-01.jpg"
     assert films["No Finding"].tolist() == [1, 0]
@@ -72,17 +73,17 @@ def test_mimics_test_part_alone_where_its_split_is_there(mimic):
     (mimic / "mimic-cxr-2.0.0-split.csv").write_text(
         "dicom_id,study_id,subject_id,split\naa-01,50414267,10000032,train\nbb-01,57375967,10000764,test\n"
     )
-    assert read_external("mimic", mimic, "ignore")["patient"].tolist() == [10000764]
+    assert read_external("mimic", mimic, "ignore", NIH14)["patient"].tolist() == [10000764]
 
 
 def test_ones_own_table(tmp_path):
     (tmp_path / "labels.csv").write_text("image,patient,Effusion,Mass\na.png,p1,1,0\nb/c.png,p2,-1,\n")
-    films = read_external("csv", tmp_path / "labels.csv", "ignore")
+    films = read_external("csv", tmp_path / "labels.csv", "ignore", NIH14)
     assert films["path"].tolist() == [tmp_path / "a.png", tmp_path / "b" / "c.png"]
     assert films["Effusion"][0] == 1
     assert films[["Effusion", "Mass"]].iloc[1].isna().all()
-    assert films[[label for label in LABELS if label not in ("Effusion", "Mass")]].isna().all(axis=None)
-    assert read_external("csv", tmp_path, "ones")["Effusion"].tolist() == [1, 1]
+    assert films[[label for label in NIH14.names if label not in ("Effusion", "Mass")]].isna().all(axis=None)
+    assert read_external("csv", tmp_path, "ones", NIH14)["Effusion"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_folder_in_another_layout_is_refused(tmp_path, kind, files, message):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
-        read_external(kind, tmp_path, "ignore")
+        read_external(kind, tmp_path, "ignore", NIH14)
 
 
 def test_chexpert_without_its_views_is_refused(chexpert):
@@ -109,16 +110,24 @@ def test_chexpert_without_its_views_is_refused(chexpert):
     file = chexpert / "valid.csv"
     file.write_text(file.read_text().replace("Frontal/Lateral", "Position"))
     with pytest.raises(DataError, match="Frontal/Lateral"):
-        read_external("chexpert", chexpert, "ignore")
+        read_external("chexpert", chexpert, "ignore", NIH14)
+
+
+@pytest.mark.parametrize("kind", ["chexpert", "mimic"])
+def test_films_whose_labels_a_model_does_not_know_are_refused(kind, request):
+    root = request.getfixturevalue(kind)
+    mass = LabelSet.of([label for label in NIH14.records if label.name == "Mass"])
+    with pytest.raises(DataError, match="none of Mass is a label of CheXpert or MIMIC"):
+        read_external(kind, root, "ignore", mass)
 
 
 def test_labels_in_words_are_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("image,Mass\na.png,yes\n")
     with pytest.raises(DataError, match="expected labels of 1, 0, -1"):
-        read_external("csv", tmp_path, "ignore")
+        read_external("csv", tmp_path, "ignore", NIH14)
 
 
 def test_a_film_without_its_patient_is_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("image,patient,Mass\na.png,p1,1\nb.png,,0\n")
     with pytest.raises(DataError, match=r"b\.png has no patient"):
-        read_external("csv", tmp_path, "ignore")
+        read_external("csv", tmp_path, "ignore", NIH14)

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from cxr_edge.images import read_film
-from cxr_edge.labels import LABELS
 from cxr_edge.preprocess import preprocess
 from tests.conftest import ROOT
+from tests.training.conftest import NIH14
 from training import prepare as preparing
 from training.cache import IDENTITY, TABLE, films_file
 from training.errors import DataError
@@ -24,16 +24,16 @@ from training.prepare import prepare
 @pytest.fixture
 def cache(data, tmp_path):
     out = tmp_path / "cache"
-    assert prepare(read_dataset(data), out, (64, 32)).empty
+    assert prepare(read_dataset(data, NIH14), out, (64, 32), NIH14).empty
     return out
 
 
 def test_a_cache_holds_what_the_sdk_sees(data, cache):
-    original, cached = read_dataset(data), read_dataset(cache)
-    pd.testing.assert_frame_equal(cached[[*COLUMNS, *LABELS]], original[[*COLUMNS, *LABELS]])
-    assert hash_of_table(cached) == hash_of_table(original)
+    original, cached = read_dataset(data, NIH14), read_dataset(cache, NIH14)
+    pd.testing.assert_frame_equal(cached[[*COLUMNS, *NIH14.names]], original[[*COLUMNS, *NIH14.names]])
+    assert hash_of_table(cached, NIH14.names) == hash_of_table(original, NIH14.names)
     for size in (32, 64):
-        films = load_part(cached.iloc[[5, 59, 0]], size, "some").films
+        films = load_part(cached.iloc[[5, 59, 0]], size, "some", NIH14).films
         for index, row in enumerate((5, 59, 0)):
             expected = preprocess(read_film(original["path"][row]).pixels, (size, size))
             np.testing.assert_array_equal(films[index], expected)
@@ -41,7 +41,7 @@ def test_a_cache_holds_what_the_sdk_sees(data, cache):
 
 def test_a_size_that_is_not_there(cache):
     with pytest.raises(DataError, match=r"films of \[32, 64\] pixels, not of 128"):
-        load_part(read_dataset(cache), 128, "all")
+        load_part(read_dataset(cache, NIH14), 128, "all", NIH14)
 
 
 @pytest.mark.parametrize("torn", [0, 1, 7])
@@ -55,10 +55,10 @@ def test_an_interrupted_run_goes_on(data, cache, torn, monkeypatch):
     identity = json.loads(whole[IDENTITY])
     (cache / IDENTITY).write_text(json.dumps({**identity, "finished": False}))
     with pytest.raises(DataError, match="not finished"):
-        read_dataset(cache)
+        read_dataset(cache, NIH14)
     read = []
     monkeypatch.setattr(preparing, "read_bytes", lambda path: read.append(path) or path.read_bytes())
-    prepare(read_dataset(data), cache, (32, 64))
+    prepare(read_dataset(data, NIH14), cache, (32, 64), NIH14)
     assert len(read) == 30, "what was there is not read again"
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == whole
 
@@ -71,49 +71,49 @@ def test_a_killed_process_can_be_gone_on_with(data, tmp_path):
     process.kill()
     process.wait()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    assert len(read_dataset(tmp_path / "c")) == 60
+    assert len(read_dataset(tmp_path / "c", NIH14)) == 60
 
 
 @pytest.mark.parametrize("left", ["", "labels,im"])
 def test_a_table_killed_before_its_first_line_is_begun_anew(data, tmp_path, left):
-    films = read_dataset(data)
-    prepare(films, tmp_path, (32,))
+    films = read_dataset(data, NIH14)
+    prepare(films, tmp_path, (32,), NIH14)
     (tmp_path / TABLE).write_text(left)
-    assert prepare(films, tmp_path, (32,)).empty
-    assert len(read_dataset(tmp_path)) == 60
+    assert prepare(films, tmp_path, (32,), NIH14).empty
+    assert len(read_dataset(tmp_path, NIH14)) == 60
 
 
 def test_unreadable_films_are_listed_and_must_be_mended_or_skipped(data, tmp_path):
-    films = read_dataset(data)
+    films = read_dataset(data, NIH14)
     broken = tmp_path / "broken.png"
     broken.write_bytes(films["path"][0].read_bytes()[:5000])
     good = films["path"][7]
     films.at[7, "path"] = broken
     out = tmp_path / "cache"
-    (row,) = prepare(films, out, (32,)).itertuples()
+    (row,) = prepare(films, out, (32,), NIH14).itertuples()
     assert (row.image, row.code) == ("7_0.png", "truncated")
     assert "7_0.png" in (out / "unreadable.csv").read_text()
     with pytest.raises(DataError, match="not finished"):
-        read_dataset(out)
-    assert len(prepare(films, out, (32,), skip_unreadable=True)) == 1
-    assert len(read_dataset(out)) == 59
+        read_dataset(out, NIH14)
+    assert len(prepare(films, out, (32,), NIH14, skip_unreadable=True)) == 1
+    assert len(read_dataset(out, NIH14)) == 59
     films.at[7, "path"] = good
-    assert prepare(films, out, (32,)).empty
-    assert set(read_dataset(out)["image"]) == set(films["image"])
+    assert prepare(films, out, (32,), NIH14).empty
+    assert set(read_dataset(out, NIH14)["image"]) == set(films["image"])
 
 
 def test_a_cache_belongs_to_one_table_and_its_sizes(data, cache, tmp_path):
-    films = read_dataset(data)
+    films = read_dataset(data, NIH14)
     with pytest.raises(DataError, match="other films or sizes"):
-        prepare(films, cache, (32,))
+        prepare(films, cache, (32,), NIH14)
     with pytest.raises(DataError, match="other films or sizes"):
-        prepare(films[:-1], cache, (32, 64))
+        prepare(films[:-1], cache, (32, 64), NIH14)
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "note.txt").write_text("mine")
     with pytest.raises(DataError, match="not empty and no cache"):
-        prepare(films, tmp_path / "else", (32,))
+        prepare(films, tmp_path / "else", (32,), NIH14)
 
 
 def test_a_cache_of_a_cache_is_refused(cache, tmp_path):
     with pytest.raises(DataError, match="is a cache already"):
-        prepare(read_dataset(cache), tmp_path / "again", (32,))
+        prepare(read_dataset(cache, NIH14), tmp_path / "again", (32,), NIH14)

@@ -14,9 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from cxr_edge.labels import LABELS
 from tests.conftest import ROOT
-from tests.training.conftest import RECIPE, RECIPE_TOML
+from tests.training.conftest import NIH14, RECIPE, RECIPE_TOML
 from training import run
 from training.batches import Batches
 from training.callbacks import Bookkeeper
@@ -45,7 +44,8 @@ def test_a_fit_leaves_a_whole_model_its_history_and_its_provenance(finished):
     assert all(np.isfinite(weight).all() for weight in network.get_weights())
     told = json.loads((finished / "training.json").read_text())
     assert [stage["size"] for stage in told["recipe"]["stages"]] == [32, 64]
-    assert sum(told["films"].values()) == 60
+    assert sum(told["images"].values()) == 60
+    assert tuple(label["name"] for label in told["labels"]) == NIH14.names
     assert set(told["versions"]) == {"cxr_edge", "keras", "tensorflow", "numpy"}
     assert set(told["part_sha256"]) == {"train", "validation", "test"}
     assert [(row["stage"], row["epoch"]) for row in history_of(finished)] == [
@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_names_the_batch(data, tmp_pat
 def data_with_a_ruined_test_part(data, tmp_path_factory):
     """Whoever opens a test film here fails."""
     copy = Path(shutil.copytree(data, tmp_path_factory.mktemp("ruined") / "data"))
-    films = read_dataset(copy)
+    films = read_dataset(copy, NIH14)
     for path in films.loc[films["official"] == "test", "path"]:
         path.write_bytes(b"ruined")
     return copy
@@ -136,16 +136,26 @@ def test_weights_that_break_at_the_last_step_end_the_fit(data, tmp_path):
 
 
 def test_outputs_that_are_no_numbers_end_the_fit(data, tmp_path):
-    network = build_network(32)
-    network.get_layer(LOGITS).bias.assign(np.full(15, np.nan, np.float32))
-    part = load_part(read_dataset(data), 32, "all")
+    network = build_network(len(NIH14), 32)
+    network.get_layer(LOGITS).bias.assign(np.full(len(NIH14), np.nan, np.float32))
+    part = load_part(read_dataset(data, NIH14), 32, "all", NIH14)
     keeper = Bookkeeper(network, part, make_loss(RECIPE.loss, part.targets), Stopping(), Progress(1), tmp_path)
     with pytest.raises(FitError, match="outputs are no numbers"):
         keeper._validate()
 
 
+def test_the_metric_of_a_fit_is_over_the_findings(data, tmp_path):
+    """The reference design's published mean was not the mean of its own table."""
+    part = load_part(read_dataset(data, NIH14), 32, "all", NIH14)
+    keeper = Bookkeeper(None, part, None, Stopping(), Progress(1), tmp_path)
+    scores = 1 - part.targets
+    assert keeper._figures(scores) == {"auc": 0, "auc_within": 0}
+    scores[:, NIH14.finding_columns] = part.findings
+    assert keeper._figures(scores) == {"auc": 1, "auc_within": 1}
+
+
 def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path, capsys):
-    films = read_dataset(data).query("official == 'train_val'")
+    films = read_dataset(data, NIH14).query("official == 'train_val'")
     healthy = films[films["No Finding"] == 1].index[:3]
     parts = films.assign(split="train").assign(split=lambda f: f["split"].where(~f.index.isin(healthy), "validation"))
     parts[["image", "split"]].to_csv(tmp_path / "split.csv", index=False)
@@ -160,7 +170,7 @@ def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path, cap
 
 
 def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
-    prepare(read_dataset(data), tmp_path / "cache", (32,))
+    prepare(read_dataset(data, NIH14), tmp_path / "cache", (32,), NIH14)
     for _ in range(2):  # a directory is not claimed before
         with pytest.raises(DataError, match=r"not of \[64\]; prepare another: --size 32 --size 64"):
             run.fit_run(tmp_path / "cache", tmp_path / "sizes", RECIPE)
@@ -172,7 +182,7 @@ def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
 
 def test_a_fit_from_a_file_tells_which_and_no_folder_of_this_machine(finished, data):
     recipe = one_short_stage(initial=str(finished / "model.keras"))
-    told = provenance(split_films(read_dataset(data), recipe.split), recipe)
+    told = provenance(split_films(read_dataset(data, NIH14), recipe.split), recipe, NIH14)
     assert told["recipe"]["initial"] == "model.keras"
     assert told["initial"]["training"] == json.loads((finished / "training.json").read_text())
     assert len(told["initial"]["sha256"]) == 64
@@ -195,13 +205,13 @@ def test_a_directory_with_files_of_another_origin_is_refused(data, tmp_path):
 
 
 def test_too_few_validation_films_are_told_before_they_are_looked_at(finished, data, monkeypatch):
-    for later in ("load_network", "load_part", "predict_views"):
+    for later in ("load_network", "load_part", "predict_variants"):
         monkeypatch.setattr(run, later, None)
-    films = read_dataset(data)
+    films = read_dataset(data, NIH14)
     with pytest.raises(DataError, match="only one class of Infiltration"):
-        require_enough(films.assign(Infiltration=0))
+        require_enough(films.assign(Infiltration=0), NIH14)
     with pytest.raises(DataError, match="at least 5 patients, got 1"):
-        require_enough(films.assign(patient=1))
+        require_enough(films.assign(patient=1), NIH14)
     parts = run.split_of(finished, data)
     lacking = {**parts, "validation": parts["validation"].assign(Infiltration=0)}
     monkeypatch.setattr(run, "split_of", lambda *_: lacking)
@@ -210,7 +220,7 @@ def test_too_few_validation_films_are_told_before_they_are_looked_at(finished, d
 
 
 def test_a_fit_gone_on_with_by_another_commit_tells_both(tmp_path):
-    told = {"films": 1, "commit": "a", "versions": {}}
+    told = {"images": 1, "commit": "a", "versions": {}}
     for commit in "abb":
         (tmp_path / "training.json").write_text(json.dumps(told))
         told = gone_on_with(tmp_path, {**told, "commit": commit})
@@ -229,8 +239,8 @@ def test_early_stopping_keeps_the_best_epoch(data_with_a_ruined_test_part, tmp_p
     best = int(np.argmax(aucs))
     assert len(aucs) == min(best + 1 + 2, 6)
     network = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    part = load_part(run.split_of(tmp_path, data)["validation"], 32, "validation")
-    p = run.predict_views(network, part.films)[:, 0].astype(np.float64)
+    part = load_part(run.split_of(tmp_path, data)["validation"], 32, "validation", NIH14)
+    p = run.predict_variants(network, part.films)[:, 0].astype(np.float64)
     loss = -(part.targets * np.log(p) + (1 - part.targets) * np.log(1 - p)).mean()
     by_epoch = np.array([float(row["val_loss"]) for row in history_of(tmp_path)])
     assert np.argmin(np.abs(by_epoch - loss)) == best
@@ -256,9 +266,10 @@ def test_calibration_and_thresholds_come_from_validation(finished, data):
     assert list(decisions["operating_points"]) == ["max_f1", "youden", "sensitivity_80"]
     for point in decisions["operating_points"].values():
         for mode in ("single", "tta"):
-            assert set(point[mode]["thresholds"]) == set(LABELS)
+            assert tuple(point[mode]["thresholds"]) == NIH14.findings
             assert "validation" in point[mode]["fitted_on"]
-    assert decisions["default_view_mode"] in ("single", "tta")
+        assert tuple(point["adaptive"]["margins"]) == NIH14.findings
+    assert decisions["default_tta_mode"] in ("single", "tta")
     assert set(decisions["figures"]["log_loss"]) == {"identity", "shared", "platt", "platt_ridge"}
 
 
@@ -273,8 +284,8 @@ def test_other_films_would_mean_another_split(finished, data, tmp_path):
 
 
 def test_an_epoch_shows_the_same_films_again_for_the_same_seed(data):
-    films = read_dataset(data)
-    part = load_part(films, 32, "all")
+    films = read_dataset(data, NIH14)
+    part = load_part(films, 32, "all", NIH14)
     first, second = (Batches(part, RECIPE) for _ in range(2))
     second.begin(3)
     second.begin(0)

@@ -1,5 +1,6 @@
 """Another model's predictions on the same films, compared film by film."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cxr_edge.labels import DISEASES, LABELS
 from training.errors import DataError
 from training.evaluation.figures import paired
 from training.evaluation.resampling import Bootstrap, Floats
@@ -24,15 +24,15 @@ class OtherPredictions:
     name : str
         Of their file.
     table : DataFrame
-        One column per finding, by image name without suffix.
+        By image name without suffix; one column for each finding, in order, NaN where the file lacks it.
     """
 
     name: str
     table: pd.DataFrame
 
 
-def read_predictions(file: Path) -> OtherPredictions:
-    """Read predictions from a CSV: image, and one column per finding; findings it lacks are left out.
+def read_predictions(file: Path, findings: Sequence[str]) -> OtherPredictions:
+    """Read predictions from a CSV: image, and one column per finding; findings may be lacking.
 
     Raises
     ------
@@ -40,10 +40,10 @@ def read_predictions(file: Path) -> OtherPredictions:
         No column ``image`` or no finding, or names that do not tell films apart.
     """
     table = pd.read_csv(file, dtype={"image": str})
-    columns = [label for label in DISEASES if label in table]
-    if "image" not in table or not columns:
-        raise DataError(f"{file}: expected the columns image and findings as NIH spells them, got {list(table)}")
-    return OtherPredictions(file.name, table.set_index(stems(table["image"], file.name).to_numpy())[columns])
+    if "image" not in table or not set(findings) & set(table):
+        raise DataError(f"{file}: expected the columns image and any of {', '.join(findings)}, got {list(table)}")
+    by_stem = table.set_index(stems(table["image"], file.name).to_numpy()).reindex(columns=list(findings))
+    return OtherPredictions(file.name, by_stem)
 
 
 def compare(
@@ -53,29 +53,31 @@ def compare(
 
     Parameters
     ----------
-    truth, scores : ndarray, (N, 15)
+    truth, scores : ndarray, (N, findings)
     table : DataFrame
         The same films' rows.
     others : OtherPredictions
+        Of the same findings, in the order of the columns.
     bootstrap : Bootstrap
 
     Returns
     -------
     dict or None
-        ``with``, ``films``, ``patients``, ``findings_compared``, and ``figures`` as `paired` gives
+        ``with``, ``images``, ``patients``, ``findings_compared``, and ``figures`` as `paired` gives
         them, the other model first. None where no film is shared.
     """
     ours, by_stem = stems(table["image"], "the data set"), others.table
     shared = ours.isin(by_stem.index).to_numpy()
     if not shared.any():
         return None
-    theirs = by_stem.reindex(columns=list(LABELS)).loc[ours[shared]].to_numpy(np.float64)
-    told = np.where(np.isnan(theirs), np.nan, truth[shared])
+    theirs_by_finding = by_stem.loc[ours[shared]]
+    theirs = theirs_by_finding.to_numpy(np.float64)
+    known = np.where(np.isnan(theirs), np.nan, truth[shared])
     patients: npt.NDArray[Any] = table["patient"].to_numpy()[shared]
     return {
         "with": others.name,
-        "films": int(shared.sum()),
+        "images": int(shared.sum()),
         "patients": len(np.unique(patients)),
-        "findings_compared": [label for label in by_stem if by_stem.loc[ours[shared], label].notna().any()],
-        "figures": paired(told, theirs, scores[shared], patients, bootstrap),
+        "findings_compared": [label for label, there in theirs_by_finding.notna().any().items() if there],
+        "figures": paired(known, (theirs, scores[shared]), patients, list(by_stem), bootstrap),
     }

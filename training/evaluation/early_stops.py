@@ -1,69 +1,60 @@
-"""What stopping early changes: the decisions of adaptive views against those of all, and the views that it takes."""
+"""What stopping early changes: the decisions of adaptive TTA against those of all variants, and what it takes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from rich.progress import track
 
-from cxr_edge.backends import usable_cores
-from cxr_edge.bundle import Bundle
-from cxr_edge.labels import DISEASES, LABELS
-from cxr_edge.model import Model, Source
-from cxr_edge.parallel import map_in_order
-from cxr_edge.results import Result
-from training.evaluation.predictions import sources
+from cxr_edge.evaluation import Evaluation
+from cxr_edge.model import Model
 from training.evaluation.resampling import Bootstrap, Floats, Rows
-
-_DISEASES = [LABELS.index(disease) for disease in DISEASES]
+from training.labels import LabelSet
 
 
 def early_stops(
-    bundle: Bundle, table: pd.DataFrame, calibrated: npt.NDArray[np.float64], bootstrap: Bootstrap
+    model: Model,
+    evaluations: Sequence[Evaluation],
+    calibrated: npt.NDArray[np.float64],
+    patients: npt.NDArray[Any],
+    bootstrap: Bootstrap,
 ) -> dict[str, dict[str, Any]]:
-    """Let a bundle look at films adaptively, at every operating point that says when to stop.
+    """Decide adaptively, at every operating point that says when to stop.
 
     Parameters
     ----------
-    bundle : Bundle
-    table : DataFrame
-        Films that can be read: with ``path``; or ``cache`` and ``row``.
-    calibrated : ndarray, (N, 15) float64
-        What all views give.
+    model : Model
+    evaluations : sequence of Evaluation
+        By all TTA variants.
+    calibrated : ndarray, (N, labels) float64
+        What all variants give.
+    patients : ndarray, (N,)
     bootstrap : Bootstrap
 
     Returns
     -------
     dict
-        Operating point → ``agreement``, the share of film-findings decided as by all views, and ``views``, their mean
-        number for a film; each with its interval.
+        Operating point → ``agreement``, the share of image-findings decided as by all variants, and ``variants``, their
+        mean number for an image; each with its interval.
     """
-    model = Model(bundle, "cpu")
-    return {
-        name: _compare(model, name, table, calibrated, bootstrap)
-        for name, point in bundle.manifest.operating_points.items()
-        if point.adaptive is not None
-    }
+    manifest, labels = model.manifest, LabelSet.of(model.labels)
+    columns, found = labels.finding_columns, {}
+    for name, point in manifest.operating_points.items():
+        if point.adaptive is None:
+            continue
+        settings = model.settings(adaptive=True, operating_point=name)
+        results = [model.decide(evaluation, settings) for evaluation in evaluations]
+        limits = np.array([point.tta.thresholds[label] for label in labels.findings])
+        adaptive = np.array([result.values for result in results])[:, columns] >= limits
+        agrees = (adaptive == (calibrated[:, columns] >= limits)).mean(axis=1)
+        variants = np.array([result.variants for result in results], np.float64)
+        found[name] = {**_means(agrees, variants, patients, bootstrap), "of": len(manifest.tta.variants)}
+    return found
 
 
-def _compare(
-    model: Model, name: str, table: pd.DataFrame, calibrated: npt.NDArray[np.float64], bootstrap: Bootstrap
-) -> dict[str, Any]:
-    def look(source: Source) -> Result:
-        return model.predict(source, adaptive=True, operating_point=name)
-
-    shown: Any = sources(table, model.manifest.input.size[0])
-    found = map_in_order(look, shown, usable_cores())
-    results = list(track(found, f"Adaptive, {name}", total=len(table)))
-    thresholds = model.manifest.thresholds(name, "tta")
-    limits = np.array([thresholds[label] for label in LABELS])
-    adaptive = np.array([result.values for result in results]) >= limits
-    agrees = (adaptive == (calibrated >= limits))[:, _DISEASES].mean(axis=1)
-    views = np.array([result.views for result in results], np.float64)
-
+def _means(agrees: Floats, variants: Floats, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> dict[str, Any]:
     def statistic(rows: Rows) -> Floats:
-        return np.array([agrees[rows].mean(), views[rows].mean()])
+        return np.array([agrees[rows].mean(), variants[rows].mean()])
 
-    agreement, mean_views = bootstrap.figures(statistic, table["patient"].to_numpy(), digits=5)
-    return {"agreement": agreement, "views": mean_views, "of": len(model.manifest.views)}
+    agreement, mean_variants = bootstrap.figures(statistic, patients, digits=5)
+    return {"agreement": agreement, "variants": mean_variants}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,21 @@ import numpy as np
 import pandas as pd
 
 from cxr_edge.bundle import Bundle
-from cxr_edge.labels import LABELS
 from cxr_edge.manifest import Manifest
+from cxr_edge.model import Model
 from training.errors import DataError
 from training.evaluation.comparison import compare, read_predictions
 from training.evaluation.early_stops import early_stops
 from training.evaluation.figures import at_thresholds, paired, ranking
-from training.evaluation.localisation import localise, read_boxes
+from training.evaluation.localisation import has_boxes, localise, read_boxes
 from training.evaluation.plots import write_plots
-from training.evaluation.predictions import MODES, Predictions, predict_films
+from training.evaluation.predictions import MODES, predict_images
 from training.evaluation.reliability import reliability
 from training.evaluation.report import markdown
 from training.evaluation.resampling import Bootstrap
 from training.evaluation.stems import stems
 from training.evaluation.subgroups import by_subgroup
+from training.labels import LabelSet
 from training.nih import hash_of_table
 from training.splits import Split, split_films
 from training.versions import commit
@@ -61,10 +63,10 @@ def part_of_split(bundle: Bundle, films: pd.DataFrame, part: str) -> tuple[pd.Da
         The bundle does not tell its split, or these are not its films: a film of this part could
         be one it was trained on.
     """
-    told = bundle.manifest.training
+    recorded = bundle.manifest.training
     try:
-        split = msgspec.convert(told["recipe"]["split"], Split)
-        expected = told["part_sha256"][part]
+        split = msgspec.convert(recorded["recipe"]["split"], Split)
+        expected = recorded["part_sha256"][part]
     except (KeyError, TypeError, msgspec.ValidationError) as error:
         raise DataError(
             f"{bundle.identity} does not tell how its films were divided; it can be evaluated as `--dataset csv` "
@@ -73,10 +75,10 @@ def part_of_split(bundle: Bundle, films: pd.DataFrame, part: str) -> tuple[pd.Da
     found = split_films(films, split)[part]
     if found.empty:
         raise DataError(f"the split of {bundle.identity} has no {part} films: {split.describe()}")
-    if hash_of_table(found) != expected:
+    if (hashed := hash_of_table(found, bundle.manifest.label_names)) != expected:
         raise DataError(
             f"the {part} films are not those of {bundle.identity}: expected the hash "
-            f"{expected[:12]}…, got {len(found)} films with {hash_of_table(found)[:12]}…; it could have seen some"
+            f"{expected[:12]}…, got {len(found)} films with {hashed[:12]}…; it could have seen some"
         )
     return found, split.describe()
 
@@ -101,16 +103,19 @@ def evaluate(
     dict
         The content of ``evaluation.json``.
     """
-    drawn = None if extras.boxes is None else read_boxes(extras.boxes)
-    others = None if extras.compare_with is None else read_predictions(extras.compare_with)
+    model, manifest, labels = Model(bundle, "cpu"), bundle.manifest, LabelSet.of(bundle.manifest.labels)
+    findings, columns = labels.findings, labels.finding_columns
+    drawn = None if extras.boxes is None else read_boxes(extras.boxes, findings)
+    others = None if extras.compare_with is None else read_predictions(extras.compare_with, findings)
     if extras.boxes or extras.compare_with:
         stems(films["image"], "the data set")
-    predictions = predict_films(bundle, films)
-    table, manifest = predictions.table, bundle.manifest
-    truth = table[list(LABELS)].to_numpy(np.float64)
-    patients = table["patient"].to_numpy()
-    default = manifest.default_view_mode
-    boxes = None if drawn is None else localise(bundle, table, drawn, bootstrap)
+    mapped = None if drawn is None or manifest.maps is None else has_boxes(films, drawn)
+    predictions = predict_images(model, films, mapped)
+    table = predictions.table
+    patients, default = table["patient"].to_numpy(), manifest.tta.default_mode
+    truth = table[list(findings)].to_numpy(np.float64)
+    raw = {mode: scores[:, columns] for mode, scores in predictions.raw.items()}
+    calibrated = predictions.calibrated[default][:, columns]
     return {
         "bundle": bundle.identity,
         "bundle_sha256": bundle.sha256,
@@ -119,50 +124,49 @@ def evaluate(
         "commit": commit(),
         "part": part,
         "held_out": held_out,
-        "films": len(table),
+        "images": len(table),
         "patients": int(table["patient"].nunique()),
         "unreadable": predictions.unreadable,
         "resamples": bootstrap.resamples,
-        "default_view_mode": default,
+        "default_tta_mode": default,
         "default_operating_point": manifest.default_operating_point,
-        "view_modes": {mode: ranking(truth, predictions.raw[mode], table, bootstrap) for mode in MODES},
-        "tta_gain": paired(truth, predictions.raw["single"], predictions.raw["tta"], patients, bootstrap),
+        "tta_modes": {mode: ranking(truth, raw[mode], table, findings, bootstrap) for mode in MODES},
+        "tta_gain": paired(truth, (raw["single"], raw["tta"]), patients, findings, bootstrap),
         "operating_points": {
-            name: at_thresholds(
-                truth, predictions.calibrated[default], manifest.thresholds(name, default), table, bootstrap
-            )
+            name: at_thresholds(truth, calibrated, _in_order(manifest, name, findings), table, bootstrap)
             for name in manifest.operating_points
         },
-        "adaptive": early_stops(bundle, table, predictions.calibrated["tta"], bootstrap),
+        "adaptive": early_stops(model, predictions.evaluations, predictions.calibrated["tta"], patients, bootstrap),
         "calibration": {
             "fitted_on": manifest.calibration.fitted_on or "nothing: probabilities are not calibrated",
-            "before": reliability(truth, predictions.raw[default], patients, bootstrap),
-            "after": reliability(truth, predictions.calibrated[default], patients, bootstrap),
+            "before": reliability(truth, raw[default], patients, findings, bootstrap),
+            "after": reliability(truth, calibrated, patients, findings, bootstrap),
         },
-        "subgroups": by_subgroup(truth, predictions.raw[default], table, bootstrap),
-        "localisation": boxes,
-        "comparison": None if others is None else compare(truth, predictions.raw[default], table, others, bootstrap),
-        "curves": _curves(truth, predictions, default),
+        "subgroups": by_subgroup(truth, raw[default], table, findings, bootstrap),
+        "localisation": None if drawn is None else localise(model, predictions, drawn, bootstrap),
+        "comparison": None if others is None else compare(truth, raw[default], table, others, bootstrap),
+        "findings": list(findings),
+        "curves": {"truth": truth, "raw": raw[default], "calibrated": calibrated},
     }
 
 
+def _in_order(manifest: Manifest, operating_point: str, findings: Sequence[str]) -> dict[str, float]:
+    """Return the thresholds of the default TTA mode in the order of the findings."""
+    thresholds = manifest.thresholds(operating_point, manifest.tta.default_mode)
+    return {finding: thresholds[finding] for finding in findings}
+
+
 def hash_of_decisions(manifest: Manifest) -> str:
-    """Give the sha256 of what makes a bundle of a network: input, views, calibration, thresholds."""
-    decisions = [
-        manifest.input,
-        manifest.views,
-        manifest.default_view_mode,
-        manifest.calibration,
-        manifest.operating_points,
-    ]
+    """Return the sha256 of what makes a bundle of a network: input, TTA, calibration, thresholds."""
+    decisions = [manifest.input, manifest.tta, manifest.calibration, manifest.operating_points]
     return hashlib.sha256(msgspec.json.encode(decisions, order="sorted")).hexdigest()
 
 
 def look_of(report: dict[str, Any]) -> dict[str, Any]:
     """Describe a look at the test part: whose, and the mean ROC-AUC that was seen."""
-    told = ("bundle", "bundle_sha256", "model_sha256", "commit", "films")
-    mean_auc = {mode: figures["mean"]["auc"] for mode, figures in report["view_modes"].items()}
-    return {**{key: report[key] for key in told}, "mean_auc": mean_auc}
+    recorded = ("bundle", "bundle_sha256", "model_sha256", "commit", "images")
+    mean_auc = {mode: figures["mean"]["auc"] for mode, figures in report["tta_modes"].items()}
+    return {**{key: report[key] for key in recorded}, "mean_auc": mean_auc}
 
 
 def write_evaluation(report: dict[str, Any], out: Path) -> list[Path]:
@@ -177,8 +181,3 @@ def write_evaluation(report: dict[str, Any], out: Path) -> list[Path]:
     (out / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     (out / "evaluation.md").write_text(markdown(figures), encoding="utf-8")
     return [out / "evaluation.json", out / "evaluation.md", *write_plots(report, out)]
-
-
-def _curves(truth: Any, predictions: Predictions, mode: Any) -> dict[str, Any]:
-    """Keep what the plots draw."""
-    return {"truth": truth, "raw": predictions.raw[mode], "calibrated": predictions.calibrated[mode]}

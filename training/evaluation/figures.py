@@ -1,27 +1,28 @@
 """Figures by finding: ranking, and what a threshold makes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.labels import DISEASES
 from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
 from training.metrics import aucs_within, average_precisions, roc_aucs
 
 AT_THRESHOLD = ("precision", "recall", "f1", "specificity")
 
 
-def ranking(truth: Floats, scores: Floats, table: Any, bootstrap: Bootstrap) -> dict[str, Any]:
+def ranking(truth: Floats, scores: Floats, table: Any, findings: Sequence[str], bootstrap: Bootstrap) -> dict[str, Any]:
     """Measure how films are ranked.
 
     Parameters
     ----------
-    truth, scores : ndarray, (N, 15)
+    truth, scores : ndarray, (N, findings)
         Truth is NaN where unknown.
     table : DataFrame
         With patient and collection.
+    findings : sequence of str
+        Names of the columns.
     bootstrap : Bootstrap
 
     Returns
@@ -46,12 +47,12 @@ def ranking(truth: Floats, scores: Floats, table: Any, bootstrap: Bootstrap) -> 
         return np.concatenate([means, found[0], found[1]])
 
     mean_auc, mean_precision, within, *others = bootstrap.figures(statistic, table["patient"].to_numpy())
-    aucs, precisions = others[: len(DISEASES)], others[len(DISEASES) :]
+    aucs, precisions = others[: len(findings)], others[len(findings) :]
     return {
         "mean": {"auc": mean_auc, "average_precision": mean_precision, "auc_within": within},
         "findings": {
             label: {"positive": int((truth[:, i] == 1).sum()), "auc": aucs[i], "average_precision": precisions[i]}
-            for i, label in enumerate(DISEASES)
+            for i, label in enumerate(findings)
         },
     }
 
@@ -61,19 +62,28 @@ def at_thresholds(
 ) -> dict[str, Any]:
     """Measure what thresholds make of the scores: precision, recall, F1 and specificity.
 
+    Parameters
+    ----------
+    truth, scores : ndarray, (N, findings)
+    thresholds : mapping
+        Finding → threshold, in the order of the columns.
+    table : DataFrame
+        With patient.
+    bootstrap : Bootstrap
+
     Returns
     -------
     dict
         ``mean`` and ``findings`` by name; a finding also with its ``threshold``. A figure without
         a denominator is None, and left out of the mean.
     """
-    limits = np.array([thresholds[label] for label in DISEASES])
-    told = truth[:, : len(DISEASES)]
-    called = scores[:, : len(DISEASES)] >= limits
-    defined = ~np.isnan(_rates(told, called))
+    findings = list(thresholds)
+    limits = np.array(list(thresholds.values()))
+    called = scores >= limits
+    defined = ~np.isnan(_rates(truth, called))
 
     def statistic(rows: Rows) -> Floats:
-        found = _rates(told[rows], called[rows])
+        found = _rates(truth[rows], called[rows])
         means = [mean_over(figures, known) for figures, known in zip(found, defined, strict=True)]
         return np.concatenate([means, found.ravel()])
 
@@ -84,15 +94,15 @@ def at_thresholds(
         "findings": {
             label: {
                 "threshold": float(limits[i]),
-                **{name: by_finding[k * len(DISEASES) + i] for k, name in enumerate(AT_THRESHOLD)},
+                **{name: by_finding[k * len(findings) + i] for k, name in enumerate(AT_THRESHOLD)},
             }
-            for i, label in enumerate(DISEASES)
+            for i, label in enumerate(findings)
         },
     }
 
 
 def _rates(truth: Floats, called: npt.NDArray[np.bool_]) -> Floats:
-    """Count per finding: (4, 14) precision, recall, F1, specificity."""
+    """Count per finding: (4, findings) precision, recall, F1, specificity."""
     positive, negative = truth == 1, truth == 0
     true_positive, false_positive = (positive & called).sum(axis=0), (negative & called).sum(axis=0)
     false_negative, true_negative = (positive & ~called).sum(axis=0), (negative & ~called).sum(axis=0)
@@ -110,14 +120,31 @@ def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.fl
     return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
 
 
-def paired(truth: Floats, first: Floats, second: Floats, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> Any:
+def paired(
+    truth: Floats,
+    scores: tuple[Floats, Floats],
+    patients: npt.NDArray[Any],
+    findings: Sequence[str],
+    bootstrap: Bootstrap,
+) -> Any:
     """Compare two models' ROC-AUC on the same films, resampled together.
+
+    Parameters
+    ----------
+    truth : ndarray, (N, findings)
+    scores : (ndarray, ndarray)
+        Of the first model and of the second.
+    patients : ndarray, (N,)
+    findings : sequence of str
+        Names of the columns.
+    bootstrap : Bootstrap
 
     Returns
     -------
     dict
         ``mean`` and each finding: ``first``, ``second`` and ``difference`` (second minus first).
     """
+    first, second = scores
     defined = ~np.isnan(roc_aucs(truth, first))
 
     def statistic(rows: Rows) -> Floats:
@@ -126,8 +153,8 @@ def paired(truth: Floats, first: Floats, second: Floats, patients: npt.NDArray[A
         return np.concatenate([one, two, two - one])
 
     found = bootstrap.figures(statistic, patients)
-    count = len(DISEASES) + 1
+    count = len(findings) + 1
     return {
         label: {"first": found[i], "second": found[count + i], "difference": found[2 * count + i]}
-        for i, label in [(count - 1, "mean"), *enumerate(DISEASES)]
+        for i, label in [(count - 1, "mean"), *enumerate(findings)]
     }

@@ -1,22 +1,20 @@
 """Do heat maps point where radiologists drew boxes? Pointing game and IoU, beside a centred and a random map."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from rich.progress import track
 
-from cxr_edge.bundle import Bundle
 from cxr_edge.gradcam import upsample
-from cxr_edge.labels import DISEASES
+from cxr_edge.model import Model
 from training.errors import DataError
-from training.evaluation.predictions import raw_model, sources
+from training.evaluation.predictions import Predictions
 from training.evaluation.resampling import Bootstrap, Floats, Rows
 from training.evaluation.stems import stems
-from training.network import STRIDE
+from training.labels import aliases
 
 #: Boxes are in pixels of NIH's 1024x1024 originals.
 FRAME = 1024
@@ -28,10 +26,10 @@ IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
 #: Standard deviation of the centred control, as a share of the side.
 CENTRE = 0.25
 
-MAPS = ("grad_cam", "centred", "random")
+CONTROLS = ("centred", "random")
 
 
-def read_boxes(file: Path) -> pd.DataFrame:
+def read_boxes(file: Path, findings: Sequence[str]) -> pd.DataFrame:
     """Read radiologists' boxes: NIH's ``BBox_List_2017.csv``, or a CSV with image, finding, x, y, w, h.
 
     Returns
@@ -52,21 +50,34 @@ def read_boxes(file: Path) -> pd.DataFrame:
         raise DataError(
             f"{file}: expected the columns {columns} or NIH's BBox_List_2017.csv, lacking {sorted(missing)}"
         )
-    table["finding"] = table["finding"].replace("Infiltrate", "Infiltration")
-    if unknown := set(table["finding"]) - set(DISEASES):
-        raise DataError(f"{file}: unknown findings {sorted(unknown)}")
+    table["finding"] = table["finding"].replace(aliases("nih-boxes"))
+    if unknown := set(table["finding"]) - set(findings):
+        raise DataError(f"{file}: expected findings of {', '.join(findings)}, got {sorted(unknown)}")
     return table[columns].assign(image=table["image"].map(lambda name: Path(name).stem))
 
 
-def localise(bundle: Bundle, table: pd.DataFrame, boxes: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any] | None:
-    """Hold heat maps against boxes; a film's boxes of one finding are taken together.
+def has_boxes(table: pd.DataFrame, boxes: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Return which images of a table have a box.
+
+    Raises
+    ------
+    DataError
+        Names do not tell images apart.
+    """
+    return np.asarray(stems(table["image"], "the data set").isin(boxes["image"]), bool)
+
+
+def localise(
+    model: Model, predictions: Predictions, boxes: pd.DataFrame, bootstrap: Bootstrap
+) -> dict[str, Any] | None:
+    """Hold heat maps against boxes; an image's boxes of one finding are taken together.
 
     Parameters
     ----------
-    bundle : Bundle
-        Maps are those of its default view mode.
-    table : DataFrame
-        Films; those without a box are left out.
+    model : Model
+        Maps are those of its bundle's default TTA mode.
+    predictions : Predictions
+        With the heat maps of the images that have a box; see `has_boxes`.
     boxes : DataFrame
         As `read_boxes` gives it.
     bootstrap : Bootstrap
@@ -74,32 +85,27 @@ def localise(bundle: Bundle, table: pd.DataFrame, boxes: pd.DataFrame, bootstrap
     Returns
     -------
     dict or None
-        ``cases`` (pairs of film and finding), ``films``, and for ``grad_cam``, ``centred`` and ``random``:
-        ``pointing_game`` (the maximum lies in a box) and ``iou_above`` each of `IOUS`; Grad-CAM
-        also by finding. None without a box.
-
-    Raises
-    ------
-    DataError
-        Names do not tell films apart.
+        ``cases`` (pairs of image and finding), ``images``, ``method``, and for ``maps``, ``centred`` and ``random``:
+        ``pointing_game`` (the maximum lies in a box) and ``iou_above`` each of `IOUS`; the model's maps also by
+        finding. None without a box.
     """
-    films = table.assign(stem=stems(table["image"], "the data set").to_numpy())
-    films = films[films["stem"].isin(boxes["image"])].reset_index(drop=True)
-    if films.empty:
+    manifest = model.manifest
+    if manifest.maps is None:
+        return None
+    table, boxed = predictions.table, has_boxes(predictions.table, boxes)
+    if not boxed.any():
         return None
     rng = np.random.default_rng(bootstrap.seed)
-    model = raw_model(bundle)
-    positions = tuple(side // STRIDE for side in bundle.manifest.input.size)
+    settings = model.settings(heatmaps=True)
     cases = []
-    shown = zip(films.itertuples(), sources(films, bundle.manifest.input.size[0]), strict=True)
-    for film, source in track(shown, "Heat maps", total=len(films)):
-        result = model.predict(source, heatmaps=True)
-        for finding, drawn in boxes[boxes["image"] == film.stem].groupby("finding"):
+    for row in np.flatnonzero(boxed):
+        image, result = table.iloc[row], model.decide(predictions.evaluations[row], settings)
+        for finding, drawn in boxes[boxes["image"] == Path(image["image"]).stem].groupby("finding"):
             inside = _mask(drawn, result.size)
-            random = upsample(rng.random(positions, np.float32), result.size)
-            maps = {"grad_cam": result.heatmap(finding), "centred": _centred(result.size), "random": random}
-            cases.append({"patient": film.patient, "finding": finding, **_scores(maps, inside)})
-    return _summary(pd.DataFrame(cases), len(films), bootstrap)
+            random = upsample(rng.random(manifest.maps.grid, np.float32), result.size)
+            maps = {"maps": result.heatmap(finding), "centred": _centred(result.size), "random": random}
+            cases.append({"patient": image["patient"], "finding": finding, **_scores(maps, inside)})
+    return {"method": manifest.maps.method, **_summary(pd.DataFrame(cases), int(boxed.sum()), bootstrap)}
 
 
 def _mask(drawn: pd.DataFrame, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -127,14 +133,14 @@ def _scores(maps: Mapping[str, Floats], inside: npt.NDArray[np.bool_]) -> dict[s
     return scores
 
 
-def _summary(cases: pd.DataFrame, films: int, bootstrap: Bootstrap) -> dict[str, Any]:
+def _summary(cases: pd.DataFrame, images: int, bootstrap: Bootstrap) -> dict[str, Any]:
     return {
         "cases": len(cases),
-        "films": films,
+        "images": images,
         "region": f"where a map reaches {REGION:.0%} of its maximum",
-        **{name: _figures(cases, name, bootstrap) for name in MAPS},
+        **{name: _figures(cases, name, bootstrap) for name in ("maps", *CONTROLS)},
         "findings": {
-            finding: {"cases": len(of_finding), **_figures(of_finding, "grad_cam", bootstrap)}
+            finding: {"cases": len(of_finding), **_figures(of_finding, "maps", bootstrap)}
             for finding, of_finding in cases.groupby("finding")
         },
     }

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from cxr_edge.labels import DISEASES
 from training.evaluation.reliability import bins
 
 STYLE: Any = {
@@ -46,13 +45,23 @@ def write_plots(report: dict[str, Any], out: Path) -> list[Path]:
         with mpl.rc_context(STYLE):
             figure = draw(report)
             figure.suptitle(
-                f"{report['bundle']} · {report['part']}, {report['films']} films of {report['patients']} patients · "
+                f"{report['bundle']} · {report['part']}, {report['images']} films of {report['patients']} patients · "
                 "research only",
                 fontsize=8, color="0.35", x=0.01, ha="left",
             )  # fmt: skip
             figure.savefig(out / f"{name}.png", dpi=130)
         written.append(out / f"{name}.png")
     return written
+
+
+def _grid(count: int) -> tuple[Figure, Any]:
+    """Return a figure with room for so many small plots, five to a row; what is left over is hidden."""
+    rows = -(-count // 5)
+    figure = Figure(figsize=(10, 2.17 * rows), layout="constrained")
+    grid = figure.subplots(rows, 5, sharex=True, sharey=True, squeeze=False).ravel()
+    for unused in grid[count:]:
+        unused.axis("off")
+    return figure, grid[:count]
 
 
 def _title(label: str) -> str:
@@ -68,9 +77,9 @@ def _interval(axes: Any, place: float, figure: dict[str, Any], color: str) -> No
 
 def _findings(report: dict[str, Any]) -> Figure:
     """Draw each finding's ROC-AUC with its interval, best first."""
-    of_mode = report["view_modes"][report["default_view_mode"]]
+    of_mode = report["tta_modes"][report["default_tta_mode"]]
     rows = sorted(of_mode["findings"].items(), key=lambda item: item[1]["auc"]["value"] or 0)
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.2 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, (_, row) in enumerate(rows):
         _interval(axes, place, row["auc"], BLUE)
@@ -86,10 +95,9 @@ def _findings(report: dict[str, Any]) -> Figure:
 def _roc(report: dict[str, Any]) -> Figure:
     """Draw each finding's ROC curve, with the operating points on it."""
     curves, points = report["curves"], report["operating_points"]
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
-    grid = figure.subplots(3, 5, sharex=True, sharey=True).ravel()
+    figure, grid = _grid(len(report["findings"]) + 1)
     markers = dict(zip(points, "osD^v", strict=False))
-    for axes, (i, label) in zip(grid, enumerate(DISEASES), strict=False):
+    for axes, (i, label) in zip(grid, enumerate(report["findings"]), strict=False):
         known = ~np.isnan(curves["truth"][:, i])
         truth = curves["truth"][known, i]
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
@@ -114,9 +122,8 @@ def _roc(report: dict[str, Any]) -> Figure:
 def _reliability(report: dict[str, Any]) -> Figure:
     """Draw frequency against probability, before and after calibration."""
     curves = report["curves"]
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
-    grid = figure.subplots(3, 5, sharex=True, sharey=True).ravel()
-    for axes, (i, label) in zip(grid, enumerate(DISEASES), strict=False):
+    figure, grid = _grid(len(report["findings"]) + 1)
+    for axes, (i, label) in zip(grid, enumerate(report["findings"]), strict=False):
         axes.set_title(_title(label))
         known = ~np.isnan(curves["truth"][:, i])
         if np.nansum(curves["truth"][:, i]) >= FEWEST:
@@ -147,7 +154,7 @@ def _reliability_curves(axes: Any, curves: dict[str, Any], column: Any, known: A
 def _subgroups(report: dict[str, Any]) -> Figure:
     """Draw the mean ROC-AUC of every subgroup with its interval."""
     rows = [
-        (f"{criterion}: {name} ({group['films']} films, {group['findings_measured']} findings)", group["mean_auc"])
+        (f"{criterion}: {name} ({group['images']} films, {group['findings_measured']} findings)", group["mean_auc"])
         for criterion, groups in report["subgroups"].items()
         for name, group in groups.items()
     ][::-1]
@@ -155,9 +162,9 @@ def _subgroups(report: dict[str, Any]) -> Figure:
     axes = figure.subplots()
     for place, (_, mean) in enumerate(rows):
         _interval(axes, place, mean, BLUE)
-    overall = report["view_modes"][report["default_view_mode"]]["mean"]["auc"]
+    overall = report["tta_modes"][report["default_tta_mode"]]["mean"]["auc"]
     _interval(axes, len(rows), overall, ORANGE)
-    axes.set_yticks(range(len(rows) + 1), [*(name for name, _ in rows), f"all ({report['films']} films)"])
+    axes.set_yticks(range(len(rows) + 1), [*(name for name, _ in rows), f"all ({report['images']} films)"])
     axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
     axes.set_xlabel("Mean ROC-AUC with its 95 % interval, over the findings measured there")
     return figure

@@ -1,102 +1,120 @@
-"""What a bundle says of films, through the SDK: raw and calibrated, one view and all."""
+"""What a bundle says of images, through the SDK: each image read once, and each TTA variant of it computed once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from rich.progress import track
 
-from cxr_edge.backends import usable_cores
-from cxr_edge.bundle import Bundle
-from cxr_edge.calibration import Calibration, calibrate
-from cxr_edge.manifest import ViewMode
+from cxr_edge.calibration import calibrate
+from cxr_edge.errors import InputError
+from cxr_edge.evaluation import Evaluation
 from cxr_edge.model import Model, Source
-from cxr_edge.parallel import map_in_order
-from cxr_edge.results import InputFailure, Result
+from cxr_edge.parallel import map_in_order, usable_cores
+from cxr_edge.settings import FittedMode
 from training.cache import CachedFilms
 from training.errors import DataError
 
-MODES: tuple[ViewMode, ...] = ("single", "tta")
+MODES: tuple[FittedMode, ...] = ("single", "tta")
 
-Scores = dict[ViewMode, npt.NDArray[np.float64]]
+Scores = dict[FittedMode, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of the films that could be read.
+    """Evaluations of the images that could be read, by all TTA variants.
 
     Attributes
     ----------
     table : DataFrame
         Their rows.
+    evaluations : list of Evaluation
+        With heat maps, where those were asked for.
     raw, calibrated : dict
-        View mode → (N, 15) float64.
+        TTA mode → (N, labels) float64.
     unreadable : list of dict
         image, code, message of the others.
     """
 
     table: pd.DataFrame
+    evaluations: list[Evaluation]
     raw: Scores
     calibrated: Scores
     unreadable: list[dict[str, str]]
 
 
-def predict_films(bundle: Bundle, table: pd.DataFrame) -> Predictions:
-    """Let a bundle look at films, a film on each core.
+def predict_images(model: Model, table: pd.DataFrame, mapped: npt.NDArray[np.bool_] | None = None) -> Predictions:
+    """Evaluate images, one on each core.
 
     Parameters
     ----------
-    bundle : Bundle
+    model : Model
+        With one thread per inference.
     table : DataFrame
-        With ``path``; or ``cache`` and ``row``.
+        With ``image``, and ``path``; or ``cache`` and ``row``.
+    mapped : ndarray, (N,) bool, optional
+        Images whose heat maps are computed too; none, if left out.
 
     Raises
     ------
     DataError
-        No film can be read.
+        No image can be read.
+    HeatmapUnavailable
+        Maps are asked for, and the bundle has none.
+    DeviceFailed
     """
-    model = raw_model(bundle)
-    results = {mode: _predict(model, table, tta=mode == "tta") for mode in MODES}
-    read = [isinstance(result, Result) for result in results["single"]]
+    wanted = np.zeros(len(table), bool) if mapped is None else mapped
+    settings = {heatmaps: model.settings(tta=True, heatmaps=heatmaps) for heatmaps in set(wanted.tolist())}
+
+    def evaluate(item: tuple[Source, bool]) -> Evaluation | InputError:
+        source, heatmaps = item
+        try:
+            return model.evaluate(source, settings[heatmaps])
+        except InputError as error:
+            return error
+
+    items: Any = zip(sources(table, model.manifest.input.size[0]), wanted.tolist(), strict=True)
+    title = f"Evaluating on {model.device} in {model.precision}"
+    found = list(track(map_in_order(evaluate, items, usable_cores()), title, total=len(table)))
+    read = [isinstance(evaluation, Evaluation) for evaluation in found]
     unreadable = [
-        {"image": image, "code": result.code, "message": result.message}
-        for image, result in zip(table["image"], results["single"], strict=True)
-        if isinstance(result, InputFailure)
+        {"image": image, "code": error.code, "message": str(error)}
+        for image, error in zip(table["image"], found, strict=True)
+        if isinstance(error, InputError)
     ]
     if not any(read):
         first = unreadable[0]
-        raise DataError(f"none of the {len(table)} films can be read; the first, {first['image']}: {first['message']}")
-    raw = {mode: np.array([r.values for r in of_mode if isinstance(r, Result)]) for mode, of_mode in results.items()}
-    manifest = bundle.manifest
-    calibrated = {mode: calibrate(scores, manifest.curves(mode), manifest.labels) for mode, scores in raw.items()}
-    return Predictions(table[read].reset_index(drop=True), raw, calibrated, unreadable)
+        raise DataError(f"none of the {len(table)} images can be read; the first, {first['image']}: {first['message']}")
+    evaluations = [evaluation for evaluation in found if isinstance(evaluation, Evaluation)]
+    raw = scores_by_mode(np.stack([evaluation.probabilities for evaluation in evaluations]))
+    manifest = model.manifest
+    calibrated = {mode: calibrate(scores, manifest.curves(mode), manifest.label_names) for mode, scores in raw.items()}
+    return Predictions(table[read].reset_index(drop=True), evaluations, raw, calibrated, unreadable)
 
 
-def raw_model(bundle: Bundle, device: str = "cpu", precision: str | None = None) -> Model:
-    """Load a bundle so that it emits what it would before calibration."""
-    manifest = msgspec.structs.replace(bundle.manifest, calibration=Calibration("identity"))
-    return Model(replace(bundle, manifest=manifest), device, precision)
+def scores_by_mode(per_variant: npt.NDArray[np.float32]) -> Scores:
+    """Return what each TTA mode emits: the first variant's probabilities, and the mean over all variants.
+
+    Parameters
+    ----------
+    per_variant : ndarray, (N, variants, labels) float32
+        Raw probabilities, the unchanged image first.
+
+    Returns
+    -------
+    dict of ndarray, (N, labels) float64
+    """
+    return {"single": per_variant[:, 0].astype(np.float64), "tta": per_variant.mean(axis=1, dtype=np.float64)}
 
 
-def sources(table: pd.DataFrame, size: int) -> Iterator[Source]:
-    """Give each film as the SDK takes it: its path, or a cache's pixels."""
+def sources(table: pd.DataFrame, size: int) -> Iterator[Path | str | npt.NDArray[np.uint8]]:
+    """Yield each image as the SDK takes it: its path, or a cache's pixels."""
     if "cache" not in table:
         yield from table["path"]
         return
     films = CachedFilms(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
     yield from (films[index] for index in range(len(films)))
-
-
-def _predict(model: Model, table: pd.DataFrame, *, tta: bool) -> list[Result | InputFailure]:
-    def predict(source: Source) -> Result | InputFailure:
-        (result,) = model.predict_batch([source], tta=tta)
-        return result
-
-    shown: Any = sources(table, model.manifest.input.size[0])
-    found = map_in_order(predict, shown, usable_cores())
-    return list(track(found, "Six views" if tta else "One view", total=len(table)))

@@ -1,18 +1,20 @@
 """Calibration figures: Brier score, expected calibration error, reliability diagram."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.labels import DISEASES
 from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
 
 #: Bins of equal width over 0 to 1 (Naeini et al. 2015; Guo et al. 2017).
 BINS = 10
 
 
-def reliability(truth: Floats, scores: Floats, patients: npt.NDArray[Any], bootstrap: Bootstrap) -> dict[str, Any]:
+def reliability(
+    truth: Floats, scores: Floats, patients: npt.NDArray[Any], findings: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, Any]:
     """Measure how far probabilities are from frequencies.
 
     Returns
@@ -28,15 +30,14 @@ def reliability(truth: Floats, scores: Floats, patients: npt.NDArray[Any], boots
         return np.array([mean_over(briers, defined), mean_over(errors, defined), *briers, *errors])
 
     brier, error, *others = bootstrap.figures(statistic, patients, recentred=True)
-    for figure in (error, *others[len(DISEASES) :]):
+    for figure in (error, *others[len(findings) :]):
         if figure["interval"]:
             figure["interval"] = [max(0.0, bound) for bound in figure["interval"]]
-    count = len(DISEASES)
-    known = ~np.isnan(truth[:, :count])
+    count, known = len(findings), ~np.isnan(truth)
     return {
         "mean": {"brier": brier, "ece": error},
-        "findings": {label: {"brier": others[i], "ece": others[count + i]} for i, label in enumerate(DISEASES)},
-        "bins": bins(truth[:, :count][known], scores[:, :count][known]),
+        "findings": {label: {"brier": others[i], "ece": others[count + i]} for i, label in enumerate(findings)},
+        "bins": bins(truth[known], scores[known]),
     }
 
 
@@ -64,8 +65,8 @@ def _bin_of(scores: Floats) -> npt.NDArray[np.int64]:
 
 
 def _by_finding(truth: Floats, scores: Floats) -> tuple[Floats, Floats]:
-    briers, errors = np.full((2, len(DISEASES)), np.nan)
-    for i in range(len(DISEASES)):
+    briers, errors = np.full((2, truth.shape[1]), np.nan)
+    for i in range(truth.shape[1]):
         known = ~np.isnan(truth[:, i])
         if known.any():
             briers[i] = np.mean((truth[known, i] - scores[known, i]) ** 2)  # Brier 1950

@@ -6,16 +6,13 @@ from typing import Any
 from cxr_edge.results import NOTICE
 from training.evaluation.figures import AT_THRESHOLD
 
-#: Opens the figures of a model card.
-FIGURES_HEADING = "# What it was measured at"
-
 _HEAD = """\
 # {bundle}: evaluation on {part} films
 
 **{notice}**
 
-{films} films of {patients} patients. Held out: {held_out}. Figures with 95 % intervals from {resamples} bootstrap
-resamples of the patients. Default view mode: {default_view_mode}.
+{images} films of {patients} patients. Held out: {held_out}. Figures with 95 % intervals from {resamples} bootstrap
+resamples of the patients. Default TTA mode: {default_tta_mode}.
 {flattered}"""
 
 _FLATTERED = """
@@ -57,7 +54,7 @@ def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -
         Looks at the test part so far, at this and at earlier models.
     """
     head = (
-        f"{FIGURES_HEADING}\n\n{test['part'].capitalize()} part: {test['films']} films of {test['patients']} "
+        f"# What it was measured at\n\n{test['part'].capitalize()} part: {test['images']} films of {test['patients']} "
         f"patients; {test['held_out']}. Intervals: 95 %, {test['resamples']} bootstrap resamples of the patients. "
         f"The test part has been looked at {looks} times, for this model and others; see the notes.\n"
     )
@@ -78,8 +75,8 @@ def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -
 def side_by_side_section(validation: dict[str, Any], test: dict[str, Any]) -> str:
     """Tell how what was fitted on validation fares on the test part."""
     rows = []
-    for name, mode in (("one view", "single"), ("six views", "tta")):
-        means = [report["view_modes"][mode]["mean"] for report in (validation, test)]
+    for name, mode in (("one TTA variant", "single"), ("all variants", "tta")):
+        means = [report["tta_modes"][mode]["mean"] for report in (validation, test)]
         rows.append((f"ROC-AUC, {name}", *(told(mean["auc"]) for mean in means)))
         rows.append((f"ROC-AUC within collections, {name}", *(told(mean["auc_within"]) for mean in means)))
     for name in test["operating_points"]:
@@ -91,14 +88,14 @@ def side_by_side_section(validation: dict[str, Any], test: dict[str, Any]) -> st
     return (
         "## Validation and test side by side\n\n"
         "Means over the findings. Validation, on which calibration and thresholds were fitted: "
-        f"{validation['films']} films of {validation['patients']} patients.\n\n"
+        f"{validation['images']} films of {validation['patients']} patients.\n\n"
         + table(("mean of", "validation", "test"), rows)
     )
 
 
 def ranking_section(report: dict[str, Any]) -> str:
     """Tell ROC-AUC and average precision by finding."""
-    single, tta = (report["view_modes"][mode] for mode in ("single", "tta"))
+    single, tta = (report["tta_modes"][mode] for mode in ("single", "tta"))
     rows = [
         ("**mean**", "", told(single["mean"]["auc"]), told(tta["mean"]["auc"]), told(tta["mean"]["average_precision"]))
     ]
@@ -107,11 +104,11 @@ def ranking_section(report: dict[str, Any]) -> str:
         rows.append((label, of_tta["positive"], told(of_single["auc"]), told(of_tta["auc"]),
                      told(of_tta["average_precision"])))  # fmt: skip
     within = ", ".join(f"{name} {told(of_mode['mean']['auc_within'])}" for name, of_mode in
-                       (("one view", single), ("six views", tta)))  # fmt: skip
+                       (("one TTA variant", single), ("all variants", tta)))  # fmt: skip
     return (
         "## Ranking\n\n"
         + table(
-            ("finding", "positive films", "ROC-AUC, one view", "ROC-AUC, six views", "average precision, six views"),
+            ("finding", "positive films", "ROC-AUC, one TTA variant", "ROC-AUC, all", "average precision, all"),
             rows,
         )
         + f"\nMean ROC-AUC with films ranked only against films of their own collection: {within}.\n"
@@ -119,11 +116,11 @@ def ranking_section(report: dict[str, Any]) -> str:
 
 
 def tta_section(report: dict[str, Any]) -> str:
-    """Tell what six views gain over one."""
+    """Tell what all TTA variants gain over one."""
     gain = report["tta_gain"]["mean"]
     return (
-        "## What six views gain\n\n"
-        f"Mean ROC-AUC with six views {told(gain['second'])}, with one {told(gain['first'])};\n"
+        "## What TTA gains\n\n"
+        f"Mean ROC-AUC with all TTA variants {told(gain['second'])}, with one {told(gain['first'])};\n"
         f"difference, paired: {signed(gain['difference'])}.\n"
     )
 
@@ -144,13 +141,13 @@ def adaptive_section(report: dict[str, Any]) -> str:
     if not report["adaptive"]:
         return ""
     rows = [
-        (f"`{name}`", _percent(found["agreement"]), _with_interval(found["views"], ".2f"))
+        (f"`{name}`", _percent(found["agreement"]), _with_interval(found["variants"], ".2f"))
         for name, found in report["adaptive"].items()
     ]
     return (
-        "## Stopping early\n\nThe film as it is and mirrored decide first; the other views are evaluated where one of "
-        "the diseases lies within its margin of the threshold.\n\n"
-        + table(("operating point", "film-findings decided as by all views", "views of a film, mean"), rows)
+        "## Stopping early\n\nThe first variants decide where they can; the others are evaluated where one of "
+        "the findings lies within its margin of the threshold.\n\n"
+        + table(("operating point", "image-findings decided as by all variants", "variants of an image, mean"), rows)
     )
 
 
@@ -177,7 +174,7 @@ def _calibration_cells(before: dict[str, Any], after: dict[str, Any]) -> list[st
 def subgroup_section(report: dict[str, Any]) -> str:
     """Tell the mean ROC-AUC by subgroup."""
     rows = [
-        (criterion, name, group["films"], group["patients"], group["findings_measured"], told(group["mean_auc"]))
+        (criterion, name, group["images"], group["patients"], group["findings_measured"], told(group["mean_auc"]))
         for criterion, groups in report["subgroups"].items()
         for name, group in groups.items()
     ]
@@ -195,15 +192,16 @@ def localisation_section(report: dict[str, Any]) -> str:
     found = report["localisation"]
     if not found:
         return ""
-    names = {"grad_cam": "Grad-CAM", "centred": "control: centred", "random": "control: random"}
+    method = found["method"]
+    names = {"maps": method, "centred": "control: centred", "random": "control: random"}
     rows = [(name, found["cases"], *_localisation_cells(found[key])) for key, name in names.items()]
     rows += [
-        (f"Grad-CAM, {label}", row["cases"], *_localisation_cells(row)) for label, row in found["findings"].items()
+        (f"{method}, {label}", row["cases"], *_localisation_cells(row)) for label, row in found["findings"].items()
     ]
-    limits = found["grad_cam"]["iou_above"]
+    limits = found["maps"]["iou_above"]
     return (
         "## Localisation\n\n"
-        f"{found['cases']} pairs of film and finding with radiologists' boxes, on {found['films']} films.\n"
+        f"{found['cases']} pairs of film and finding with radiologists' boxes, on {found['images']} films.\n"
         f"Pointing game: the map's maximum lies in a box. IoU: of the boxes with the region {found['region']}.\n\n"
         + table(("map", "cases", "pointing game", *(f"IoU ≥ {limit}" for limit in limits)), rows)
     )
@@ -223,7 +221,7 @@ def comparison_section(report: dict[str, Any]) -> str:
         for label, row in other["figures"].items()
     ]
     return (
-        f"## Beside `{other['with']}`\n\nOn the {other['films']} films of {other['patients']} patients that both "
+        f"## Beside `{other['with']}`\n\nOn the {other['images']} films of {other['patients']} patients that both "
         "predict, paired; whether the other was trained on them, its authors must tell.\n\n"
         + table(("finding", "the other", "this model", "difference"), rows)
     )

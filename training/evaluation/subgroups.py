@@ -1,12 +1,12 @@
 """Figures by view position, sex, age group, collection, and with or without blacked-out markers."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cxr_edge.labels import DISEASES
 from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
 from training.metrics import roc_aucs
 
@@ -30,38 +30,44 @@ def _age_names() -> list[str]:
     return [f"{low} to {high - 1}" for low, high in pairwise(AGES)] + [f"{AGES[-1]} and over"]
 
 
-def by_subgroup(truth: Floats, scores: Floats, table: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
+def by_subgroup(
+    truth: Floats, scores: Floats, table: pd.DataFrame, findings: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, Any]:
     """Measure the ROC-AUC in every subgroup.
 
     Returns
     -------
     dict
-        Criterion → group → ``films``, ``patients``, ``findings_measured`` (with both classes
+        Criterion → group → ``images``, ``patients``, ``findings_measured`` (with both classes
         present), ``mean_auc`` over these, and ``findings``. Means over different findings cannot be compared.
     """
+    patients = table["patient"].to_numpy()
+
+    def figures_of(chosen: Any) -> dict[str, Any]:
+        return _figures(truth[chosen], scores[chosen], patients[chosen], findings, bootstrap)
+
     figures: dict[str, Any] = {}
     for criterion, group_of in groups_of(table).items():
         names = sorted(group_of.dropna().unique())
         if len(names) > 1:
-            figures[criterion] = {
-                str(name): _figures(truth, scores, table, (group_of == name).to_numpy(), bootstrap) for name in names
-            }
+            figures[criterion] = {str(name): figures_of((group_of == name).to_numpy()) for name in names}
     return figures
 
 
-def _figures(truth: Floats, scores: Floats, table: pd.DataFrame, chosen: Any, bootstrap: Bootstrap) -> dict[str, Any]:
-    told, said, patients = truth[chosen], scores[chosen], table["patient"].to_numpy()[chosen]
-    defined = ~np.isnan(roc_aucs(told, said))
+def _figures(
+    truth: Floats, scores: Floats, patients: Any, findings: Sequence[str], bootstrap: Bootstrap
+) -> dict[str, Any]:
+    defined = ~np.isnan(roc_aucs(truth, scores))
 
     def statistic(rows: Rows) -> Any:
-        aucs = roc_aucs(told[rows], said[rows])
+        aucs = roc_aucs(truth[rows], scores[rows])
         return [*aucs, mean_over(aucs, defined)]
 
-    *findings, mean = bootstrap.figures(statistic, patients)
+    *by_finding, mean = bootstrap.figures(statistic, patients)
     return {
-        "films": int(chosen.sum()),
+        "images": len(truth),
         "patients": int(pd.Series(patients).nunique()),
-        "findings_measured": sum(figure["value"] is not None for figure in findings),
+        "findings_measured": sum(figure["value"] is not None for figure in by_finding),
         "mean_auc": mean,
-        "findings": dict(zip(DISEASES, findings, strict=True)),
+        "findings": dict(zip(findings, by_finding, strict=True)),
     }

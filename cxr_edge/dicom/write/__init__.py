@@ -1,6 +1,5 @@
 """Results as DICOM objects, which an archive shows beside the film."""
 
-from cxr_edge.dicom.write.objects import ResultObject, other_names, write_objects
-from cxr_edge.dicom.write.origin import Origin
+from cxr_edge.dicom.write.objects import DicomDirectory, DicomObjects, ResultObject, write_objects
 
-__all__ = ["Origin", "ResultObject", "other_names", "write_objects"]
+__all__ = ["DicomDirectory", "DicomObjects", "ResultObject", "write_objects"]

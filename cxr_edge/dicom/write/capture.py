@@ -16,10 +16,12 @@ from cxr_edge.dicom import tags
 from cxr_edge.dicom.elements import Elements
 from cxr_edge.dicom.write.geometry import orientation, pixel_shape
 from cxr_edge.dicom.write.header import Header
-from cxr_edge.dicom.write.origin import MAKER, Origin, finished
+from cxr_edge.dicom.write.origin import MAKER, equipment, finished, result_uid
 from cxr_edge.gradcam import overlay, upsample
 from cxr_edge.overlays import caption
+from cxr_edge.provenance import Provenance
 from cxr_edge.results import Finding, Result
+from cxr_edge.support.warnings import CodedWarning
 
 #: Longer side of the picture: what a viewer's window shows, at a twentieth of a film's bytes.
 SIDE: Final = 1024
@@ -34,7 +36,7 @@ def secondary_capture(
     film: npt.NDArray[np.uint8],
     result: Result,
     finding: Finding,
-    origin: Origin,
+    provenance: Provenance,
     *,
     number: int,
     colormap: str,
@@ -48,7 +50,7 @@ def secondary_capture(
     result : Result
         With heat maps.
     finding : Finding
-    origin : Origin
+    provenance : Provenance
     number : int
         Its number in the series, from 1.
     colormap : str
@@ -66,13 +68,13 @@ def secondary_capture(
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),
-        series_instance_uid=origin.uid(header.key, "capture series"),
+        series_instance_uid=result_uid(provenance, header.key, "capture series"),
         series_number=SERIES_NUMBER,
         series_description="AI heat maps: research, not for diagnosis",
-        sop_instance_uid=origin.uid(header.key, "capture", finding.label, colormap),
+        sop_instance_uid=result_uid(provenance, header.key, "capture", finding.label, colormap),
         instance_number=number,
         manufacturer=MAKER,
-        contributing_equipment=[origin.equipment()],
+        contributing_equipment=[equipment(provenance)],
     )
     picture.Laterality = ""  # not told by every film, and asked of every series
     picture["PatientOrientation"].value = orientation(header.elements)  # the picture lies as the film does
@@ -80,7 +82,7 @@ def secondary_capture(
     picture.DerivationDescription = f"Grad-CAM heat map of {finding.label} over the film, not for diagnosis"
     picture.SourceImageSequence = [_reference(header)]
     _compress(picture, drawn, header.elements)
-    return finished(picture, header.shared, origin)
+    return finished(picture, header.shared, provenance)
 
 
 def _drawn(
@@ -95,12 +97,12 @@ def _drawn(
     picture = overlay(np.asarray(sized, np.uint8), upsample(result.map_of(finding.label), size), colormap)
     text = f"AI: {finding.label} {finding.probability:.2f} (threshold {finding.threshold:.2f})"
     caption(picture, f"{text}; colour: where the model looked")
-    caption(picture, " ".join(["Research only, not for diagnosis.", *map(_sentence, result.cautions)]), top=True)
+    caption(picture, " ".join(["Research only, not for diagnosis.", *map(_sentence, result.doubts)]), top=True)
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def _sentence(caution: str) -> str:
-    return f"WARNING: {caution}."
+def _sentence(doubt: CodedWarning) -> str:
+    return f"WARNING: {doubt}."
 
 
 def _compress(picture: Dataset, drawn: npt.NDArray[np.uint8], film: Elements) -> None:

@@ -17,10 +17,9 @@ from pydicom.tag import Tag
 
 from cxr_edge.dicom import tags
 from cxr_edge.dicom.elements import Elements, identified, name_of
-from cxr_edge.dicom.parse import PREAMBLE, PREFIX, parse
+from cxr_edge.dicom.parse import PREAMBLE, PREFIX
 from cxr_edge.errors import InvalidHeader, NotDicom
 from cxr_edge.images import Film
-from cxr_edge.reading import Reading
 
 #: PS3.5, 9.1.
 _UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*")
@@ -50,16 +49,12 @@ class Header:
     elements: Elements
 
 
-def read_header(data: bytes, film: Film, reading: Reading) -> Header:
-    """Read the header of a DICOM film.
+def read_header(film: Film) -> Header:
+    """Read from the header of a DICOM film what its results need.
 
     Parameters
     ----------
-    data : bytes
-        The file.
     film : Film
-        Decoded from it.
-    reading : Reading
 
     Returns
     -------
@@ -71,9 +66,9 @@ def read_header(data: bytes, film: Film, reading: Reading) -> Header:
     InvalidHeader
         A UID that results must refer to is missing or is none.
     """
-    if not is_dicom(data):
+    elements = film.header
+    if elements is None:
         raise NotDicom("expected a DICOM film, whose patient and study DICOM results belong to; got another format")
-    elements = parse(data, reading, tags.WANTED_BY_RESULTS).elements
     with identified(elements):
         return Header(_reference(elements), _shared(elements), _key(elements, film), elements)
 

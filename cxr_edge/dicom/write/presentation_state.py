@@ -16,15 +16,16 @@ from cxr_edge.dicom.write import codes
 from cxr_edge.dicom.write.geometry import PixelShape, pixel_shape, put_shutter
 from cxr_edge.dicom.write.header import Header
 from cxr_edge.dicom.write.levels import decimal, put_levels
-from cxr_edge.dicom.write.origin import MAKER, NAME, Origin, finished
+from cxr_edge.dicom.write.origin import MAKER, equipment, finished, result_uid, software_versions
 from cxr_edge.gradcam import upsample
+from cxr_edge.provenance import SOFTWARE, Provenance
 from cxr_edge.results import Finding, Result
 
 SERIES_NUMBER: Final = 9003
 #: Share of a heat map's maximum above which it counts as its peak region: the level at which boxes are drawn from
 #: class activation maps of the same films (Wang et al. 2017 try several; half the maximum is the usual contour).
 PEAK: Final = 0.5
-#: The map is outlined on a grid of this side: it has 7x7 values, and a viewer need not draw thousands of points.
+#: The map is outlined on a grid of this side: it has far fewer values, and a viewer need not draw thousands of points.
 _GRID: Final = 256
 #: How far, in cells of that grid, the outline may stray from the contour.
 _TOLERANCE: Final = 0.75
@@ -35,7 +36,7 @@ _UNSPECIFIED: Final = "US"
 
 
 def presentation_state(
-    header: Header, display: Display, result: Result, findings: Sequence[Finding], origin: Origin
+    header: Header, display: Display, result: Result, findings: Sequence[Finding], provenance: Provenance
 ) -> Dataset:
     """Outline where the model looked, for each of some findings.
 
@@ -48,7 +49,7 @@ def presentation_state(
         With heat maps.
     findings : sequence of Finding
         Whose maps are not empty.
-    origin : Origin
+    provenance : Provenance
 
     Returns
     -------
@@ -67,15 +68,15 @@ def presentation_state(
     ]
     state = pr.GrayscaleSoftcopyPresentationState(
         referenced_images=[film],
-        series_instance_uid=origin.uid(header.key, "presentation series"),
+        series_instance_uid=result_uid(provenance, header.key, "presentation series"),
         series_number=SERIES_NUMBER,
         series_description="AI outlines: research, not for diagnosis",
-        sop_instance_uid=origin.uid(header.key, "presentation", *(finding.label for finding in findings)),
+        sop_instance_uid=result_uid(provenance, header.key, "presentation", *(finding.label for finding in findings)),
         instance_number=1,
         manufacturer=MAKER,
-        manufacturer_model_name=NAME,
-        software_versions=origin.software_versions[0],  # both: see `finished`
-        device_serial_number=origin.bundle_sha256[:16],
+        manufacturer_model_name=SOFTWARE,
+        software_versions=software_versions(provenance)[0],  # both: see `finished`
+        device_serial_number=provenance.bundle_sha256[:16],
         content_label="AI_FINDINGS",
         content_description="AI findings: research, not for diagnosis",
         concept_name=codes.OF_INTEREST,
@@ -83,13 +84,13 @@ def presentation_state(
         graphic_annotations=[
             _annotation(film, result, finding, layer) for finding, layer in zip(findings, layers, strict=True)
         ],
-        contributing_equipment=[origin.equipment()],
+        contributing_equipment=[equipment(provenance)],
     )
     state.Laterality = ""  # not told by every film, and asked of every series
     put_levels(state, display, _modality_type(header))
     put_shutter(state, header.elements)
     _put_pixel_shape(state.DisplayedAreaSelectionSequence[0], pixel_shape(header.elements))
-    return finished(state, header.shared, origin)
+    return finished(state, header.shared, provenance)
 
 
 def _modality_type(header: Header) -> str:
@@ -134,7 +135,7 @@ def _annotation(film: Dataset, result: Result, finding: Finding, layer: pr.Graph
     points = outline(result.map_of(finding.label), result.size)
     highest = points[points[:, 1].argmin()]
     text = [f"AI: {finding.label} {finding.probability:.2f}", "not for diagnosis"]
-    if result.cautions:
+    if result.doubts:
         text.append(_DOUBT)
     return pr.GraphicAnnotation(
         referenced_images=[film],

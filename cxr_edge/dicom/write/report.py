@@ -1,4 +1,4 @@
-"""The structured report: every disease with its probability and the decision (PS3.16, TID 1500; IHE AI Results)."""
+"""The structured report: every finding with its probability and the decision (PS3.16, TID 1500; IHE AI Results)."""
 
 import copy
 from typing import Final
@@ -10,7 +10,19 @@ from pydicom.uid import UID, Comprehensive3DSRStorage, ComprehensiveSRStorage, E
 
 from cxr_edge.dicom.write import codes
 from cxr_edge.dicom.write.header import Header
-from cxr_edge.dicom.write.origin import MAKER, NAME, Origin, coding_scheme, derived_uid, finished
+from cxr_edge.dicom.write.origin import (
+    MAKER,
+    coding_scheme,
+    derived_uid,
+    device_uid,
+    equipment,
+    finished,
+    parameters,
+    result_uid,
+    software_versions,
+)
+from cxr_edge.labels import Label
+from cxr_edge.provenance import SOFTWARE, Provenance
 from cxr_edge.results import NOTICE, Result
 
 #: The document in the class that holds most, and in those that older archives take instead.
@@ -20,14 +32,14 @@ SERIES_NUMBER: Final = 9001
 DIGITS: Final = 6
 
 
-def structured_report(header: Header, result: Result, origin: Origin) -> Dataset:
+def structured_report(header: Header, result: Result, provenance: Provenance) -> Dataset:
     """Write the report of one film as Comprehensive 3D SR; see `in_class` for the others.
 
     Parameters
     ----------
     header : Header
     result : Result
-    origin : Origin
+    provenance : Provenance
 
     Returns
     -------
@@ -39,12 +51,12 @@ def structured_report(header: Header, result: Result, origin: Origin) -> Dataset
             observer_device_context=sr.ObserverContext(
                 observer_type=dicom_codes.DCM.Device,
                 observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-                    uid=origin.device_uid, name=NAME, manufacturer_name=MAKER, model_name=origin.model
+                    uid=device_uid(provenance), name=SOFTWARE, manufacturer_name=MAKER, model_name=provenance.name
                 ),
             )
         ),
         procedure_reported=[codes.IMAGING],
-        imaging_measurements=[_finding(header, result, label, p, origin) for label, p in _diseases(result)],
+        imaging_measurements=[_finding(header, result, label, p, provenance) for label, p in result.ranked()],
         title=codes.MEASUREMENT_REPORT,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
             sr.CodedConcept.from_code(codes.ENGLISH)
@@ -53,17 +65,17 @@ def structured_report(header: Header, result: Result, origin: Origin) -> Dataset
     document = sr.Comprehensive3DSR(
         evidence=[film],
         content=report[0],
-        series_instance_uid=origin.uid(header.key, "report series"),
+        series_instance_uid=result_uid(provenance, header.key, "report series"),
         series_number=SERIES_NUMBER,
         series_description="AI findings: research, not for diagnosis",
-        sop_instance_uid=origin.uid(header.key, "report", Comprehensive3DSRStorage),
+        sop_instance_uid=result_uid(provenance, header.key, "report", Comprehensive3DSRStorage),
         instance_number=1,
         manufacturer=MAKER,
         is_complete=True,
-        coding_schemes=[coding_scheme()],
-        contributing_equipment=[origin.equipment()],
+        coding_schemes=[coding_scheme(provenance)],
+        contributing_equipment=[equipment(provenance)],
     )
-    return finished(document, header.shared, origin)
+    return finished(document, header.shared, provenance)
 
 
 def in_class(document: Dataset, sop_class: str) -> Dataset:
@@ -78,32 +90,25 @@ def in_class(document: Dataset, sop_class: str) -> Dataset:
     return other
 
 
-def _diseases(result: Result) -> list[tuple[str, float]]:
-    """Give the diseases by falling probability."""
-    diseases = [(label, p) for label, p in result.probabilities.items() if label in codes.FINDINGS]
-    return sorted(diseases, key=lambda pair: -pair[1])
-
-
 def _finding(
-    header: Header, result: Result, label: str, probability: float, origin: Origin
+    header: Header, result: Result, label: Label, probability: float, provenance: Provenance
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    """Give one disease as a measurement group (PS3.16, TID 1501)."""
-    film, threshold = header.reference, origin.thresholds[label]
-    coded = codes.FINDINGS[label]
+    """Return one finding as a measurement group (PS3.16, TID 1501)."""
+    film, threshold = header.reference, provenance.thresholds[label.name]
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=origin.uid(header.key, "finding", label), identifier=f"{NAME} {label}"
+            uid=result_uid(provenance, header.key, "finding", label.name), identifier=f"{SOFTWARE} {label.name}"
         ),
         finding_category=codes.CLINICAL_FINDING,
-        finding_type=coded.finding,
-        finding_sites=[sr.FindingSite(coded.site)],
+        finding_type=codes.concept(label.coded),
+        finding_sites=[sr.FindingSite(codes.concept(label.site))] if label.site else None,
         algorithm_id=sr.AlgorithmIdentification(
-            name=NAME,
-            version=origin.software_versions[0].removeprefix(f"{NAME} "),
+            name=SOFTWARE,
+            version=software_versions(provenance)[0].removeprefix(f"{SOFTWARE} "),
             family=codes.ARTIFICIAL_INTELLIGENCE,
             manufacturer=MAKER,
             parameters=[
-                *origin.parameters(),
+                *parameters(provenance),
                 f"threshold={threshold:.{DIGITS}f}",
                 f"notice={NOTICE}",
                 *(f"warning={warning}" for warning in result.warnings),

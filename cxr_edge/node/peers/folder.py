@@ -1,14 +1,10 @@
 """A folder that results are put into, for sites without an archive."""
 
 from pathlib import Path
-from typing import Final
 
-from cxr_edge.node import spool
 from cxr_edge.node.config import FolderPeer
 from cxr_edge.node.peers.base import Unreachable
-
-#: As the user's mask says: others are to read it.
-_READABLE: Final = 0o666
+from cxr_edge.support.files import PART, PREFIX, READABLE, store
 
 
 class FolderSender:
@@ -16,7 +12,7 @@ class FolderSender:
 
     def __init__(self, peer: FolderPeer) -> None:
         self._folder = peer.folder
-        for left in self._folder.glob(f"{spool.PREFIX}*{spool.PART}"):  # by an interruption
+        for left in self._folder.glob(f"{PREFIX}*{PART}"):  # by an interruption
             left.unlink(missing_ok=True)
 
     def send(self, path: Path) -> None:
@@ -24,7 +20,7 @@ class FolderSender:
         data = path.read_bytes()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            spool.store(self._folder, path.name, data, _READABLE)
+            store(self._folder, path.name, data, READABLE)
         except OSError as error:
             raise Unreachable(f"{self._folder} cannot be written ({error.strerror})") from error
 

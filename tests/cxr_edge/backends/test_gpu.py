@@ -38,8 +38,7 @@ def engines(architecture, tmp_path_factory):
         patch.setenv("CXR_EDGE_CACHE", str(tmp_path_factory.mktemp("engines")))
         bundle = read_bundle()
         for precision in LIMITS:
-            variant = bundle.manifest.variant(precision)
-            for name in (variant.model, variant.gradcam):
+            for name in bundle.manifest.graph_files(precision):
                 build_stored(library, name, bundle.files[name], precision, Settings(architecture))
         yield
 

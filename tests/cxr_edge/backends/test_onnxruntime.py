@@ -25,15 +25,15 @@ SILENCING = frozenset({"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"})
 
 def test_what_is_kept_feeds_the_next_graph_without_a_copy():
     files = read_bundle().files
-    network, gradcam = open_graph(files["model.onnx"]), open_graph(files["gradcam.onnx"])
+    network, companion = open_graph(files["model.onnx"]), open_graph(files["maps.onnx"])
     image = np.arange(2 * 224 * 224, dtype=np.uint8).reshape(2, 224, 224)
     probabilities, kept = network.run(["probabilities", "last_conv"], {"image": image}, keep=["last_conv"])
     assert isinstance(probabilities, np.ndarray)
     assert not isinstance(kept, np.ndarray)
     assert kept.device_name() == "cpu"
     (last_conv,) = network.run(["last_conv"], {"image": image})
-    (maps,) = gradcam.run(["maps"], {"last_conv": kept})
-    np.testing.assert_array_equal(maps, gradcam.run(["maps"], {"last_conv": last_conv})[0])
+    (maps,) = companion.run(["maps"], {"last_conv": kept})
+    np.testing.assert_array_equal(maps, companion.run(["maps"], {"last_conv": last_conv})[0])
 
 
 def test_spinning_changes_no_answer(film_path):

@@ -61,6 +61,6 @@ def test_nonsense_is_the_bundles_fault():
 
 
 def test_a_cut_graph_describes_its_tensors():
-    graph = open_graph(read_bundle().files["gradcam.onnx"], "openvino")
+    graph = open_graph(read_bundle().files["maps.onnx"], "openvino")
     assert graph.inputs["last_conv"] == ("float32", (None, 7, 7, 1280))
     assert graph.outputs["maps"] == ("float32", (None, 15, 7, 7))

@@ -55,7 +55,7 @@ def test_nothing_tells_them(pixels, caplog, capsys, recwarn):
     with caplog.at_level(logging.DEBUG):
         for name, data in patients_films(pixels).items():
             try:
-                told += images.decode(data).warnings
+                told += [warning.message for warning in images.decode(data).warnings]
             except errors.InputError as error:
                 told += [str(error), repr(error), str(error.__cause__)]
             assert not found("\n".join(told)), name

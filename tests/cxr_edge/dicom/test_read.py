@@ -55,9 +55,9 @@ def test_the_real_film_is_shown_as_pydicom_shows_it():
     expected = 255 * (1 - apply_voi_lut(real.pixel_array, real) / (2**15 - 1))
     decoded = images.read_film(films.CHEST)
     np.testing.assert_allclose(decoded.pixels, expected, atol=1)
-    assert decoded.warnings == (
+    assert [warning.message for warning in decoded.warnings] == [
         "DICOM: grey levels by the header's window (center 15000, width 30000, LINEAR), inverted (MONOCHROME1)",
-    )
+    ]
 
 
 @pytest.mark.parametrize("syntax", films.NATIVE)
@@ -112,7 +112,9 @@ def test_an_8_bit_film_without_a_window_equals_its_png_twin(film_path, model):
     pixels = images.read_film(film_path).pixels
     decoded = images.decode(written(film(pixels)))
     np.testing.assert_array_equal(decoded.pixels, pixels)
-    assert decoded.warnings == ("DICOM: grey levels over the whole range of 8 bits, without a window",)
+    (warning,) = decoded.warnings
+    assert warning.message == "DICOM: grey levels over the whole range of 8 bits, without a window"
+    assert warning.code == "grey_levels"
     assert model.predict(written(film(pixels))).values == model.predict(film_path).values
 
 
@@ -129,7 +131,7 @@ def test_a_film_that_uses_few_of_its_bits_is_stretched_and_says_so(film_path):
     low, high = np.percentile(pixels[::4, ::4], [0.5, 99.5])
     expected = np.clip((pixels - low) / (high - low), 0, 1) * 255
     np.testing.assert_allclose(decoded.pixels, expected, atol=1.5)
-    assert "stretched, as they use 3% of the 16 bits" in decoded.warnings[0]
+    assert "stretched, as they use 3% of the 16 bits" in decoded.warnings[0].message
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
@@ -177,7 +179,7 @@ def test_look_up_tables_are_the_standards(chest, entry_bits):
     expected = 255.0 * table[np.clip(levels.astype(int) - 100, 0, 2999)] / (2**entry_bits - 1)
     decoded = images.decode(written(ds))
     np.testing.assert_allclose(decoded.pixels, expected, atol=0.51)
-    assert "VOI LUT" in decoded.warnings[0]
+    assert "VOI LUT" in decoded.warnings[0].message
     modality = film(levels, bits=12, ModalityLUTSequence=[item])
     if entry_bits > 8:
         np.testing.assert_allclose(images.decode(written(modality)).pixels, expected, atol=0.51)
@@ -218,7 +220,7 @@ def test_a_window_that_breaks_the_rule_is_left_out_and_told(film_path):
     for center, width in ((10, 0), (10, -5)):
         decoded = images.decode(written(film(pixels, WindowCenter=center, WindowWidth=width)))
         np.testing.assert_array_equal(decoded.pixels, pixels)
-        assert decoded.warnings[0].endswith("the header's window breaks the Standard's rule and was left out")
+        assert decoded.warnings[0].message.endswith("the header's window breaks the Standard's rule and was left out")
 
 
 def test_grey_stored_as_colour_is_read_and_colour_refused(film_path):

@@ -113,14 +113,14 @@ def test_a_syntax_that_is_not_read_is_named(pixels):
 @pytest.mark.parametrize(
     ("attributes", "error"),
     [
-        ({"Modality": "MR"}, errors.NotAChestFilm),
-        ({"BodyPartExamined": "ANKLE"}, errors.NotAChestFilm),
+        ({"Modality": "MR"}, errors.NotAChestImage),
+        ({"BodyPartExamined": "ANKLE"}, errors.NotAChestImage),
         (
             {
                 "BodyPartExamined": "",
                 "AnatomicRegionSequence": [code({"CodeValue": "344001", "CodingSchemeDesignator": "SCT"})],
             },
-            errors.NotAChestFilm,
+            errors.NotAChestImage,
         ),
         ({"ViewPosition": "LL"}, errors.LateralView),
         ({"ViewPosition": "LATERAL"}, errors.LateralView),
@@ -132,7 +132,7 @@ def test_a_syntax_that_is_not_read_is_named(pixels):
 )
 def test_another_subject_is_a_warning_or_with_strict_a_refusal(pixels, attributes, error):
     data = written(film(pixels, **attributes))
-    assert "the model knows frontal chest films only" in images.decode(data).warnings[-1]
+    assert "the model knows frontal chest films only" in images.decode(data).warnings[-1].message
     with pytest.raises(error, match="expected a frontal chest film"):
         images.decode(data, STRICT)
 
@@ -157,10 +157,10 @@ def test_a_frontal_chest_film_has_no_such_warning(pixels, attributes):
 
 
 def test_the_ankle_is_told_by_its_header():
-    assert "another part of the body" in images.read_film(films.ANKLE).warnings[1]
+    assert "another part of the body" in images.read_film(films.ANKLE).warnings[1].message
     model = cxr_edge.load(device="cpu", reading=STRICT)
     failure, chest = model.predict_batch([films.ANKLE, films.CHEST])
-    assert failure.code == "not_a_chest_film"
+    assert failure.code == "not_a_chest_image"
     assert chest.findings
 
 

@@ -34,7 +34,7 @@ def strange(files) -> bytes:
     return model.SerializeToString()
 
 
-@pytest.mark.parametrize("name", ["model.fp16.onnx", "gradcam.fp16.onnx", "model.onnx", "gradcam.onnx"])
+@pytest.mark.parametrize("name", ["model.fp16.onnx", "maps.fp16.onnx", "model.onnx", "maps.onnx"])
 def test_the_parser_takes_the_whole_graph(library, files, name):
     assert refusals(library, files[name]) == []
 
@@ -68,7 +68,7 @@ def test_an_engine_is_built_for_each_architecture(library, files, architecture):
 
 
 def test_the_companion_and_single_precision_are_built(library, files):
-    for name in ("gradcam.fp16.onnx", "gradcam.onnx"):
+    for name in ("maps.fp16.onnx", "maps.onnx"):
         assert len(build_engine(library, files[name], Settings("sm_86")).plan) > 10**6
 
 
@@ -81,7 +81,7 @@ def test_half_precision_engines_are_smaller(library, files):
 
 def test_an_unknown_architecture_tells_the_known(library, files):
     with pytest.raises(DeviceUnavailable, match=r"builds for sm_75, .*, sm_86, .*, not for 'sm_70'"):
-        build_engine(library, files["gradcam.fp16.onnx"], Settings("sm_70"))
+        build_engine(library, files["maps.fp16.onnx"], Settings("sm_70"))
 
 
 def test_a_node_that_is_refused_is_named(library, strange):
@@ -102,7 +102,7 @@ def test_nonsense_is_refused(library):
 )
 def test_rtx_builds_for_one_gpu_and_version(library, files, settings):
     with pytest.raises(EngineBuildFailed, match="leave both options out"):
-        build_engine(library, files["gradcam.fp16.onnx"], settings)
+        build_engine(library, files["maps.fp16.onnx"], settings)
 
 
 def test_what_progress_raises_ends_the_build(library, files):
@@ -123,7 +123,7 @@ def test_check_on_the_command_line(strange, tmp_path):
     (tmp_path / "strange.onnx").write_bytes(strange)
     command = [sys.executable, "-m", "cxr_edge", "engine", "check"]
     shipped = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (shipped.returncode, shipped.stdout) == (0, "model.fp16.onnx: taken whole\ngradcam.fp16.onnx: taken whole\n")
+    assert (shipped.returncode, shipped.stdout) == (0, "model.fp16.onnx: taken whole\nmaps.fp16.onnx: taken whole\n")
     refused = subprocess.run([*command, tmp_path / "strange.onnx"], capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "1 nodes refused\n  Unique the_strange_one: " in refused.stdout

@@ -37,7 +37,7 @@ class Built(NamedTuple):
 
 
 def build(library: Library, graph: bytes, precision: str, settings: Settings, **options) -> Built:
-    return Built(*build_stored(library, "gradcam.onnx", graph, precision, settings, **options))
+    return Built(*build_stored(library, "maps.onnx", graph, precision, settings, **options))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def library() -> Library:
 
 @pytest.fixture(scope="module")
 def graph() -> bytes:
-    return read_bundle().files["gradcam.fp16.onnx"]
+    return read_bundle().files["maps.fp16.onnx"]
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def test_files_are_for_this_user_alone(library, graph, cache):
 
 
 def _build_in_a_process(queue) -> None:
-    graph = read_bundle().files["gradcam.fp16.onnx"]
+    graph = read_bundle().files["maps.fp16.onnx"]
     built = build(load_library("tensorrt_rtx"), graph, "fp16", SETTINGS)
     queue.put((built.fresh, built.description.engine_sha256))
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from cxr_edge.bundle import read_bundle
 from cxr_edge.gradcam import COLORMAPS, overlay
 from cxr_edge.images import read_film
-from cxr_edge.labels import DISEASES
 from cxr_edge.report.picture import jpeg
 from cxr_edge.text import printable
 from tests.browser import DESKTOP, PHONE, overflows, violations
@@ -68,7 +68,7 @@ def test_the_overview_sorts_and_filters(page, report):
     assert len(shown) == 4
     lines = [json.loads(line) for line in (report.parent / "predictions.jsonl").read_text().splitlines()]
     read = [line for line in lines if line["status"] == "ok"]
-    for label in DISEASES:
+    for label in read_bundle().manifest.finding_names:
         page.locator("#finding").select_option(label=label)
         called = {
             printable(line["path"])

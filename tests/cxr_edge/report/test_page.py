@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
+from cxr_edge.bundle import read_bundle
 from cxr_edge.errors import HeatmapNotComputed
-from cxr_edge.report.film import Basis, render_film
+from cxr_edge.record import decode_record
+from cxr_edge.report.film import render_film
 from cxr_edge.report.picture import LARGE, SMALL, FilmPicture
 from cxr_edge.report.table import csv_text
 from cxr_edge.results import NOTICE
@@ -105,7 +107,7 @@ def test_a_report_that_no_longer_holds_is_taken_away(tmp_path):
 
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path):
-    (tmp_path / "report.html.part").mkdir(parents=True)
+    (tmp_path / "report.html").mkdir(parents=True)
     assert "output_unwritable" in infer(SAMPLES[0], "--out", tmp_path, "--report", "--device", "cpu", status=2)
 
 
@@ -149,16 +151,21 @@ def test_a_film_is_kept_small(film, model):
 @pytest.mark.parametrize("mode", ["single", "tta", "adaptive"])
 def test_a_film_tells_how_it_was_computed(mode, film, model):
     options = {"single": {"tta": False}, "tta": {"tta": True}, "adaptive": {"adaptive": True}}[mode]
-    result = model.predict(film, heatmaps=True, operating_point="youden", **options)
-    basis = Basis.of(model, result.view_mode, "youden")
-    page = render_film(result.to_dict(), FilmPicture.of(film, result), basis, name=HOSTILE)
+    settings = model.settings(heatmaps=True, operating_point="youden", **options)
+    result = model.decide(model.evaluate(film, settings), settings)
+    page = render_film(result.record(), FilmPicture.of(film, result), model.provenance(settings), name=HOSTILE)
     text = " ".join("".join(Text(page).said).split())
-    assert {"single": "one view", "tta": "averaged over 6 views", "adaptive": f"{result.views} views"}[mode] in text
-    assert "youden, fitted on 284 validation films" in text
+    assert {
+        "single": "one TTA variant",
+        "tta": "averaged over 6 TTA variants",
+        "adaptive": f"{result.variants} TTA variants",
+    }[mode] in text
+    assert "youden, fitted on 284 validation images" in text
     assert "max Δp to Keras" in text
     assert printable(HOSTILE) in text
     assert HOSTILE not in page
 
 
 def test_the_table_for_spreadsheets_has_a_row_an_input(report):
-    assert len(csv_text(lines_of(report.parent)).splitlines()) == 1 + 5
+    lines = (report.parent / "predictions.jsonl").read_bytes().splitlines()
+    assert len(csv_text(map(decode_record, lines), read_bundle().manifest.label_names).splitlines()) == 1 + 5

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cxr_edge.bundle import read_bundle
-from cxr_edge.labels import DISEASES
 from tests.conftest import ROOT, SAMPLES
+from tests.training.conftest import NIH14
 from training.errors import DataError
 from training.evaluation.comparison import compare, read_predictions
 from training.evaluation.evaluate import Extras, evaluate, look_of, part_of_split, write_evaluation
@@ -35,7 +35,7 @@ def bundle(finished, data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(bundle, data):
     read = read_bundle(bundle)
-    films, held_out = part_of_split(read, read_dataset(data), "test")
+    films, held_out = part_of_split(read, read_dataset(data, NIH14), "test")
     return evaluate(read, films, "test", held_out, Extras(), BOOTSTRAP)
 
 
@@ -45,9 +45,9 @@ def test_a_report_has_every_figure_with_its_interval(report, tmp_path):
         "evaluation.json", "evaluation.md", "findings.png", "roc.png", "reliability.png", "subgroups.png",
     }  # fmt: skip
     told = json.loads((tmp_path / "evaluation.json").read_text())
-    assert (told["films"], told["patients"]) == (15, 15)
+    assert (told["images"], told["patients"]) == (15, 15)
     for mode in ("single", "tta"):
-        assert list(told["view_modes"][mode]["findings"]) == list(DISEASES)
+        assert list(told["tta_modes"][mode]["findings"]) == list(NIH14.findings)
     assert set(told["operating_points"]) == {"max_f1", "youden", "sensitivity_80"}
     for point in told["operating_points"].values():
         assert set(point["mean"]) == {"precision", "recall", "f1", "specificity"}
@@ -55,7 +55,7 @@ def test_a_report_has_every_figure_with_its_interval(report, tmp_path):
     assert set(told["subgroups"]) == {"view", "sex", "age", "collection"}, "every test film has its markers blacked"
     markdown = (tmp_path / "evaluation.md").read_text()
     assert "not for diagnosis" in markdown
-    for heading in ("Ranking", "What six views gain", "`youden`", "Calibration", "Subgroups"):
+    for heading in ("Ranking", "What TTA gains", "Stopping early", "`youden`", "Calibration", "Subgroups"):
         assert heading in markdown
 
 
@@ -63,10 +63,11 @@ def test_what_is_measured_is_what_the_sdk_emits(report, bundle, data):
     import cxr_edge
 
     model = cxr_edge.load(bundle, device="cpu", threads=1)
-    films, _ = part_of_split(read_bundle(bundle), read_dataset(data), "test")
+    films, _ = part_of_split(read_bundle(bundle), read_dataset(data, NIH14), "test")
     emitted = [model.predict(path).values for path in films["path"][:3]]
+    emitted = np.array(emitted)[:, NIH14.finding_columns]
     np.testing.assert_allclose(report["curves"]["calibrated"][:3], emitted, atol=1e-6)
-    thresholds = model.manifest.thresholds("max_f1", model.manifest.default_view_mode)
+    thresholds = model.manifest.thresholds("max_f1", model.manifest.tta.default_mode)
     row = report["operating_points"]["max_f1"]["findings"]["Effusion"]
     assert row["threshold"] == thresholds["Effusion"]
 
@@ -76,13 +77,13 @@ def test_each_look_at_the_test_part_is_recorded(report, tmp_path):
     assert [record_look(look_of(report), looks) for _ in range(2)] == [1, 2]
     first = json.loads(looks.read_text().splitlines()[0])
     assert first["bundle_sha256"] == report["bundle_sha256"]
-    assert first["mean_auc"]["tta"] == report["view_modes"]["tta"]["mean"]["auc"]
-    assert {"date", "commit", "model_sha256", "films"} <= set(first)
+    assert first["mean_auc"]["tta"] == report["tta_modes"]["tta"]["mean"]["auc"]
+    assert {"date", "commit", "model_sha256", "images"} <= set(first)
 
 
 def test_a_film_that_the_bundle_was_trained_on_cannot_slip_in(bundle, data):
     read = read_bundle(bundle)
-    films = read_dataset(data)
+    films = read_dataset(data, NIH14)
     with pytest.raises(DataError, match="could have seen some"):
         part_of_split(read, films[:-1], "test")
 
@@ -95,24 +96,24 @@ def test_a_bundle_that_does_not_tell_its_split(bundle, data):
     read = read_bundle(bundle)
     silent = replace(read, manifest=msgspec.structs.replace(read.manifest, training={}))
     with pytest.raises(DataError, match="does not tell how its films were divided"):
-        part_of_split(silent, read_dataset(data), "test")
+        part_of_split(silent, read_dataset(data, NIH14), "test")
 
 
 def test_another_models_predictions_are_compared_film_by_film(report, bundle, data, tmp_path):
-    films, _ = part_of_split(read_bundle(bundle), read_dataset(data), "test")
+    films, _ = part_of_split(read_bundle(bundle), read_dataset(data, NIH14), "test")
     truth, scores = report["curves"]["truth"], report["curves"]["raw"]
     others = tmp_path / "others.csv"
     rows = [f"{name.removesuffix('.png')}.jpg,{a},{b}" for name, a, b in
             zip(films["image"][:10], truth[:10, 0], 1 - truth[:10, 2], strict=True)]  # fmt: skip
     others.write_text("\n".join(["image,Atelectasis,Effusion", *rows]) + "\n")
-    found = compare(truth, scores, films, read_predictions(others), BOOTSTRAP)
-    assert (found["films"], found["findings_compared"]) == (10, ["Atelectasis", "Effusion"])
+    found = compare(truth, scores, films, read_predictions(others, NIH14.findings), BOOTSTRAP)
+    assert (found["images"], found["findings_compared"]) == (10, ["Atelectasis", "Effusion"])
     assert found["figures"]["Atelectasis"]["first"]["value"] == 1
     assert found["figures"]["Effusion"]["first"]["value"] == 0
     assert found["figures"]["Mass"]["first"]["value"] is None
     others.write_text("image,Gout\na,1\n")
-    with pytest.raises(DataError, match="expected the columns image and findings"):
-        read_predictions(others)
+    with pytest.raises(DataError, match="expected the columns image and any of Atelectasis, "):
+        read_predictions(others, NIH14.findings)
 
 
 def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, bundle, tmp_path):
@@ -126,7 +127,7 @@ def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, b
     card = read.files["MODEL_CARD.md"].decode()
     figures = json.loads((tmp_path / "test" / "evaluation.json").read_text())
     assert card_figures(figures, figures, looks=0).split("looked at")[0].splitlines()[0] in card
-    assert f"{figures['view_modes']['tta']['mean']['auc']['value']:.3f}" in card
+    assert f"{figures['tta_modes']['tta']['mean']['auc']['value']:.3f}" in card
     for told in ("Intended use", "not for diagnosis", "112,120", "side by side", "looked at"):
         assert told in card
     for changed in ("model_sha256", "decisions_sha256"):
@@ -143,8 +144,8 @@ def test_the_command_line_on_ones_own_films(tmp_path):
                str(tmp_path / "out"), "--resamples", "20"]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert told["films"] == len(SAMPLES)
+    assert told["images"] == len(SAMPLES)
     assert [row["code"] for row in told["unreadable"]] == ["not_found"]
-    assert told["view_modes"]["tta"]["findings"]["Effusion"]["auc"]["value"] is not None
-    assert told["view_modes"]["tta"]["findings"]["Hernia"]["auc"]["value"] is None
+    assert told["tta_modes"]["tta"]["findings"]["Effusion"]["auc"]["value"] is not None
+    assert told["tta_modes"]["tta"]["findings"]["Hernia"]["auc"]["value"] is None
     assert "gone.png" in (tmp_path / "out" / "evaluation.md").read_text()

@@ -5,18 +5,20 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from cxr_edge.labels import DISEASES, LABELS
+from tests.training.conftest import NIH14
 from training.evaluation.figures import at_thresholds, paired, ranking
 from training.evaluation.reliability import expected_calibration_error, reliability
 from training.evaluation.resampling import Bootstrap
 from training.evaluation.subgroups import by_subgroup
 
 BOOTSTRAP = Bootstrap(resamples=20, jobs=1)
+FINDINGS = NIH14.findings
+COUNT = len(FINDINGS)
 
 
 def synthetic(films=200, seed=0):
     rng = np.random.default_rng(seed)
-    truth = (rng.random((films, 15)) < 0.3).astype(float)
+    truth = (rng.random((films, COUNT)) < 0.3).astype(float)
     scores = 1 / (1 + np.exp(-(2 * truth - 1.5 + rng.normal(0, 1, truth.shape))))
     table = pd.DataFrame(
         {
@@ -33,9 +35,9 @@ def synthetic(films=200, seed=0):
 
 def test_ranking_matches_scikit_learn():
     truth, scores, table = synthetic()
-    found = ranking(truth, scores, table, BOOTSTRAP)
-    aucs = [roc_auc_score(truth[:, i], scores[:, i]) for i in range(14)]
-    assert [found["findings"][label]["auc"]["value"] for label in DISEASES] == pytest.approx(aucs, abs=1e-4)
+    found = ranking(truth, scores, table, FINDINGS, BOOTSTRAP)
+    aucs = [roc_auc_score(truth[:, i], scores[:, i]) for i in range(COUNT)]
+    assert [found["findings"][label]["auc"]["value"] for label in FINDINGS] == pytest.approx(aucs, abs=1e-4)
     assert found["mean"]["auc"]["value"] == pytest.approx(np.mean(aucs), abs=1e-4)
     low, high = found["mean"]["auc"]["interval"]
     assert low < found["mean"]["auc"]["value"] < high
@@ -43,9 +45,9 @@ def test_ranking_matches_scikit_learn():
 
 def test_rates_match_scikit_learn():
     truth, scores, table = synthetic()
-    thresholds = dict.fromkeys(LABELS, 0.4)
+    thresholds = dict.fromkeys(FINDINGS, 0.4)
     found = at_thresholds(truth, scores, thresholds, table, BOOTSTRAP)
-    for i, label in enumerate(DISEASES):
+    for i, label in enumerate(FINDINGS):
         called, row = scores[:, i] >= 0.4, found["findings"][label]
         for name, metric in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
             assert row[name]["value"] == pytest.approx(metric(truth[:, i], called), abs=1e-4)
@@ -55,7 +57,7 @@ def test_rates_match_scikit_learn():
 def test_a_figure_without_a_denominator_is_none_and_left_out_of_the_mean():
     truth, scores, table = synthetic()
     truth[:, 2] = 0
-    found = at_thresholds(truth, scores, dict.fromkeys(LABELS, 2.0), table, BOOTSTRAP)
+    found = at_thresholds(truth, scores, dict.fromkeys(FINDINGS, 2.0), table, BOOTSTRAP)
     assert found["findings"]["Effusion"]["recall"] == {"value": None, "interval": None}
     assert found["findings"]["Mass"]["precision"]["value"] is None
     assert found["mean"]["recall"]["value"] == 0
@@ -89,7 +91,7 @@ def test_the_interval_covers_as_often_as_it_says():
 def test_paired_differences_are_narrower_than_the_difference_of_intervals():
     truth, scores, table = synthetic()
     slightly_worse = np.clip(scores + np.random.default_rng(1).normal(0, 0.03, scores.shape), 0, 1)
-    found = paired(truth, scores, slightly_worse, table["patient"].to_numpy(), BOOTSTRAP)["mean"]
+    found = paired(truth, (scores, slightly_worse), table["patient"].to_numpy(), FINDINGS, BOOTSTRAP)["mean"]
     width = np.ptp(found["difference"]["interval"])
     assert width < 0.7 * np.ptp(found["first"]["interval"])
     assert found["difference"]["value"] == pytest.approx(found["second"]["value"] - found["first"]["value"], abs=2e-4)
@@ -97,38 +99,38 @@ def test_paired_differences_are_narrower_than_the_difference_of_intervals():
 
 def test_more_processes_give_the_same_figures():
     truth, scores, table = synthetic(60)
-    one, two = (ranking(truth, scores, table, Bootstrap(10, jobs=jobs)) for jobs in (1, 2))
+    one, two = (ranking(truth, scores, table, FINDINGS, Bootstrap(10, jobs=jobs)) for jobs in (1, 2))
     assert one == two
 
 
 def test_subgroups_are_measured_on_their_own_films():
     truth, scores, table = synthetic()
-    found = by_subgroup(truth, scores, table, BOOTSTRAP)
+    found = by_subgroup(truth, scores, table, FINDINGS, BOOTSTRAP)
     assert set(found) == {"view", "sex", "age", "collection", "markers"}
     chosen = (table["view"] == "AP").to_numpy()
     expected = roc_auc_score(truth[chosen, 0], scores[chosen, 0])
     assert found["view"]["AP"]["findings"]["Atelectasis"]["value"] == pytest.approx(expected, abs=1e-4)
-    assert sum(group["films"] for group in found["age"].values()) == len(table)
+    assert sum(group["images"] for group in found["age"].values()) == len(table)
     assert set(found["age"]) == {"0 to 17", "18 to 39", "40 to 59", "60 to 79", "80 and over"}
 
 
 def test_reliability_of_true_and_of_bent_probabilities():
     rng = np.random.default_rng(0)
-    p = rng.random((5000, 15))
+    p = rng.random((5000, COUNT))
     truth = (rng.random(p.shape) < p).astype(float)
-    true = reliability(truth, p, np.arange(5000), Bootstrap(20, jobs=1))
-    bent = reliability(truth, p**3, np.arange(5000), Bootstrap(20, jobs=1))
+    true = reliability(truth, p, np.arange(5000), FINDINGS, Bootstrap(20, jobs=1))
+    bent = reliability(truth, p**3, np.arange(5000), FINDINGS, Bootstrap(20, jobs=1))
     assert true["mean"]["ece"]["value"] < 0.03 < bent["mean"]["ece"]["value"]
     assert true["mean"]["brier"]["value"] < bent["mean"]["brier"]["value"]
-    assert sum(b["predictions"] for b in true["bins"]) == 5000 * 14
+    assert sum(b["predictions"] for b in true["bins"]) == 5000 * COUNT
 
 
 def test_the_interval_of_a_calibration_error_holds_it():
     """A resample of well calibrated films looks worse calibrated than the films themselves."""
     rng = np.random.default_rng(0)
-    p = rng.random((200, 15))
+    p = rng.random((200, COUNT))
     truth = (rng.random(p.shape) < p).astype(float)
-    found = reliability(truth, p, np.arange(200), Bootstrap(100, jobs=1))
+    found = reliability(truth, p, np.arange(200), FINDINGS, Bootstrap(100, jobs=1))
     for figures in (found["mean"], *found["findings"].values()):
         low, high = figures["ece"]["interval"]
         assert low <= figures["ece"]["value"] <= high
@@ -144,9 +146,9 @@ def test_means_of_resamples_are_over_the_findings_of_all_films_or_none():
     """A resample without Hernia would average easier findings; its mean is no draw of the same figure."""
     truth, scores, table = synthetic()
     for row, label in enumerate(("Hernia", "Mass")):  # both in 40 % of the resamples
-        truth[:, LABELS.index(label)] = 0
-        truth[row, LABELS.index(label)] = 1
-    found = ranking(truth, scores, table, Bootstrap(200, jobs=1))
+        truth[:, FINDINGS.index(label)] = 0
+        truth[row, FINDINGS.index(label)] = 1
+    found = ranking(truth, scores, table, FINDINGS, Bootstrap(200, jobs=1))
     assert found["mean"]["auc"]["value"] is not None
     assert found["mean"]["auc"]["interval"] is None
     assert found["findings"]["Hernia"]["auc"]["interval"] is not None

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_edge.bundle import read_bundle
 from tests.conftest import SAMPLES
+from tests.training.conftest import NIH14
 from training.errors import DataError
-from training.evaluation.localisation import IOUS, _centred, _mask, _scores, localise, read_boxes
+from training.evaluation.localisation import IOUS, _centred, _mask, _scores, has_boxes, localise, read_boxes
+from training.evaluation.predictions import predict_images
 from training.evaluation.resampling import Bootstrap
 
 
@@ -33,19 +34,23 @@ def test_the_centred_control_points_at_the_middle():
     assert np.unravel_index(np.argmax(centre), centre.shape) == (50, 25)
 
 
-def test_the_shipped_bundle_on_boxes(tmp_path):
+def test_the_shipped_bundle_on_boxes(model):
     films = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": SAMPLES, "patient": range(len(SAMPLES))})
     stems = [path.stem for path in SAMPLES[:3]]
     boxes = pd.DataFrame({"image": [*stems, stems[0]], "finding": ["Effusion", "Mass", "Effusion", "Effusion"],
                           "x": 300, "y": 300, "w": 400, "h": 400})  # fmt: skip
-    found = localise(read_bundle(), films, boxes, Bootstrap(20, jobs=1))
-    assert (found["cases"], found["films"]) == (3, 3)
+    mapped = has_boxes(films, boxes)
+    assert mapped.tolist() == [True] * 3 + [False] * (len(SAMPLES) - 3)
+    predictions = predict_images(model, films, mapped)
+    found = localise(model, predictions, boxes, Bootstrap(20, jobs=1))
+    assert (found["cases"], found["images"]) == (3, 3)
+    assert found["method"] == model.manifest.maps.method
     assert found["findings"]["Effusion"]["cases"] == 2
-    for name in ("grad_cam", "centred", "random"):
+    for name in ("maps", "centred", "random"):
         above = [found[name]["iou_above"][str(limit)]["value"] for limit in IOUS]
         assert above == sorted(above, reverse=True)
     assert found["centred"]["pointing_game"]["value"] == 1
-    assert localise(read_bundle(), films, boxes.assign(image="other"), Bootstrap(20, jobs=1)) is None
+    assert localise(model, predictions, boxes.assign(image="other"), Bootstrap(20, jobs=1)) is None
 
 
 def test_nihs_own_list_of_boxes(tmp_path):
@@ -53,7 +58,7 @@ def test_nihs_own_list_of_boxes(tmp_path):
     file.write_text(
         "Image Index,Finding Label,Bbox [x,y,w,h],,,,,,\n00013118_008.png,Infiltrate,225.08,547.01,86.77,79.18,,,\n"
     )
-    (row,) = read_boxes(file).itertuples()
+    (row,) = read_boxes(file, NIH14.findings).itertuples()
     assert (row.image, row.finding, row.x, row.h) == ("00013118_008", "Infiltration", 225.08, 79.18)
 
 
@@ -63,11 +68,11 @@ def test_nihs_own_list_of_boxes(tmp_path):
 def test_a_wrong_list_of_boxes(tmp_path, text, message):
     (tmp_path / "boxes.csv").write_text(text)
     with pytest.raises(DataError, match=message):
-        read_boxes(tmp_path / "boxes.csv")
+        read_boxes(tmp_path / "boxes.csv", NIH14.findings)
 
 
 def test_films_whose_names_do_not_tell_them_apart_are_refused():
     films = pd.DataFrame({"image": ["a/view1.jpg", "b/view1.jpg"], "path": SAMPLES[:2], "patient": [0, 1]})
     boxes = pd.DataFrame({"image": ["view1"], "finding": ["Mass"], "x": 300, "y": 300, "w": 400, "h": 400})
     with pytest.raises(DataError, match="several films are called view1"):
-        localise(read_bundle(), films, boxes, Bootstrap(20, jobs=1))
+        has_boxes(films, boxes)

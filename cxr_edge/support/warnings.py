@@ -1,0 +1,30 @@
+"""What a reader of a result must know: warnings with a stable code for programs and a message for people."""
+
+from typing import Final
+
+import msgspec
+
+#: Codes of the warnings that say that the image may be no frontal chest radiograph, so that findings mean little.
+DOUBTS: Final = frozenset({"not_a_chest_image", "lateral_view", "out_of_distribution"})
+
+
+class CodedWarning(msgspec.Struct, frozen=True):
+    """A warning.
+
+    Attributes
+    ----------
+    code : str
+        Stable, such as ``out_of_distribution``.
+    message : str
+    """
+
+    code: str
+    message: str
+
+    @property
+    def is_doubt(self) -> bool:
+        """Whether it says that the image may be no frontal chest radiograph."""
+        return self.code in DOUBTS
+
+    def __str__(self) -> str:
+        return self.message
