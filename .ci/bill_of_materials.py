@@ -131,7 +131,10 @@ def model_and_films(site: Path) -> list[Component]:
     """Describe what cxr-edge's wheel holds that is no program."""
     bundle = site / "cxr_edge" / "bundles" / "default"
     manifest = json.loads((bundle / "manifest.json").read_text())
-    films = [*sorted((site / "cxr_edge" / "demo" / "samples").glob("*.png")), site / "cxr_edge" / "sample.png"]
+    films = [
+        *sorted((site / "cxr_edge" / "demo" / "samples").glob("*.png")),
+        site / "cxr_edge" / "diagnostics" / "sample.png",
+    ]
     return [
         {
             "type": "machine-learning-model",

@@ -10,7 +10,7 @@ bundle = "cxr_edge/bundles/default/"
 samples = {f"cxr_edge/demo/samples/{film.name}" for film in Path("samples").glob("*.png")}
 needed = {
     "cxr_edge/py.typed",
-    "cxr_edge/report/templates/page.html",
+    "cxr_edge/outputs/html/templates/page.html",
     "cxr_edge/demo/demo.css",
     *samples,
     *(bundle + name for name in ("model.onnx", "gradcam.onnx", "manifest.json", "MODEL_CARD.md")),

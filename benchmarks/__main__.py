@@ -13,7 +13,7 @@ from benchmarks.comparisons import choose_rows, comparisons_for
 from benchmarks.films import SAMPLES, find_films, link_films
 from benchmarks.report import compare, plot, to_markdown
 from benchmarks.run import FORMAT, faults, measure
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 
 
 def main(

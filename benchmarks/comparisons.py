@@ -9,7 +9,7 @@ ARRAY_TO_RESULT: Final = "array → result"
 ENGINE: Final = "engine only"
 PROCESS: Final = "process start → first result"
 
-#: Graphs that are made before anything is timed: name → the class of `benchmarks.peers.exports` that makes it.
+#: Graphs that are made before anything is timed: name → the class of `benchmarks.baselines.exports` that makes it.
 EXPORTS: Final = {"plain.onnx": "PlainOnnx", "litert.tflite": "LiteRT"}
 
 #: With the same weights, how far an answer may lie from cxr-edge's.
@@ -24,7 +24,7 @@ class Contestant:
     ----------
     name : str
     peer : str
-        ``module:Class`` below `benchmarks.peers`.
+        ``module:Class`` below `benchmarks.baselines`.
     arguments : mapping
     graph : str or None
         One of `EXPORTS`, whose path the class takes as ``graph``.

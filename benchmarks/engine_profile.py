@@ -16,14 +16,14 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
+from benchmarks.baselines.flops import count_flops
+from benchmarks.baselines.sgemm import Sgemm
 from benchmarks.films import SAMPLES, find_films
 from benchmarks.measure import interleaved, machine
-from benchmarks.peers.flops import count_flops
-from benchmarks.peers.sgemm import Sgemm
 from cxr_edge.backends.onnxruntime import load_runtime
-from cxr_edge.bundle import read_bundle
 from cxr_edge.images import read_film
-from cxr_edge.preprocess import preprocess
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.preprocess import preprocess
 
 WARM_UP: Final = 10
 PRODUCTS: Final = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})

@@ -22,17 +22,17 @@ from benchmarks.films import SAMPLES
 from benchmarks.measure import interleaved, machine, summary
 from cxr_edge.backends import Resources
 from cxr_edge.backends.nvidia import find_gpu
-from cxr_edge.bundle import Bundle, read_bundle
-from cxr_edge.cache import VARIABLE
-from cxr_edge.doctor import examine
-from cxr_edge.engine.build import Settings
-from cxr_edge.engine.library import load_library
-from cxr_edge.engine.store import build_stored
+from cxr_edge.backends.tensorrt.build import Settings
+from cxr_edge.backends.tensorrt.library import load_library
+from cxr_edge.backends.tensorrt.store import build_stored
+from cxr_edge.diagnostics.doctor import examine
 from cxr_edge.errors import DeviceUnavailable
-from cxr_edge.graphs import open_graphs
 from cxr_edge.images import read_film
-from cxr_edge.model import Model
-from cxr_edge.parallel import usable_cores
+from cxr_edge.model.bundle import Bundle, read_bundle
+from cxr_edge.model.graphs import open_graphs
+from cxr_edge.model.model import Model
+from cxr_edge.support.cache import VARIABLE
+from cxr_edge.support.parallel import usable_cores
 from export.maps import map_agreement
 
 REFERENCE: Final = ("cpu", "fp32")

@@ -12,15 +12,15 @@ import typer
 
 from benchmarks.measure import interleaved, machine, summary
 from cxr_edge.backends import open_graph
-from cxr_edge.bundle import Bundle, read_bundle
-from cxr_edge.views import make_variants
+from cxr_edge.model.bundle import Bundle, read_bundle
+from cxr_edge.model.tta import make_variants
 from export.gate import LIMITS, Runtime, answers, compare, verdict
 from export.int8 import to_int8
 from export.variants import REFERENCE, calibration_films, with_variant
+from training.data.nih import read_dataset
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.resampling import Bootstrap
 from training.labels import LabelSet
-from training.nih import read_dataset
 
 #: Pointwise convolutions left in float32, and the percentile at which activations are clipped.
 SETTINGS = ((0, 100.0), (0, 99.99), (0, 99.9), (10, 99.99), (14, 99.99), (14, 99.9), (18, 99.99), (22, 99.99))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cxr_edge.parallel import usable_cores
+from cxr_edge.support.parallel import usable_cores
 
 #: Packages whose versions belong to the figures.
 PACKAGES: Final = (

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from benchmarks.comparisons import EXPORTS, PROCESS, Comparison, Contestant, Row
 from benchmarks.measure import load_average, machine, ratio, spread, told_seconds
 from benchmarks.workers import NotMeasured, Task, Worker, WorkerFailed
-from cxr_edge.bundle import Bundle
-from cxr_edge.calibration import calibrate
+from cxr_edge.model.bundle import Bundle
+from cxr_edge.model.calibration import calibrate
 
 FORMAT: Final = 2
 #: Seconds between two runs: idle threads of the last one stop waiting busily.
@@ -85,7 +85,7 @@ def _export(comparisons: Sequence[Comparison], scratch: Path, say: Say) -> dict[
         say(f"exporting {name}")
         path = str(scratch / name)
         try:
-            with Worker(Task(f"benchmarks.peers.exports:{EXPORTS[name]}", [], {"out": path})) as worker:
+            with Worker(Task(f"benchmarks.baselines.exports:{EXPORTS[name]}", [], {"out": path})) as worker:
                 worker.run()
             graphs[name] = path
         except (NotMeasured, WorkerFailed) as error:
@@ -146,7 +146,7 @@ def _task(contestant: Contestant, films: Sequence[str], graphs: Mapping[str, str
         if isinstance(graph, Exception):
             raise graph
         arguments["graph"] = graph
-    return Task(f"benchmarks.peers.{contestant.peer}", films, arguments)
+    return Task(f"benchmarks.baselines.{contestant.peer}", films, arguments)
 
 
 @contextmanager

@@ -21,13 +21,13 @@ from cxr_edge.errors import (
     UnknownOperatingPoint,
     UnknownPrecision,
 )
-from cxr_edge.evaluation import Evaluation
-from cxr_edge.labels import Code, Label
-from cxr_edge.model import Model, load
-from cxr_edge.provenance import Provenance
-from cxr_edge.reading import Reading
-from cxr_edge.results import NOTICE, Finding, InputFailure, Result
-from cxr_edge.settings import Settings
+from cxr_edge.images.limits import Reading
+from cxr_edge.model.evaluation import Evaluation
+from cxr_edge.model.labels import Code, Label
+from cxr_edge.model.model import Model, load
+from cxr_edge.model.provenance import Provenance
+from cxr_edge.model.results import NOTICE, Finding, InputFailure, Result
+from cxr_edge.model.settings import Settings
 from cxr_edge.support.warnings import CodedWarning
 
 __all__ = [

@@ -51,7 +51,7 @@ napoleon_use_rtype = False
 # Types of other projects, whose inventories a build without network cannot read, and of this one's inside.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections\.abc|os|pathlib|np|npt|numpy|pydicom)\..*|Dataset|ndarray|float32|h|w"),
-    ("py:.*", r"cxr_edge\.(backends|bundle|images|manifest)\..*"),
+    ("py:.*", r"cxr_edge\.(backends|model\.bundle|images|model\.manifest)\..*"),
 ]
 
 # The command line's own help, as the program that this Python has installed prints it.

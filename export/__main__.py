@@ -14,7 +14,7 @@ import msgspec
 import typer
 from typer.core import TyperGroup
 
-from cxr_edge.labels import Name
+from cxr_edge.model.labels import Name
 from training.files import hash_of_file
 
 if TYPE_CHECKING:
@@ -267,9 +267,9 @@ def ood(
 
 def _labelled(bundle: Path, data: Path) -> "pd.DataFrame":
     """Read the data set that a bundle was trained by."""
-    from cxr_edge.bundle import read_bundle
+    from cxr_edge.model.bundle import read_bundle
+    from training.data.nih import read_dataset
     from training.labels import LabelSet
-    from training.nih import read_dataset
 
     return read_dataset(data, LabelSet.of(read_bundle(bundle).manifest.labels))
 

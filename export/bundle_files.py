@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.bundle import MANIFEST
-from cxr_edge.manifest import parse_manifest
-from cxr_edge.model import load
+from cxr_edge.model.bundle import MANIFEST
+from cxr_edge.model.manifest import parse_manifest
+from cxr_edge.model.model import load
 from export.errors import ExportError
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
-from cxr_edge.results import NOTICE
+from cxr_edge.model.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.model.results import NOTICE
 from export.bundle_files import write_bundle
 from export.errors import ExportError
 from export.report import change

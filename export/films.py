@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.images import read_film
-from cxr_edge.preprocess import preprocess
+from cxr_edge.model.preprocess import preprocess
 from export.errors import ExportError
 
 

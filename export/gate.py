@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.manifest import Manifest
-from cxr_edge.model import Model
-from cxr_edge.settings import FittedMode
+from cxr_edge.model.bundle import Bundle
+from cxr_edge.model.manifest import Manifest
+from cxr_edge.model.model import Model
+from cxr_edge.model.settings import FittedMode
 from export.errors import ExportError
 from export.maps import map_agreement
+from training.evaluation.metrics import mean_auc, mean_known
 from training.evaluation.predictions import MODES, Scores, predict_images
 from training.evaluation.reliability import expected_calibration_error
 from training.evaluation.resampling import Bootstrap, Floats, Rows
 from training.labels import LabelSet
-from training.metrics import mean_auc, mean_known
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
 from export.network_graph import OPSET, TENSORS, finished
-from training.network import LAST_CONVOLUTION, LOGITS
+from training.network.architecture import LAST_CONVOLUTION, LOGITS
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import onnx
 from onnx import ModelProto, NodeProto
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from cxr_edge.views import make_variants
-from training.tta import VARIANTS
+from cxr_edge.model.tta import make_variants
+from training.network.tta import VARIANTS
 
 #: Pointwise convolutions from the stem on that stay in float32.
 SKIPPED: Final = 18

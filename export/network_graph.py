@@ -10,10 +10,10 @@ import tensorflow as tf
 import tf2onnx
 from onnx import ModelProto
 
-from cxr_edge.manifest import Tensors
+from cxr_edge.model.manifest import Tensors
 from export.errors import ExportError
 from export.simplify import simplify
-from training.network import LAST_CONVOLUTION, LOGITS, PROBABILITIES
+from training.network.architecture import LAST_CONVOLUTION, LOGITS, PROBABILITIES
 
 #: The newest that tf2onnx writes without extra Transposes, and old enough for TensorRT 10.
 OPSET = 17
@@ -27,7 +27,7 @@ def network_graph(network: keras.Model) -> ModelProto:
     Parameters
     ----------
     network : keras.Model
-        float32; as `training.network.build_network` describes it.
+        float32; as `training.network.architecture.build_network` describes it.
 
     Returns
     -------

@@ -11,21 +11,21 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxr_edge.backends import Resources, open_graph
-from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
 from cxr_edge.errors import InputError
 from cxr_edge.images import read_film
-from cxr_edge.inputs import discover
-from cxr_edge.out_of_distribution import OutOfDistribution, features_of
-from cxr_edge.parallel import usable_cores
-from cxr_edge.preprocess import preprocess
+from cxr_edge.images.files import discover
+from cxr_edge.model.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.model.out_of_distribution import OutOfDistribution, features_of
+from cxr_edge.model.preprocess import preprocess
+from cxr_edge.support.parallel import usable_cores
 from export.bundle_files import write_bundle
 from export.card import measured, model_card
 from export.errors import ExportError
+from training.data.films import load_part
+from training.decisions.out_of_distribution import FILMS_A_KIND, KINDS, Features, counted, fit_rule, turned
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
-from training.films import load_part
 from training.labels import LabelSet
-from training.out_of_distribution import FILMS_A_KIND, KINDS, Features, counted, fit_rule, turned
 from training.versions import commit
 
 Pictures = Sequence[npt.NDArray[np.uint8]]

@@ -8,12 +8,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from cxr_edge.backends import Resources, open_graph
-from cxr_edge.parallel import usable_cores
-from cxr_edge.views import make_variants
+from cxr_edge.model.tta import make_variants
+from cxr_edge.support.parallel import usable_cores
 from export.errors import ExportError
 from export.network_graph import TENSORS
-from training.network import LAST_CONVOLUTION, LOGITS, PROBABILITIES
-from training.tta import VARIANTS
+from training.network.architecture import LAST_CONVOLUTION, LOGITS, PROBABILITIES
+from training.network.tta import VARIANTS
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from cxr_edge.bundle import MODEL_CARD
-from cxr_edge.labels import Label
-from cxr_edge.manifest import FORMAT_MAJOR
+from cxr_edge.model.bundle import MODEL_CARD
+from cxr_edge.model.labels import Label
+from cxr_edge.model.manifest import FORMAT_MAJOR
 from export.bundle_files import write_bundle
 from export.card import model_card
 from export.errors import ExportError
@@ -22,8 +22,8 @@ from export.gradcam_graph import gradcam_graph, read_head
 from export.network_graph import TENSORS, network_graph
 from export.parity import TOLERANCES, measure, require_parity
 from training.labels import LabelSet
-from training.network import LAST_CONVOLUTION, to_float32
-from training.tta import VARIANTS
+from training.network.architecture import LAST_CONVOLUTION, to_float32
+from training.network.tta import VARIANTS
 
 #: Findings less probable than this are not reported, unless a threshold lies lower still.
 MIN_PROBABILITY = 0.05

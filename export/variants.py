@@ -11,10 +11,10 @@ import numpy.typing as npt
 import onnx
 import pandas as pd
 
-from cxr_edge.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
 from cxr_edge.images import read_film
-from cxr_edge.manifest import Variant
-from cxr_edge.preprocess import preprocess
+from cxr_edge.model.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.model.manifest import Variant
+from cxr_edge.model.preprocess import preprocess
 from export.bundle_files import write_bundle
 from export.card import measured, model_card
 from export.errors import ExportError
@@ -41,7 +41,7 @@ class Made:
     Attributes
     ----------
     precision : str
-        As in `cxr_edge.manifest.Variant`.
+        As in `cxr_edge.model.manifest.Variant`.
     graphs : tuple of bytes
         The network, and its companion where the bundle has maps.
     judged : tuple of bytes

@@ -6,16 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from cxr_edge.bundle import Bundle, read_bundle
+from cxr_edge.model.bundle import Bundle, read_bundle
 from export.errors import ExportError
 from export.films import film_files
 from export.gate import LIMITS, Runtime, answers, compare, verdict
 from export.variants import look_of
+from training.data.nih import read_dataset
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
 from training.evaluation.resampling import Bootstrap
 from training.labels import LabelSet
-from training.nih import read_dataset
 
 
 def verify(

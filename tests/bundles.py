@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from cxr_edge.bundle import SHIPPED
+from cxr_edge.model.bundle import SHIPPED
 
 #: Pixels of the input for one cell of a map.
 _STRIDE = 32

@@ -12,10 +12,10 @@ import pytest
 
 import cxr_edge
 from cxr_edge.backends.nvidia import find_gpu
-from cxr_edge.bundle import read_bundle
-from cxr_edge.calibration import Calibration
 from cxr_edge.errors import DeviceUnavailable
 from cxr_edge.images import read_film
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.calibration import Calibration
 from tests import selection
 
 if TYPE_CHECKING:

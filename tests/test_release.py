@@ -79,7 +79,7 @@ def test_the_build_is_reproducible(wheel, tmp_path):
     source = only(clone / "dist", "*.tar.gz")
     with tarfile.open(source) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "LICENSE", "NOTICE", "tests/conftest.py", "tests/cxr_edge/test_cli.py"} <= names
+    assert {"pyproject.toml", "LICENSE", "NOTICE", "tests/conftest.py", "tests/cxr_edge/cli/test_cli.py"} <= names
     assert {f"samples/{film.name}" for film in SAMPLES} <= names
     assert source.stat().st_size < 40 * MEGABYTE
 

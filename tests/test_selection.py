@@ -52,6 +52,6 @@ def test_pytest_asks(value):
 
 def test_every_test_is_fast_or_says_why_not():
     def count(*chosen: str) -> int:
-        return collect("--quiet", *chosen, "tests/cxr_edge/dicom", "tests/test_release.py").stdout.count("::")
+        return collect("--quiet", *chosen, "tests/cxr_edge/images/dicom", "tests/test_release.py").stdout.count("::")
 
     assert count() == count("-m", "fast") + count("-m", " or ".join(selection.KEPT_OUT)) > 100

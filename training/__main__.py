@@ -10,8 +10,8 @@ import typer
 
 from cxr_edge.errors import CxrEdgeError
 from training.errors import TrainingError
+from training.fitting.recipe import DEFAULT, RECIPES
 from training.labels import DEFAULT as DEFAULT_LABELS
-from training.recipe import DEFAULT, RECIPES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -56,9 +56,9 @@ def prepare(
     takes CACHE in place of the data set.
     """
     with _errors_told("Interrupted; the same command goes on where it stopped"):
+        from training.data.nih import read_dataset
+        from training.data.prepare import prepare as prepare_films
         from training.labels import read_labels
-        from training.nih import read_dataset
-        from training.prepare import prepare as prepare_films
 
         names = read_labels(labels)
         films = read_dataset(data, names)
@@ -96,8 +96,8 @@ def fit(
 ) -> None:
     """Fit a network; writes model.keras, training.json, history.csv and learning_curves.png."""
     with _errors_told("Interrupted; the same command with --resume goes on after the last whole epoch"):
-        from training.recipe import change_recipe, read_recipe
-        from training.run import fit_run
+        from training.fitting.recipe import change_recipe, read_recipe
+        from training.fitting.run import fit_run
 
         chosen = change_recipe(read_recipe(recipe), change or [])
         written = fit_run(data, out, chosen, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
@@ -122,9 +122,9 @@ def ablate(
     The same command in several processes, or on several machines with a shared DIR, shares the work.
     """
     with _errors_told("Interrupted; the same command goes on after the last whole epoch"):
-        from training.ablate import ablate as ablate_variants
-        from training.ablate import read_ablation
-        from training.recipe import read_recipe
+        from training.fitting.ablate import ablate as ablate_variants
+        from training.fitting.ablate import read_ablation
+        from training.fitting.recipe import read_recipe
 
         ablate_variants(data, out, read_recipe(recipe), read_ablation(variants))
     typer.echo((out / "ablation.md").read_text())
@@ -136,7 +136,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finishe
 @app.command()
 def calibrate(run: Run, data: Data) -> None:
     """Fit calibration and operating points on the validation films; writes decisions.json."""
-    from training.run import calibrate_run
+    from training.fitting.run import calibrate_run
 
     with _errors_told():
         typer.echo(f"Wrote {calibrate_run(run, data)}")
@@ -193,14 +193,14 @@ def evaluate(
     point, each with a 95 % interval by patient; one TTA variant and all; by view position, sex, age and collection;
     calibration before and after. Films must be the part of the split that the bundle was trained by.
     """
-    from cxr_edge.bundle import read_bundle
+    from cxr_edge.model.bundle import read_bundle
+    from training.data.external import read_external
+    from training.data.nih import read_dataset
     from training.evaluation.evaluate import Extras, look_of, part_of_split, write_evaluation
     from training.evaluation.evaluate import evaluate as measure
     from training.evaluation.looks import record_look
     from training.evaluation.resampling import Bootstrap
-    from training.external import read_external
     from training.labels import LabelSet
-    from training.nih import read_dataset
 
     if part not in ("validation", "test"):
         raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")

@@ -14,8 +14,8 @@ from benchmarks.dicom import films
 from benchmarks.dicom.films import BASELINE, CODECS, NATIVE, film, stored, with_stream, written
 from benchmarks.measure import interleaved, summary
 from cxr_edge import images
-from cxr_edge.dicom import codecs
-from cxr_edge.preprocess import preprocess
+from cxr_edge.images.dicom import codecs
+from cxr_edge.model.preprocess import preprocess
 
 #: Bits stored; JPEG's extended process has no more.
 BITS: Final = 12

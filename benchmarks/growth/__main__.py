@@ -12,7 +12,7 @@ from benchmarks.growth.processes import SAMPLING_SECONDS
 from benchmarks.growth.report import markdown, plot
 from benchmarks.growth.series import ONE_ROUND, by_batch, by_cores, by_films, by_size
 from benchmarks.measure import machine
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 
 
 def main(

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from cxr_edge.backends import Resources
-from cxr_edge.bundle import read_bundle
-from cxr_edge.graphs import open_graphs
 from cxr_edge.images import read_film
-from cxr_edge.preprocess import preprocess
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.graphs import open_graphs
+from cxr_edge.model.preprocess import preprocess
 
 #: Films in one timing.
 TIMED: Final = 64

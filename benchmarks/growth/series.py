@@ -14,7 +14,7 @@ from benchmarks.growth.figures import fit_line, memory, throughput
 from benchmarks.growth.folders import make_folder, resize_films
 from benchmarks.growth.network import TIMED
 from benchmarks.growth.processes import Run, infer, watch
-from cxr_edge.parallel import usable_cores
+from cxr_edge.support.parallel import usable_cores
 
 #: From this many films on, one round: a run is long enough to be steady by itself.
 ONE_ROUND: Final = 10_000

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from benchmarks.instructions.paths import FILM
 from benchmarks.instructions.worker import MARKER
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("numpy", "onnxruntime", "opencv-python-headless", "isal", "kornia-rs", "simplejpeg", "onnx")

@@ -15,12 +15,12 @@ import numpy as np
 from cxr_edge import images
 from cxr_edge.backends import Graph
 from cxr_edge.backends.base import Tensor, Value, on_host
-from cxr_edge.model import Model
-from cxr_edge.outputs import Analysis
-from cxr_edge.overlays import OverlayFiles
-from cxr_edge.preprocess import preprocess
-from cxr_edge.record import encode_record
-from cxr_edge.views import make_variants
+from cxr_edge.model.model import Model
+from cxr_edge.model.preprocess import preprocess
+from cxr_edge.model.record import encode_record
+from cxr_edge.model.tta import make_variants
+from cxr_edge.outputs.base import Analysis
+from cxr_edge.outputs.overlays import OverlayFiles
 
 FILM: Final = Path(__file__).parents[2] / "samples" / "00004533_020.png"
 NETWORK: Final = "network alone, one variant"

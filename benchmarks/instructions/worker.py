@@ -17,7 +17,7 @@ import cxr_edge
 from benchmarks.instructions.allocations import allocated
 from benchmarks.instructions.nodes import count_nodes, optimised
 from benchmarks.instructions.paths import NETWORK, HotPath, batches_of, hot_path
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 
 #: A function of the C library that nothing else calls here, and what calls it.
 MARKER: Final = "getppid"

@@ -9,8 +9,8 @@ from benchmarks.dicom import films as dicom_films
 from benchmarks.dicom import patient
 from benchmarks.node import films
 from benchmarks.node.site import Site
-from cxr_edge.analysis import Analyser
-from cxr_edge.dicom.write import write_objects
+from cxr_edge.outputs.analysis import Analyser
+from cxr_edge.outputs.dicom import write_objects
 
 
 @dataclass

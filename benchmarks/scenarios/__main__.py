@@ -19,9 +19,9 @@ from benchmarks.scenarios.figures import PERCENTILES
 from benchmarks.scenarios.runs import measure
 from benchmarks.scenarios.scenario import Scenario, concurrency_of
 from cxr_edge.backends import Resources
-from cxr_edge.bundle import read_bundle
-from cxr_edge.model import Model
-from cxr_edge.parallel import usable_cores
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.model import Model
+from cxr_edge.support.parallel import usable_cores
 
 MOST_FILMS: Final = 64
 NOTE: Final = (

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import simplejpeg
 
 from cxr_edge.backends import Resources
-from cxr_edge.bundle import Bundle
-from cxr_edge.graphs import open_graphs
 from cxr_edge.images import read_film
-from cxr_edge.model import Model
-from cxr_edge.preprocess import preprocess
+from cxr_edge.model.bundle import Bundle
+from cxr_edge.model.graphs import open_graphs
+from cxr_edge.model.model import Model
+from cxr_edge.model.preprocess import preprocess
 
 JPEG_QUALITY: Final = 92
 

@@ -9,7 +9,7 @@ from benchmarks.scenarios.boundaries import Boundary
 from benchmarks.scenarios.figures import figures, read_log
 from benchmarks.scenarios.loadgen import SystemUnderTest, drive, settings_for
 from benchmarks.scenarios.scenario import Concurrency, Scenario
-from cxr_edge.parallel import map_in_order
+from cxr_edge.support.parallel import map_in_order
 
 
 def measure(boundary: Boundary, scenario: Scenario, concurrency: Concurrency, seconds: float) -> dict[str, Any]:

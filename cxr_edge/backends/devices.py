@@ -52,8 +52,8 @@ def _onnxruntime(device: str) -> Opener:
 
 
 def _tensorrt(graph: bytes, precision: str, resources: Resources) -> Graph:
-    from cxr_edge.backends.tensorrt import TensorRTGraph
-    from cxr_edge.engine.choose import load_engine
+    from cxr_edge.backends.tensorrt.choose import load_engine
+    from cxr_edge.backends.tensorrt.graph import TensorRTGraph
 
     return TensorRTGraph(*load_engine(graph, precision, resources.batch), resources)
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from cxr_edge.backends.base import Resources, Tensor, Value
 from cxr_edge.backends.nvidia import find_gpu
-from cxr_edge.cache import cache_folder
 from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, how_to_get
+from cxr_edge.support.cache import cache_folder
 
 PROVIDERS: Final = {
     "cpu": "CPUExecutionProvider",

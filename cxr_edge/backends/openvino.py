@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cxr_edge.backends.base import Resources, Tensor, Value
 from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, UnknownPrecision, how_to_get
-from cxr_edge.parallel import usable_cores
+from cxr_edge.support.parallel import usable_cores
 
 #: Precision → OpenVINO's name of it.
 PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from cxr_edge.bundle import read_bundle
 from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, DeviceOption, JsonOption, fail
 from cxr_edge.errors import CxrEdgeError, InputError, UnknownPrecision
 from cxr_edge.images import decode
-from cxr_edge.inputs import discover, read_bytes
-from cxr_edge.parallel import usable_cores
-from cxr_edge.text import printable, printable_path
+from cxr_edge.images.files import discover, read_bytes
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.support.parallel import usable_cores
+from cxr_edge.support.text import printable, printable_path
 
 
 def bench(
@@ -40,9 +40,9 @@ def bench(
     on each core, as a directory is done. The network alone by batch. And what one film takes, step by step, on one
     core. Exit status: 0; 2 usage, or a film that cannot be read; 3 the model or the device cannot be had.
     """
-    from cxr_edge.bench import MOST_FILMS, SAMPLE, Subject
-    from cxr_edge.bench import bench as measure
-    from cxr_edge.terminal import phases
+    from cxr_edge.cli.terminal import phases
+    from cxr_edge.diagnostics.bench import MOST_FILMS, SAMPLE, Subject
+    from cxr_edge.diagnostics.bench import bench as measure
 
     films = [_film(path) for path in discover(paths or [str(SAMPLE)])[:MOST_FILMS]]
     if not films:
@@ -73,7 +73,7 @@ def _film(path: str) -> bytes:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from cxr_edge.terminal import print_sections
+    from cxr_edge.cli.terminal import print_sections
 
     load = found["machine"]["load_average"]
     busy = "" if load is None else f"; load average {load[0]:.1f}"

@@ -6,9 +6,9 @@ import typer
 
 from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, USAGE, BundleOption, DeviceOption, fail
 from cxr_edge.errors import CxrEdgeError, DemoUnavailable, UnknownPrecision
-from cxr_edge.loopback import is_loopback
-from cxr_edge.reading import MEBIBYTE
-from cxr_edge.results import NOTICE
+from cxr_edge.images.limits import MEBIBYTE
+from cxr_edge.model.results import NOTICE
+from cxr_edge.support.loopback import is_loopback
 
 
 def demo(

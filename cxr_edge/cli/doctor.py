@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from cxr_edge.backends import DEVICE_NAMES
-from cxr_edge.bundle import read_bundle
 from cxr_edge.cli.shared import NO_MODEL_OR_DEVICE, BundleOption, JsonOption, devices, fail
 from cxr_edge.errors import CxrEdgeError, how_to_get
-from cxr_edge.gates import describe_gate
-from cxr_edge.results import NOTICE
-from cxr_edge.text import printable
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.gates import describe_gate
+from cxr_edge.model.results import NOTICE
+from cxr_edge.support.text import printable
 
 
 def doctor(
@@ -33,7 +33,7 @@ def doctor(
     It says what the others lack, too. Each device is tried by running the model on it. Exit status: 0; 3 where no
     device that was tried works.
     """
-    from cxr_edge.doctor import TRIED, examine
+    from cxr_edge.diagnostics.doctor import TRIED, examine
 
     try:
         found = examine(read_bundle(bundle), [device] if device else TRIED)
@@ -48,7 +48,7 @@ def doctor(
 
 
 def _print(found: dict[str, Any]) -> None:
-    from cxr_edge.terminal import print_sections
+    from cxr_edge.cli.terminal import print_sections
 
     print_sections(
         {

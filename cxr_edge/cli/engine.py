@@ -12,13 +12,13 @@ import msgspec
 import typer
 
 from cxr_edge.backends.nvidia import find_gpu
-from cxr_edge.bundle import Bundle, read_bundle
+from cxr_edge.backends.tensorrt.build import Hardware, Profile, Progress, Settings
+from cxr_edge.backends.tensorrt.library import Library, load_library
+from cxr_edge.backends.tensorrt.parse import refusals
+from cxr_edge.backends.tensorrt.store import Stored, build_stored, list_engines
 from cxr_edge.cli.shared import INTERRUPTED, NO_MODEL_OR_DEVICE, SOME_FAILED, BundleOption, JsonOption, fail, given
-from cxr_edge.engine.build import Hardware, Profile, Progress, Settings
-from cxr_edge.engine.library import Library, load_library
-from cxr_edge.engine.parse import refusals
-from cxr_edge.engine.store import Stored, build_stored, list_engines
 from cxr_edge.errors import CxrEdgeError, DeviceUnavailable, ModelRefused
+from cxr_edge.model.bundle import Bundle, read_bundle
 
 engine_app = typer.Typer(
     no_args_is_help=True,
@@ -244,7 +244,7 @@ def _target(library: Library, target: str | None) -> str:
 
 @contextmanager
 def _progress(title: str) -> Iterator[Progress]:
-    from cxr_edge.terminal import phases
+    from cxr_edge.cli.terminal import phases
 
     with phases(title) as show:
         yield show

@@ -14,10 +14,8 @@ import cv2
 import msgspec
 import typer
 
-from cxr_edge.analysis import Analyser
 from cxr_edge.backends import DEVICE_NAMES, DEVICES, Resources
 from cxr_edge.backends.base import MEBIBYTE
-from cxr_edge.batch import infer as infer_images
 from cxr_edge.cli.shared import (
     INTERRUPTED,
     NO_MODEL_OR_DEVICE,
@@ -40,19 +38,21 @@ from cxr_edge.errors import (
     UnknownPrecision,
     how_to_get,
 )
-from cxr_edge.gradcam import COLORMAPS
-from cxr_edge.inputs import discover
-from cxr_edge.model import Model, failure_of, load
-from cxr_edge.outputs import Output
-from cxr_edge.overlays import OverlayFiles
-from cxr_edge.parallel import usable_cores
-from cxr_edge.provenance import Provenance
-from cxr_edge.reading import LIMITS, Reading
-from cxr_edge.record import FailureRecord, Record, encode_record
-from cxr_edge.report.picture import ReportPictures
-from cxr_edge.results import NOTICE
-from cxr_edge.rundir import REPORT, RunDirectory
-from cxr_edge.text import printable, printable_path
+from cxr_edge.images.files import discover
+from cxr_edge.images.limits import LIMITS, Reading
+from cxr_edge.model.heatmaps import COLORMAPS
+from cxr_edge.model.model import Model, failure_of, load
+from cxr_edge.model.provenance import Provenance
+from cxr_edge.model.record import FailureRecord, Record, encode_record
+from cxr_edge.model.results import NOTICE
+from cxr_edge.outputs.analysis import Analyser
+from cxr_edge.outputs.base import Output
+from cxr_edge.outputs.html.picture import ReportPictures
+from cxr_edge.outputs.overlays import OverlayFiles
+from cxr_edge.runs.batch import infer as infer_images
+from cxr_edge.runs.directory import REPORT, RunDirectory
+from cxr_edge.support.parallel import usable_cores
+from cxr_edge.support.text import printable, printable_path
 
 #: Positive findings that are drawn in DICOM results, unless told otherwise.
 DICOM_OVERLAYS: Final = 3
@@ -351,7 +351,7 @@ def _outputs(out: Path | None, cam: int, dicom_out: Path | None, dicom_overlays:
     if out is not None and cam:
         outputs.append(OverlayFiles(out, cam, colormap))
     if dicom_out is not None:
-        from cxr_edge.dicom.write import DicomDirectory
+        from cxr_edge.outputs.dicom import DicomDirectory
 
         outputs.append(DicomDirectory(dicom_out, dicom_overlays, colormap))
     return outputs
@@ -369,7 +369,7 @@ def _run_directory(
 
 def _write_report(run: RunDirectory, provenance: Provenance, pictures: ReportPictures, colormap: str) -> None:
     # Jinja takes a tenth of a second to import.
-    from cxr_edge.report.page import write_report
+    from cxr_edge.outputs.html.page import write_report
 
     write_report(run.root / REPORT, provenance, run.records, pictures.picture_of, colormap)
 
@@ -392,7 +392,7 @@ def _consume(records: Iterator[Record], total: int, json_lines: bool, keep_all: 
 def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
     if not sys.stderr.isatty():
         return nullcontext(lambda: None)
-    from cxr_edge.terminal import film_counter
+    from cxr_edge.cli.terminal import film_counter
 
     return film_counter(total)
 
@@ -411,7 +411,7 @@ def _print_table(
     shown: list[Record], failures: int, total: int, model: Model, out: list[Path], report: Path | None
 ) -> None:
     # Rich takes a tenth of a second to import, which a program that reads JSON lines need not wait for.
-    from cxr_edge.terminal import print_findings
+    from cxr_edge.cli.terminal import print_findings
 
     where = f"Results in {' and '.join(map(str, out))}. " if out else ""
     where += f"Open {report} in a browser. " if report else ""

@@ -7,9 +7,9 @@ import msgspec
 import typer
 
 from cxr_edge.backends import DEVICE_NAMES
-from cxr_edge.bundle import MANIFEST, SHIPPED
 from cxr_edge.errors import CxrEdgeError
-from cxr_edge.text import printable
+from cxr_edge.model.bundle import MANIFEST, SHIPPED
+from cxr_edge.support.text import printable
 
 SOME_FAILED: Final = 1
 USAGE: Final = 2

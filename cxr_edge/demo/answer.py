@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from cxr_edge.analysis import Analyser
 from cxr_edge.errors import DeviceFailed, InputError
-from cxr_edge.model import Model
-from cxr_edge.report.film import render_film
-from cxr_edge.report.picture import FilmPicture
+from cxr_edge.model.model import Model
+from cxr_edge.outputs.analysis import Analyser
+from cxr_edge.outputs.html.film import render_film
+from cxr_edge.outputs.html.picture import FilmPicture
 
 
 @dataclass(frozen=True)

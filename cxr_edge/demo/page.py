@@ -9,12 +9,12 @@ from cxr_edge.demo.answer import Upload, alert, answer
 from cxr_edge.demo.forgetting import FILM_SECONDS, UPLOAD_SECONDS
 from cxr_edge.demo.samples import samples
 from cxr_edge.errors import InputError
-from cxr_edge.inputs import read_bytes
-from cxr_edge.manifest import Manifest
-from cxr_edge.model import Model
-from cxr_edge.reading import MEBIBYTE
-from cxr_edge.report.film import STYLE, script
-from cxr_edge.results import NOTICE
+from cxr_edge.images.files import read_bytes
+from cxr_edge.images.limits import MEBIBYTE
+from cxr_edge.model.manifest import Manifest
+from cxr_edge.model.model import Model
+from cxr_edge.model.results import NOTICE
+from cxr_edge.outputs.html.film import STYLE, script
 
 TITLE: Final = "Chest film findings"
 

@@ -14,13 +14,13 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from cxr_edge.backends import Resources
-from cxr_edge.bundle import MODEL_CARD, read_bundle
 from cxr_edge.demo.forgetting import Forgetting
 from cxr_edge.errors import DemoUnavailable, how_to_get
-from cxr_edge.loopback import is_loopback
-from cxr_edge.model import Model
-from cxr_edge.parallel import usable_cores
-from cxr_edge.reading import MEBIBYTE, Reading
+from cxr_edge.images.limits import MEBIBYTE, Reading
+from cxr_edge.model.bundle import MODEL_CARD, read_bundle
+from cxr_edge.model.model import Model
+from cxr_edge.support.loopback import is_loopback
+from cxr_edge.support.parallel import usable_cores
 
 DEFAULT_MAX_UPLOAD: Final = 32 * MEBIBYTE
 #: Films that may wait, and visitors whose film is remembered.

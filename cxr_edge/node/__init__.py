@@ -6,5 +6,5 @@ under UIDs that a repetition gives again, so that an archive holds each exactly 
 
 ::
 
-    receive.py, watch.py → admit.py → spool.py + queue.py → work.py → deliver.py → peers/
+    receive.py, watch.py → admit.py → spool.py + queue.py → work.py → deliver.py → destinations/
 """

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from cxr_edge import images
-from cxr_edge.dicom import tags
-from cxr_edge.dicom.parse import parse
-from cxr_edge.dicom.write.header import is_dicom, uid_of
 from cxr_edge.errors import InputError
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.parse import parse
+from cxr_edge.images.limits import MEBIBYTE, Reading
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.queue import Queue
-from cxr_edge.reading import MEBIBYTE, Reading
+from cxr_edge.outputs.dicom.header import is_dicom, uid_of
 from cxr_edge.support.files import PART, place, prepare
 
 #: What tells two films of one UID apart, their pixels aside.

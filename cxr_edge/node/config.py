@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from cxr_edge.errors import NodeConfig
-from cxr_edge.gradcam import COLORMAPS
-from cxr_edge.loopback import is_loopback
+from cxr_edge.model.heatmaps import COLORMAPS
 from cxr_edge.node.config_words import AE_TITLE, NAME, URL, in_words
+from cxr_edge.support.loopback import is_loopback
 
 AETitle = Annotated[str, Meta(pattern=AE_TITLE)]
 Port = Annotated[int, Meta(ge=1, le=65535)]

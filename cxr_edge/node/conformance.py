@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from pydicom.uid import UID
 
 from cxr_edge import __version__
-from cxr_edge.dicom.write.codes import SCHEME
+from cxr_edge.model.results import NOTICE
 from cxr_edge.node import receive
 from cxr_edge.node.admit import Admitted
 from cxr_edge.node.config import Queue, Receive
-from cxr_edge.node.peers.dicom import PROPOSED
-from cxr_edge.results import NOTICE
+from cxr_edge.node.destinations.dicom import PROPOSED
+from cxr_edge.outputs.dicom.codes import SCHEME
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _MEANING = {

@@ -10,9 +10,9 @@ from typing import Final
 from cxr_edge.node.background import Background
 from cxr_edge.node.config import Peer
 from cxr_edge.node.config import Queue as QueueConfig
+from cxr_edge.node.destinations import Lost, Refused, Sender, Unreachable, sender_of
 from cxr_edge.node.logs import kind_of, log, short
 from cxr_edge.node.metrics import DELIVERED, DELIVERY_SECONDS
-from cxr_edge.node.peers import Lost, Refused, Sender, Unreachable, sender_of
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.records import Delivery
 from cxr_edge.node.work import POLL_SECONDS, back_off

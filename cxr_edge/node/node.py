@@ -12,7 +12,8 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from cxr_edge.errors import DeviceFailed, NodeBusy, NodeConfig
-from cxr_edge.model import load
+from cxr_edge.images.limits import MEBIBYTE, Reading
+from cxr_edge.model.model import load
 from cxr_edge.node import spool
 from cxr_edge.node.admit import Admission
 from cxr_edge.node.config import Config, FolderPeer, WebPeer
@@ -24,9 +25,8 @@ from cxr_edge.node.receive import Receiver
 from cxr_edge.node.tls import context_of
 from cxr_edge.node.watch import FolderWatch
 from cxr_edge.node.work import Workers
-from cxr_edge.parallel import usable_cores
-from cxr_edge.reading import MEBIBYTE, Reading
 from cxr_edge.support.files import flush
+from cxr_edge.support.parallel import usable_cores
 
 #: How long films that are being stored have to be answered at the end.
 _STOP_SECONDS: Final = 30.0

@@ -11,16 +11,16 @@ from pynetdicom.events import Event
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from cxr_edge.dicom import codecs, layout
 from cxr_edge.errors import NodeBusy
+from cxr_edge.images.dicom import codecs, layout
+from cxr_edge.images.limits import MEBIBYTE
 from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.config import Receive
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED, REJECTED
 from cxr_edge.node.server import BoundedServer
 from cxr_edge.node.tls import context_of
-from cxr_edge.reading import MEBIBYTE
-from cxr_edge.text import printable
+from cxr_edge.support.text import printable
 
 #: Kinds of object that are taken.
 SOP_CLASSES: Final = (layout.COMPUTED_RADIOGRAPHY, layout.DIGITAL_X_RAY, layout.SECONDARY_CAPTURE)

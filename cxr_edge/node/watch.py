@@ -14,7 +14,7 @@ from typing import Final
 from watchfiles import watch
 
 from cxr_edge.errors import InputError, NodeConfig, NotFound, PermissionDenied, Unreadable
-from cxr_edge.inputs import discover, read_bytes
+from cxr_edge.images.files import discover, read_bytes
 from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.background import Background
 from cxr_edge.node.config import Watch

@@ -7,20 +7,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from cxr_edge.analysis import Analyser
-from cxr_edge.dicom.write import DicomObjects
-from cxr_edge.dicom.write.header import is_dicom
 from cxr_edge.errors import DecoderFailed, DeviceFailed, InputError, NotDicom
-from cxr_edge.model import Model
+from cxr_edge.model.model import Model
+from cxr_edge.model.record import encode_record
 from cxr_edge.node.config import Config, FolderPeer
 from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.metrics import INFERRED, WORK_SECONDS
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.records import QueuedFilm
-from cxr_edge.outputs import Output
-from cxr_edge.overlays import PositiveOverlays
-from cxr_edge.record import encode_record
+from cxr_edge.outputs.analysis import Analyser
+from cxr_edge.outputs.base import Output
+from cxr_edge.outputs.dicom import DicomObjects
+from cxr_edge.outputs.dicom.header import is_dicom
+from cxr_edge.outputs.overlays import PositiveOverlays
 from cxr_edge.support.files import store
 
 #: How often the queue is looked at without having been told of news: another process may have replayed a film.

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.baselines.films import show
+from benchmarks.baselines.flops import count_flops
 from benchmarks.comparisons import COMPARISONS, EXPORTS, ROWS, choose_rows, comparisons_for
 from benchmarks.films import SAMPLES, find_films, link_films
 from benchmarks.measure import interleaved, machine, ratio, spread, summary, told_seconds
-from benchmarks.peers.films import show
-from benchmarks.peers.flops import count_flops
 from benchmarks.report import compare
 from benchmarks.run import _figure, _hold_against_each_other, faults
 from benchmarks.workers import NotMeasured, Task, Worker, WorkerFailed
-from cxr_edge.bundle import read_bundle
-from cxr_edge.calibration import calibrate
 from cxr_edge.images import read_film
-from cxr_edge.preprocess import preprocess
-from cxr_edge.views import make_variants
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.calibration import calibrate
+from cxr_edge.model.preprocess import preprocess
+from cxr_edge.model.tta import make_variants
 from tests.conftest import ROOT
 
 PEERS = """

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.baselines.flops import count_flops
 from benchmarks.engine_profile import flops, main, operators, profile
-from benchmarks.peers.flops import count_flops
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 
 RUNS = 3
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 from tests.conftest import ROOT, WITH_INT8
 
 

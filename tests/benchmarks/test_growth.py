@@ -11,7 +11,7 @@ import pytest
 from benchmarks.growth.figures import fit_line, trend
 from benchmarks.growth.folders import make_folder, resize_films
 from benchmarks.growth.processes import infer, watch
-from cxr_edge.parallel import usable_cores
+from cxr_edge.support.parallel import usable_cores
 from tests.conftest import ROOT, SAMPLES
 
 

@@ -12,8 +12,8 @@ from benchmarks.instructions.allocations import allocated
 from benchmarks.instructions.baseline import MARGINS, Baseline, compare, differences, read_baseline
 from benchmarks.instructions.measure import MARKER, ValgrindMissing, identity, measure, read_dumps
 from benchmarks.instructions.nodes import count_nodes, optimised
-from cxr_edge.bundle import read_bundle
-from cxr_edge.preprocess import preprocess
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.preprocess import preprocess
 
 ONE_VARIANT = "array → result, one variant"
 

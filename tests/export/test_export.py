@@ -15,14 +15,14 @@ from onnx import numpy_helper
 import export.bundle_files
 import export.parity
 from cxr_edge import errors
-from cxr_edge.bundle import SHIPPED, read_bundle
+from cxr_edge.model.bundle import SHIPPED, read_bundle
 from export.errors import ExportError
 from export.films import load_gate_films
 from export.gradcam_graph import Dense, gradcam_graph, read_head
 from export.parity import TOLERANCES, Differences, ParityError, gradient_tape_maps, measure, require_parity
 from export.publish import Description, Graphs, convert, publish
 from tests.conftest import ROOT
-from training.network import LAST_CONVOLUTION, LOGITS, build_network, to_float32
+from training.network.architecture import LAST_CONVOLUTION, LOGITS, build_network, to_float32
 
 COUNT = len(read_bundle().manifest.labels)
 SHIPPED_MANIFEST = json.loads((SHIPPED / "manifest.json").read_text())
@@ -80,7 +80,7 @@ def test_the_shipped_bundle_is_this_export_of_the_shipped_model(network, graphs,
     Intel's round differently: constants are compared to single precision's rounding, not to the last bit.
     """
     from cxr_edge.backends import open_graph
-    from cxr_edge.preprocess import preprocess
+    from cxr_edge.model.preprocess import preprocess
 
     shipped = read_bundle().files
     image = preprocess(film, (224, 224))[np.newaxis]

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from cxr_edge.backends import open_graph
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 from export.errors import ExportError
 from export.float16 import emulated, to_float16
 from tests.conftest import ROOT

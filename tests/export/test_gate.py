@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 import export.variants
-from cxr_edge.bundle import SHIPPED, read_bundle
+from cxr_edge.model.bundle import SHIPPED, read_bundle
 from export.card import measured
 from export.errors import ExportError
 from export.gate import LIMITS, Limits, Runtime, answers, compare, over_limits
@@ -21,10 +21,10 @@ from export.maps import map_agreement
 from export.variants import GateError, add_variant, make_fp16
 from export.verify import parse_runtime, verify
 from tests.conftest import SAMPLES, WITH_INT8
+from training.data.nih import read_dataset
 from training.evaluation.report import card_figures
 from training.evaluation.resampling import Bootstrap
 from training.labels import LabelSet
-from training.nih import read_dataset
 
 #: Part of the name of a kernel on which every later block depends.
 PERTURBED = "block5a_expand_conv"

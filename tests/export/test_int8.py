@@ -10,10 +10,10 @@ from onnx import TensorProto
 
 import cxr_edge
 from cxr_edge.backends import DEVICES, open_graph
-from cxr_edge.bundle import read_bundle
 from cxr_edge.errors import UnknownPrecision
 from cxr_edge.images import read_film
-from cxr_edge.preprocess import preprocess
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.preprocess import preprocess
 from export.int8 import SKIPPED, pointwise_convolutions, to_int8
 from export.variants import calibration_films
 from tests.conftest import SAMPLES, WITH_INT8

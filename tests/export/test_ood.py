@@ -6,14 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from cxr_edge.bundle import SHIPPED, read_bundle
+from cxr_edge.model.bundle import SHIPPED, read_bundle
 from export.card import measured
 from export.errors import ExportError
 from export.ood import add_rule
 from tests.conftest import SAMPLES
+from training.data.nih import read_dataset
 from training.evaluation.report import card_figures
 from training.labels import LabelSet
-from training.nih import read_dataset
 
 LABELS = LabelSet.of(read_bundle().manifest.labels)
 

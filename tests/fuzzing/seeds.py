@@ -11,7 +11,7 @@ from benchmarks.dicom import films
 from benchmarks.dicom.films import CODECS, NATIVE, compressed, film, written
 from benchmarks.dicom.patient import PATIENT
 from cxr_edge.images import read_film
-from tests.cxr_edge.pngs import samples_to_png
+from tests.cxr_edge.images.pngs import samples_to_png
 
 SIDE = 96
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_edge.labels import Code, Label
+from cxr_edge.model.labels import Code, Label
 from tests.conftest import SAMPLES
+from training.fitting.recipe import Recipe
 from training.labels import LabelSet, read_labels
-from training.recipe import Recipe
 
 #: The shipped label set.
 NIH14 = read_labels()
@@ -78,7 +78,7 @@ def five_labels(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def finished(data, tmp_path_factory) -> Path:
     """A fit of two small stages on it, not to be changed."""
-    from training import run
+    from training.fitting import run
 
     out = tmp_path_factory.mktemp("run")
     run.fit_run(data, out, RECIPE, deterministic=True)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.evaluation import Evaluation
-from cxr_edge.model import Model
+from cxr_edge.model.evaluation import Evaluation
+from cxr_edge.model.model import Model
 from training.evaluation.resampling import Bootstrap, Floats, Rows
 from training.labels import LabelSet
 

@@ -11,9 +11,11 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from cxr_edge.bundle import Bundle
-from cxr_edge.manifest import Manifest
-from cxr_edge.model import Model
+from cxr_edge.model.bundle import Bundle
+from cxr_edge.model.manifest import Manifest
+from cxr_edge.model.model import Model
+from training.data.nih import hash_of_table
+from training.data.splits import Split, split_films
 from training.errors import DataError
 from training.evaluation.comparison import compare, read_predictions
 from training.evaluation.early_stops import early_stops
@@ -27,8 +29,6 @@ from training.evaluation.resampling import Bootstrap
 from training.evaluation.stems import stems
 from training.evaluation.subgroups import by_subgroup
 from training.labels import LabelSet
-from training.nih import hash_of_table
-from training.splits import Split, split_films
 from training.versions import commit
 
 
@@ -92,7 +92,7 @@ def evaluate(
     ----------
     bundle : Bundle
     films : DataFrame
-        With ``path`` (or ``cache`` and ``row``), `training.nih.COLUMNS`, and the labels as 0, 1 or NaN.
+        With ``path`` (or ``cache`` and ``row``), `training.data.nih.COLUMNS`, and the labels as 0, 1 or NaN.
     part, held_out : str
         What the films are, and how they were kept from the fit.
     extras : Extras

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.evaluation.metrics import aucs_within, average_precisions, roc_aucs
 from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
-from training.metrics import aucs_within, average_precisions, roc_aucs
 
 AT_THRESHOLD = ("precision", "recall", "f1", "specificity")
 

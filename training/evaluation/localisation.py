@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cxr_edge.gradcam import upsample
-from cxr_edge.model import Model
+from cxr_edge.model.heatmaps import upsample
+from cxr_edge.model.model import Model
 from training.errors import DataError
 from training.evaluation.predictions import Predictions
 from training.evaluation.resampling import Bootstrap, Floats, Rows

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import pandas as pd
 from rich.progress import track
 
-from cxr_edge.calibration import calibrate
 from cxr_edge.errors import InputError
-from cxr_edge.evaluation import Evaluation
-from cxr_edge.model import Model, Source
-from cxr_edge.parallel import map_in_order, usable_cores
-from cxr_edge.settings import FittedMode
-from training.cache import CachedFilms
+from cxr_edge.model.calibration import calibrate
+from cxr_edge.model.evaluation import Evaluation
+from cxr_edge.model.model import Model, Source
+from cxr_edge.model.settings import FittedMode
+from cxr_edge.support.parallel import map_in_order, usable_cores
+from training.data.cache import CachedFilms
 from training.errors import DataError
 
 MODES: tuple[FittedMode, ...] = ("single", "tta")

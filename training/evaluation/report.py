@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cxr_edge.results import NOTICE
+from cxr_edge.model.results import NOTICE
 from training.evaluation.figures import AT_THRESHOLD
 
 _HEAD = """\

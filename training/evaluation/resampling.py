@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
-from training.metrics import mean_known
+from training.evaluation.metrics import mean_known
 
 Floats = npt.NDArray[np.floating[Any]]
 Rows = npt.NDArray[np.int64]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from training.evaluation.metrics import roc_aucs
 from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
-from training.metrics import roc_aucs
 
 #: Lower bounds of the age groups, in years.
 AGES = (0, 18, 40, 60, 80)

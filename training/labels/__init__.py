@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from cxr_edge.labels import Label
+from cxr_edge.model.labels import Label
 from training.errors import RecipeError
 
 FOLDER: Final = Path(__file__).parent

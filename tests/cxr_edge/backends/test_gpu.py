@@ -8,11 +8,11 @@ import pytest
 import cxr_edge
 from cxr_edge.backends import Resources
 from cxr_edge.backends.nvidia import find_gpu
-from cxr_edge.bundle import read_bundle
-from cxr_edge.engine.build import Settings
-from cxr_edge.engine.library import load_library
-from cxr_edge.engine.store import build_stored
+from cxr_edge.backends.tensorrt.build import Settings
+from cxr_edge.backends.tensorrt.library import load_library
+from cxr_edge.backends.tensorrt.store import build_stored
 from cxr_edge.errors import DeviceFailed, DeviceUnavailable
+from cxr_edge.model.bundle import read_bundle
 from tests.conftest import SAMPLES
 
 #: Largest difference of a probability to float32 on the CPU.

@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 
 import cxr_edge
 from cxr_edge.backends import DEVICES, Resources, open_graph
-from cxr_edge.bundle import SHIPPED, read_bundle
 from cxr_edge.errors import DeviceFailed, DeviceUnavailable, UnknownPrecision
-from cxr_edge.results import InputFailure, Result
+from cxr_edge.model.bundle import SHIPPED, read_bundle
+from cxr_edge.model.results import InputFailure, Result
 from tests.conftest import SAMPLES
 
 #: Variables by which ONNX Runtime is told to report nothing.

@@ -8,8 +8,8 @@ import pytest
 
 import cxr_edge
 from cxr_edge.backends import open_graph
-from cxr_edge.bundle import read_bundle
 from cxr_edge.errors import BundleTensors, DeviceUnavailable, UnknownPrecision
+from cxr_edge.model.bundle import read_bundle
 from tests.conftest import SAMPLES
 
 

@@ -17,12 +17,12 @@ from pynetdicom.sop_class import Verification
 
 from benchmarks.node import films
 from benchmarks.node.site import wait_for
+from cxr_edge.images.limits import DEFAULT_READING
 from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.config import DicomPeer, Receive, Tls
-from cxr_edge.node.peers.dicom import DicomSender
+from cxr_edge.node.destinations.dicom import DicomSender
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.receive import Receiver
-from cxr_edge.reading import DEFAULT_READING
 from tests.cxr_edge.node.certificates import make as make_certificates
 
 #: pynetdicom leaves it to the garbage collection to close the sockets of some that it rejected.

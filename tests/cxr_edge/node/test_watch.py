@@ -12,12 +12,12 @@ import cxr_edge
 from benchmarks.node import films
 from benchmarks.node.site import wait_for
 from cxr_edge.errors import DeviceFailed
+from cxr_edge.images.limits import DEFAULT_READING
 from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.config import Config, FolderPeer, Metrics, Model, Watch
 from cxr_edge.node.node import Node
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.watch import FolderWatch
-from cxr_edge.reading import DEFAULT_READING
 
 
 @pytest.fixture

@@ -7,16 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 from tests.conftest import ROOT, SAMPLES
 from tests.training.conftest import NIH14
+from training.data.nih import read_dataset
 from training.errors import DataError
 from training.evaluation.comparison import compare, read_predictions
 from training.evaluation.evaluate import Extras, evaluate, look_of, part_of_split, write_evaluation
 from training.evaluation.looks import record_look
 from training.evaluation.report import card_figures
 from training.evaluation.resampling import Bootstrap
-from training.nih import read_dataset
 
 BOOTSTRAP = Bootstrap(resamples=20, jobs=1)
 
@@ -24,7 +24,7 @@ BOOTSTRAP = Bootstrap(resamples=20, jobs=1)
 @pytest.fixture(scope="module")
 def bundle(finished, data, tmp_path_factory):
     from export.publish import Description, export
-    from training.run import calibrate_run
+    from training.fitting.run import calibrate_run
 
     decisions = json.loads(calibrate_run(finished, data).read_text())
     training = json.loads((finished / "training.json").read_text())

@@ -8,18 +8,18 @@ import pytest
 from typer.testing import CliRunner
 
 import cxr_edge
-from cxr_edge.bundle import read_bundle
+from cxr_edge.model.bundle import read_bundle
 from export.__main__ import app as export_app
 from export.gate import LIMITS, Runtime, answers, compare, over_limits
 from tests.conftest import SAMPLES
 from tests.training.conftest import FIVE, RECIPE, write_films
-from training import run
+from training.data.nih import read_dataset
 from training.errors import DataError
 from training.evaluation.evaluate import Extras, evaluate, part_of_split, write_evaluation
 from training.evaluation.resampling import Bootstrap
-from training.nih import read_dataset
-from training.provenance import labels_of
-from training.recipe import Stage
+from training.fitting import run
+from training.fitting.provenance import labels_of
+from training.fitting.recipe import Stage
 
 BOOTSTRAP = Bootstrap(resamples=20, jobs=1)
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from cxr_edge import images
-from cxr_edge.bundle import read_bundle
 from cxr_edge.errors import HeatmapUnavailable
-from cxr_edge.model import Model
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.model import Model
 from tests.conftest import SAMPLES
 from training.errors import DataError
 from training.evaluation.evaluate import Extras, evaluate

@@ -1,0 +1,45 @@
+"""The network of cxr-edge alone: an array of TTA variants → probabilities."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.baselines.flops import count_flops
+from cxr_edge.backends import ONE_THREAD
+from cxr_edge.images import read_film
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.graphs import open_graphs
+from cxr_edge.model.preprocess import preprocess
+
+#: Inputs of one run, in batches: long enough for the clock, short enough for a round.
+INPUTS = 24
+
+
+class Engine:
+    """The network on one thread: one film at a time, or all its TTA variants. Its work is in operations."""
+
+    def __init__(self, films: list[str], tta: bool = False) -> None:
+        bundle = read_bundle()
+        batch = len(bundle.manifest.tta.variants) if tta else 1
+        tensors = bundle.manifest.tensors
+        self._graph = open_graphs(bundle, "cpu", None, ONE_THREAD).network
+        film = preprocess(read_film(films[0]).pixels, bundle.manifest.input.size)
+        self._feeds = {tensors.image: np.repeat(film[np.newaxis], batch, axis=0)}
+        self._outputs = [tensors.probabilities]
+        self._repeats = max(1, INPUTS // batch)
+        precision = bundle.manifest.default_variant
+        flops = count_flops(bundle.files[bundle.manifest.variant(precision).model])
+        self.work = flops * batch * self._repeats
+        self.settings: dict[str, Any] = {
+            "bundle": bundle.identity,
+            "precision": precision,
+            "device": self._graph.device,
+            "threads": 1,
+            "batch": batch,
+            "mflop_per_input": round(flops / 1e6, 1),
+        }
+
+    def run(self) -> None:
+        """Compute the batch several times."""
+        for _ in range(self._repeats):
+            self._graph.run(self._outputs, self._feeds)

@@ -1,0 +1,41 @@
+"""Graphs that peers run, made once from the Keras model before anything is timed."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from benchmarks.baselines import KERAS_MODEL, SIDE
+
+
+class _Export:
+    """Takes the place of a peer: its run writes a graph."""
+
+    work = 1
+    settings: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, films: list[str], out: str) -> None:  # noqa: ARG002 - every peer is given films
+        self._out = out
+
+
+class PlainOnnx(_Export):
+    """The Keras model from its three colour channels on, as tf2onnx exports it."""
+
+    def run(self) -> None:
+        """Write the graph."""
+        import tf2onnx
+
+        network = keras.models.load_model(KERAS_MODEL, compile=False)
+        colour = keras.Model(network.get_layer("grey_to_rgb").output, network.output)
+        signature = [tf.TensorSpec((None, SIDE, SIDE, 3), tf.float32, name="image")]
+        tf2onnx.convert.from_keras(colour, input_signature=signature, opset=17, output_path=self._out)
+
+
+class LiteRT(_Export):
+    """The Keras model as TensorFlow's converter makes it, in float32."""
+
+    def run(self) -> None:
+        """Write the flat buffer."""
+        network = keras.models.load_model(KERAS_MODEL, compile=False)
+        Path(self._out).write_bytes(tf.lite.TFLiteConverter.from_keras_model(network).convert())

@@ -1,0 +1,75 @@
+"""ONNX Runtime in a default session: as a tutorial writes it, and on cxr-edge's own slim graph."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from benchmarks.baselines.films import read_grey, show, shrink
+from cxr_edge.model.bundle import read_bundle
+
+Probabilities = npt.NDArray[np.float32]
+
+
+class Plain:
+    """Files → probabilities: film in colour, three float channels, unslimmed export, one film after the other.
+
+    Parameters
+    ----------
+    films : list of str
+    graph : str
+        The export as tf2onnx leaves it, which takes (N, 224, 224, 3) float32.
+    tta : bool
+        Average all TTA variants of cxr-edge's bundle, computed as one batch.
+    """
+
+    def __init__(self, films: list[str], graph: str, tta: bool = False) -> None:
+        self._films = films
+        variants = read_bundle().manifest.tta.variants
+        self._variants = variants if tta else variants[:1]
+        self._session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self.work = len(films)
+        self.settings: dict[str, Any] = {
+            "call": "cv2.imread (colour), float32, session.run, serial",
+            "graph": "tf2onnx's export as it is, 3 float32 channels",
+            "session": "default",
+            "tta": tta,
+        }
+
+    def run(self) -> Probabilities:
+        """Infer one film after the other."""
+        return np.stack([self._infer(film) for film in self._films])
+
+    def _infer(self, path: str) -> Probabilities:
+        film = shrink(np.asarray(cv2.imread(path, cv2.IMREAD_COLOR)))
+        (probabilities,) = self._session.run(None, {self._input: self._shown(film)})
+        return np.asarray(probabilities.mean(axis=0))
+
+    def _shown(self, film: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return film[np.newaxis].astype(np.float32) if len(self._variants) == 1 else show(film, self._variants)
+
+
+class Slim:
+    """Files → probabilities: cxr-edge's graph in a default session, one film after the other."""
+
+    def __init__(self, films: list[str]) -> None:
+        self._films = films
+        bundle = read_bundle()
+        tensors = bundle.manifest.tensors
+        variant = bundle.manifest.variant(bundle.manifest.default_variant)
+        self._session = onnxruntime.InferenceSession(bundle.files[variant.model], providers=["CPUExecutionProvider"])
+        self._input, self._output = tensors.image, tensors.probabilities
+        self.work = len(films)
+        self.settings = {
+            "call": "cv2.imread (grey), uint8, session.run, serial",
+            "graph": f"{bundle.identity}, {variant.model}",
+            "session": "default",
+        }
+
+    def run(self) -> Probabilities:
+        """Infer one film after the other."""
+        films = (read_grey(film)[np.newaxis] for film in self._films)
+        return np.concatenate([self._session.run([self._output], {self._input: film})[0] for film in films])

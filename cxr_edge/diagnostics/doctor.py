@@ -1,0 +1,194 @@
+"""What stands on this machine, what works, and what is missing: the content of ``cxr-edge doctor``."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from cxr_edge._version import __version__
+from cxr_edge.backends import AUTO
+from cxr_edge.backends.base import Resources
+from cxr_edge.backends.nvidia import find_gpu
+from cxr_edge.backends.onnxruntime import PROVIDERS, load_runtime, missing_cuda_libraries, missing_tensorrt
+from cxr_edge.backends.tensorrt.store import list_engines
+from cxr_edge.errors import CxrEdgeError, DeviceUnavailable, how_to_get
+from cxr_edge.model.bundle import Bundle
+from cxr_edge.model.model import Model
+from cxr_edge.support.cache import cache_root
+from cxr_edge.support.parallel import usable_cores
+
+PACKAGES: Final = (
+    "numpy", "isal", "kornia-rs", "simplejpeg",
+    "opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless",
+    "imagecodecs", "pydicom",
+    "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings",
+)  # fmt: skip
+
+#: What the extra ``dicom`` brings.
+DICOM_PACKAGES: Final = ("pydicom", "imagecodecs")
+
+#: Packages that overwrite each other's files, with what should be there instead.
+RIVALS: Final = (
+    (("onnxruntime", "onnxruntime-gpu"), "onnxruntime", "the extra gpu on a machine with an NVIDIA GPU, else cpu"),
+    (
+        (
+            "opencv-python-headless",
+            "opencv-python",
+            "opencv-contrib-python",
+            "opencv-contrib-python-headless",
+        ),
+        "opencv",
+        "opencv-python-headless alone",
+    ),
+)
+
+
+def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
+    """Look at the machine.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What is run on each device.
+    devices : sequence of str
+        Which are tried.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: ``machine``, ``packages``, ``problems``, ``gpu``, ``cuda``, ``dicom``,
+        ``devices``, ``bundle``, ``engines``.
+    """
+    installed, engines = packages(), _engines()
+    tried = {device: try_device(bundle, device) for device in devices}
+    return {
+        "machine": machine(),
+        "packages": installed,
+        "problems": _problems(installed, engines, tried),
+        "gpu": _gpu(),
+        "cuda": _cuda(),
+        "dicom": _dicom(installed),
+        "devices": tried,
+        "bundle": _bundle(bundle),
+        "engines": engines,
+    }
+
+
+def try_device(bundle: Bundle, device: str) -> dict[str, Any]:
+    """Open a bundle on a device and compute on it, maps included; tell what failed if it did.
+
+    ``tensorrt-ep`` compiles a model for minutes on its first run.
+    """
+    try:
+        model = Model(bundle, device, None, Resources(threads=usable_cores()))
+        noise = np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
+        model.predict(noise, heatmaps=True)
+    except CxrEdgeError as error:
+        return {"works": False, "precision": None, "why": str(error)}
+    except Exception as error:  # a fault of one device's library must not cost the report
+        return {"works": False, "precision": None, "why": f"{type(error).__name__}: {error}"}
+    return {"works": True, "precision": model.precision, "why": model.device_reason if device == "auto" else ""}
+
+
+def machine() -> dict[str, Any]:
+    """Tell the versions of Python and cxr-edge, and what the processor is."""
+    simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    return {
+        "cxr_edge": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpu_features": [*simd.get("baseline", []), *simd.get("found", [])],
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Tell the versions of the packages that take part in an inference."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def rivalries(packages: dict[str, str]) -> list[str]:
+    """Tell which packages overwrite each other's files, and what to install instead."""
+    problems = []
+    for rivals, what, remedy in RIVALS:
+        there = [name for name in rivals if name in packages]
+        if len(there) > 1:
+            problems.append(
+                f"{' and '.join(there)} overwrite each other's files: uninstall them "
+                f"(`{os.path.basename(sys.executable)} -m pip uninstall {' '.join(there)}`), then install {remedy}"
+            )
+        if not there and what == "onnxruntime":
+            problems.append(
+                f"ONNX Runtime is not installed; {how_to_get('cpu')}; with an NVIDIA GPU, gpu instead of cpu"
+            )
+    return problems
+
+
+def _gpu() -> dict[str, Any]:
+    try:
+        return {"found": True, **find_gpu()._asdict()}
+    except DeviceUnavailable as fault:
+        return {"found": False, "why": str(fault)}
+
+
+def _cuda() -> dict[str, Any]:
+    """Tell what ONNX Runtime lists, and what its providers would find."""
+    try:
+        runtime = load_runtime()
+    except DeviceUnavailable as error:
+        return {"why": str(error)}
+    listed = [name for name, provider in PROVIDERS.items() if provider in runtime.get_available_providers()]
+    missing = [*missing_cuda_libraries(runtime), *missing_tensorrt()] if "cuda" in listed else None
+    return {"onnxruntime": runtime.__version__, "listed": listed, "missing_libraries": missing}
+
+
+def _dicom(installed: dict[str, str]) -> dict[str, Any]:
+    """Tell whether DICOM is read, and what holds a decoder of compressed pixels."""
+    missing = [name for name in DICOM_PACKAGES if name not in installed]
+    limits = ["deadline", "memory"] if sys.platform == "linux" else ["deadline"]
+    return {"missing_packages": missing, "decoder_limits": limits}
+
+
+def _bundle(bundle: Bundle) -> dict[str, Any]:
+    variants = bundle.manifest.variants
+    return {
+        "identity": bundle.identity,
+        "sha256": bundle.sha256,
+        "default_variant": bundle.manifest.default_variant,
+        "variants": len(bundle.manifest.tta.variants),
+        "gates": {name: variant.gate for name, variant in variants.items()},
+    }
+
+
+def _engines() -> dict[str, Any]:
+    folder = str(cache_root())
+    try:
+        stored = list_engines() if cache_root().is_dir() else []
+    except CxrEdgeError as error:
+        return {"folder": folder, "fault": str(error), "found": []}
+    return {"folder": folder, "fault": None, "found": [engine.to_dict() for engine in stored]}
+
+
+def _problems(packages: dict[str, str], engines: dict[str, Any], devices: dict[str, Any]) -> list[str]:
+    return [
+        *([] if any(told["works"] for told in devices.values()) else ["no device that was tried works: see Devices"]),
+        *rivalries(packages),
+        *([engines["fault"]] if engines["fault"] else []),
+        *(f"{engine['file']} must not be run: {engine['fault']}" for engine in engines["found"] if engine["fault"]),
+    ]
+
+
+#: Tried unless one is named; what is left out would compile for minutes.
+TRIED: Final = ("auto", *AUTO)

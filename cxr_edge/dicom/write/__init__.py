@@ -1,5 +1,0 @@
-"""Results as DICOM objects, which an archive shows beside the film."""
-
-from cxr_edge.dicom.write.objects import DicomDirectory, DicomObjects, ResultObject, write_objects
-
-__all__ = ["DicomDirectory", "DicomObjects", "ResultObject", "write_objects"]

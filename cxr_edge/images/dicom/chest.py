@@ -1,0 +1,80 @@
+"""What a DICOM header says of the film's subject, where it should be a frontal film of the chest."""
+
+from typing import Final
+
+from cxr_edge.errors import InputError, LateralView, NotAChestImage
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.support.warnings import CodedWarning
+
+#: Kinds of apparatus that make radiographs, and what stands in captures (PS3.3, C.7.3.1.1.1).
+RADIOGRAPHS: Final = frozenset({"CR", "DX", "RF", "XA", "RG", "OT", "SC", ""})
+#: Parts of the body that a chest film shows (PS3.16, annex L), and spellings that scanners write.
+CHEST_PARTS: Final = frozenset({"CHEST", "THORAX", "LUNG", "LUNGS", "RIB", "RIBS", "HEART", "CHESTABDOMEN", ""})
+#: Codes of the same regions (PS3.16, CID 4031): SNOMED CT, and SNOMED RT as older films have it.
+CHEST_CODES: Final = frozenset(
+    {("SCT", "51185008"), ("SCT", "39607008"), ("SCT", "113197003"), ("SCT", "80891009"), ("SCT", "416775004")}
+    | {(old, code) for old in ("SRT", "SNM3", "99SDM") for code in ("T-D3000", "T-28000", "T-11300", "T-32000")}
+)
+#: View positions of a film from the front or the back (PS3.3, C.8.7.1.1.1); others are lateral, oblique or special.
+FRONTAL: Final = frozenset({"PA", "AP", ""})
+#: Sides of the body (PS3.3, C.7.3.1.1.2); a frontal chest film shows both.
+ONE_SIDE: Final = frozenset({"L", "R"})
+#: Codes of lateral and oblique views (PS3.16, CID 4010 and CID 4014).
+LATERAL_CODES: Final = frozenset(
+    {"399067008", "399098007", "399173006", "399352003", "399110001", "399136003", "399089007", "399108003"}
+    | {"R-10206", "R-10228", "R-10232", "R-10234", "R-10236", "R-10230", "R-10220", "R-10222"}
+)
+
+
+def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning, ...]:
+    """Tell what in a header speaks against a frontal film of the chest.
+
+    Parameters
+    ----------
+    elements : Elements
+    strict : bool
+        Raise instead.
+
+    Raises
+    ------
+    NotAChestImage, LateralView
+        Only with `strict`.
+    """
+    problems: list[tuple[type[InputError], str]] = []
+    if elements.text(tags.MODALITY) not in RADIOGRAPHS:
+        problems.append((NotAChestImage, "its Modality is none of a radiograph"))
+    if _names_another_part(elements):
+        problems.append((NotAChestImage, "its header names another part of the body than the chest"))
+    if _names_another_view(elements):
+        problems.append((LateralView, "its header names a view that is not frontal (PA or AP), or one side only"))
+    if strict and problems:
+        kind, problem = problems[0]
+        raise kind(f"expected a frontal chest film: {problem}; leave out strict to read it with a warning")
+    return tuple(
+        CodedWarning(kind.code, f"DICOM: {problem}: the model knows frontal chest films only")
+        for kind, problem in problems
+    )
+
+
+def _names_another_part(elements: Elements) -> bool:
+    part = elements.text(tags.BODY_PART).upper().replace(" ", "")
+    codes = {
+        (item.text(tags.CODING_SCHEME), item.text(tags.CODE_VALUE)) for item in elements.items(tags.ANATOMIC_REGION)
+    }
+    if part:
+        return part not in CHEST_PARTS
+    return bool(codes) and not codes & CHEST_CODES
+
+
+def _names_another_view(elements: Elements) -> bool:
+    view = elements.text(tags.VIEW_POSITION).upper()
+    if view not in FRONTAL:
+        return True
+    side = elements.text(tags.IMAGE_LATERALITY) or elements.text(tags.LATERALITY)
+    if not view and side.upper() in ONE_SIDE:  # scanners write a side beside PA, too: the view is the surer one
+        return True
+    if any(item.text(tags.CODE_VALUE) in LATERAL_CODES for item in elements.items(tags.VIEW_CODE)):
+        return True
+    # Rows that run from front to back, or back to front, are those of a lateral film (PS3.3, C.7.6.1.1.1).
+    return elements.text(tags.PATIENT_ORIENTATION)[:1] in ("A", "P")

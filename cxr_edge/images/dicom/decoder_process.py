@@ -1,0 +1,49 @@
+"""The process that decodes: requests from standard input, samples to standard output."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from cxr_edge.images.dicom.codecs import decode_samples
+from cxr_edge.images.dicom.messages import read_message, write_message
+
+
+def serve() -> None:
+    """Answer requests until the pipe closes."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the parent; when that ends, the pipe closes
+        signal.signal(number, signal.SIG_IGN)
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a codec prints must not get among the answers
+    write_message(answers, {"status": "ready"}, b"")
+    while (message := read_message(requests)) is not None:
+        _answer(answers, *message)
+
+
+def _answer(answers: BinaryIO, request: dict[str, Any], stream: bytes) -> None:
+    _limit_memory(request["memory"])
+    try:
+        samples = np.ascontiguousarray(decode_samples(request["syntax"], stream, request["bits_allocated"]))
+    except MemoryError:
+        write_message(answers, {"status": "memory"}, b"")
+    except Exception as error:  # each codec has exceptions of its own
+        write_message(answers, {"status": "refused", "error": type(error).__name__}, b"")
+    else:
+        head = {"status": "ok", "dtype": samples.dtype.str, "shape": samples.shape}
+        write_message(answers, head, samples.data.cast("B"))
+
+
+def _limit_memory(allowance: int) -> None:
+    """Let this process take so many bytes more than it has; only Linux tells what it has."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_bytes().split()[0])
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    wanted = pages * resource.getpagesize() + allowance
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))

@@ -1,0 +1,155 @@
+"""Attributes of a data set, taken from the bytes as they are encoded.
+
+pydicom finds the elements; their values are not converted by it, because its conversions warn
+about odd values by quoting them, and what is odd may be a patient's.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_sequence
+
+from cxr_edge.errors import InputError, InvalidHeader
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.metered import Metered, guarded
+from cxr_edge.images.limits import DEFAULT_READING
+
+#: Digits of a hashed UID that a message tells: enough to find the film, nothing to find the patient.
+HASH_DIGITS: Final = 12
+_MAX_ELEMENTS: Final = DEFAULT_READING.max_header_elements
+
+
+class Elements:
+    """Typed access to the attributes of one data set.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        As read from a file, or as a caller made it.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def text(self, tag: int) -> str:
+        """Give a string attribute, values separated by a backslash; empty if absent."""
+        value = self._value(tag)
+        if value is None:
+            return ""
+        if isinstance(value, bytes):
+            return value.decode("ascii", "replace").strip(" \0")
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return str(value).strip(" \0")
+        return "\\".join(map(str, value))
+
+    def encoded(self, tag: int) -> tuple[str, bytes] | None:
+        """Give an attribute of the file as it is encoded: its VR and its bytes; None if absent."""
+        element = self._element(tag)
+        if not isinstance(element, RawDataElement):
+            return None
+        vr = element.VR or dictionary_VR(tags.CHARACTER_SET if tag == tags.HIDDEN_CHARACTER_SET else tag)
+        return vr, element.value or b""
+
+    def decimals(self, tag: int) -> tuple[float, ...]:
+        """Give the numbers of a DS or IS attribute; empty if absent.
+
+        Raises
+        ------
+        InvalidHeader
+        """
+        text = self.text(tag)
+        try:
+            return tuple(float(part) for part in text.split("\\")) if text else ()
+        except ValueError as error:
+            raise InvalidHeader(f"expected decimal numbers in {name_of(tag)}; its text is no number") from error
+
+    def words(self, tag: int, *, signed: bool = False) -> tuple[int, ...]:
+        """Give the 16-bit integers of a US, SS or OW attribute; empty if absent.
+
+        Raises
+        ------
+        InvalidHeader
+        """
+        value = self._value(tag)
+        if value is None:
+            return ()
+        if isinstance(value, bytes):
+            if len(value) % 2:
+                raise InvalidHeader(f"expected 16-bit numbers in {name_of(tag)}, got {len(value)} bytes")
+            little = getattr(self._element(tag), "is_little_endian", True)
+            return struct.unpack(f"{'<' if little else '>'}{len(value) // 2}{'h' if signed else 'H'}", value)
+        try:
+            return tuple(map(int, value)) if isinstance(value, Sequence) else (int(value),)
+        except (TypeError, ValueError) as error:
+            raise InvalidHeader(f"expected whole numbers in {name_of(tag)}") from error
+
+    def word(self, tag: int, default: int | None = None) -> int:
+        """Give the one 16-bit unsigned integer of an attribute.
+
+        Raises
+        ------
+        InvalidHeader
+            It is absent without a default, or not one number.
+        """
+        values = self.words(tag)
+        if not values and default is not None:
+            return default
+        if len(values) != 1:
+            raise InvalidHeader(f"expected one number in {name_of(tag)}, got {len(values)}")
+        return values[0]
+
+    def items(self, tag: int) -> "list[Elements]":
+        """Give the items of a sequence; empty if absent.
+
+        Raises
+        ------
+        InvalidHeader, TooLarge
+        """
+        element = self._element(tag)
+        if element is None or not element.value:
+            return []
+        found = element.value
+        if isinstance(element, RawDataElement):
+            file, implicit, little = Metered(found, _MAX_ELEMENTS), element.is_implicit_VR, element.is_little_endian
+            found = guarded(lambda: read_sequence(file, implicit, little, len(file.getbuffer()), "ascii"))
+        return [Elements(item) for item in cast("Sequence[Dataset]", found)]
+
+    def _element(self, tag: int) -> DataElement | RawDataElement | None:
+        """Give an element as it is; without `keep_deferred`, pydicom converts an empty one."""
+        element = self._dataset.get_item(tag, keep_deferred=True)
+        assert not isinstance(element, Dataset)  # noqa: S101 - for the type checker: only a slice gives one
+        return element
+
+    def _value(self, tag: int) -> Any:
+        element = self._element(tag)
+        return None if element is None else element.value
+
+
+@contextmanager
+def identified(elements: Elements) -> Iterator[None]:
+    """Add a hash of the film's identity to what is raised within.
+
+    Raises
+    ------
+    InputError
+        Of the same kind.
+    """
+    try:
+        yield
+    except InputError as error:
+        instance = elements.text(tags.SOP_INSTANCE_UID)
+        known = hashlib.sha256(instance.encode()).hexdigest()[:HASH_DIGITS] if instance else "unknown"
+        raise type(error)(f"{error} (hash of the SOP instance: {known})") from error
+
+
+def name_of(tag: int) -> str:
+    """Give a tag as the Standard writes it, with its keyword."""
+    from pydicom.datadict import keyword_for_tag
+
+    return f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})"

@@ -1,0 +1,127 @@
+"""How the pixels of a DICOM film are laid out, and a refusal of every layout that is no radiograph's."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cxr_edge.errors import Colour, ForProcessing, InvalidHeader, MultiFrame, UnsupportedObject
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.images.limits import Reading
+
+#: The kinds of object that hold a radiograph (PS3.4, B.5).
+COMPUTED_RADIOGRAPHY: Final = "1.2.840.10008.5.1.4.1.1.1"
+DIGITAL_X_RAY: Final = "1.2.840.10008.5.1.4.1.1.1.1"
+DIGITAL_X_RAY_FOR_PROCESSING: Final = "1.2.840.10008.5.1.4.1.1.1.1.1"
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+_READ: Final = {
+    COMPUTED_RADIOGRAPHY: "Computed Radiography",
+    DIGITAL_X_RAY: "Digital X-Ray for presentation",
+    SECONDARY_CAPTURE: "Secondary Capture",
+}
+_MULTI_FRAME_CAPTURE: Final = SECONDARY_CAPTURE + "."
+
+GREY: Final = ("MONOCHROME1", "MONOCHROME2")
+RGB: Final = ("RGB", "YBR_ICT", "YBR_RCT")
+LUMA_CHROMA: Final = ("YBR_FULL", "YBR_FULL_422")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The Image Pixel module (PS3.3, C.7.6.3).
+
+    Attributes
+    ----------
+    rows, columns : int
+    samples : int
+        1, or 3 for grey that is stored as colour.
+    photometric : str
+    planar : bool
+        Samples lie plane by plane.
+    bits_allocated : int
+        8 or 16.
+    bits_stored : int
+        8 to 16.
+    high_bit : int
+    signed : bool
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    photometric: str
+    planar: bool
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+
+    @property
+    def count(self) -> int:
+        """Number of samples of the picture."""
+        return self.rows * self.columns * self.samples
+
+
+def read_layout(elements: Elements, reading: Reading) -> Layout:
+    """Take the layout from a header and hold it against what is read.
+
+    Raises
+    ------
+    UnsupportedObject, ForProcessing, MultiFrame, Colour, InvalidHeader, TooLarge, TooSmall
+    """
+    _check_object(elements)
+    layout = Layout(
+        rows=elements.word(tags.ROWS),
+        columns=elements.word(tags.COLUMNS),
+        samples=elements.word(tags.SAMPLES_PER_PIXEL, default=1),
+        photometric=elements.text(tags.PHOTOMETRIC),
+        planar=elements.word(tags.PLANAR_CONFIGURATION, default=0) == 1,
+        bits_allocated=elements.word(tags.BITS_ALLOCATED),
+        bits_stored=elements.word(tags.BITS_STORED),
+        high_bit=elements.word(tags.HIGH_BIT, default=elements.word(tags.BITS_STORED) - 1),
+        signed=elements.word(tags.PIXEL_REPRESENTATION, default=0) == 1,
+    )
+    reading.check_size(layout.columns, layout.rows)
+    _check_samples(layout)
+    _check_bits(layout)
+    return layout
+
+
+def _check_object(elements: Elements) -> None:
+    kind = elements.text(tags.SOP_CLASS_UID)
+    intent = elements.text(tags.PRESENTATION_INTENT)
+    if kind == DIGITAL_X_RAY_FOR_PROCESSING or intent == "FOR PROCESSING":
+        raise ForProcessing(
+            "expected a film for presentation, got raw detector values (for processing); "
+            "send the film that the scanner shows"
+        )
+    if kind.startswith(_MULTI_FRAME_CAPTURE) or _frames(elements) != 1:
+        raise MultiFrame("expected one picture, got a multi-frame object; send the films one by one")
+    if kind not in _READ:
+        raise UnsupportedObject(f"expected {', '.join(_READ.values())}; the SOP Class UID is another kind of object")
+
+
+def _frames(elements: Elements) -> float:
+    frames = elements.decimals(tags.NUMBER_OF_FRAMES) or (1.0,)
+    return frames[0]
+
+
+def _check_samples(layout: Layout) -> None:
+    expected = GREY if layout.samples == 1 else RGB + LUMA_CHROMA if layout.samples == 3 else ()
+    if layout.photometric == "PALETTE COLOR":
+        raise Colour("expected a grey film, got a picture of palette colours")
+    if layout.photometric not in expected:
+        raise InvalidHeader(
+            f"expected a Photometric Interpretation of {', '.join(GREY)} with one sample a pixel, or of "
+            f"{', '.join(RGB + LUMA_CHROMA)} with three; the header has {layout.samples} and another one"
+        )
+
+
+def _check_bits(layout: Layout) -> None:
+    allocated, stored, high = layout.bits_allocated, layout.bits_stored, layout.high_bit
+    if allocated not in (8, 16) or not 8 <= stored <= allocated or not stored - 1 <= high < allocated:
+        raise InvalidHeader(
+            "expected 8 or 16 bits allocated, 8 to 16 of them stored, and a High Bit that fits, got "
+            f"{allocated} allocated, {stored} stored, High Bit {high}"
+        )
+    if layout.samples == 3 and allocated != 8:
+        raise InvalidHeader(f"expected 8 bits allocated with three samples a pixel, got {allocated}")

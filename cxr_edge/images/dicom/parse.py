@@ -1,0 +1,200 @@
+"""From the bytes of a DICOM file to its attributes and where its pixels lie, bounded.
+
+Nothing but the attributes that reading needs is kept, and the pixels are not copied. pydicom
+walks the elements; what it reads passes `Metered`, so that a file of millions of elements or
+of sequences without end is refused early.
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+
+from cxr_edge.errors import InputError, InvalidHeader, NoPixels, TooLarge, Truncated
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.elements import Elements, identified
+from cxr_edge.images.dicom.metered import Metered, guarded
+from cxr_edge.images.limits import MEBIBYTE, Reading
+
+#: Length of the preamble, and what follows it (PS3.10, 7.1).
+PREAMBLE: Final = 128
+PREFIX: Final = b"DICM"
+
+#: A length that says: until the delimiter (PS3.5, 7.1.1).
+UNDEFINED: Final = 0xFFFFFFFF
+#: What a deflated data set may hold before its pixels.
+_MOST_HEADER_BYTES: Final = 16 * MEBIBYTE
+
+StopWhen = Callable[[BaseTag, str | None, int], bool]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A DICOM film as it is encoded.
+
+    Attributes
+    ----------
+    elements : Elements
+        What the header says.
+    syntax : str
+        UID of the transfer syntax.
+    pixels : memoryview
+        From the first byte of Pixel Data's value on; for undefined length to the end of the file.
+    encapsulated : bool
+        The value is of undefined length: fragments of a codestream (PS3.5, A.4).
+    """
+
+    elements: Elements
+    syntax: str
+    pixels: memoryview
+    encapsulated: bool
+
+
+def parse(data: bytes, reading: Reading, wanted: Sequence[int] = tags.WANTED_BY_RESULTS) -> Encoded:
+    """Find the attributes and the pixels in the bytes of a file.
+
+    Parameters
+    ----------
+    data : bytes
+    reading : Reading
+    wanted : sequence of int
+        Tags of the attributes that are kept.
+
+    Raises
+    ------
+    InvalidHeader, NoPixels, TooLarge, Truncated
+    """
+    meta, at = _file_meta(data, reading)
+    syntax = meta.text(tags.TRANSFER_SYNTAX_UID)
+    if not syntax:
+        raise InvalidHeader("expected a Transfer Syntax UID in the file meta information, got none")
+    deflated = _Deflated(data[at:]) if syntax == DeflatedExplicitVRLittleEndian else None
+    if deflated is not None:
+        data, at = deflated.inflate(_MOST_HEADER_BYTES), 0
+    body = Metered(data, reading.max_header_elements)
+    body.seek(at)
+    implicit = not _looks_explicit(data, at)  # whatever the syntax says: some writers mix them up
+    found: list[tuple[int, int]] = []
+
+    def at_pixels(tag: BaseTag, _vr: str | None, length: int) -> bool:
+        if tag in tags.ANY_PIXELS:
+            found.append((tag, length))
+        return tag in tags.ANY_PIXELS
+
+    elements = _walk(body, at_pixels, wanted, implicit=implicit, big=syntax == ExplicitVRBigEndian)
+    with identified(elements):
+        if not found:
+            raise _no_pixels(deflated)
+        tag, length = found[0]
+        if tag != tags.PIXEL_DATA:
+            raise NoPixels("expected integer pixels, got floating-point ones; export the film as grey levels")
+        start = body.tell() + (8 if implicit else 12)
+        end = len(data) if length == UNDEFINED else start + length
+        if deflated is not None and end > len(data):
+            if length > 2 * reading.max_pixels:
+                raise TooLarge(f"expected at most {2 * reading.max_pixels} bytes of deflated pixels, got {length}")
+            data += deflated.inflate(end - len(data))
+        if end > len(data):
+            raise Truncated(
+                f"expected {length} bytes of pixels, and the file ends after {len(data) - start}; copy it again"
+            )
+    return Encoded(elements, syntax, memoryview(data)[start:end], length == UNDEFINED)
+
+
+def _no_pixels(deflated: "_Deflated | None") -> InputError:
+    """Tell why the header ends before any pixels."""
+    if deflated is not None and deflated.unread:
+        return TooLarge(
+            f"expected at most {_MOST_HEADER_BYTES // MEBIBYTE} MiB of attributes before deflated pixels, got more"
+        )
+    if deflated is not None and not deflated.whole:
+        return Truncated("the deflated data set ends early; copy the file again")
+    return NoPixels(
+        "expected pixels, and the file ends before any; if it should hold some, it is cut off: copy it again"
+    )
+
+
+def _file_meta(data: bytes, reading: Reading) -> tuple[Elements, int]:
+    file = Metered(data, reading.max_header_elements)
+    file.seek(PREAMBLE + len(PREFIX))
+    meta = _walk(
+        file,
+        lambda tag, *_: tag >> 16 != tags.META_GROUP,
+        (tags.TRANSFER_SYNTAX_UID,),
+        implicit=not _looks_explicit(data, PREAMBLE + len(PREFIX)),
+        big=False,
+    )
+    return meta, file.tell()
+
+
+def _walk(file: Metered, stop: StopWhen, wanted: Sequence[int], *, implicit: bool, big: bool) -> Elements:
+    return Elements(guarded(lambda: read_dataset(file, implicit, not big, stop_when=stop, specific_tags=[*wanted])))
+
+
+def _looks_explicit(data: bytes, at: int) -> bool:
+    """Tell whether the first element has a VR, two capital letters where implicit ones have their length."""
+    return all(0x41 <= byte <= 0x5A for byte in data[at + 4 : at + 6])
+
+
+class _Deflated:
+    """A deflated data set (PS3.5, A.5), inflated no further than it is read."""
+
+    def __init__(self, deflated: bytes) -> None:
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._rest = deflated
+
+    def inflate(self, most: int) -> bytes:
+        """Give the next bytes, so many at most.
+
+        Raises
+        ------
+        Truncated
+            The stream is damaged; one that ends early just gives less.
+        """
+        try:
+            data = self._inflater.decompress(self._rest, most)
+        except zlib.error as error:
+            raise Truncated(f"the deflated data set is damaged ({error}); copy the file again") from error
+        self._rest = self._inflater.unconsumed_tail
+        return data
+
+    @property
+    def unread(self) -> bool:
+        """Tell whether more of it is there than was inflated."""
+        return bool(self._rest)
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether its end was met."""
+        return self._inflater.eof
+
+
+def fragments(encoded: Encoded) -> bytes:
+    """Join the fragments of the one frame's codestream (PS3.5, A.4).
+
+    Raises
+    ------
+    InvalidHeader, Truncated
+    """
+    value, at, found = encoded.pixels, 0, []
+    while True:
+        if at + 8 > len(value):
+            raise Truncated("the fragments of the compressed pixels end early; copy the file again")
+        group, element, length = struct.unpack_from("<HHI", value, at)
+        tag, at = group << 16 | element, at + 8
+        if tag == tags.SEQUENCE_DELIMITER:
+            break
+        if tag != tags.ITEM:
+            raise InvalidHeader("expected fragments in the compressed pixels, got something else; copy the file again")
+        if at + length > len(value):
+            raise Truncated("a fragment of the compressed pixels ends early; copy the file again")
+        found.append(value[at : at + length])
+        at += length
+    if len(found) < 2:  # the first item is the table of offsets
+        raise NoPixels("expected compressed pixels, got no fragment; export the film again")
+    return b"".join(found[1:])

@@ -1,0 +1,146 @@
+"""One DICOM film to 8-bit grey, or a refusal with a code."""
+
+import re
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from cxr_edge.errors import (
+    HeaderMismatch,
+    InvalidArray,
+    InvalidHeader,
+    MissingPackage,
+    NoPixels,
+    Truncated,
+    UnsupportedFormat,
+)
+from cxr_edge.images.dicom import codecs, pixels, tags
+from cxr_edge.images.dicom.chest import subject_warnings
+from cxr_edge.images.dicom.codestream import read_frame
+from cxr_edge.images.dicom.elements import Elements, identified
+from cxr_edge.images.dicom.isolation import decode_isolated
+from cxr_edge.images.dicom.layout import Layout, read_layout
+from cxr_edge.images.dicom.parse import Encoded, fragments, parse
+from cxr_edge.images.dicom.presentation import Display, to_grey
+from cxr_edge.images.limits import Reading
+from cxr_edge.support.warnings import CodedWarning
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A film as its header wants it shown.
+
+    Attributes
+    ----------
+    grey : ndarray, (H, W) uint8
+    levels : ndarray, (H, W) uint8 or uint16
+        As stored.
+    display : Display or None
+        How the levels became grey; None for grey that is stored as colour.
+    warnings : tuple of CodedWarning
+    header : Elements
+        The attributes that reading it and writing results for it need.
+    """
+
+    grey: npt.NDArray[np.uint8]
+    levels: pixels.Samples
+    display: Display | None
+    warnings: tuple[CodedWarning, ...]
+    header: Elements
+
+
+def read_file(data: bytes, reading: Reading) -> Shown:
+    """Read the bytes of a DICOM file.
+
+    Raises
+    ------
+    InputError
+    """
+    return _read(parse(data, reading), reading)
+
+
+def read_dataset(dataset: Dataset, reading: Reading) -> Shown:
+    """Read a data set that pydicom has parsed.
+
+    Raises
+    ------
+    InputError
+    """
+    syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", ""))
+    if not syntax:
+        raise InvalidArray("expected a data set whose file_meta has a TransferSyntaxUID, got none; set it")
+    if tags.PIXEL_DATA not in dataset:
+        raise NoPixels("expected a data set with Pixel Data, got none; read it without stop_before_pixels")
+    value = dataset[tags.PIXEL_DATA].value
+    encapsulated = syntax not in codecs.NATIVE
+    return _read(Encoded(Elements(dataset), syntax, memoryview(value), encapsulated), reading)
+
+
+def _read(encoded: Encoded, reading: Reading) -> Shown:
+    with identified(encoded.elements):
+        return _shown(encoded, reading)
+
+
+def _shown(encoded: Encoded, reading: Reading) -> Shown:
+    elements = encoded.elements
+    layout = read_layout(elements, reading)
+    doubts = subject_warnings(elements, strict=reading.strict)
+    if encoded.syntax in codecs.NATIVE:
+        if encoded.encapsulated:
+            raise InvalidHeader("expected uncompressed pixels by the transfer syntax, got fragments")
+        big_endian = encoded.syntax == codecs.BIG_ENDIAN and layout.bits_allocated == 16
+        samples = pixels.native_samples(encoded.pixels, layout, big_endian=big_endian)
+        low_bit = layout.high_bit + 1 - layout.bits_stored
+        chroma = pixels.holds_chroma(layout, converted=False)
+    else:
+        samples, low_bit = _decompressed(encoded, layout, reading), 0
+        chroma = pixels.holds_chroma(layout, converted=encoded.syntax != codecs.RLE)
+    levels = pixels.one_channel(samples, chroma=chroma)
+    grey, display, path = to_grey(levels, elements, layout, low_bit=low_bit)
+    return Shown(grey, levels, display if layout.samples == 1 else None, (path, *doubts), elements)
+
+
+def _decompressed(encoded: Encoded, layout: Layout, reading: Reading) -> pixels.Samples:
+    if encoded.syntax != codecs.RLE and encoded.syntax not in codecs.CODECS:
+        told = encoded.syntax if re.fullmatch(r"[0-9.]{1,64}", encoded.syntax) else "no UID"
+        raise UnsupportedFormat(f"the transfer syntax {told} is not read; send the film uncompressed, or as JPEG 2000")
+    if find_spec("imagecodecs") is None:
+        raise MissingPackage.for_dicom("imagecodecs")
+    if not encoded.encapsulated:
+        raise InvalidHeader("expected fragments of compressed pixels by the transfer syntax, got a defined length")
+    stream = fragments(encoded)
+    if encoded.syntax != codecs.RLE:
+        _check_frame(stream, layout)
+    if reading.isolated:
+        decoded = decode_isolated(encoded.syntax, stream, layout, reading)
+    else:
+        decoded = _decode_here(encoded.syntax, stream, layout)
+    if encoded.syntax == codecs.RLE:
+        if decoded.size < layout.count:
+            raise Truncated(
+                f"expected {layout.count} samples, the run lengths hold {decoded.size}; copy the file again"
+            )
+        decoded = pixels.arranged(decoded[: layout.count], replace(layout, planar=True))
+    return pixels.checked_samples(decoded, layout)
+
+
+def _check_frame(stream: bytes, layout: Layout) -> None:
+    frame = read_frame(stream)
+    header = (layout.rows, layout.columns, layout.samples)
+    if (frame.rows, frame.columns, frame.samples) != header or frame.bits > layout.bits_allocated:
+        raise HeaderMismatch(
+            f"the header says {layout.columns}x{layout.rows} with {layout.samples} sample(s) of at most "
+            f"{layout.bits_allocated} bits, the codestream {frame.columns}x{frame.rows} with {frame.samples} of "
+            f"{frame.bits}; export the film again"
+        )
+
+
+def _decode_here(syntax: str, stream: bytes, layout: Layout) -> npt.NDArray[Any]:
+    try:
+        return codecs.decode_samples(syntax, stream, layout.bits_allocated)
+    except Exception as error:  # each codec has exceptions of its own, and their text may quote the stream
+        raise Truncated(f"the compressed pixels are damaged ({type(error).__name__}); copy the file again") from error

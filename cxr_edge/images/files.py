@@ -1,0 +1,94 @@
+"""Files: which ones a run reads, each once and in order, and their bytes, bounded."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from cxr_edge import errors
+from cxr_edge.images.limits import DEFAULT_READING, MEBIBYTE
+from cxr_edge.support.text import printable_path
+
+
+def discover(paths: Iterable[str], exclude: Sequence[Path] = ()) -> list[str]:
+    """List the inputs of a run.
+
+    A file is taken as it is named. In a directory every regular file counts, whatever its
+    suffix, in sorted order; hidden files and directories, links to directories and `exclude` are
+    skipped. What cannot be listed or looked at stays in the list, to fail with its own error.
+
+    Parameters
+    ----------
+    paths : iterable of str
+    exclude : sequence of Path
+        Directories of results.
+
+    Returns
+    -------
+    list of str
+        Without repetitions.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        plain = str(Path(path))  # drops "./" and "//", but not "..", which a link can give another meaning
+        found.update(dict.fromkeys(_walk(plain, exclude) if os.path.isdir(plain) else [plain]))
+    return list(found)
+
+
+def read_bytes(path: str | os.PathLike[str], most: int = DEFAULT_READING.max_file_bytes) -> bytes:
+    """Read a regular file of bounded size.
+
+    Raises
+    ------
+    NonUtf8Name, NotFound, NotAFile, PermissionDenied, Unreadable, EmptyFile, TooLarge
+    """
+    name = os.fspath(path)
+    if printable_path(name) != name:
+        raise errors.NonUtf8Name(f"the file name {printable_path(name)!r} is not valid UTF-8; rename the file")
+    try:
+        # Non-blocking, so that a pipe with no writer cannot hang the run before it is refused.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise errors.NotAFile("expected a regular file, got a pipe, device or socket; copy it to a file")
+            # `read` makes room for all it may read; one byte more shows a file that still grows.
+            data = file.read(min(found.st_size, most) + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise errors.NotFound("nothing exists at this path; check its spelling") from error
+    except ValueError as error:
+        raise errors.NotFound(f"no file can have this name ({error})") from error
+    except PermissionError as error:
+        raise errors.PermissionDenied("the file cannot be opened; give this user permission to read it") from error
+    except IsADirectoryError as error:
+        raise errors.NotAFile("expected a file, got a directory") from error
+    except OSError as error:
+        raise errors.Unreadable(f"reading failed ({error.strerror}); check the disk or the connection") from error
+    if not data:
+        raise errors.EmptyFile("the file has zero bytes; copy it again from its source")
+    if len(data) > most:
+        raise errors.TooLarge(f"the file exceeds {most // MEBIBYTE} MiB, the most that is read")
+    return data
+
+
+def _walk(root: str, exclude: Sequence[Path]) -> Iterator[str]:
+    unlisted: list[str] = []
+    excluded = {path.resolve() for path in exclude}
+    for folder, subfolders, files in os.walk(root, onerror=lambda error: unlisted.append(error.filename)):
+        subfolders[:] = sorted(
+            s for s in subfolders if not s.startswith(".") and Path(folder, s).resolve() not in excluded
+        )
+        for name in sorted(files):
+            path = os.path.join(folder, name)
+            if not name.startswith(".") and _may_be_film(path):
+                yield path
+    yield from unlisted
+
+
+def _may_be_film(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:  # a dangling link
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,37 @@
+"""What a variant of a bundle was measured at before it was let in, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxr_edge.model.settings import FittedMode
+
+
+def describe_gate(gate: Mapping[str, Any] | None, mode: FittedMode, variants: int) -> str:
+    """Describe the figures of a gate in a TTA mode, as far as the manifest gives them.
+
+    Parameters
+    ----------
+    gate : mapping or None
+        See `cxr_edge.model.manifest.Manifest.gate`.
+    mode : str
+    variants : int
+        TTA variants of the bundle.
+    """
+    if gate is None:
+        return "computed by the device itself, behind no gate"
+    shown = "one TTA variant" if mode == "single" else f"{variants} TTA variants"
+    parts = []
+    for part in ("validation", "test"):
+        if part in gate:
+            figures, limits = gate[part]["tta_modes"][mode], gate[part]["limits"]
+            worst = max(figures["probability"]["max"], figures["raw_probability"]["max"])
+            verdict = "over its limits" if gate[part]["over_limits"] else "passed"
+            parts.append(
+                f"{verdict} on {gate[part]['images']} {part} images, {shown}: "
+                f"max Δp {worst:.4f} (limit {limits['probability']:g}), "
+                f"flips {figures['flips']['all']:.2%} (limit {limits['flips']:.1%}), "
+                f"Δ mean AUC {figures['mean_auc']['value']:+.5f} (limit {limits['mean_auc']:g})"
+            )
+    if "largest_difference_to_keras" in gate:
+        parts.append(f"max Δp to Keras {gate['largest_difference_to_keras']['probabilities']:.1e}")
+    return "; ".join(parts) or "its gate has no figures"

@@ -1,0 +1,372 @@
+"""The manifest: one typed, frozen object that says what a bundle's model takes, gives and means.
+
+JSON is decoded by msgspec, which checks the types and names the key that is wrong; the rules
+that tie keys together are checked here. Keys this version does not know are ignored for
+inference and kept in `Manifest.source` for whoever writes the manifest on.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from cxr_edge import errors
+from cxr_edge.model.calibration import Calibration, Curve
+from cxr_edge.model.early_exit import EarlyExit
+from cxr_edge.model.labels import Label, Name
+from cxr_edge.model.out_of_distribution import OutOfDistribution
+from cxr_edge.model.settings import FittedMode
+from cxr_edge.model.tta import IDENTITY, TtaVariant
+
+FORMAT_MAJOR: Final = 2
+
+#: All variants of an image are one batch.
+MAX_VARIANTS: Final = 64
+
+Side = Annotated[int, Meta(ge=1, le=4096)]
+Threshold = Annotated[float, Meta(gt=0, le=1)]
+
+
+class InputFormat(msgspec.Struct, frozen=True):
+    """What the network's image input expects.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    color, scaling, interpolation, fit : str
+        The only values this version knows are those of `cxr_edge.model.preprocess`: ``stretch`` fits an image to the
+        input without keeping its aspect ratio.
+    """
+
+    size: tuple[Side, Side]
+    color: Literal["grey"]
+    scaling: Literal["0-255"]
+    interpolation: Literal["area"]
+    fit: Literal["stretch"]
+
+
+class Tta(msgspec.Struct, frozen=True):
+    """Test-time augmentation.
+
+    Attributes
+    ----------
+    variants : tuple of TtaVariant
+        The unchanged image first: ``single`` is that one alone.
+    default_mode : str
+    """
+
+    variants: Annotated[tuple[TtaVariant, ...], Meta(min_length=1, max_length=MAX_VARIANTS)]
+    default_mode: FittedMode
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """Decision thresholds on calibrated probabilities.
+
+    Attributes
+    ----------
+    thresholds : dict
+        One per finding, which is positive at or above it.
+    fitted_on : str
+        The images they were fitted on.
+    """
+
+    thresholds: dict[str, Threshold]
+    fitted_on: str
+
+
+class OperatingPoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Thresholds by TTA mode: averaging variants shifts the scores, so each mode has its own.
+
+    Attributes
+    ----------
+    single, tta : Thresholds
+    adaptive : EarlyExit, optional
+        When the first variants decide as all of them would, by the thresholds of `tta`.
+    """
+
+    single: Thresholds
+    tta: Thresholds
+    adaptive: EarlyExit | None = None
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """One numeric precision of the network.
+
+    Attributes
+    ----------
+    model : str
+        File name within the bundle.
+    precision : str
+    gate : dict
+        Figures of the parity gate it passed.
+    """
+
+    model: str
+    precision: str
+    gate: dict[str, Any]
+
+
+class Maps(msgspec.Struct, frozen=True):
+    """How the network's heat maps are computed.
+
+    Attributes
+    ----------
+    method : str
+        ``gradcam`` (Selvaraju et al. 2017).
+    graphs : dict
+        Variant → file name of the companion graph that computes them from the features.
+    grid : (int, int)
+        Height and width of a map.
+    """
+
+    method: Literal["gradcam"]
+    graphs: dict[str, str]
+    grid: tuple[Side, Side]
+
+
+class Tensors(msgspec.Struct, frozen=True):
+    """Names of the graphs' inputs and outputs."""
+
+    image: str
+    probabilities: str
+    logits: str
+    features: str
+    maps: str
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """Hash and length of one file of the bundle."""
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Meta(ge=1, le=2**31)]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """See the module; `source` is the manifest as decoded, unknown keys included."""
+
+    format_version: str
+    name: Name
+    version: Name
+    labels: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=1000)]
+    input: InputFormat
+    tta: Tta
+    operating_points: dict[Name, OperatingPoint]
+    default_operating_point: str
+    calibration: Calibration
+    min_probability: Annotated[float, Meta(ge=0, le=1)]
+    variants: dict[str, Variant]
+    default_variant: str
+    maps: Maps | None
+    tensors: Tensors
+    tolerances: dict[str, float]
+    training: dict[str, Any]
+    files: dict[str, FileEntry]
+    out_of_distribution: OutOfDistribution | None = None
+    members: None = None
+    view: Literal["frontal", "lateral"] | None = None
+    header_checks: None = None
+    source: dict[str, Any] = {}
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of all labels, in the order of the network's outputs."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def finding_names(self) -> tuple[str, ...]:
+        """Names of the labels that are findings, in the same order."""
+        return tuple(label.name for label in self.labels if label.is_finding)
+
+    def thresholds(self, operating_point: str, mode: FittedMode) -> dict[str, float]:
+        """Return the thresholds of an operating point: finding → threshold.
+
+        Raises
+        ------
+        UnknownOperatingPoint
+        """
+        if operating_point not in self.operating_points:
+            raise errors.UnknownOperatingPoint(
+                f"expected one of {', '.join(self.operating_points)}, got {operating_point!r}"
+            )
+        point = self.operating_points[operating_point]
+        return (point.single if mode == "single" else point.tta).thresholds
+
+    def early_exit(self, operating_point: str) -> EarlyExit:
+        """Return the rule by which an operating point stops early.
+
+        Raises
+        ------
+        UnknownOperatingPoint
+            There is none, or it has no such rule.
+        """
+        self.thresholds(operating_point, "tta")
+        if (rule := self.operating_points[operating_point].adaptive) is None:
+            raise errors.UnknownOperatingPoint(
+                f"the operating point {operating_point!r} of this bundle does not say when to stop early; leave "
+                "adaptive out, or fit it anew with `python -m training calibrate` and export the bundle again"
+            )
+        return rule
+
+    def variant(self, precision: str) -> Variant:
+        """Return the variant of a precision.
+
+        Raises
+        ------
+        UnknownPrecision
+        """
+        if precision not in self.variants:
+            raise errors.UnknownPrecision(f"expected one of {', '.join(self.variants)}, got {precision!r}")
+        return self.variants[precision]
+
+    def graph_files(self, precision: str) -> tuple[str, ...]:
+        """Return the files of a precision's graphs: the network, and its companion where there are maps.
+
+        Raises
+        ------
+        UnknownPrecision
+        """
+        network = self.variant(precision).model
+        return (network,) if self.maps is None else (network, self.maps.graphs[precision])
+
+    def gate(self, precision: str) -> dict[str, Any] | None:
+        """Return the figures of the gate that a precision passed; None for one that a device makes by itself."""
+        return self.variants[precision].gate if precision in self.variants else None
+
+    def curves(self, mode: FittedMode) -> dict[str, Curve] | None:
+        """Return the calibration curves of a TTA mode; None where raw probabilities are emitted."""
+        return self.calibration.single if mode == "single" else self.calibration.tta
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Decode and check a manifest.
+
+    Raises
+    ------
+    BundleInvalid
+        It is not JSON, lacks a key, or a value breaks its rule; the message names the key.
+    BundleVersion
+        Its major format version is another.
+    """
+    try:
+        source = msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise errors.BundleInvalid(f"manifest.json is not a JSON object: {error}") from error
+    _check_version(source)
+    try:
+        manifest = msgspec.convert({**source, "source": source}, Manifest)
+    except msgspec.MsgspecError as error:
+        raise errors.BundleInvalid(f"manifest.json: {error}") from error
+    for problem in _problems(manifest):
+        raise errors.BundleInvalid(f"manifest.json: {problem}")
+    return manifest
+
+
+def _check_version(source: dict[str, Any]) -> None:
+    version = source.get("format_version")
+    if not isinstance(version, str) or not (parts := re.fullmatch(r"(\d{1,4})\.\d{1,4}", version)):
+        raise errors.BundleInvalid(f"manifest.json: expected format_version like '{FORMAT_MAJOR}.0', got {version!r}")
+    if (major := int(parts[1])) != FORMAT_MAJOR:
+        remedy = "update cxr-edge" if major > FORMAT_MAJOR else "export the model again with this version"
+        raise errors.BundleVersion(f"expected format version {FORMAT_MAJOR}.x, got {version}; {remedy}")
+
+
+def _problems(manifest: Manifest) -> list[str]:
+    return [
+        *_label_problems(manifest),
+        *_threshold_problems(manifest),
+        *_calibration_problems(manifest),
+        *_tta_problems(manifest),
+        *_file_problems(manifest),
+    ]
+
+
+def _label_problems(manifest: Manifest) -> list[str]:
+    names = manifest.label_names
+    problems = [] if len(set(names)) == len(names) else [f"labels: expected distinct names, got {list(names)}"]
+    if not manifest.finding_names:
+        problems.append("labels: expected at least one of the role 'finding', got none")
+    by_code: dict[tuple[str, str], str] = {}
+    for label in manifest.labels:
+        code = (label.coded.scheme, label.coded.value)
+        if (other := by_code.setdefault(code, label.name)) != label.name:
+            problems.append(
+                f"labels: {other} and {label.name} have the same code {code[1]} of {code[0]}; give each its own"
+            )
+    return problems
+
+
+def _threshold_problems(manifest: Manifest) -> list[str]:
+    problems = []
+    if manifest.default_operating_point not in manifest.operating_points:
+        problems.append(f"default_operating_point {manifest.default_operating_point!r} is not among operating_points")
+    for name, point in manifest.operating_points.items():
+        for mode, fitted in (("single", point.single), ("tta", point.tta)):
+            where = f"operating_points.{name}.{mode}"
+            findings = set(manifest.finding_names)
+            if missing := findings - set(fitted.thresholds):
+                problems.append(f"{where} lacks a threshold for {', '.join(sorted(missing))}")
+            for label, value in fitted.thresholds.items():
+                if label in findings and value < manifest.min_probability:
+                    problems.append(
+                        f"{where}: the threshold of {label} ({value}) lies below min_probability "
+                        f"({manifest.min_probability}), which would hide positive findings"
+                    )
+        if point.adaptive is not None:
+            problems += _adaptive_problems(manifest, point.adaptive, f"operating_points.{name}.adaptive")
+    return problems
+
+
+def _adaptive_problems(manifest: Manifest, rule: EarlyExit, where: str) -> list[str]:
+    problems = []
+    if missing := set(manifest.finding_names) - set(rule.margins):
+        problems.append(f"{where} lacks a margin for {', '.join(sorted(missing))}")
+    if foreign := set(rule.margins) - set(manifest.finding_names):
+        problems.append(f"{where} has margins for {', '.join(sorted(foreign))}, which are not among the findings")
+    if len(set(rule.first)) < len(rule.first) or max(rule.first) >= len(manifest.tta.variants):
+        problems.append(
+            f"{where}: expected distinct positions below {len(manifest.tta.variants)} in first, got {rule.first}"
+        )
+    return problems
+
+
+def _calibration_problems(manifest: Manifest) -> list[str]:
+    problems = []
+    for mode, curves in (("single", manifest.calibration.single), ("tta", manifest.calibration.tta)):
+        if (curves is None) != (manifest.calibration.method == "identity"):
+            problems.append(f"calibration: expected curves for {mode} with the method 'platt', and only there")
+        elif curves is not None and (missing := set(manifest.label_names) - set(curves)):
+            problems.append(f"calibration.{mode} lacks a curve for {', '.join(sorted(missing))}")
+    return problems
+
+
+def _tta_problems(manifest: Manifest) -> list[str]:
+    problems = []
+    if manifest.tta.variants[0] != IDENTITY:
+        problems.append("tta.variants: expected the unchanged image (flip false, brightness 1.0) first")
+    if len(set(manifest.tta.variants)) < len(manifest.tta.variants):
+        problems.append("tta.variants: expected distinct variants")
+    if any(not 0 < variant.brightness <= 10 for variant in manifest.tta.variants):
+        problems.append("tta.variants: expected brightness factors above 0 and at most 10")
+    return problems
+
+
+def _file_problems(manifest: Manifest) -> list[str]:
+    problems = [
+        f"files: {name!r} is not a plain file name"
+        for name in manifest.files
+        if name in {"", ".", ".."} or set(name) & set("/\\:\0")
+    ]
+    if manifest.default_variant not in manifest.variants:
+        problems.append(f"default_variant {manifest.default_variant!r} is not among variants")
+    named = {f"variants.{key}": variant.model for key, variant in manifest.variants.items()}
+    if manifest.maps is not None:
+        named |= {f"maps.graphs.{key}": file for key, file in manifest.maps.graphs.items()}
+        if set(manifest.maps.graphs) != set(manifest.variants):
+            problems.append(
+                f"maps.graphs: expected a graph for each of {', '.join(manifest.variants)}, "
+                f"got {', '.join(manifest.maps.graphs) or 'none'}"
+            )
+    missing = {key: file for key, file in named.items() if file not in manifest.files}
+    return problems + [f"{key} names {file!r}, which is not among files" for key, file in missing.items()]

@@ -1,0 +1,431 @@
+"""The one object an integrator holds: a loaded model that turns images into results."""
+
+import copy
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge import images
+from cxr_edge.backends import ONE_THREAD, Resources
+from cxr_edge.backends.base import MEBIBYTE, on_host
+from cxr_edge.errors import BundleTensors, DeviceFailed, HeatmapUnavailable, InputError, InvalidArray
+from cxr_edge.images.limits import DEFAULT_READING, Reading
+from cxr_edge.model import decide
+from cxr_edge.model.bundle import Bundle, read_bundle
+from cxr_edge.model.evaluation import Evaluation
+from cxr_edge.model.gates import describe_gate
+from cxr_edge.model.graphs import open_graphs
+from cxr_edge.model.labels import Label
+from cxr_edge.model.manifest import Manifest
+from cxr_edge.model.out_of_distribution import features_of
+from cxr_edge.model.preprocess import preprocess
+from cxr_edge.model.provenance import Provenance
+from cxr_edge.model.results import InputFailure, Result
+from cxr_edge.model.settings import Settings, TtaMode
+from cxr_edge.model.tta import IDENTITY, TtaVariant, make_variants
+from cxr_edge.support.parallel import map_in_order, usable_cores
+from cxr_edge.support.text import printable_path
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+#: A path, the bytes of a file, pixels as (H, W) uint8 or uint16, a pydicom data set, or an image that is decoded.
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | Dataset | images.Film"
+)
+
+
+def load(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    spinning: bool = True,
+    gpu_memory: int = Resources.gpu_memory,
+    reading: Reading = DEFAULT_READING,
+) -> "Model":
+    """Load a bundle onto a device.
+
+    Parameters
+    ----------
+    bundle : path, optional
+        A bundle directory; the shipped one if left out.
+    device : str
+        ``auto`` (the fastest that truly works here; `Model.device_reason` says why), ``cpu``,
+        ``cuda``, ``tensorrt-ep`` (ONNX Runtime's TensorRT; compiles for minutes on first use),
+        ``tensorrt`` (an engine that ``cxr-edge engine build`` made) or ``openvino``.
+    precision : str, optional
+        A variant of the bundle, such as ``fp32`` or ``fp16``; ``bf16`` with ``openvino``. Left
+        out: ``fp16`` with TensorRT, the bundle's default elsewhere.
+    threads : int, optional
+        CPU threads that share one inference. All cores if left out: the shortest time for one
+        image.
+    spinning : bool
+        Let idle threads of ONNX Runtime wait busily for a moment: a faster next inference, at the
+        cost of whatever else the cores should do.
+    gpu_memory : int
+        Most bytes that each graph may take on the GPU; 2 GiB if left out.
+    reading : Reading
+        Bounds that images are held against.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    BundleError
+        The bundle is missing, damaged or foreign.
+    DeviceUnavailable
+        The device was asked for and cannot be had.
+    UnknownPrecision
+        The bundle has no such variant, or the device cannot compute in it.
+    ValueError
+        `threads` is below 1, or `gpu_memory` below 64 MiB.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"expected threads of at least 1, got {threads}")
+    if gpu_memory < 64 * MEBIBYTE:
+        raise ValueError(f"expected gpu_memory of at least {64 * MEBIBYTE} bytes, got {gpu_memory}")
+    resources = Resources(threads or usable_cores(), spinning, gpu_memory)
+    return Model(read_bundle(bundle), device, precision, resources, reading)
+
+
+class Model:
+    """A loaded model: immutable, and safe to call from several threads. Made by `load`.
+
+    `predict` is `evaluate` followed by `decide`, with `settings` that are checked once.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str,
+        precision: str | None = None,
+        resources: Resources = ONE_THREAD,
+        reading: Reading = DEFAULT_READING,
+    ) -> None:
+        self.reading = reading
+        self._manifest = bundle.manifest
+        self._identity = bundle.identity
+        self._bundle_sha256 = bundle.sha256
+        self._graphs = open_graphs(bundle, device, precision, resources)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.identity} on {self.device} in {self.precision}>"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself; a copy, so that changing it changes nothing here."""
+        return copy.deepcopy(self._manifest)
+
+    @property
+    def identity(self) -> str:
+        """Name, version and short hash of the bundle."""
+        return self._identity
+
+    @property
+    def bundle_sha256(self) -> str:
+        """Hash of the bundle's manifest, which holds the hashes of its files."""
+        return self._bundle_sha256
+
+    @property
+    def device(self) -> str:
+        """What it truly runs on."""
+        return self._graphs.network.device
+
+    @property
+    def device_reason(self) -> str:
+        """Why it is that device."""
+        return self._graphs.reason
+
+    @property
+    def precision(self) -> str:
+        """The precision it computes in, a variant of the bundle or ``bf16``."""
+        return self._graphs.precision
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The labels, in the order of the network's outputs."""
+        return self._manifest.labels
+
+    def settings(
+        self,
+        *,
+        tta: bool | None = None,
+        adaptive: bool = False,
+        operating_point: str | None = None,
+        heatmaps: bool = False,
+    ) -> Settings:
+        """Choose how images are evaluated and decided on, and check the choice against the bundle.
+
+        Parameters
+        ----------
+        tta : bool, optional
+            Average over the bundle's TTA variants instead of the unchanged image alone; the bundle's
+            default if left out.
+        adaptive : bool
+            Stop after the first variants where the others are not likely to change the decision on any
+            finding; see `cxr_edge.model.early_exit.EarlyExit`. Implies `tta`.
+        operating_point : str, optional
+            Which thresholds; the bundle's default if left out.
+        heatmaps : bool
+            Compute heat maps of all labels, for `Result.heatmap`.
+
+        Raises
+        ------
+        UnknownOperatingPoint
+            The bundle has no such operating point, or one that has no rule to stop early by, with `adaptive`.
+        HeatmapUnavailable
+            The bundle has no heat maps.
+        ValueError
+            `adaptive` with ``tta=False``.
+        """
+        manifest = self._manifest
+        if adaptive and tta is False:
+            raise ValueError("adaptive chooses among the variants of tta; leave out tta=False, or adaptive")
+        mode: TtaMode = manifest.tta.default_mode
+        if adaptive:
+            mode = "adaptive"
+        elif tta is not None:
+            mode = "tta" if tta else "single"
+        chosen = Settings(mode, operating_point or manifest.default_operating_point, heatmaps)
+        manifest.thresholds(chosen.operating_point, chosen.fitted_mode)
+        if adaptive:
+            manifest.early_exit(chosen.operating_point)
+        if heatmaps and manifest.maps is None:
+            raise HeatmapUnavailable(f"the bundle {self.identity} has no heat maps; leave out heatmaps, or use another")
+        return chosen
+
+    def provenance(self, settings: Settings) -> Provenance:
+        """Return what results with these settings rest on."""
+        manifest, mode = self._manifest, settings.fitted_mode
+        point = manifest.operating_points[settings.operating_point]
+        return Provenance(
+            model=self.identity,
+            name=f"{manifest.name} {manifest.version}",
+            bundle_sha256=self.bundle_sha256,
+            device=self.device,
+            precision=self.precision,
+            gate=describe_gate(manifest.gate(self.precision), mode, len(manifest.tta.variants)),
+            settings=settings,
+            labels=manifest.labels,
+            thresholds=manifest.thresholds(settings.operating_point, mode),
+            fitted_on=(point.single if mode == "single" else point.tta).fitted_on,
+            calibrated_on=manifest.calibration.fitted_on,
+        )
+
+    def predict(
+        self,
+        source: Source,
+        *,
+        tta: bool | None = None,
+        adaptive: bool = False,
+        heatmaps: bool = False,
+        operating_point: str | None = None,
+        bits_stored: int = 16,
+    ) -> Result:
+        """Say what one image shows: `evaluate`, then `decide`.
+
+        Parameters
+        ----------
+        source : path, bytes, ndarray of (H, W) uint8 or uint16, pydicom.Dataset, or decoded image
+            A PNG, JPEG or DICOM file, its bytes, decoded grey levels (bright bone), or a DICOM data
+            set with its pixels as they came.
+        tta, adaptive, heatmaps, operating_point
+            See `settings`.
+        bits_stored : int
+            For uint16 arrays: bits that carry the image, 8 to 16.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        InputError
+            The image cannot be used; `code` says why.
+        DeviceFailed
+            The device was lost, or has too little memory.
+        UnknownOperatingPoint, HeatmapUnavailable, ValueError
+            See `settings`.
+        """
+        settings = self.settings(tta=tta, adaptive=adaptive, operating_point=operating_point, heatmaps=heatmaps)
+        return self.decide(self.evaluate(source, settings, bits_stored=bits_stored), settings)
+
+    def predict_iter(
+        self,
+        sources: Iterable[Source],
+        *,
+        tta: bool | None = None,
+        adaptive: bool = False,
+        heatmaps: bool = False,
+        operating_point: str | None = None,
+        bits_stored: int = 16,
+    ) -> Iterator[Result | InputFailure]:
+        """Say what many images show, streamed; an image that cannot be used costs itself alone.
+
+        All cores work at the same time, each on an image of its own; a few images are held in memory at most.
+
+        Parameters
+        ----------
+        sources : iterable
+            As for `predict`; read as results are taken.
+        tta, adaptive, heatmaps, operating_point, bits_stored
+            As for `predict`, the same for all.
+
+        Yields
+        ------
+        Result or InputFailure
+            In the order of the sources; both have ``ok``.
+
+        Raises
+        ------
+        TypeError
+            `sources` is one path or one file's bytes.
+        """
+        if isinstance(sources, str | bytes | os.PathLike):
+            raise TypeError(f"expected several sources, got {sources!r:.80}; call predict, or put it into a list")
+        settings = self.settings(tta=tta, adaptive=adaptive, operating_point=operating_point, heatmaps=heatmaps)
+
+        def attempt(source: Source) -> Result | InputFailure:
+            try:
+                return self.decide(self.evaluate(source, settings, bits_stored=bits_stored), settings)
+            except (InputError, DeviceFailed) as error:
+                return failure_of(source, error)
+
+        return map_in_order(attempt, sources, usable_cores())
+
+    def predict_batch(
+        self,
+        sources: Iterable[Source],
+        *,
+        tta: bool | None = None,
+        adaptive: bool = False,
+        heatmaps: bool = False,
+        operating_point: str | None = None,
+        bits_stored: int = 16,
+    ) -> list[Result | InputFailure]:
+        """Say what many images show; the list of `predict_iter`."""
+        return list(
+            self.predict_iter(
+                sources,
+                tta=tta,
+                adaptive=adaptive,
+                heatmaps=heatmaps,
+                operating_point=operating_point,
+                bits_stored=bits_stored,
+            )
+        )
+
+    def evaluate(
+        self, source: Source, settings: Settings, *, bits_stored: int = 16, path: str | None = None
+    ) -> Evaluation:
+        """Compute what the network says of an image; nothing is decided yet.
+
+        Parameters
+        ----------
+        source
+            As for `predict`.
+        settings : Settings
+        bits_stored : int
+            As for `predict`.
+        path : str, optional
+            What the result tells as its path; the source, if that is one.
+
+        Returns
+        -------
+        Evaluation
+            Of the variants that the settings call for; with ``adaptive`` as many as it took.
+
+        Raises
+        ------
+        InputError, DeviceFailed
+        """
+        image = _decoded(source, bits_stored, self.reading)
+        if path is None and isinstance(source, str | os.PathLike):
+            path = os.fspath(source)
+        return self._evaluate_image(image, path, settings)
+
+    def decide(self, evaluation: Evaluation, settings: Settings) -> Result:
+        """Decide what an image shows: average, calibrate, threshold, drop, sort.
+
+        Pure, and needs no device: an evaluation with all variants can be decided on with any settings.
+
+        Raises
+        ------
+        ValueError
+            The evaluation lacks a variant that the settings call for.
+        """
+        return decide.decide(evaluation, self._manifest, self._identity, settings)
+
+    def _evaluate_image(self, image: images.Film, path: str | None, settings: Settings) -> Evaluation:
+        manifest = self._manifest
+        shown = preprocess(image.pixels, manifest.input.size)
+
+        def run(variants: Sequence[TtaVariant]) -> Evaluation:
+            probabilities, maps, ood_score = self._run(shown, variants, heatmaps=settings.heatmaps)
+            height, width = image.pixels.shape
+            return Evaluation(
+                tuple(variants), probabilities, maps, ood_score, (height, width), image.sha256, path, image.warnings
+            )
+
+        if settings.tta_mode != "adaptive":
+            return run(manifest.tta.variants[:1] if settings.tta_mode == "single" else manifest.tta.variants)
+        first = run(decide.first_variants(manifest, settings))
+        if decide.exits_early(first, manifest, settings):
+            return first
+        return first.joined(run(decide.rest_variants(manifest, settings)))
+
+    def _run(
+        self, shown: npt.NDArray[np.uint8], variants: Sequence[TtaVariant], *, heatmaps: bool
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, float | None]:
+        """Compute raw probabilities, maps and the out-of-distribution score of some variants."""
+        names, rule = self._manifest.tensors, self._manifest.out_of_distribution
+        scored = rule is not None and IDENTITY in variants
+        wanted = [names.probabilities] + [names.features] * (heatmaps or scored)
+        keep = wanted[1:] if heatmaps else []
+        batch = make_variants(shown, variants)
+        probabilities, *features = self._graphs.network.run(wanted, {names.image: batch}, keep=keep)
+        if not np.isfinite(probabilities).all():
+            raise BundleTensors("the network gave a probability that is not a number; export the bundle again")
+        maps = None
+        if heatmaps and self._graphs.maps is not None:
+            (maps,) = self._graphs.maps.run([names.maps], {names.features: features[0]})
+            if not np.isfinite(maps).all():
+                raise BundleTensors("the companion graph gave a map that is not a number; export the bundle again")
+        score = None
+        if rule is not None and scored:
+            score = rule.score(features_of(on_host(features[0])[list(variants).index(IDENTITY)]))
+        return probabilities, maps, score
+
+
+def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure:
+    """Turn an exception that an image met into its place in a list of results."""
+    path = printable_path(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
+    return InputFailure(path, error.code, str(error))
+
+
+def _decoded(source: Source, bits_stored: int, reading: Reading) -> images.Film:
+    if isinstance(source, images.Film):
+        return source
+    if isinstance(source, np.ndarray):
+        return images.from_array(source, bits_stored, reading)
+    if isinstance(source, bytes):
+        return images.decode(source, reading)
+    if isinstance(source, str | os.PathLike):
+        return images.read_film(source, reading)
+    if (dataset := _pydicom_dataset()) and isinstance(source, dataset):
+        return images.from_dataset(source, reading)
+    raise InvalidArray(f"expected a path, bytes, a numpy array or a pydicom Dataset, got {type(source).__name__}")
+
+
+def _pydicom_dataset() -> "type[Dataset] | None":
+    """Return pydicom's class if the caller has imported it: without it there is no data set to recognise."""
+    module = sys.modules.get("pydicom.dataset")
+    return module.Dataset if module else None

@@ -1,0 +1,63 @@
+"""What a result rests on: the software, the model, the device and the settings. Made once for all images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cxr_edge._version import __version__
+from cxr_edge.model.labels import Label
+from cxr_edge.model.settings import Settings
+
+#: The software's name, as results tell it.
+SOFTWARE: Final = "cxr-edge"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What results of a model with some settings rest on. Made by `Model.provenance`.
+
+    Attributes
+    ----------
+    model : str
+        Identity of the bundle: name, version, and the first digits of its hash.
+    name : str
+        Name and version of the bundle.
+    bundle_sha256 : str
+    device, precision : str
+    gate : str
+        What that precision was measured at.
+    settings : Settings
+    labels : tuple of Label
+    thresholds : mapping
+        Finding → threshold of the operating point.
+    fitted_on : str
+        What the thresholds were fitted on.
+    calibrated_on : str
+        The same of the calibration; empty where raw probabilities are emitted.
+    version : str
+        Of the software.
+    """
+
+    model: str
+    name: str
+    bundle_sha256: str
+    device: str
+    precision: str
+    gate: str
+    settings: Settings
+    labels: tuple[Label, ...]
+    thresholds: Mapping[str, float]
+    fitted_on: str
+    calibrated_on: str
+    version: str = __version__
+
+    def identity(self) -> dict[str, str]:
+        """Return what makes results comparable: results of another identity are not mixed with these."""
+        return {
+            "bundle_sha256": self.bundle_sha256,
+            "tta_mode": self.settings.tta_mode,
+            "operating_point": self.settings.operating_point,
+            "device": self.device,
+            "precision": self.precision,
+            "version": self.version,
+        }

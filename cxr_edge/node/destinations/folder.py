@@ -1,0 +1,28 @@
+"""A folder that results are put into, for sites without an archive."""
+
+from pathlib import Path
+
+from cxr_edge.node.config import FolderPeer
+from cxr_edge.node.destinations.base import Unreachable
+from cxr_edge.support.files import PART, PREFIX, READABLE, store
+
+
+class FolderSender:
+    """Copies each object under its own name, whole or not at all."""
+
+    def __init__(self, peer: FolderPeer) -> None:
+        self._folder = peer.folder
+        for left in self._folder.glob(f"{PREFIX}*{PART}"):  # by an interruption
+            left.unlink(missing_ok=True)
+
+    def send(self, path: Path) -> None:
+        """Copy an object."""
+        data = path.read_bytes()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            store(self._folder, path.name, data, READABLE)
+        except OSError as error:
+            raise Unreachable(f"{self._folder} cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,137 @@
+"""STOW-RS to an archive (PS3.18, 10.5)."""
+
+import time
+import uuid
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import pydicom
+import requests
+
+from cxr_edge.node.config import WebPeer
+from cxr_edge.node.destinations.base import Refused, Unreachable
+from cxr_edge.outputs.dicom.objects import encoded
+from cxr_edge.outputs.dicom.report import CLASSES, in_class
+
+#: Answers that say something about the object; any other than success is about the peer.
+_ABOUT_THE_OBJECT: Final[frozenset[int]] = frozenset(
+    {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    }
+)
+#: Answers that tell what became of each object.
+_TELLING: Final[frozenset[int]] = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT})
+#: PS3.18, table 10.5.3-2: processing failure; duplicate; class not supported; 0xA700 to 0xA7FF; not authorised.
+_PROCESSING: Final = 0x0110
+_DUPLICATE: Final = 0x0111
+_CLASS_NOT_SUPPORTED: Final = 0x0122
+_OUT_OF_RESOURCES: Final = 0xA7
+_NOT_AUTHORISED: Final = 0x0124
+#: Of an answer; one about a single object takes less than a kilobyte.
+_MOST_BYTES: Final = 1 << 20
+_CHUNK: Final = 1 << 14
+
+
+class WebSender:
+    """Sends each object in a transaction of its own."""
+
+    def __init__(self, peer: WebPeer) -> None:
+        self._peer = peer
+        self._session: requests.Session | None = None
+
+    def send(self, path: Path) -> None:
+        """Send an object; a report in another class where the peer does not take its own."""
+        made = pydicom.dcmread(path)
+        for sop_class in CLASSES if made.SOPClassUID in CLASSES else (made.SOPClassUID,):
+            reason = self._store(made if sop_class == made.SOPClassUID else in_class(made, sop_class))
+            if reason in (None, _DUPLICATE):
+                return
+            if reason >> 8 == _OUT_OF_RESOURCES or reason == _NOT_AUTHORISED:
+                raise Unreachable(f"it takes nothing (failure reason 0x{reason:04X})")
+            if reason != _CLASS_NOT_SUPPORTED:
+                raise Refused(f"failure reason 0x{reason:04X}")
+        raise Refused(f"the peer takes no {made.SOPClassUID.name}", forever=True)
+
+    def close(self) -> None:
+        """Close the connection, and forget the token."""
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+    def _store(self, made: pydicom.Dataset) -> int | None:
+        """Store an object; give the peer's reason if it did not (PS3.18, 10.5.3)."""
+        status, told = self._post(encoded(made))
+        if status in _ABOUT_THE_OBJECT:
+            raise Refused(f"HTTP {status}")
+        if status not in _TELLING:
+            raise Unreachable(f"HTTP {status}")
+        return _outcome(told, made)
+
+    def _post(self, content: bytes) -> tuple[int, bytes]:
+        """Post a file as the one part of a message (PS3.18, 8.6.1.2.1); give the answer's status and content."""
+        boundary = uuid.uuid4().hex
+        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        headers = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'}
+        try:
+            with self._connected().post(
+                f"{self._peer.url.rstrip('/')}/studies",
+                data=head + content + f"\r\n--{boundary}--\r\n".encode(),
+                headers=headers,
+                timeout=self._peer.timeout_seconds,
+                allow_redirects=False,  # who is asked to send patients' data elsewhere changes the configuration
+                stream=True,
+            ) as answer:
+                return answer.status_code, self._told(answer)
+        except (
+            requests.RequestException,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: URL, token or answer are no such
+            raise Unreachable(type(error).__name__) from error
+
+    def _told(self, answer: requests.Response) -> bytes:
+        end = time.monotonic() + self._peer.timeout_seconds
+        told = bytearray()
+        for part in answer.iter_content(_CHUNK):
+            told += part
+            if len(told) > _MOST_BYTES or time.monotonic() > end:
+                raise ValueError("an answer without end")
+        return bytes(told)
+
+    def _connected(self) -> requests.Session:
+        if self._session is None:
+            peer = self._peer
+            session = requests.Session()
+            session.trust_env = False
+            session.headers["Accept"] = "application/dicom+json"
+            if peer.tls is not None:
+                session.verify = str(peer.tls.authority)
+                session.cert = (str(peer.tls.certificate), str(peer.tls.key))
+            if peer.token_file is not None:
+                session.headers["Authorization"] = f"Bearer {peer.token_file.read_text('ascii').strip()}"
+            self._session = session
+        return self._session
+
+
+def _outcome(told: bytes, made: pydicom.Dataset) -> int | None:
+    """Give the reason for which an object was not stored; None if the peer says that it was.
+
+    Raises
+    ------
+    Unreachable
+        The answer says neither, as that of a proxy or of another service does.
+    """
+    try:
+        answer = pydicom.Dataset.from_json(told.decode())
+        if failed := answer.get("FailedSOPSequence"):
+            return int(failed[0].get("FailureReason") or _PROCESSING)
+        stored = [item.get("ReferencedSOPInstanceUID") for item in answer.get("ReferencedSOPSequence", ())]
+    except (ValueError, TypeError, AttributeError, KeyError):  # as pydicom meets what is no DICOM JSON (annex F)
+        stored = []
+    if made.SOPInstanceUID not in stored:
+        raise Unreachable("the answer does not say what became of the object; is the URL that of a DICOMweb service?")
+    return None

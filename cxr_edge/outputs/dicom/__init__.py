@@ -1,0 +1,5 @@
+"""Results as DICOM objects, which an archive shows beside the film."""
+
+from cxr_edge.outputs.dicom.objects import DicomDirectory, DicomObjects, ResultObject, write_objects
+
+__all__ = ["DicomDirectory", "DicomObjects", "ResultObject", "write_objects"]

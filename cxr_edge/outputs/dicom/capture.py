@@ -1,0 +1,133 @@
+"""The overlay as a Secondary Capture, which any viewer shows: the film with one heat map in colour."""
+
+import re
+from typing import Final
+
+import cv2
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
+
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.model.heatmaps import overlay, upsample
+from cxr_edge.model.provenance import Provenance
+from cxr_edge.model.results import Finding, Result
+from cxr_edge.outputs.dicom.geometry import orientation, pixel_shape
+from cxr_edge.outputs.dicom.header import Header
+from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid
+from cxr_edge.outputs.overlays import caption
+from cxr_edge.support.warnings import CodedWarning
+
+#: Longer side of the picture: what a viewer's window shows, at a twentieth of a film's bytes.
+SIDE: Final = 1024
+SERIES_NUMBER: Final = 9002
+QUALITY: Final = 90
+_RATIO: Final = re.compile(r"\d{1,12}(\.\d{1,3})?")
+_METHOD: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
+
+
+def secondary_capture(
+    header: Header,
+    film: npt.NDArray[np.uint8],
+    result: Result,
+    finding: Finding,
+    provenance: Provenance,
+    *,
+    number: int,
+    colormap: str,
+) -> Dataset:
+    """Draw one finding's heat map over the film, as JPEG baseline.
+
+    Parameters
+    ----------
+    header : Header
+    film : ndarray, (H, W) uint8
+    result : Result
+        With heat maps.
+    finding : Finding
+    provenance : Provenance
+    number : int
+        Its number in the series, from 1.
+    colormap : str
+        One of `cxr_edge.model.heatmaps.COLORMAPS`.
+
+    Returns
+    -------
+    pydicom.Dataset
+    """
+    drawn = _drawn(film, pixel_shape(header.elements).aspect, result, finding, colormap)
+    picture = hd.sc.SCImage.from_ref_dataset(
+        header.reference,
+        pixel_array=drawn,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=("L", "F"),
+        series_instance_uid=result_uid(provenance, header.key, "capture series"),
+        series_number=SERIES_NUMBER,
+        series_description="AI heat maps: research, not for diagnosis",
+        sop_instance_uid=result_uid(provenance, header.key, "capture", finding.label, colormap),
+        instance_number=number,
+        manufacturer=MAKER,
+        contributing_equipment=[equipment(provenance)],
+    )
+    picture.Laterality = ""  # not told by every film, and asked of every series
+    picture["PatientOrientation"].value = orientation(header.elements)  # the picture lies as the film does
+    picture.BurnedInAnnotation = "YES"
+    picture.DerivationDescription = f"Grad-CAM heat map of {finding.label} over the film, not for diagnosis"
+    picture.SourceImageSequence = [_reference(header)]
+    _compress(picture, drawn, header.elements)
+    return finished(picture, header.shared, provenance)
+
+
+def _drawn(
+    film: npt.NDArray[np.uint8], aspect: float, result: Result, finding: Finding, colormap: str
+) -> npt.NDArray[np.uint8]:
+    """Draw the overlay with square pixels; give it as (h, w, 3) uint8, RGB."""
+    height, width = film.shape[0] * aspect, float(film.shape[1])
+    scale = SIDE / max(height, width)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    shrinks = size[0] <= film.shape[0] and size[1] <= film.shape[1]
+    sized = cv2.resize(film, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    picture = overlay(np.asarray(sized, np.uint8), upsample(result.map_of(finding.label), size), colormap)
+    text = f"AI: {finding.label} {finding.probability:.2f} (threshold {finding.threshold:.2f})"
+    caption(picture, f"{text}; colour: where the model looked")
+    caption(picture, " ".join(["Research only, not for diagnosis.", *map(_sentence, result.doubts)]), top=True)
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _sentence(doubt: CodedWarning) -> str:
+    return f"WARNING: {doubt}."
+
+
+def _compress(picture: Dataset, drawn: npt.NDArray[np.uint8], film: Elements) -> None:
+    """Put the pixels in as JPEG baseline; highdicom would halve the chroma's rows too, and call it YBR_FULL_422."""
+    encoded = simplejpeg.encode_jpeg(drawn, quality=QUALITY, colorspace="RGB", colorsubsampling="422")
+    picture.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    picture.PhotometricInterpretation = "YBR_FULL_422"
+    picture.PixelData = encapsulate([encoded])
+    picture["PixelData"].VR = "OB"
+    picture["PixelData"].is_undefined_length = True
+    ratios, methods = _losses(film)
+    picture.LossyImageCompression = "01"
+    picture.LossyImageCompressionRatio = [*ratios, f"{drawn.nbytes / len(encoded):.1f}"]
+    picture.LossyImageCompressionMethod = [*methods, "ISO_10918_1"]
+
+
+def _losses(film: Elements) -> tuple[list[str], list[str]]:
+    """Give ratios and methods of the compressions that the film has been through (PS3.3, C.7.6.1.1.5)."""
+    ratios, methods = (film.text(tag).split("\\") for tag in (tags.LOSSY_RATIO, tags.LOSSY_METHOD))
+    told = len(ratios) == len(methods) and all(map(_RATIO.fullmatch, ratios)) and all(map(_METHOD.fullmatch, methods))
+    return (ratios, methods) if told and film.text(tags.LOSSY) == "01" else ([], [])
+
+
+def _reference(header: Header) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = header.reference.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.reference.SOPInstanceUID
+    return item

@@ -1,0 +1,144 @@
+"""What a film's header gives to its results: patient, study, and what the film is.
+
+Values of the patient and the study are copied as the film encodes them, with its character set.
+They are never decoded here, so that neither a rare name is damaged nor a malformed one told in
+a warning.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.charset import python_encoding
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from cxr_edge.errors import InvalidHeader, NotDicom
+from cxr_edge.images import Film
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.elements import Elements, identified, name_of
+from cxr_edge.images.dicom.parse import PREAMBLE, PREFIX
+
+#: PS3.5, 9.1.
+_UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*")
+_MAX_UID: Final = 64
+
+
+@dataclass(frozen=True)
+class Header:
+    """A film's header, as far as results need it.
+
+    Attributes
+    ----------
+    reference : pydicom.Dataset
+        The film for those who refer to it: identity and size. Nothing of the patient.
+    shared : pydicom.Dataset
+        What every object of the study shares: patient and study, encoded as in the film.
+    key : str
+        Hash of the film's study, instance and pixels: what makes its results another film's. Only of the pixels as
+        they are decoded, so that a film that is compressed anew without loss stays the same one.
+    elements : Elements
+        The header itself.
+    """
+
+    reference: Dataset
+    shared: Dataset
+    key: str
+    elements: Elements
+
+
+def read_header(film: Film) -> Header:
+    """Read from the header of a DICOM film what its results need.
+
+    Parameters
+    ----------
+    film : Film
+
+    Returns
+    -------
+    Header
+
+    Raises
+    ------
+    NotDicom
+    InvalidHeader
+        A UID that results must refer to is missing or is none.
+    """
+    elements = film.header
+    if elements is None:
+        raise NotDicom("expected a DICOM film, whose patient and study DICOM results belong to; got another format")
+    with identified(elements):
+        return Header(_reference(elements), _shared(elements), _key(elements, film), elements)
+
+
+def is_dicom(data: bytes) -> bool:
+    """Tell whether the bytes are those of a DICOM file (PS3.10, 7.1)."""
+    return data.startswith(PREFIX, PREAMBLE)
+
+
+def _reference(elements: Elements) -> Dataset:
+    film = Dataset()
+    film.SOPClassUID = uid_of(elements, tags.SOP_CLASS_UID)
+    film.SOPInstanceUID = uid_of(elements, tags.SOP_INSTANCE_UID)
+    film.StudyInstanceUID = uid_of(elements, tags.STUDY_INSTANCE_UID)
+    film.SeriesInstanceUID = uid_of(elements, tags.SERIES_INSTANCE_UID)
+    film.Modality = "CR"
+    film.Rows, film.Columns = elements.word(tags.ROWS), elements.word(tags.COLUMNS)
+    film.SamplesPerPixel = 1  # a state is made of such a film only
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
+                    "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
+        setattr(film, keyword, "")
+    return film
+
+
+def _key(elements: Elements, film: Film) -> str:
+    pixels = hashlib.sha256(film.pixels.tobytes()).hexdigest()
+    parts = (elements.text(tags.STUDY_INSTANCE_UID), elements.text(tags.SOP_INSTANCE_UID), pixels)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _shared(elements: Elements) -> Dataset:
+    shared = Dataset()
+    character_set = elements.encoded(tags.HIDDEN_CHARACTER_SET)
+    if character_set is not None and character_set[1].strip() and _is_known(character_set[1]):
+        _put(shared, tags.CHARACTER_SET, "CS", character_set[1])
+    for tag in (*tags.PATIENT, *tags.STUDY):
+        found = elements.encoded(tag)
+        if found is not None:
+            _put(shared, tag, *found)
+    if methods := elements.items(tags.DEIDENTIFICATION_METHOD):
+        shared.DeidentificationMethodCodeSequence = [_code(item) for item in methods]
+    return shared
+
+
+def _code(item: Elements) -> Dataset:
+    code = Dataset()
+    for tag in tags.CODE:
+        found = item.encoded(tag)
+        if found is not None:
+            _put(code, tag, *found)
+    return code
+
+
+def _put(shared: Dataset, tag: int, vr: str, value: bytes) -> None:
+    shared[tag] = RawDataElement(Tag(tag), vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True)
+
+
+def _is_known(character_set: bytes) -> bool:
+    """Tell whether each of the character sets is one of the Standard's (PS3.3, C.12.1.1.2)."""
+    return all(part.strip() in python_encoding for part in character_set.decode("ascii", "replace").split("\\"))
+
+
+def uid_of(elements: Elements, tag: int) -> str:
+    """Give the value of an attribute that must be a UID.
+
+    Raises
+    ------
+    InvalidHeader
+    """
+    uid = elements.text(tag)
+    if len(uid) > _MAX_UID or not _UID.fullmatch(uid):
+        raise InvalidHeader(f"expected a UID in {name_of(tag)}, which results refer to; got none. Send the film anew")
+    return uid

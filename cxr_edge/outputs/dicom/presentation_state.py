@@ -1,0 +1,153 @@
+"""The outlines of the heat maps' peaks as a presentation state, which a viewer draws over the film itself."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from highdicom import pr
+from pydicom.dataset import Dataset
+
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.presentation import Display
+from cxr_edge.model.heatmaps import upsample
+from cxr_edge.model.provenance import SOFTWARE, Provenance
+from cxr_edge.model.results import Finding, Result
+from cxr_edge.outputs.dicom import codes
+from cxr_edge.outputs.dicom.geometry import PixelShape, pixel_shape, put_shutter
+from cxr_edge.outputs.dicom.header import Header
+from cxr_edge.outputs.dicom.levels import decimal, put_levels
+from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid, software_versions
+
+SERIES_NUMBER: Final = 9003
+#: Share of a heat map's maximum above which it counts as its peak region: the level at which boxes are drawn from
+#: class activation maps of the same films (Wang et al. 2017 try several; half the maximum is the usual contour).
+PEAK: Final = 0.5
+#: The map is outlined on a grid of this side: it has far fewer values, and a viewer need not draw thousands of points.
+_GRID: Final = 256
+#: How far, in cells of that grid, the outline may stray from the contour.
+_TOLERANCE: Final = 0.75
+#: Said of every outline where the film may be no frontal chest film; the report says why.
+_DOUBT: Final = "doubtful film: see the report"
+#: What a modality LUT's output is said to be where the film does not say it as the Standard does: unspecified.
+_UNSPECIFIED: Final = "US"
+
+
+def presentation_state(
+    header: Header, display: Display, result: Result, findings: Sequence[Finding], provenance: Provenance
+) -> Dataset:
+    """Outline where the model looked, for each of some findings.
+
+    Parameters
+    ----------
+    header : Header
+    display : Display
+        How the film was read; it is shown the same.
+    result : Result
+        With heat maps.
+    findings : sequence of Finding
+        Whose maps are not empty.
+    provenance : Provenance
+
+    Returns
+    -------
+    pydicom.Dataset
+        A Grayscale Softcopy Presentation State, with a layer for each finding.
+
+    Raises
+    ------
+    InvalidHeader, ValueError, TypeError
+        The film's levels or its shutter cannot be said in one.
+    """
+    film = header.reference
+    layers = [
+        pr.GraphicLayer(layer_name=f"AI {number}", order=number, description=finding.label)
+        for number, finding in enumerate(findings, 1)
+    ]
+    state = pr.GrayscaleSoftcopyPresentationState(
+        referenced_images=[film],
+        series_instance_uid=result_uid(provenance, header.key, "presentation series"),
+        series_number=SERIES_NUMBER,
+        series_description="AI outlines: research, not for diagnosis",
+        sop_instance_uid=result_uid(provenance, header.key, "presentation", *(finding.label for finding in findings)),
+        instance_number=1,
+        manufacturer=MAKER,
+        manufacturer_model_name=SOFTWARE,
+        software_versions=software_versions(provenance)[0],  # both: see `finished`
+        device_serial_number=provenance.bundle_sha256[:16],
+        content_label="AI_FINDINGS",
+        content_description="AI findings: research, not for diagnosis",
+        concept_name=codes.OF_INTEREST,
+        graphic_layers=layers,
+        graphic_annotations=[
+            _annotation(film, result, finding, layer) for finding, layer in zip(findings, layers, strict=True)
+        ],
+        contributing_equipment=[equipment(provenance)],
+    )
+    state.Laterality = ""  # not told by every film, and asked of every series
+    put_levels(state, display, _modality_type(header))
+    put_shutter(state, header.elements)
+    _put_pixel_shape(state.DisplayedAreaSelectionSequence[0], pixel_shape(header.elements))
+    return finished(state, header.shared, provenance)
+
+
+def _modality_type(header: Header) -> str:
+    told = [item.text(tags.LUT_TYPE) for item in header.elements.items(tags.MODALITY_LUT)][:1]
+    return told[0] if told and re.fullmatch("[A-Z_]{1,16}", told[0]) else _UNSPECIFIED
+
+
+def _put_pixel_shape(area: Dataset, shape: PixelShape) -> None:
+    """Write one of the two attributes that tell it (PS3.3, C.10.4)."""
+    if shape.spacing is None:
+        area.PresentationPixelAspectRatio = [*shape.ratio]
+        return
+    del area.PresentationPixelAspectRatio
+    area.PresentationPixelSpacing = [*map(decimal, shape.spacing)]
+
+
+def outline(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Outline the region around a heat map's maximum where it is above `PEAK` of it.
+
+    Parameters
+    ----------
+    activation : ndarray, (h, w) float32
+        With a value above 0.
+    size : (int, int)
+        Height and width of the film.
+
+    Returns
+    -------
+    ndarray, (N, 2) float64
+        Columns and rows of the film, from 0 at the outer edge of the first pixel; the last point is the first.
+    """
+    enlarged = upsample(activation, (_GRID, _GRID))
+    _, regions = cv2.connectedComponents((enlarged >= PEAK).astype(np.uint8))
+    peak = regions == regions.flat[int(enlarged.argmax())]
+    contours, _ = cv2.findContours(peak.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    simple = cv2.approxPolyDP(max(contours, key=cv2.contourArea), _TOLERANCE, closed=True)[:, 0]
+    points = (simple + 0.5) * (size[1] / _GRID, size[0] / _GRID)
+    return np.concatenate([points, points[:1]])
+
+
+def _annotation(film: Dataset, result: Result, finding: Finding, layer: pr.GraphicLayer) -> pr.GraphicAnnotation:
+    points = outline(result.map_of(finding.label), result.size)
+    highest = points[points[:, 1].argmin()]
+    text = [f"AI: {finding.label} {finding.probability:.2f}", "not for diagnosis"]
+    if result.doubts:
+        text.append(_DOUBT)
+    return pr.GraphicAnnotation(
+        referenced_images=[film],
+        graphic_layer=layer,
+        graphic_objects=[
+            pr.GraphicObject(graphic_type="POLYLINE", graphic_data=points, units="PIXEL", is_filled=False)
+        ],
+        text_objects=[
+            pr.TextObject(
+                text_value="\r\n".join(text),
+                anchor_point=(float(highest[0]), float(highest[1])),
+                units="PIXEL",
+            )
+        ],
+    )

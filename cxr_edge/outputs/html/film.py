@@ -1,0 +1,122 @@
+"""One film as a person sees it: picture, heat map that can be faded, probabilities against their thresholds.
+
+A page that shows `render_film` needs `STYLE` as its style sheet and `script` as a script, once. The script takes up
+every film that appears in the page, also later. Heat maps are drawn in the browser from the 7x7 maps, as
+`cxr_edge.model.heatmaps.overlay` draws them.
+"""
+
+from base64 import b64encode
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cxr_edge.model.heatmaps import COLORMAPS, MAX_OPACITY
+from cxr_edge.model.provenance import Provenance
+from cxr_edge.model.record import ResultRecord
+from cxr_edge.model.results import NOTICE
+from cxr_edge.outputs.html.picture import FilmPicture
+from cxr_edge.support.text import printable
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+STYLE: Final = (_TEMPLATES / "film.css").read_text(encoding="utf-8")
+
+_MODES: Final = {
+    "single": "one TTA variant",
+    "tta": "averaged over {} TTA variants",
+    "adaptive": "adaptive, {} TTA variants evaluated",
+}
+
+
+def render_film(
+    record: ResultRecord,
+    picture: FilmPicture,
+    provenance: Provenance,
+    *,
+    name: str,
+    colormap: str = "turbo",
+    number: int = 1,
+) -> str:
+    """Give one film as an HTML ``article``.
+
+    Parameters
+    ----------
+    record : ResultRecord
+    picture : FilmPicture
+    provenance : Provenance
+    name : str
+        What the film is called; shown, never run.
+    colormap : str
+        One of `cxr_edge.model.heatmaps.COLORMAPS`, at first.
+    number : int
+        Its identity in the page, ``film-1``.
+
+    Returns
+    -------
+    str
+    """
+    return (
+        templates()
+        .get_template("film.html")
+        .render(
+            name=name,
+            number=number,
+            record=record,
+            rows=_rows(record, provenance),
+            picture=picture,
+            provenance=provenance,
+            mode=_MODES[record.tta_mode].format(record.variants),
+            normal=", ".join(f"“{label.name}”" for label in provenance.labels if not label.is_finding),
+            colormap=colormap,
+            colormaps=list(COLORMAPS),
+            opacity=round(100 * MAX_OPACITY),
+            notice=NOTICE,
+        )
+    )
+
+
+@cache
+def templates() -> Environment:
+    """Give the templates: what is put into them is escaped, and what they lack is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    environment.filters["base64"] = lambda data: b64encode(data).decode()
+    return environment
+
+
+@cache
+def script() -> str:
+    """Give the script that draws heat maps, with the colour maps in it."""
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    colours = {
+        name: b64encode(cv2.applyColorMap(levels, code)[:, 0, ::-1].tobytes()).decode()
+        for name, code in COLORMAPS.items()
+    }
+    return templates().get_template("film.js").render(colours=colours)
+
+
+def _rows(record: ResultRecord, provenance: Provenance) -> list[dict[str, Any]]:
+    """Return all labels as the image's table shows them: positive ones, the other findings, and the rest last."""
+    found = {finding.label: finding for finding in record.findings}
+    rows = [
+        {
+            "label": label.name,
+            "map": place,
+            "probability": record.probabilities[label.name],
+            "is_finding": label.is_finding,
+            "threshold": provenance.thresholds[label.name] if label.is_finding else None,
+            "positive": label.name in found and found[label.name].positive,
+            "std": found[label.name].std if label.name in found else None,
+        }
+        for place, label in enumerate(provenance.labels)
+    ]
+    return sorted(rows, key=lambda row: (not row["is_finding"], not row["positive"], -row["probability"]))

@@ -1,0 +1,120 @@
+"""The HTML report of a run: one file that opens from disk, asks no network, and holds a thousand films."""
+
+import hashlib
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from cxr_edge.model.provenance import Provenance
+from cxr_edge.model.record import FailureRecord, Record, ResultRecord
+from cxr_edge.model.results import NOTICE
+from cxr_edge.outputs.html import film
+from cxr_edge.outputs.html.film import render_film, templates
+from cxr_edge.outputs.html.picture import FilmPicture
+from cxr_edge.support.files import write_atomically
+
+#: Reports of more films show smaller pictures: a thousand of them stay below 50 MB.
+MOST_LARGE: Final = 50
+
+Pictures = Callable[[ResultRecord], FilmPicture | None]
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_STYLE: Final = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+_SCRIPT: Final = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+
+
+def write_report(
+    target: Path,
+    provenance: Provenance,
+    records: Callable[[], Iterable[Record]],
+    picture_of: Pictures,
+    colormap: str,
+) -> None:
+    """Write the report of a run, whole or not at all.
+
+    Parameters
+    ----------
+    target : Path
+    provenance : Provenance
+        What all its findings rest on.
+    records : callable
+        Gives the records in order, as often as it is called: no more than one film is held at a time.
+    picture_of : callable
+        Gives what was kept of a record's film; None if nothing was.
+    colormap : str
+        One of `cxr_edge.model.heatmaps.COLORMAPS`, at first.
+
+    Raises
+    ------
+    OutputUnwritable
+    """
+    write_atomically(target, map(str.encode, _pieces(provenance, records, picture_of, colormap)))
+
+
+def _pieces(
+    provenance: Provenance,
+    records: Callable[[], Iterable[Record]],
+    picture_of: Pictures,
+    colormap: str,
+) -> Iterator[str]:
+    counts = _count(records())
+    large = counts["films"] <= MOST_LARGE
+
+    def films() -> Iterator[str]:
+        for number, record in enumerate(records(), 1):
+            if isinstance(record, ResultRecord) and (picture := picture_of(record)) is not None:
+                shown, name = picture if large else picture.smaller(), record.path or ""
+                yield render_film(record, shown, provenance, name=name, colormap=colormap, number=number)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for number, record in enumerate(records(), 1):
+            failed = isinstance(record, FailureRecord)
+            picture = None if isinstance(record, FailureRecord) else picture_of(record)
+            yield {"number": number, "record": record, "failed": failed, "thumbnail": picture and picture.thumbnail}
+
+    style, scripts = film.STYLE + _STYLE, (film.script(), _SCRIPT)
+    yield from (
+        templates()
+        .get_template("page.html")
+        .generate(
+            style=style,
+            scripts=scripts,
+            policy=_policy(style, scripts),
+            notice=NOTICE,
+            provenance=provenance,
+            made=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+            counts=counts,
+            findings=[label.name for label in provenance.labels if label.is_finding],
+            rows=rows,
+            films=films,
+        )
+    )
+
+
+def _count(records: Iterable[Record]) -> dict[str, Any]:
+    films, warned = 0, 0
+    positive: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    for record in records:
+        films += 1
+        if isinstance(record, FailureRecord):
+            failures[record.error.code] += 1
+            continue
+        warned += bool(record.warnings)
+        positive.update(finding.label for finding in record.positive)
+    read = films - failures.total()
+    return {"films": films, "read": read, "warned": warned, "positive": positive, "failures": failures}
+
+
+def _policy(style: str, scripts: Iterable[str]) -> str:
+    """Give a Content-Security-Policy that runs this page's own scripts and nothing that a value smuggled in."""
+    runs = " ".join(map(_hash, scripts))
+    own = f"img-src data:; style-src {_hash(style)}; script-src {runs}"
+    return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

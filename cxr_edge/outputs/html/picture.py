@@ -1,0 +1,151 @@
+"""What a run keeps of a film until its report is written: small pictures and the heat maps of all labels."""
+
+from pathlib import Path
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge.errors import OutputUnwritable
+from cxr_edge.model.record import ResultRecord
+from cxr_edge.model.results import Result
+from cxr_edge.outputs.base import Analysis
+from cxr_edge.outputs.overlays import overlay_prefix
+from cxr_edge.support.files import write_atomically
+
+#: Where they are kept in a results directory, so that a resumed run need not compute them again.
+FOLDER: Final = ".report"
+
+#: Longer side of a picture, in pixels: the most that is kept, and what is shown in a report of many films.
+LARGE, SMALL = 1024, 512
+#: Of a thumbnail in the overview, at twice the density of an ordinary screen.
+THUMBNAIL = 128
+
+
+class FilmPicture(msgspec.Struct, frozen=True):
+    """Pictures of one film, and its maps.
+
+    Attributes
+    ----------
+    sha256 : str or None
+        Hash of the file they were made from.
+    size : (int, int)
+        Height and width of the film.
+    picture, thumbnail : bytes
+        JPEG, grey.
+    maps : bytes
+        (labels, h, w) uint8: the class activation map of each label, scaled to its own maximum; all zero where it has
+        no positive value.
+    grid : (int, int)
+        h and w.
+    """
+
+    sha256: str | None
+    size: tuple[int, int]
+    picture: bytes
+    thumbnail: bytes
+    maps: bytes
+    grid: tuple[int, int]
+
+    @classmethod
+    def of(cls, pixels: npt.NDArray[np.uint8], result: Result) -> "FilmPicture":
+        """Make them of a film.
+
+        Parameters
+        ----------
+        pixels : ndarray, (H, W) uint8
+        result : Result
+            With heat maps.
+
+        Raises
+        ------
+        HeatmapNotComputed
+        """
+        maps = np.stack([result.map_of(label.name) for label in result.labels])
+        return cls(
+            sha256=result.sha256,
+            size=result.size,
+            picture=jpeg(shrunk(pixels, LARGE), 85),
+            thumbnail=jpeg(shrunk(pixels, THUMBNAIL), 70),
+            maps=_scaled(maps).tobytes(),
+            grid=(maps.shape[1], maps.shape[2]),
+        )
+
+    def is_whole(self, labels: int) -> bool:
+        """Tell whether nothing is missing of it."""
+        pictures = all(
+            data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9") for data in (self.picture, self.thumbnail)
+        )
+        return pictures and len(self.maps) == labels * self.grid[0] * self.grid[1]
+
+    def smaller(self) -> "FilmPicture":
+        """Give the same with a picture for a report of many films."""
+        pixels = cv2.imdecode(np.frombuffer(self.picture, np.uint8), cv2.IMREAD_GRAYSCALE)
+        return msgspec.structs.replace(self, picture=jpeg(shrunk(np.asarray(pixels, np.uint8), SMALL), 75))
+
+
+class ReportPictures:
+    """Keeps of each image what the HTML report shows.
+
+    Parameters
+    ----------
+    root : Path
+        The results directory.
+    """
+
+    needs_heatmaps = True
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
+        """Keep the pictures and the maps of one image."""
+        file = self._file(analysis.name)
+        try:
+            file.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputUnwritable.at(error.filename or file.parent, error, "--out") from error
+        write_atomically(file, msgspec.json.encode(FilmPicture.of(analysis.image.pixels, analysis.result)))
+        return record
+
+    def is_complete(self, record: ResultRecord) -> bool:
+        """Return whether the pictures of a record are there."""
+        return self.picture_of(record) is not None
+
+    def picture_of(self, record: ResultRecord) -> FilmPicture | None:
+        """Return what was kept of a record's image; None where nothing was, or of another content."""
+        file = self._file(record.path or "")
+        try:
+            kept = msgspec.json.decode(file.read_bytes(), type=FilmPicture)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+        except OSError as error:
+            raise OutputUnwritable.at(error.filename or file, error, "--out") from error
+        return kept if kept.is_whole(len(record.probabilities)) and kept.sha256 == record.sha256 else None
+
+    def _file(self, path: str) -> Path:
+        return self._root / FOLDER / f"{overlay_prefix(path)}.json"
+
+
+def shrunk(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Give a film with its longer side of at most that many pixels, by area."""
+    height, width = pixels.shape
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> bytes:
+    """Encode grey pixels, (H, W) uint8, as JPEG."""
+    _, encoded = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return bytes(encoded.tobytes())
+
+
+def _scaled(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    strongest = maps.max(axis=(1, 2), keepdims=True)
+    scaled = np.divide(maps, strongest, out=np.zeros_like(maps), where=strongest > 0)
+    return np.asarray(np.rint(255 * scaled), np.uint8)

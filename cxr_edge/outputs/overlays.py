@@ -1,0 +1,177 @@
+"""Heat-map overlays: drawn over the image, captioned, and written as files named so that none collide."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import UNSET
+
+from cxr_edge.model.heatmaps import overlay
+from cxr_edge.model.record import FindingRecord, ResultRecord
+from cxr_edge.model.results import Result
+from cxr_edge.outputs.base import Analysis
+from cxr_edge.support.files import write_atomically
+
+FOLDER: Final = "heatmaps"
+
+#: One filter for all rows: trying all of them on each takes as long again, and saves nothing here.
+_QUICK_PNG: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+#: Of a text that can still be read: capitals of ten pixels.
+_LEAST_SCALE: Final = 0.5
+
+
+class OverlayFiles:
+    """Overlays of the most probable findings, found or not, as PNG files in ``heatmaps/`` of a results directory.
+
+    Parameters
+    ----------
+    root : Path
+        The results directory.
+    count : int
+        Overlays of each image.
+    colormap : str
+        One of `cxr_edge.model.heatmaps.COLORMAPS`.
+    """
+
+    def __init__(self, root: Path, count: int, colormap: str) -> None:
+        self._root, self._count, self._colormap = root, count, colormap
+
+    @property
+    def needs_heatmaps(self) -> bool:
+        """Whether any is drawn."""
+        return self._count > 0
+
+    def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
+        """Draw and write the overlays of an image."""
+        chosen = [label.name for label, _ in analysis.result.ranked()[: self._count]]
+        files = {label: overlay_name(analysis.name, label) for label in chosen}
+        for label, name in files.items():
+            write_atomically(
+                self._root / name, draw_overlay(analysis.image.pixels, analysis.result, label, self._colormap)
+            )
+        return with_overlay_files(record, analysis.result, files)
+
+    def is_complete(self, record: ResultRecord) -> bool:
+        """Return whether the overlays that a record names are there."""
+        return all((self._root / f.overlay_file).is_file() for f in record.findings if f.overlay_file)
+
+
+class PositiveOverlays:
+    """Overlays of the positive findings, handed to a function that stores them: for images that are not DICOM.
+
+    Parameters
+    ----------
+    store : callable
+        (name, PNG) → None.
+    count : int
+        Overlays of each image, at most.
+    colormap : str
+    """
+
+    def __init__(self, store: Callable[[str, bytes], None], count: int, colormap: str) -> None:
+        self._store, self._count, self._colormap = store, count, colormap
+
+    @property
+    def needs_heatmaps(self) -> bool:
+        """Whether any is drawn."""
+        return self._count > 0
+
+    def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
+        """Draw and store the overlays of an image that is not DICOM."""
+        if analysis.image.header is not None:
+            return record
+        chosen = [finding.label for finding in record.positive][: self._count]
+        files = {label: f"{analysis.name}-{label}.png" for label in chosen}
+        for label, name in files.items():
+            self._store(name, draw_overlay(analysis.image.pixels, analysis.result, label, self._colormap))
+        return with_overlay_files(record, analysis.result, files)
+
+    def is_complete(self, record: ResultRecord) -> bool:  # noqa: ARG002 - the protocol's signature
+        """Return whether they are there: whoever stores them knows."""
+        return True
+
+
+def with_overlay_files(record: ResultRecord, result: Result, files: dict[str, str]) -> ResultRecord:
+    """Return a record with the files of its overlays, label → file."""
+
+    def located(finding: FindingRecord) -> FindingRecord:
+        if finding.label not in files:
+            return finding
+        empty = not result.map_of(finding.label).any()
+        return msgspec.structs.replace(
+            finding, overlay_file=files[finding.label], overlay_empty=True if empty else UNSET
+        )
+
+    return msgspec.structs.replace(record, findings=tuple(map(located, record.findings)))
+
+
+def overlay_prefix(path: str) -> str:
+    """Return the part of an overlay's name that stands for the image.
+
+    The hash of the whole path keeps images of the same name in different folders apart, also
+    where the file system ignores case.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:60]
+    return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+
+
+def overlay_name(path: str, label: str) -> str:
+    """Return the name of an image's overlay for a label, relative to the results directory."""
+    return f"{FOLDER}/{overlay_prefix(path)}-{label.replace(' ', '_')}.png"
+
+
+def draw_overlay(image: npt.NDArray[np.uint8], result: Result, label: str, colormap: str) -> bytes:
+    """Draw one label's overlay at the image's size, with its caption; return it as PNG."""
+    drawn = overlay(image, result.heatmap(label), colormap)
+    positive = any(f.positive for f in result.findings if f.label == label)
+    verdict = f"{label} {result.probabilities[label]:.2f} {'positive' if positive else 'negative'}"
+    caption(drawn, f"{verdict}  |  research only, not for diagnosis")
+    _, encoded = cv2.imencode(".png", drawn, _QUICK_PNG)
+    return bytes(encoded.tobytes())
+
+
+def caption(picture: npt.NDArray[np.uint8], text: str, *, top: bool = False) -> None:
+    """Write white on black into the lower left corner of a picture, or the upper one; in place.
+
+    Text that is wider than the picture goes on in a further line; a word that is, is set smaller.
+    """
+    scale = max(_LEAST_SCALE, picture.shape[1] / 1024 * 0.6)
+    widest = max(_width(word, scale) + 2 * _margin(scale) for word in text.split())
+    scale *= min(1.0, picture.shape[1] / widest)
+    lines = _wrapped(text, scale, picture.shape[1] - 2 * _margin(scale))
+    (_, height), descent = cv2.getTextSize(text, _FONT, scale, 1)
+    step = height + descent + _margin(scale)
+    block = len(lines) * step + _margin(scale)
+    first = 0 if top else picture.shape[0] - block
+    right = max(_width(line, scale) for line in lines) + 2 * _margin(scale)
+    cv2.rectangle(picture, (0, first), (right, first + block), (0, 0, 0), -1)
+    for number, line in enumerate(lines, 1):
+        origin = (_margin(scale), first + number * step - descent)
+        cv2.putText(picture, line, origin, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _wrapped(text: str, scale: float, width: int) -> list[str]:
+    """Break text between words into lines of at most that width."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _width(longer, scale) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _width(text: str, scale: float) -> int:
+    return int(cv2.getTextSize(text, _FONT, scale, 1)[0][0])
+
+
+def _margin(scale: float) -> int:
+    return round(10 * scale)

@@ -1,0 +1,1 @@
+"""Runs over many films, and the directory that a run fills."""

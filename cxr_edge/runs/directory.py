@@ -1,0 +1,207 @@
+"""The results directory of a run: lines appended as they come, resumed after any interruption.
+
+``predictions.jsonl`` is an append-only log while the run lasts. What a killed process left of
+its last line is cut off on the next start. At the end, where resuming broke the order, the file
+is put into input order in one atomic step, and ``predictions.csv`` is derived from it.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from cxr_edge.errors import OutputBusy, OutputMismatch, OutputUnwritable
+from cxr_edge.model.record import Record, ResultRecord, decode_record, encode_record
+from cxr_edge.outputs.base import Output
+from cxr_edge.outputs.csv import csv_text
+from cxr_edge.outputs.overlays import FOLDER
+from cxr_edge.support.files import write_atomically
+
+PREDICTIONS: Final = "predictions.jsonl"
+TABLE: Final = "predictions.csv"
+RUN: Final = "run.json"
+REPORT: Final = "report.html"
+
+
+class RunDirectory:
+    """A results directory, held exclusively while the context lasts.
+
+    Parameters
+    ----------
+    root : Path
+        Made if missing.
+    identity : mapping
+        What the results depend on; a directory with another identity is refused.
+    notes : mapping
+        What else ``run.json`` tells.
+    labels : sequence of str
+        Names of the model's labels, for the columns of the CSV.
+
+    Raises
+    ------
+    OutputMismatch, OutputBusy, OutputUnwritable
+        On entering the context.
+    """
+
+    def __init__(
+        self, root: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], labels: Sequence[str]
+    ) -> None:
+        self.root = root
+        self._identity = dict(identity)
+        self._notes = dict(notes)
+        self._labels = tuple(labels)
+        self._lock = FileLock(root / ".lock", timeout=0)
+        self._lines: dict[str, bytes] = {}
+        self._overlays: dict[str, list[Path]] = {}
+
+    def __enter__(self) -> "RunDirectory":
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            (self.root / FOLDER).mkdir(exist_ok=True)
+            self._lock.acquire()
+        except Timeout as error:
+            raise OutputBusy(f"{self.root} is in use by another run; wait for it, or choose another --out") from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            self._claim()
+            self._lines = self._recover()
+            self._log = (self.root / PREDICTIONS).open("ab", buffering=0)
+            for overlay in (self.root / FOLDER).iterdir():
+                self._overlays.setdefault(overlay.name.rpartition("-")[0], []).append(overlay)
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._log.close()
+        self._lock.release()
+
+    def reusable(self, path: str, sha256: str, outputs: Sequence[Output]) -> ResultRecord | None:
+        """Return the record of an earlier run if it still holds: the same content, and its outputs are there."""
+        if path not in self._lines:
+            return None
+        record = decode_record(self._lines[path])
+        if not isinstance(record, ResultRecord) or record.sha256 != sha256:
+            return None
+        return record if all(output.is_complete(record) for output in outputs) else None
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records as they stand in the file: after `finish`, in order."""
+        with (self.root / PREDICTIONS).open("rb") as file:
+            yield from map(decode_record, file)
+
+    def discard_overlays(self, prefix: str) -> None:
+        """Remove the overlays that an earlier run left for a film, before it is done anew.
+
+        Raises
+        ------
+        OutputUnwritable
+        """
+        try:
+            for old in self._overlays.pop(prefix, []):
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def append(self, path: str, record: Record) -> None:
+        """Write the line of an input; it is complete on disk, or absent, whenever the process ends.
+
+        Raises
+        ------
+        OutputUnwritable
+        """
+        encoded = encode_record(record)
+        if self._lines.get(path) == encoded:
+            return
+        before = os.fstat(self._log.fileno()).st_size
+        try:
+            (self.root / REPORT).unlink(missing_ok=True)  # it would tell something else than the lines
+            rest = memoryview(encoded)
+            while rest:  # a nearly full disk takes a part without an error
+                rest = rest[self._log.write(rest) :]
+        except OSError as error:
+            self._log.truncate(before)
+            raise self._unwritable(error) from error
+        self._lines[path] = encoded
+
+    def finish(self, order: Iterable[str]) -> None:
+        """Put the lines into input order and derive the CSV.
+
+        Films of earlier runs that this one did not name go first; failures that it did not name are
+        dropped, since what they complained of is gone.
+        """
+        named = dict.fromkeys(order)
+        others = (line for path, line in self._lines.items() if path not in named)
+        ordered = [line for line in others if isinstance(decode_record(line), ResultRecord)]
+        ordered += [self._lines[path] for path in named]
+        content = b"".join(ordered)
+        log = self.root / PREDICTIONS
+        if log.read_bytes() != content:
+            self._log.close()
+            write_atomically(log, content)
+        write_atomically(self.root / TABLE, csv_text(map(decode_record, ordered), self._labels).encode())
+
+    def _claim(self) -> None:
+        run = self.root / RUN
+        if not run.exists():
+            if (self.root / PREDICTIONS).exists():
+                raise OutputMismatch(f"{self.root} holds {PREDICTIONS} but no {RUN}; choose another --out")
+            text = json.dumps({**self._identity, **self._notes}, indent=2, ensure_ascii=False)
+            write_atomically(run, f"{text}\n".encode())
+            return
+        try:
+            found = msgspec.json.decode(run.read_bytes(), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise OutputMismatch(f"{run} is damaged ({error}); choose another --out") from error
+        differing = [key for key, value in self._identity.items() if found.get(key) != value]
+        if differing:
+            told = "; ".join(
+                f"{key}: {_short(found.get(key))} there, {_short(self._identity[key])} now" for key in differing
+            )
+            raise OutputMismatch(f"{self.root} holds another run ({told}); {_way_on(found, differing)}")
+
+    def _recover(self) -> dict[str, bytes]:
+        log = self.root / PREDICTIONS
+        if not log.exists():
+            return {}
+        content = log.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(log, whole)
+        lines = {}
+        for number, line in enumerate(content[:whole].splitlines(keepends=True), 1):
+            try:
+                lines[decode_record(line).path or ""] = line
+            except msgspec.MsgspecError as error:
+                raise OutputMismatch(
+                    f"{log}: line {number} is not a result of this version ({error}); choose another --out"
+                ) from error
+        return lines
+
+    def _unwritable(self, error: OSError) -> OutputUnwritable:
+        return OutputUnwritable.at(error.filename or self.root, error, "--out")
+
+
+def _short(value: object) -> object:
+    """Cut a hash to what tells it from another."""
+    return value[:12] if isinstance(value, str) and len(value) == 64 else value
+
+
+def _way_on(found: Mapping[str, Any], differing: list[str]) -> str:
+    """Say what to do about a directory of another run."""
+    if "version" in differing and (version := found.get("version")):
+        return f"two versions are not mixed: choose another --out, or go on there with cxr-edge {version}"
+    if "bundle_sha256" in differing and (model := found.get("model")):
+        return f"two models are not mixed: choose another --out, or name the bundle of {model} by --bundle"
+    return "repeat its options or choose another --out"

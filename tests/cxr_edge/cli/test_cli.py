@@ -1,0 +1,408 @@
+"""The command line as its users call it: a subprocess, its streams and its exit status."""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import cxr_edge
+from cxr_edge import images
+from cxr_edge.model.bundle import SHIPPED, read_bundle
+from tests.conftest import AS_ANYONE, SAMPLES
+
+COMMAND = [sys.executable, "-m", "cxr_edge"]
+
+
+def run(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "100"}
+    return subprocess.run(
+        [*COMMAND, "infer", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        **options,
+    )
+
+
+def lines_of(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def codes_of(text: str) -> dict[str, str]:
+    """Name of every failed input → its code."""
+    return {Path(line["path"]).name: line["error"]["code"] for line in lines_of(text) if line["status"] == "error"}
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Three films in a tree, the same name twice."""
+    root = tmp_path / "films"
+    for name, source in {"a.png": SAMPLES[0], "sub/a.png": SAMPLES[1], "sub/no suffix": SAMPLES[2]}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, root / name)
+    return root
+
+
+def test_a_run_keeps_the_contract(films, tmp_path):
+    out = tmp_path / "out"
+    done = run(films, "--tta", "--cam", 2, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    lines = lines_of(done.stdout)
+    assert lines == lines_of((out / "predictions.jsonl").read_text())
+    assert [line["path"] for line in lines] == [str(films / n) for n in ("a.png", "sub/a.png", "sub/no suffix")]
+    overlays = set()
+    for line in lines:
+        assert set(line) == {
+            "schema", "path", "sha256", "status", "model", "tta_mode", "variants", "probabilities", "findings",
+            "warnings", "ood_score",
+        }  # fmt: skip
+        assert (line["schema"], line["status"], line["tta_mode"], line["variants"]) == (2, "ok", "tta", 6)
+        assert tuple(line["probabilities"]) == read_bundle().manifest.label_names
+        probabilities = [f["probability"] for f in line["findings"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        for finding in line["findings"]:
+            assert set(finding) - {"heatmap_empty"} == {
+                "label",
+                "probability",
+                "threshold",
+                "positive",
+                "std",
+                "overlay_file",
+            }
+            assert finding["positive"] == (finding["probability"] >= finding["threshold"])
+            assert finding["probability"] == line["probabilities"][finding["label"]]
+        written = [f["overlay_file"] for f in line["findings"] if f["overlay_file"]]
+        assert written == [f["overlay_file"] for f in line["findings"][: len(written)]]
+        overlays |= set(written)
+    found = sorted((out / "heatmaps").iterdir())
+    assert len(found) == 6
+    assert overlays <= {f"heatmaps/{path.name}" for path in found}
+    assert all(cv2.imread(str(path)).shape == (1024, 1024, 3) for path in found)
+    rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
+    for row, line in zip(rows, lines, strict=True):
+        assert float(row["Mass"]) == line["probabilities"]["Mass"]
+        assert row["positive"] == "|".join(f["label"] for f in line["findings"] if f["positive"])
+    told = json.loads((out / "run.json").read_text())
+    assert told["bundle_sha256"] == cxr_edge.load().bundle_sha256
+    assert {k: told[k] for k in ("tta_mode", "operating_point", "device", "version")} == {
+        "tta_mode": "tta",
+        "operating_point": "max_f1",
+        "device": "cpu",
+        "version": cxr_edge.__version__,
+    }
+    assert "not a medical device" in told["notice"]
+
+
+def test_single_view_and_table(films):
+    done = run(films / "a.png", "--no-tta")
+    assert done.returncode == 0
+    assert "1 of 1 films read on cpu" in done.stdout
+    assert "not a medical device" in " ".join(done.stdout.split())
+    (line,) = lines_of(run(films / "a.png", "--no-tta", "--json").stdout)
+    assert (line["tta_mode"], line["variants"]) == ("single", 1)
+    assert all(f["std"] is None and f["overlay_file"] is None for f in line["findings"])
+
+
+def test_the_number_of_threads_does_not_change_the_results(films):
+    told = [run(films, "--json", "--threads", n).stdout for n in (1, 2)]
+    assert told[0] == told[1]
+
+
+def test_bad_input_costs_itself_alone(films, tmp_path):
+    (films / "b.txt").write_text("not a film")
+    (films / "c.png").write_bytes(SAMPLES[0].read_bytes()[:5000])
+    (films / "d.png").touch()
+    cv2.imwrite(str(films / "e.png"), np.zeros((200, 200), np.uint8))
+    cv2.imwrite(str(films / "f.bmp"), np.zeros((200, 200), np.uint8))
+    out = tmp_path / "out"
+    done = run(films, films / "missing.png", "--no-tta", "--json", "--out", out)
+    assert done.returncode == 1
+    assert codes_of(done.stdout) == {
+        "b.txt": "not_an_image",
+        "c.png": "truncated",
+        "d.png": "empty_file",
+        "e.png": "blank",
+        "f.bmp": "unsupported_format",
+        "missing.png": "not_found",
+    }
+    assert sum(line["status"] == "ok" for line in lines_of(done.stdout)) == 3
+    assert lines_of((out / "predictions.jsonl").read_text()) == lines_of(done.stdout)
+    assert len((out / "predictions.csv").read_text().splitlines()) == 10
+    table = run(films, "--no-tta").stdout
+    assert "truncated" in table
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets any bytes be a file name")
+def test_a_name_that_is_no_utf8(films):
+    shutil.copy(SAMPLES[0], os.fsencode(films) + b"/b\xff.png")
+    done = run(films, "--no-tta", "--json")
+    assert done.returncode == 1
+    (failed,) = [line for line in lines_of(done.stdout) if line["status"] == "error"]
+    assert failed["error"]["code"] == "non_utf8_name"
+    assert failed["path"].endswith("b\\xff.png")
+    assert run(films, "--no-tta").returncode == 1
+
+
+def test_a_link_on_the_way_is_followed_not_guessed(films, tmp_path):
+    """``link/../a.png`` is the file beside the link's target, not the one beside the link."""
+    (tmp_path / "link").symlink_to(films / "sub", target_is_directory=True)
+    shutil.copy(SAMPLES[5], tmp_path / "a.png")
+    (line,) = lines_of(run(f"{tmp_path}/link/../a.png", "--no-tta", "--json").stdout)
+    assert line["sha256"] == images.read_film(films / "a.png").sha256
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_closed_and_full_standard_output(films, tmp_path):
+    infer = " ".join(map(shlex.quote, [*COMMAND, "infer", str(films), "--no-tta"]))
+    for redirect, status in ((">&-", 2), (">/dev/full", 2), ("| head -c 10 >/dev/null", None)):
+        script = f"set -o pipefail; {infer} --json {redirect}"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr
+        assert status is None or done.returncode == status
+    out = tmp_path / "out"
+    subprocess.run(["bash", "-c", f"{infer} --out {out} | head -c 1"], capture_output=True, check=False)
+    assert (out / "predictions.csv").exists()
+
+
+def test_a_console_without_the_characters_of_a_name(films, tmp_path):
+    shutil.copy(SAMPLES[0], films / "日本.png")
+    done = subprocess.run(
+        [*COMMAND, "infer", str(films), "--no-tta"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_film_that_breaks_between_runs_loses_its_overlay(films, tmp_path):
+    out = tmp_path / "out"
+    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    (films / "a.png").write_bytes(b"broken")
+    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 1
+    assert len(list((out / "heatmaps").iterdir())) == 2
+    (films / "a.png").rename(films / "gone.txt")
+    assert run(films / "sub", "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    assert all(line["status"] == "ok" for line in lines_of((out / "predictions.jsonl").read_text()))
+
+
+def test_a_hostile_name_does_not_drive_the_terminal(tmp_path):
+    shutil.copy(SAMPLES[0], tmp_path / "\x1b[31m[bold]red\n.png")
+    done = run(tmp_path, "--no-tta")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "[bold]" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_no_permission(films):
+    (films / "b.png").write_bytes(SAMPLES[0].read_bytes())
+    (films / "b.png").chmod(0)
+    (films / "closed").mkdir(mode=0)
+    shutil.copytree(films / "sub", films / "unsearchable")
+    (films / "unsearchable").chmod(0o600)
+    command = [*AS_ANYONE, *COMMAND, "infer", str(films), "--no-tta", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert codes_of(done.stdout) == dict.fromkeys(["b.png", "closed", "a.png", "no suffix"], "permission_denied")
+    alone = [*AS_ANYONE, *COMMAND, "infer", str(films / "unsearchable" / "a.png"), "--json"]
+    done = subprocess.run(alone, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert codes_of(done.stdout) == {"a.png": "permission_denied"}
+
+
+def told_of_output(*arguments: object) -> str:
+    """Run as one bound by permissions, into what cannot be written; give the one line that tells it."""
+    command = [*AS_ANYONE, *COMMAND, "infer", *map(str, arguments), "--no-tta", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cxr-edge: output_unwritable: ")
+    return line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+@pytest.mark.parametrize("option", ["--out", "--dicom-out"])
+@pytest.mark.parametrize(
+    ("place", "todo"),
+    [
+        ("closed", "let this user read and write there"),
+        ("closed/new/deep", "let this user read and write there"),
+        ("file", "move what is in its place"),
+        ("file/new", "move what is in its place"),
+    ],
+)
+def test_results_where_nobody_may_write_or_a_file_is(tmp_path, option, place, todo):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "file").write_text("a letter")
+    line = told_of_output(SAMPLES[0], option, tmp_path / place)
+    assert str(tmp_path / Path(place).parts[0]) in line
+    assert f"{todo} and run again, or choose another {option}" in line
+    assert (tmp_path / "file").read_text() == "a letter"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_results_that_may_no_longer_be_written(tmp_path):
+    film, out = tmp_path / "a.png", tmp_path / "out"
+    shutil.copy(SAMPLES[1], film)
+    drawn = ("--cam", 1, "--report", "--out", out)
+    assert run(film, *drawn, "--no-tta", "--device", "cpu").returncode == 0
+    shutil.copy(SAMPLES[3], film)
+    for name in (".", "heatmaps", ".report", "predictions.jsonl", "run.json", ".lock"):
+        mode = (out / name).stat().st_mode
+        (out / name).chmod(0o555 if (out / name).is_dir() else 0)
+        assert f"{out / name}" in told_of_output(film, *drawn)
+        (out / name).chmod(mode)
+    assert run(film, *drawn, "--no-tta", "--device", "cpu").returncode == 0
+
+
+def test_hidden_files_links_and_the_results_directory_are_skipped(films, tmp_path):
+    (films / ".hidden.png").write_bytes(b"x")
+    (films / ".git").mkdir()
+    (films / ".git" / "a.png").write_bytes(b"x")
+    (films / "loop").symlink_to(films, target_is_directory=True)
+    out = films / "results"
+    for _ in range(2):
+        done = run(films, "--no-tta", "--json", "--cam", 1, "--out", out)
+        assert done.returncode == 0
+        assert len(lines_of(done.stdout)) == 3
+
+
+def test_a_film_named_twice_is_read_once(films):
+    assert len(lines_of(run(films / "a.png", films, f"{films}/./a.png", "--no-tta", "--json").stdout)) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["{films}", "--cam", 1],
+        ["{films}", "--cam", -1],
+        ["{films}", "--colormap", "jet", "--cam", 1, "--out", "{out}"],
+        ["{films}", "--out", "{films}"],
+        ["{films}", "--operating-point", "no such"],
+        ["{films}", "--no-such-option"],
+        ["{empty}"],
+        ["{empty}/missing.png"],
+        [""],
+        ["{films}", "--out", ""],
+        ["{films}", "--threads", 99999999999],
+        ["{films}", "--limit", "max_side=wide"],
+    ],
+    ids=str,
+)
+def test_usage_errors_and_nothing_to_read(films, tmp_path, arguments):
+    (tmp_path / "empty").mkdir()
+    places = {"films": films, "out": tmp_path / "out", "empty": tmp_path / "empty"}
+    done = run(*(str(argument).format(**places) for argument in arguments))
+    assert done.returncode == 2
+    assert done.stderr
+    assert done.stdout == ""
+
+
+def test_a_missing_path_alone_still_has_its_line(tmp_path):
+    done = run(tmp_path / "missing.png", "--json")
+    assert done.returncode == 2
+    assert lines_of(done.stdout)[0]["error"]["code"] == "not_found"
+
+
+def test_no_model_or_device(films, tmp_path):
+    damaged = Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+    (damaged / "maps.onnx").write_bytes(b"")
+    for arguments, message in (
+        (["--bundle", tmp_path / "nowhere"], "bundle_not_found"),
+        (["--bundle", damaged], "bundle_damaged"),
+        (["--device", "abacus"], "device_unavailable"),
+    ):
+        done = run(films, *arguments, "--json")
+        assert done.returncode == 3
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+
+def test_an_install_without_any_engine_says_how_to_get_one():
+    without = "import sys; sys.modules.update(onnxruntime=None, openvino=None, tensorrt=None, tensorrt_rtx=None)\n"
+    script = f"{without}import cxr_edge.cli; cxr_edge.cli.app(['infer', {str(SAMPLES[0])!r}])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("cxr-edge: device_unavailable: no device works here (")
+    assert "cpu: ONNX Runtime is not installed" in line
+    assert "); install the extra cpu: pip install" in line
+
+
+def test_another_identity_in_the_results_directory(films, tmp_path):
+    assert run(films, "--no-tta", "--out", tmp_path / "out").returncode == 0
+    done = run(films, "--tta", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "tta_mode: single there, tta now" in " ".join(done.stderr.split())
+
+
+def test_a_changed_film_and_a_mended_one_are_done_anew(films, tmp_path):
+    out = tmp_path / "out"
+    (films / "b.png").write_bytes(b"broken")
+    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 1
+    (films / "b.png").write_bytes(SAMPLES[3].read_bytes())
+    (films / "a.png").write_bytes(SAMPLES[4].read_bytes())
+    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    fresh = tmp_path / "fresh"
+    assert run(films, "--no-tta", "--cam", 1, "--out", fresh).returncode == 0
+    for name in ("predictions.jsonl", "predictions.csv"):
+        assert (out / name).read_bytes() == (fresh / name).read_bytes()
+    assert {p.name for p in (out / "heatmaps").iterdir()} == {p.name for p in (fresh / "heatmaps").iterdir()}
+
+
+@pytest.fixture
+def interruptible():
+    """Let processes started here heed SIGINT, though a shell that put the tests into the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in range(60):
+        shutil.copy(SAMPLES[number % len(SAMPLES)], films / f"{number:02}.png")
+    out = tmp_path / "out"
+    arguments = [*COMMAND, "infer", str(films), "--tta", "--out", str(out)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = out / "predictions.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "same command again" in told
+    done = len(lines_of(log.read_text()))
+    assert 3 <= done < 60
+    again = subprocess.run(arguments, capture_output=True, check=False)
+    assert again.returncode == 0
+    assert len(lines_of(log.read_text())) == 60
+
+
+def test_version_and_help():
+    told = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True).stdout
+    assert told == f"cxr-edge {cxr_edge.__version__}\n"
+    for arguments in (["--help"], ["-h"], ["infer", "--help"]):
+        told = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=True).stdout
+        assert len(told.splitlines()) > 5

@@ -1,0 +1,65 @@
+"""`cxr-edge bench`: it measures what it says, on one's own films too; its times are read by people."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cxr_edge.diagnostics.bench import SAMPLE
+from cxr_edge.images import read_film
+from cxr_edge.model.bundle import read_bundle
+from tests.conftest import SAMPLES
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cxr_edge", "bench", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "120"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_the_film_that_comes_with_it_is_one_of_the_samples():
+    assert read_film(SAMPLE).sha256 in {read_film(path).sha256 for path in SAMPLES}
+
+
+@pytest.mark.slow
+def test_figures_belong_together():
+    done = run(*SAMPLES[:2], "--seconds", 0.5, "--device", "cpu", "--threads", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    bundle = read_bundle()
+    assert (found["bundle"], found["device"], found["precision"]) == (bundle.identity, "cpu", "fp32")
+    assert found["gate"] == bundle.manifest.variants["fp32"].gate
+    assert (found["films"], found["threads"], found["views"]) == (2, 2, 6)
+    timed = [*found["latency_ms"].values(), *found["network"]]
+    assert all(0 < told["p50"] <= told["p90"] <= told["p99"] and told["n"] >= 5 for told in timed)
+    assert [row["batch"] for row in found["network"]] == [1, 2, 4, 6]
+    assert all(told["n"] >= 10 and told["films_per_second"] > 0 for told in found["films_per_second"].values())
+    assert set(found["shares"]) == {"decode", "resize", "inference", "drawing"}
+    assert sum(told["share"] for told in found["shares"].values()) == pytest.approx(1)
+    assert found["packages"]["numpy"]
+
+
+@pytest.mark.slow
+def test_it_reads_as_tables_and_says_what_limits_it():
+    done = run("--seconds", 0.2, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    for told in ("Latency of one film", "Films per second", "batch 6", "What limits it", "takes most", "1 film"):
+        assert told in done.stdout or told.replace("takes", "take") in done.stdout
+
+
+def test_a_film_that_cannot_be_read_is_named_before_anything_is_timed(tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(SAMPLES[0].read_bytes()[:5000])
+    done = run(broken)
+    assert done.returncode == 2
+    assert "broken.png: truncated" in done.stderr
+    empty = run(tmp_path / "nothing")
+    assert empty.returncode == 2
+    assert "not_found" in empty.stderr
+
+
+def test_a_device_that_cannot_be_had_ends_with_3(no_gpu):
+    assert run("--device", "cuda").returncode == 3
+    assert run("--precision", "int4").returncode == 2

@@ -1,0 +1,159 @@
+"""Decoders run apart: what one does to its process costs one film, within its time and memory."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cxr_edge
+from benchmarks.dicom import films
+from benchmarks.dicom.films import JPEG_2000, film, written
+from cxr_edge import Reading, errors, images
+from cxr_edge.images.dicom import isolation
+from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.images.dicom.layout import Layout, read_layout
+
+
+@pytest.fixture(scope="module")
+def encoded(film_path: Path) -> bytes:
+    """A compressed film, as a file."""
+    return written(films.compressed(film(images.read_film(film_path).pixels), JPEG_2000))
+
+
+def children() -> list[int]:
+    """Processes that decode for this one."""
+    listed = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "decoder_process"], capture_output=True, text=True)
+    return [int(line) for line in listed.stdout.split()]
+
+
+def test_a_process_is_kept_for_the_next_film(encoded):
+    images.decode(encoded)
+    before = children()
+    images.decode(encoded)
+    assert children() == before != []
+
+
+def test_a_crash_costs_one_film(encoded):
+    images.decode(encoded)
+    (child,) = children()[:1]
+    os.kill(child, signal.SIGSTOP)
+    threading.Timer(0.2, os.kill, (child, signal.SIGKILL)).start()
+    with pytest.raises(errors.DecoderFailed, match="crashed"):
+        images.decode(encoded)
+    assert child not in children()
+    assert images.decode(encoded).pixels.shape == (1024, 1024)
+
+
+def test_a_process_that_ends_while_idle_costs_nothing(encoded):
+    images.decode(encoded)
+    for child in children():
+        os.kill(child, signal.SIGKILL)
+    time.sleep(0.2)
+    assert images.decode(encoded).pixels.shape == (1024, 1024)
+
+
+def test_a_hang_ends_at_the_deadline(encoded, monkeypatch):
+    monkeypatch.setattr(isolation, "DECODE_SECONDS", 0.3)
+    images.decode(encoded)
+    (child,) = children()[:1]
+    os.kill(child, signal.SIGSTOP)
+    begun = time.monotonic()
+    with pytest.raises(errors.DecoderFailed, match="met its deadline"):
+        images.decode(encoded, Reading(decode_seconds_per_megapixel=0.001))
+    assert time.monotonic() - begun < 30
+    assert child not in children()
+    assert images.decode(encoded).pixels.shape == (1024, 1024)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory by what it has")
+def test_memory_is_limited(monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 4096, (3000, 2500), dtype=np.uint16)
+    data = written(films.compressed(film(noise, bits=12), JPEG_2000))
+    assert images.decode(data).pixels.shape == noise.shape
+    monkeypatch.setattr(isolation, "DECODE_BYTES", 2**20)
+    with pytest.raises((errors.DecoderFailed, errors.Truncated)):
+        images.decode(data, Reading(decode_bytes_per_sample=1))
+    monkeypatch.undo()
+    assert images.decode(data).pixels.shape == noise.shape
+
+
+def test_a_program_without_a_main_guard_can_use_it(encoded, tmp_path):
+    (tmp_path / "film.dcm").write_bytes(encoded)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "print('begun')\nfrom cxr_edge import images\nprint(images.read_film('film.dcm').pixels.shape)\n"
+    )
+    (tmp_path / "json.py").write_text("raise SystemExit('this directory was looked into')\n")
+    told = subprocess.run(
+        [sys.executable, "-P", program] if sys.version_info >= (3, 11) else [sys.executable, program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(cxr_edge.__file__).parents[1])])},
+    )
+    assert told.stdout == "begun\n(1024, 1024)\n", told.stderr
+
+
+def test_the_processes_end_with_the_program(encoded, tmp_path):
+    (tmp_path / "film.dcm").write_bytes(encoded)
+    script = (
+        "import os, subprocess, sys\n"
+        "from cxr_edge import images\n"
+        "images.read_film(sys.argv[1])\n"
+        "print(subprocess.run(['pgrep', '-P', str(os.getpid())], capture_output=True, text=True).stdout, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, tmp_path / "film.dcm"], capture_output=True, text=True)
+    started = [int(line) for line in ended.stdout.split()]
+    assert started
+    for _ in range(100):
+        if not any(Path(f"/proc/{child}/cmdline").exists() and _decodes(child) for child in started):
+            return
+        time.sleep(0.1)
+    pytest.fail("a process that decodes outlived the program")
+
+
+def _decodes(process: int) -> bool:
+    return b"decoder_process" in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_forked_program_starts_its_own(encoded):
+    images.decode(encoded)
+    mine = children()
+    child = os.fork()
+    if not child:
+        worked = images.decode(encoded).pixels.shape == (1024, 1024)
+        os._exit(0 if worked else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert images.decode(encoded).pixels.shape == (1024, 1024)
+    assert children() == mine
+
+
+def test_threads_share_the_processes(encoded):
+    model = cxr_edge.load(device="cpu", threads=1)
+    results = model.predict_batch([encoded] * 8, tta=False)
+    assert len({result.values for result in results}) == 1
+    assert len(children()) <= isolation.usable_cores()
+
+
+def a_layout() -> Layout:
+    return read_layout(Elements(film(np.zeros((1024, 1024), np.uint8))), Reading())
+
+
+def test_nothing_to_start_is_told(encoded, monkeypatch):
+    layout = a_layout()
+    monkeypatch.setattr(sys, "executable", "")
+    monkeypatch.setattr(isolation, "_shared", None)
+    with pytest.raises(errors.DecoderFailed, match="isolated=False"):
+        isolation.decode_isolated(JPEG_2000, b"", layout, Reading())
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(errors.DecoderFailed, match="cannot be started"):
+        isolation.decode_isolated(JPEG_2000, b"", layout, Reading())

@@ -1,0 +1,335 @@
+"""Decoding: every way a film is stored, and a coded refusal of everything else."""
+
+import io
+import os
+import shutil
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cxr_edge import errors, images
+from tests.cxr_edge.images.pngs import make_png, png_chunk
+
+
+def png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> bytes:
+    """A PNG that claims dimensions it does not hold."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return make_png((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 10)), (b"IEND", b""))
+
+
+def grey_alpha_16(levels: np.ndarray) -> bytes:
+    """A PNG of colour type 4 with 16 bits, which neither OpenCV nor Pillow writes."""
+    height, width = levels.shape
+    rows = np.zeros((height, 1 + 4 * width), np.uint8)
+    rows[:, 1:] = (
+        np.stack([levels, np.full_like(levels, 65535)], axis=-1).astype(">u2").view(np.uint8).reshape(height, -1)
+    )
+    header = struct.pack(">IIBBBBB", width, height, 16, 4, 0, 0, 0)
+    return make_png((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+
+
+def odd_exif(tag: int) -> bytes:
+    """EXIF with orientation 6, and a numeric tag stored as text."""
+    entries = sorted([(0x0112, 3, 1, struct.pack("<HH", 6, 0)), (tag, 2, 4, b"abc\0")])
+    table = b"".join(struct.pack("<HHI", t, kind, count) + value for t, kind, count, value in entries)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + table + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda f: f,
+        lambda f: cv2.cvtColor(f, cv2.COLOR_GRAY2BGR),
+        lambda f: cv2.cvtColor(f, cv2.COLOR_GRAY2BGRA),
+        lambda f: f.astype(np.uint16) * 257,
+        lambda f: cv2.cvtColor(f.astype(np.uint16) * 257, cv2.COLOR_GRAY2BGR),
+    ],
+    ids=["grey", "rgb", "rgba", "16 bit grey", "16 bit rgb"],
+)
+def test_every_storage_of_a_film_decodes_to_the_same_pixels(film, convert):
+    decoded = images.decode(png(convert(film)))
+    np.testing.assert_array_equal(decoded.pixels, film)
+    assert decoded.warnings == ()
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "1"])
+def test_palette_alpha_and_bilevel_png(film, mode):
+    buffer = io.BytesIO()
+    image = Image.fromarray(film).convert(mode)
+    image.save(buffer, "PNG")
+    decoded = images.decode(buffer.getvalue())
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(image.convert("L")))
+
+
+def test_transparency_is_ignored(film):
+    rgba = cv2.cvtColor(film, cv2.COLOR_GRAY2BGRA)
+    rgba[:512, :, 3] = 0
+    np.testing.assert_array_equal(images.decode(png(rgba)).pixels, film)
+
+
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_jpeg(film, colour):
+    stored = film if colour == "grey" else cv2.cvtColor(film, cv2.COLOR_GRAY2BGR)
+    data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    assert np.abs(images.decode(data).pixels.astype(int) - film).max() < 30
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_exif_orientation_is_honoured(film, orientation, kind):
+    turned = {
+        1: lambda f: f,
+        2: np.fliplr,
+        3: lambda f: np.rot90(f, 2),
+        4: np.flipud,
+        5: lambda f: f.T,
+        6: lambda f: np.rot90(f, 1),
+        7: lambda f: np.rot90(f, 2).T,
+        8: lambda f: np.rot90(f, -1),
+    }[orientation](film[:, :700])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(turned)).save(buffer, kind, exif=exif, quality=100)
+    decoded = images.decode(buffer.getvalue()).pixels
+    assert decoded.shape == (1024, 700)
+    assert np.abs(decoded.astype(int) - film[:, :700]).mean() < 1
+
+
+def test_16_bit_is_scaled_not_clipped(film):
+    ramp = np.linspace(0, 65535, 1024 * 1024).reshape(1024, 1024).astype(np.uint16)
+    decoded = images.decode(png(ramp)).pixels
+    assert decoded.min() == 0
+    assert decoded.max() == 255
+    np.testing.assert_array_equal(decoded, np.rint(ramp / 257))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_16_bit_file_with_few_bits_in_use_is_warned_about(film, bits):
+    (warning,) = images.decode(png(film.astype(np.uint16) << (bits - 8))).warnings
+    assert f"only {bits} of its 16 bits" in warning.message
+    assert f"bits_stored={bits}" in warning.message
+    array = film.astype(np.uint16) << (bits - 8)
+    assert images.from_array(array).warnings == (warning,)
+    assert images.from_array(array, bits).warnings == ()
+
+
+def test_array_of_16_bits_equals_8_bits(film):
+    for bits in (8, 10, 12, 15, 16):
+        stored = np.rint(film * ((2**bits - 1) / 255)).astype(np.uint16)
+        np.testing.assert_array_equal(images.from_array(stored, bits).pixels, film)
+
+
+@pytest.mark.parametrize(
+    ("array", "bits"),
+    [
+        (np.zeros((100, 100), np.float32), 16),
+        (np.zeros((100, 100, 3), np.uint8), 16),
+        (np.zeros((100, 100), np.int16), 16),
+        (np.full((100, 100), 4096, np.uint16), 12),
+        (np.zeros((100, 100), np.uint16), 7),
+        (np.zeros((100, 100), np.uint16), 17),
+        (np.zeros((100, 100), np.uint16), None),
+        (np.zeros((100, 100), np.uint16), "12"),
+    ],
+)
+def test_arrays_that_are_no_film_are_refused(array, bits):
+    with pytest.raises(errors.InvalidArray, match="expected"):
+        images.from_array(array, bits)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"hello, I am a text file\n" * 20, errors.NotAnImage),
+        (b"\0" * 1000, errors.NotAnImage),
+        (b"MZ\x90\0" + b"\0" * 500, errors.NotAnImage),
+        (b"GIF89a" + b"\0" * 100, errors.UnsupportedFormat),
+        (b"BM" + b"\0" * 100, errors.UnsupportedFormat),
+        (b"II*\0" + b"\0" * 100, errors.UnsupportedFormat),
+        (b"RIFF\0\0\0\0WEBPVP8 ", errors.UnsupportedFormat),
+        (b"\x89PNG\r\n\x1a\n", errors.Truncated),
+        (b"\xff\xd8\xff", errors.Truncated),
+        (b"", errors.EmptyFile),
+    ],
+)
+def test_other_content_is_refused_by_its_kind(data, error):
+    with pytest.raises(error):
+        images.decode(data)
+
+
+@pytest.mark.parametrize("channels", ["rgb", "rgba", "grey and alpha"])
+def test_16_bit_colour_keeps_its_depth(film, channels):
+    deep = film.astype(np.uint16) << 4  # 12 bits, which a decoder that drops the low byte turns into 16 levels
+    if channels == "grey and alpha":
+        data = grey_alpha_16(deep)
+    else:
+        data = png(cv2.cvtColor(deep, cv2.COLOR_GRAY2BGR if channels == "rgb" else cv2.COLOR_GRAY2BGRA))
+    decoded = images.decode(data)
+    np.testing.assert_array_equal(decoded.pixels, images.decode(png(deep)).pixels)
+    assert "only 12 of its 16 bits" in decoded.warnings[0].message
+
+
+@pytest.mark.parametrize("damage", ["end cut out", "zeros", "noise"])
+def test_damaged_jpeg_is_refused_not_guessed(film, damage):
+    data = bytearray(cv2.imencode(".jpg", film)[1].tobytes())
+    middle = len(data) // 2
+    if damage == "end cut out":
+        data[middle:-2] = b""
+    else:
+        data[middle : middle + 500] = bytes(500) if damage == "zeros" else b"\xaa" * 500
+    with pytest.raises(errors.Truncated):
+        images.decode(bytes(data))
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xc3", b"\xff\xf7"], ids=["lossless", "JPEG-LS"])
+def test_lossless_jpeg_is_unsupported_not_damaged(film, marker):
+    data = cv2.imencode(".jpg", film)[1].tobytes().replace(b"\xff\xc0", marker, 1)
+    with pytest.raises(errors.UnsupportedFormat, match="convert it to PNG"):
+        images.decode(data)
+
+
+@pytest.mark.parametrize("tag", [0x0100, 0x011A])
+def test_odd_exif_tags_do_not_keep_the_film_from_being_turned(film, tag):
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(np.rot90(film[:, :700]))).save(buffer, "JPEG", exif=odd_exif(tag), quality=100)
+    decoded = images.decode(buffer.getvalue())
+    assert decoded.pixels.shape == (1024, 700)
+
+
+def test_exif_that_cannot_be_read_is_warned_about(film):
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, "PNG", exif=b"Exif\0\0garbage!")
+    decoded = images.decode(buffer.getvalue())
+    np.testing.assert_array_equal(decoded.pixels, film)
+    assert "EXIF" in decoded.warnings[0].message
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
+def test_text_that_inflates_to_much_is_left_alone(film, kind):
+    bomb = b"comment\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + zlib.compress(bytes(2**28))
+    plain = png(film)
+    tracemalloc.start()
+    decoded = images.decode(plain[:33] + png_chunk(kind, bomb) + plain[33:])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(decoded.pixels, film)
+    assert peak < 2**24
+
+
+def test_16_bit_levels_that_are_one_grey_are_blank():
+    levels = np.random.default_rng(0).integers(30000, 30100, (200, 200)).astype(np.uint16)
+    with pytest.raises(errors.Blank):
+        images.decode(png(levels))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99, 0.9999])
+def test_truncated_files_are_refused_not_padded(film, suffix, share):
+    data = cv2.imencode(suffix, film)[1].tobytes()
+    with pytest.raises(errors.Truncated):
+        images.decode(data[: int(len(data) * share)])
+
+
+def test_damaged_png_is_refused(film):
+    data = bytearray(png(film))
+    middle = len(data) // 2
+    data[middle : middle + 50] = bytes(50)
+    with pytest.raises(errors.Truncated):
+        images.decode(bytes(data))
+
+
+@pytest.mark.parametrize(("width", "height"), [(20_001, 100), (100, 20_001), (20_000, 5_001), (2**31 - 1, 2**31 - 1)])
+def test_size_is_refused_from_the_header_alone(width, height):
+    with pytest.raises(errors.TooLarge):
+        images.decode(png_header(width, height))
+
+
+def test_oversized_jpeg_is_refused_from_the_header_alone(film):
+    data = bytearray(cv2.imencode(".jpg", film)[1].tobytes())
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 9] = struct.pack(">HH", 60_000, 60_000)
+    with pytest.raises(errors.TooLarge):
+        images.decode(bytes(data))
+
+
+def test_12_bit_jpeg_is_unsupported_not_damaged(film):
+    data = bytearray(cv2.imencode(".jpg", film)[1].tobytes())
+    data[data.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(errors.UnsupportedFormat, match="12-bit"):
+        images.decode(bytes(data))
+
+
+def test_100_megapixels_are_still_read():
+    ramp = np.tile(np.arange(10_000, dtype=np.uint32) * 255 // 9_999, (10_000, 1)).astype(np.uint8)
+    assert images.decode(png(ramp)).pixels.shape == (10_000, 10_000)
+
+
+@pytest.mark.parametrize("shape", [(63, 200), (200, 63), (1, 1)])
+def test_too_small(shape):
+    with pytest.raises(errors.TooSmall):
+        images.decode(png(np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)))
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_blank(level):
+    with pytest.raises(errors.Blank):
+        images.decode(png(np.full((200, 200), level, np.uint8)))
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "film.png/inside.png", ""])
+def test_names_that_no_file_can_have(film_path, tmp_path, name):
+    shutil.copy(film_path, tmp_path / "film.png")
+    with pytest.raises((errors.NotFound, errors.NonUtf8Name)):
+        images.read_film(os.path.join(tmp_path, name) if name else name)
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    with pytest.raises(errors.NotFound):
+        images.read_film(tmp_path / "missing.png")
+    with pytest.raises(errors.NotAFile):
+        images.read_film(tmp_path)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(errors.EmptyFile):
+        images.read_film(tmp_path / "empty.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes, which only POSIX has")
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(errors.NotAFile):
+        images.read_film(tmp_path / "pipe.png")
+
+
+def test_sha256_is_that_of_the_file(film_path):
+    import hashlib
+
+    assert images.read_film(film_path).sha256 == hashlib.sha256(Path(film_path).read_bytes()).hexdigest()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_mutated_files_are_read_or_refused_and_nothing_else(data):
+    small = cv2.resize(np.tile(np.arange(256, dtype=np.uint8), (256, 1)), (96, 96))
+    suffix = data.draw(st.sampled_from([".png", ".jpg"]))
+    content = bytearray(cv2.imencode(suffix, small)[1].tobytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        film = images.decode(bytes(content))
+    except errors.InputError:
+        return
+    assert film.pixels.dtype == np.uint8
+    assert film.pixels.ndim == 2

@@ -1,0 +1,85 @@
+"""Pictures unlike the training films: real films pass, and what is none is told with its score."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+import cxr_edge
+from benchmarks.dicom import films
+from cxr_edge import errors
+from cxr_edge.model.bundle import SHIPPED
+
+OTHERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "on its left side": lambda film: np.rot90(film),
+    "on its right side": lambda film: np.rot90(film, -1),
+    "upside down": lambda film: np.rot90(film, 2),
+    "inverted": lambda film: 255 - film,
+    "a corner of it": lambda film: film[:340, :340],
+    "noise": lambda film: np.random.default_rng(0).integers(0, 256, film.shape, np.uint8),
+    "a gradient": lambda film: np.tile(np.linspace(0, 255, film.shape[1]).astype(np.uint8), (film.shape[0], 1)),
+    "text": lambda film: cv2.putText(np.zeros_like(film), "no film", (100, 500), 0, 6, 255, 20),
+}
+
+
+def told(result) -> list[float]:
+    """The scores that the warnings of a result tell."""
+    return [
+        float(score)
+        for score in re.findall(r"out-of-distribution score (-?[\d.]+)", " ".join(map(str, result.warnings)))
+    ]
+
+
+def test_films_of_the_collection_pass(model, sample):
+    assert not told(model.predict(sample))
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_is_no_upright_chest_film_is_told(model, film, other):
+    result = model.predict(np.ascontiguousarray(OTHERS[other](film)), tta=False)
+    (score,) = told(result)
+    assert score >= 0
+    assert result.ood_score == pytest.approx(score, abs=0.06)
+    assert [warning.code for warning in result.warnings] == ["out_of_distribution"]
+    assert f" Warning: {result.doubts[0]}. Research tool" in str(result)
+
+
+def test_another_hospitals_chest_passes_and_an_ankle_does_not(model):
+    assert not told(model.predict(films.CHEST, tta=False))
+    assert told(model.predict(films.ANKLE, tta=False))
+
+
+def test_the_score_is_of_the_unchanged_film_whatever_the_variants(model, film):
+    inverted = 255 - film
+    scores = [
+        told(model.predict(inverted, **options))
+        for options in ({"tta": False}, {"tta": True}, {"adaptive": True}, {"tta": False, "heatmaps": True})
+    ]
+    assert scores[0]
+    assert all(score == scores[0] for score in scores)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return shutil.copytree(SHIPPED, tmp_path / "bundle")
+
+
+def edited(bundle, change) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_bundle_without_the_rule_says_nothing(bundle, film):
+    edited(bundle, lambda manifest: manifest.pop("out_of_distribution"))
+    assert not told(cxr_edge.load(bundle, device="cpu").predict(255 - film, tta=False))
+
+
+def test_a_rule_for_another_network_is_refused(bundle):
+    edited(bundle, lambda manifest: manifest["out_of_distribution"]["weights"].pop())
+    with pytest.raises(errors.BundleTensors, match="expected 1280 weights"):
+        cxr_edge.load(bundle, device="cpu")

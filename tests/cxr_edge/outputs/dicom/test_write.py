@@ -1,0 +1,541 @@
+"""Results as DICOM objects: what they say, whose they are, and what others' validators make of them."""
+
+import io
+import json
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+import simplejpeg
+from pydicom.encaps import generate_frames
+from pydicom.sr._cid_dict import cid_concepts
+from pydicom.sr._concepts_dict import concepts
+from pydicom.uid import ImplicitVRLittleEndian
+
+import cxr_edge
+from benchmarks.dicom import films
+from benchmarks.dicom.patient import PATIENT, found
+from cxr_edge import images
+from cxr_edge.errors import InvalidHeader, NotDicom
+from cxr_edge.model.heatmaps import upsample
+from cxr_edge.outputs.analysis import Analyser
+from cxr_edge.outputs.base import Analysis
+from cxr_edge.outputs.dicom import ResultObject, codes, write_objects
+from cxr_edge.outputs.dicom.origin import result_uid
+from cxr_edge.outputs.dicom.presentation_state import PEAK, outline
+from cxr_edge.outputs.dicom.report import CLASSES, in_class
+from cxr_edge.outputs.overlays import caption
+from cxr_edge.support.files import write_atomically
+from tests.validators import errors_of, pixelmed_errors, program
+
+STUDY = {"StudyInstanceUID": "1.2.826.0.1.1", "SeriesInstanceUID": "1.2.826.0.1.2", "StudyDate": "20260101"}
+
+
+def analysed(model: cxr_edge.Model, data: bytes, **options: object) -> Analysis:
+    settings = model.settings(heatmaps=True, **options)
+    return Analyser.of(model, settings, ()).analyse(data, "film", path=None)
+
+
+def of_film(model: cxr_edge.Model, data: bytes, overlays: int = 3) -> tuple[cxr_edge.Result, list[ResultObject]]:
+    analysis = analysed(model, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return analysis.result, write_objects(analysis, overlays=overlays, colormap="turbo")
+
+
+def one_of_each(model: cxr_edge.Model, film: pydicom.Dataset) -> tuple[pydicom.Dataset, ...]:
+    """Report, capture and presentation state of a film with a finding."""
+    _, objects = of_film(model, films.written(film), overlays=1)
+    report, capture, state = map(read, objects)
+    return report, capture, state
+
+
+def read(made: ResultObject) -> pydicom.Dataset:
+    return pydicom.dcmread(io.BytesIO(made.data))
+
+
+@pytest.fixture(scope="module")
+def real(model: cxr_edge.Model) -> tuple[cxr_edge.Result, list[ResultObject]]:
+    """The real DICOM film, which has masses, and its results."""
+    return of_film(model, films.CHEST.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def folder(real: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("objects")
+    for made in real[1]:
+        (folder / made.name).write_bytes(made.data)
+    return folder
+
+
+def test_the_report_says_what_the_result_says(model: cxr_edge.Model, real: tuple) -> None:
+    result, (report, *_) = real
+    document = read(report)
+    thresholds = model.manifest.thresholds(model.manifest.default_operating_point, "tta")
+    groups = document.ContentSequence[-1].ContentSequence
+    told = {}
+    for group in groups:
+        by_name = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
+        finding = by_name["Finding"].ConceptCodeSequence[0]
+        probability = float(by_name["Probability"].MeasuredValueSequence[0].NumericValue)
+        decision = by_name["Presence of property"].ConceptCodeSequence[0].CodeMeaning
+        told[finding.CodeValue] = probability, decision
+        source = by_name["Source of Measurement"].ReferencedSOPSequence[0]
+        assert source.ReferencedSOPInstanceUID == pydicom.dcmread(films.CHEST).SOPInstanceUID
+        parameters = [i.TextValue for i in group.ContentSequence if "TextValue" in i]
+        assert f"bundle_sha256={model.bundle_sha256}" in parameters
+        assert any("not for diagnosis" in text for text in parameters)
+    assert told == {
+        label.coded.value: (round(p, 6), "Present" if p >= thresholds[label.name] else "Absent")
+        for label, p in result.ranked()
+    }
+    assert len(told) == len(model.manifest.finding_names)
+    assert (document.PreliminaryFlag, document.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
+
+
+def test_overlays_and_outlines_of_positive_findings_only(real: tuple) -> None:
+    result, (_, *captures, state) = real
+    positive = [f.label for f in result.findings if f.positive]
+    assert 1 <= len(positive) <= 3
+    assert [made.name.rpartition("-")[2] for made in captures] == [f"{label}.dcm" for label in positive]
+    for made in captures:
+        picture = read(made)
+        assert (max(picture.Rows, picture.Columns), picture.PhotometricInterpretation) == (1024, "YBR_FULL_422")
+        assert (picture.BurnedInAnnotation, picture.LossyImageCompression) == ("YES", "01")
+        assert "not for diagnosis" in picture.SeriesDescription
+        pixels = picture.pixel_array.astype(int)
+        assert (np.ptp(pixels, axis=2) > 60).mean() > 0.02  # there is colour
+        assert (np.ptp(pixels, axis=2) < 12).mean() > 0.3  # and grey film around it
+    layers = read(state).GraphicLayerSequence
+    assert [layer.GraphicLayerDescription for layer in layers] == positive
+
+
+def test_the_outline_runs_around_the_peak(real: tuple) -> None:
+    result, _ = real
+    label = result.findings[0].label
+    points = outline(result.map_of(label), result.size)
+    assert (points[0] == points[-1]).all()
+    height, width = result.size
+    inside = cv2.fillPoly(np.zeros(result.size, np.uint8), [points.astype(np.int32)], 1)
+    heat = upsample(result.map_of(label), result.size)
+    assert inside.flat[heat.argmax()]
+    assert ((points >= 0) & (points <= (width, height))).all()
+    _, regions = cv2.connectedComponents((heat >= PEAK).astype(np.uint8))
+    peak = regions == regions.flat[heat.argmax()]
+    assert (inside & peak).sum() / (inside | peak).sum() > 0.97
+
+
+def test_a_viewer_draws_the_outline_on_the_film_and_not_its_negative(folder: Path, tmp_path: Path) -> None:
+    state = next(folder.glob("*-outlines.dcm"))
+    subprocess.run(
+        [program("dcmp2pgm"), "-p", state, films.CHEST, tmp_path / "shown.pgm"], check=True, capture_output=True
+    )
+    shown = cv2.imread(str(tmp_path / "shown.pgm"), cv2.IMREAD_GRAYSCALE)
+    assert np.median(cv2.absdiff(shown, images.read_film(films.CHEST).pixels)) <= 2
+
+
+def test_again_the_same_objects_with_other_models_others(model: cxr_edge.Model, real: tuple) -> None:
+    _, again = of_film(model, films.CHEST.read_bytes())
+    assert [(made.name, made.sop_instance) for made in again] == [(made.name, made.sop_instance) for made in real[1]]
+    here = model.provenance(model.settings(tta=True))
+    others = [
+        model.provenance(model.settings(tta=False)),
+        model.provenance(model.settings(tta=True, operating_point="sensitivity_80")),
+    ]
+    uids = {result_uid(one, "1.2.3", "report") for one in (here, *others)}
+    uids |= {result_uid(here, "1.2.3", "x"), result_uid(here, "1.2.4")}
+    assert len(uids) == 5
+    assert all(len(uid) <= 64 for uid in uids)
+
+
+def test_every_object_is_its_own_in_the_films_study(real: tuple) -> None:
+    source = pydicom.dcmread(films.CHEST, stop_before_pixels=True)
+    objects = [read(made) for made in real[1]]
+    assert len({made.SOPInstanceUID for made in objects}) == len(objects)
+    assert len({made.SeriesInstanceUID for made in objects} | {source.SeriesInstanceUID}) == 4
+    for made in objects:
+        for keyword in ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "StudyDate", "StudyTime"):
+            assert made[keyword].value == source[keyword].value, keyword
+        assert any("nih14-efficientnetb0" in it.ManufacturerModelName for it in made.ContributingEquipmentSequence)
+
+
+@pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, "1.2.840.10008.1.2.2", films.DEFLATED])
+@pytest.mark.parametrize(
+    ("charset", "name"), [("ISO_IR 100", "Müller^Jürgen"), ("ISO_IR 192", "山田^太郎"), ("ISO_IR 144", "Люкceмбypг")]
+)
+def test_names_are_copied_with_their_character_set(
+    model: cxr_edge.Model, film: np.ndarray, charset: str, name: str, syntax: str | None
+) -> None:
+    made = films.film(film, SpecificCharacterSet=charset, **STUDY, **{**PATIENT, "PatientName": name})
+    _, objects = of_film(model, films.written(made, syntax), overlays=1)
+    for one in map(read, objects):
+        assert (one.SpecificCharacterSet, one.PatientName, one.PatientID) == (charset, name, PATIENT["PatientID"])
+
+
+def test_odd_values_are_copied_without_a_word(
+    model: cxr_edge.Model, film: np.ndarray, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = films.written(films.film(film, **STUDY, **PATIENT))
+    for good, odd in ((b"19330217", b"1933-?-?"), (b"20260101", b"Zyxwvut!")):
+        assert good in made
+        made = made.replace(good, odd)
+    _, objects = of_film(model, made)
+    assert b"1933-?-?" in objects[0].data
+    told = capfd.readouterr()
+    assert not found(told.out + told.err)
+
+
+def test_grey_levels_are_handed_on_to_the_presentation_state(model: cxr_edge.Model, film: np.ndarray) -> None:
+    table = pydicom.Dataset()
+    table.add_new(0x00283002, "US", [256, 0, 8])
+    table.add_new(0x00283006, "OW", np.arange(256, dtype="<u2").tobytes())
+    for levels, keyword in (
+        ({"WindowCenter": 128, "WindowWidth": 256}, "SoftcopyVOILUTSequence"),
+        ({"VOILUTSequence": [table]}, "SoftcopyVOILUTSequence"),
+        ({"RescaleSlope": 2, "RescaleIntercept": -3}, "RescaleSlope"),
+        ({"ModalityLUTSequence": [table]}, "ModalityLUTSequence"),
+    ):
+        _, objects = of_film(model, films.written(films.film(film, **STUDY, **levels)))
+        state = read(objects[-1])
+        assert keyword in state
+        assert state.PresentationLUTShape == "IDENTITY"
+
+
+def table(first: int, entries: np.ndarray, bits: int, vr: str = "US") -> pydicom.Dataset:
+    """A look-up table."""
+    item = pydicom.Dataset()
+    item.add_new(0x00283002, vr, [len(entries) % 65536, first, bits])
+    item.add_new(0x00283006, "OW", entries.astype("<u2").tobytes())
+    return item
+
+
+#: Of 12 bits.
+CURVE = (4095 / (1 + np.exp(-(np.arange(4096) - 2048) / 500))).astype(int)
+#: Films whose levels a presentation state has been wrong about: what is done to 12-bit levels, and attributes.
+LEVELS = {
+    "a table of 12 bits": (0, {"VOILUTSequence": [table(0, CURVE, 12)]}),
+    "a table of 16 bits": (0, {"VOILUTSequence": [table(0, CURVE * 16, 16)]}),
+    "a table of 8 bits": (0, {"VOILUTSequence": [table(0, CURVE // 16, 8)]}),
+    "a table of signed values": (-2048, {"VOILUTSequence": [table(-2048, CURVE, 12, "SS")]}),
+    "a table below 0": (0, {"RescaleSlope": 1, "RescaleIntercept": -1024,
+                            "VOILUTSequence": [table(-1024, CURVE, 12, "SS")]}),
+    "a modality table": (0, {"ModalityLUTSequence": [table(0, np.arange(4096) * 16, 16)],
+                             "WindowCenter": 32768, "WindowWidth": 65536}),
+    "a function that is none": (0, {"WindowCenter": 2048, "WindowWidth": 2000, "VOILUTFunction": "WEIRD"}),
+    "an infinite width": (0, {"WindowCenter": 2048, "WindowWidth": 4096}),
+    "no window, signed": (-2048, {}),
+    "stretched": ("//8", {}),
+    "small numbers": (0, {"RescaleSlope": "0.0002442", "RescaleIntercept": 0, "WindowCenter": "0.5",
+                          "WindowWidth": "0.9", "VOILUTFunction": "LINEAR_EXACT"}),
+    "a falling slope below 1": (0, {"RescaleSlope": "-0.25", "RescaleIntercept": 10, "WindowCenter": -500,
+                                    "WindowWidth": 700}),
+    "inverse": (0, {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 1800, "WindowWidth": 3000}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LEVELS)
+def test_a_viewer_shows_by_the_state_what_was_read(
+    model: cxr_edge.Model, film: np.ndarray, tmp_path: Path, kind: str
+) -> None:
+    change, attributes = LEVELS[kind]
+    levels = film.astype(np.uint16) * 16 + 8
+    levels = levels // 8 if change == "//8" else (levels.astype(np.int16) + change if change else levels)
+    data = films.written(films.film(levels, bits=12, **STUDY, **PATIENT, **attributes))
+    if kind == "an infinite width":
+        data = data.replace(b"DS\x04\x004096", b"DS\x04\x00inf ")
+    analysis = analysed(model, data)
+    findings = tuple(replace(f, positive=True) for f in analysis.result.findings[:1])
+    drawn = replace(analysis, result=replace(analysis.result, findings=findings))
+    *_, state = write_objects(drawn, overlays=1, colormap="turbo")
+    (tmp_path / "film.dcm").write_bytes(data)
+    (tmp_path / "state.dcm").write_bytes(state.data)
+    assert not errors_of("dciodvfy", "-new", tmp_path / "state.dcm")
+    command = [program("dcmp2pgm"), "-p", "state.dcm", "film.dcm", "shown.pgm"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    shown = cv2.imread(str(tmp_path / "shown.pgm"), cv2.IMREAD_GRAYSCALE)
+    assert np.percentile(cv2.absdiff(shown, images.decode(data).pixels), 99) <= 2
+
+
+def test_what_cannot_be_said_in_a_state_costs_the_state_alone(model: cxr_edge.Model, film: np.ndarray) -> None:
+    huge = {
+        "RescaleSlope": "6e305",
+        "WindowCenter": "1.2e308",
+        "WindowWidth": "8e307",
+        "VOILUTFunction": "LINEAR_EXACT",
+    }
+    for odd in ({"ShutterShape": "BITMAP"}, huge):
+        _, objects = of_film(model, films.written(films.film(film, **STUDY, **odd)), overlays=1)
+        assert [made.name[33:40] for made in objects] == ["report.", "overlay"], odd
+        assert "no outlines: the film's header" in objects[0].warnings[0].message
+
+
+def test_grey_that_is_stored_as_colour_gets_no_state(model: cxr_edge.Model, film: np.ndarray) -> None:
+    _, objects = of_film(model, films.written(films.film(np.repeat(film[..., None], 3, 2), **STUDY)), overlays=1)
+    assert [made.name[33:40] for made in objects] == ["report.", "overlay"]
+    assert "one sample a pixel" in objects[0].warnings[0].message
+
+
+#: The context groups of PS3.16 (CID) that have a shipped label's code; the others stand in none that we know of.
+GROUPS = {"Effusion": 8134, "Infiltration": 6102, "Mass": 6102, "Nodule": 6102, "Pneumothorax": 6102, "Edema": 3700}
+
+
+def test_codes_are_those_of_the_context_groups_that_have_them(model: cxr_edge.Model) -> None:
+    groups = {
+        (scheme, code): {group for group, has in cid_concepts.items() if keyword in has.get(scheme, ())}
+        for scheme in ("SCT", "DCM")
+        for keyword, named in concepts[scheme].items()
+        for code in named
+    }
+    for label in model.labels:
+        found = groups.get((label.coded.scheme, label.coded.value), set())
+        assert (GROUPS[label.name] in found) if label.name in GROUPS else not found, label.name
+    assert all(240 in groups["SCT", code.value] for code in (codes.PRESENT, codes.ABSENT))
+    assert ("DCM", codes.PRESENCE.value) in groups
+
+
+def test_other_pixels_or_another_study_give_other_objects(model: cxr_edge.Model, film: np.ndarray) -> None:
+    same = {**STUDY, "SOPInstanceUID": "1.2.826.0.1.3"}
+
+    def written(data: bytes) -> list[set[str]]:
+        _, objects = of_film(model, data, overlays=1)
+        made = list(map(read, objects))
+        series, tracked = {one.SeriesInstanceUID for one in made}, set()
+        for group in made[0].ContentSequence[-1].ContentSequence:
+            tracked |= {item.UID for item in group.ContentSequence if "UID" in item}
+        return [{one.name for one in objects}, {one.sop_instance for one in objects}, series, tracked]
+
+    first = written(films.written(films.film(film, **same)))
+    encoded_anew = films.written(films.compressed(films.film(film, **same), films.JPEG_2000))
+    assert written(encoded_anew) == first
+    for other in (
+        films.film(film[:, ::-1].copy(), **same),
+        films.film(film, **{**same, "StudyInstanceUID": "1.2.826.0.1.9"}),
+        films.film(film, **{**same, "SOPInstanceUID": "1.2.826.0.1.4"}),
+    ):
+        assert all(not ours & theirs for ours, theirs in zip(first, written(films.written(other)), strict=True))
+
+
+def test_long_values_are_cut(model: cxr_edge.Model, film: np.ndarray, tmp_path: Path) -> None:
+    data = films.written(films.film(film, **STUDY))
+    analysis = analysed(model, data)
+    long = replace(analysis.provenance, name=f"{'n' * 64} {'v' * 64}")
+    for made in write_objects(replace(analysis, provenance=long), overlays=1, colormap="turbo"):
+        (tmp_path / "made.dcm").write_bytes(made.data)
+        assert not errors_of("dciodvfy", "-new", tmp_path / "made.dcm")
+
+
+@pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, "1.2.840.10008.1.2.2"])
+def test_how_it_was_deidentified_is_copied(model: cxr_edge.Model, film: np.ndarray, syntax: str | None) -> None:
+    method = pydicom.Dataset()
+    method.CodeValue, method.CodingSchemeDesignator = "113100", "DCM"
+    method.CodeMeaning = "Basic Application Confidentiality Profile"
+    told = {"PatientIdentityRemoved": "YES", "DeidentificationMethodCodeSequence": [method]}
+    _, objects = of_film(model, films.written(films.film(film, **STUDY, **told), syntax), overlays=1)
+    for made in map(read, objects):
+        assert made.DeidentificationMethodCodeSequence[0] == method
+
+
+def test_an_empty_character_set_is_not_copied(model: cxr_edge.Model, film: np.ndarray) -> None:
+    for made in one_of_each(model, films.film(film, **STUDY, SpecificCharacterSet="")):
+        assert made.get("SpecificCharacterSet", "absent")
+
+
+def test_the_picture_lies_as_the_film(model: cxr_edge.Model, film: np.ndarray) -> None:
+    for told, copied in ((["L", "F"], ["L", "F"]), (["A", "FR"], ["A", "FR"]), (["Q", "F"], []), ("L", [])):
+        _, capture, state = one_of_each(model, films.film(film, **STUDY, PatientOrientation=told))
+        assert list(capture.PatientOrientation or []) == copied
+        assert (capture.Laterality, state.Laterality) == ("", "")
+
+
+def test_small_and_narrow_films_fill_the_picture(model: cxr_edge.Model, film: np.ndarray) -> None:
+    for size, shown in (((300, 360), (853, 1024)), ((400, 1024), (400, 1024))):
+        sized = cv2.resize(film, size, interpolation=cv2.INTER_AREA)
+        _, capture, _ = one_of_each(model, films.film(sized, **STUDY))
+        assert (capture.Columns, capture.Rows) == shown
+
+
+@pytest.mark.parametrize("side", [6, 64, 200, 400, 1024])
+def test_a_caption_stays_within_its_picture(side: int) -> None:
+    text = "Pleural_Thickening 0.55 positive  |  research only, not for diagnosis"
+    drawn = np.full((400, side, 3), 128, np.uint8)
+    caption(drawn, text)
+    assert drawn.min() == 0
+    if side >= 200:
+        assert (drawn.max(axis=2) > 200).sum() > 100
+        assert (drawn[:, -1] < 200).all()  # no letter is cut off at the edge
+
+
+def test_colour_is_sampled_as_the_picture_says(model: cxr_edge.Model, film: np.ndarray, tmp_path: Path) -> None:
+    _, capture, _ = one_of_each(model, films.film(film, **STUDY))
+    stream = next(generate_frames(capture.PixelData, number_of_frames=1))
+    assert simplejpeg.decode_jpeg_header(stream)[2:] == ("YCbCr", "422")
+    assert capture.PhotometricInterpretation == "YBR_FULL_422"
+
+
+def test_a_lossy_films_losses_stand_before_ours(model: cxr_edge.Model, film: np.ndarray) -> None:
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": 10,
+             "LossyImageCompressionMethod": "ISO_15444_1"}  # fmt: skip
+    _, capture, _ = one_of_each(model, films.film(film, **STUDY, **lossy))
+    assert capture.LossyImageCompressionMethod == ["ISO_15444_1", "ISO_10918_1"]
+    assert capture.LossyImageCompressionRatio[0] == 10
+    _, capture, _ = one_of_each(model, films.film(film, **STUDY, LossyImageCompression="00"))
+    assert capture.LossyImageCompressionMethod == "ISO_10918_1"
+
+
+@pytest.mark.parametrize(
+    ("told", "keyword", "value"),
+    [
+        ({"PixelAspectRatio": [2, 1]}, "PresentationPixelAspectRatio", [2, 1]),
+        ({"ImagerPixelSpacing": [0.4, 0.2]}, "PresentationPixelSpacing", [0.4, 0.2]),
+        ({"ImagerPixelSpacing": [0.4, 0.2], "PixelSpacing": [0.3, 0.15]}, "PresentationPixelSpacing", [0.3, 0.15]),
+    ],
+)
+def test_pixels_that_are_no_squares(
+    model: cxr_edge.Model, film: np.ndarray, tmp_path: Path, told: dict, keyword: str, value: list
+) -> None:
+    _, objects = of_film(model, films.written(films.film(film[::2].copy(), **STUDY, **told)), overlays=1)
+    _, capture, state = map(read, objects)
+    assert (capture.Rows, capture.Columns) == (1024, 1024)
+    area = state.DisplayedAreaSelectionSequence[0]
+    assert list(area[keyword].value) == value
+    assert ("PresentationPixelSpacing" in area) != ("PresentationPixelAspectRatio" in area)
+    (tmp_path / "state.dcm").write_bytes(objects[-1].data)
+    assert not errors_of("dciodvfy", "-new", tmp_path / "state.dcm")
+
+
+def test_the_films_shutter_is_kept(model: cxr_edge.Model, film: np.ndarray, tmp_path: Path) -> None:
+    shutter = {
+        "ShutterShape": ["RECTANGULAR", "CIRCULAR"], "ShutterLeftVerticalEdge": 100,
+        "ShutterRightVerticalEdge": 900, "ShutterUpperHorizontalEdge": 50, "ShutterLowerHorizontalEdge": 950,
+        "CenterOfCircularShutter": [512, 500], "RadiusOfCircularShutter": 480,
+    }  # fmt: skip
+    _, objects = of_film(model, films.written(films.film(film, **STUDY, **shutter)), overlays=1)
+    state = read(objects[-1])
+    assert {keyword: state[keyword].value for keyword in shutter} == shutter
+    assert state.ShutterPresentationValue == 0
+    (tmp_path / "state.dcm").write_bytes(objects[-1].data)
+    assert not errors_of("dciodvfy", "-new", tmp_path / "state.dcm")
+
+
+def test_two_may_write_one_file(tmp_path: Path) -> None:
+    path, contents = tmp_path / "made", [bytes([n]) * 100_000 for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(50):
+            list(pool.map(lambda n: write_atomically(path, contents[n], source=f"film {n}"), range(8)))
+    assert path.read_bytes() in contents
+    assert [found.name for found in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_film_without_findings_gets_its_report_alone(model: cxr_edge.Model) -> None:
+    normal = next(path for path in sorted(Path("samples").glob("*.png")) if not any(
+        f.positive for f in model.predict(path).findings))  # fmt: skip
+    data = films.written(films.film(images.read_film(normal).pixels, **STUDY))
+    _, objects = of_film(model, data)
+    assert [made.name.rpartition("-")[2] for made in objects] == ["report.dcm"]
+
+
+def test_what_has_no_identity_gets_no_results(model: cxr_edge.Model, film: np.ndarray, film_path: Path) -> None:
+    with pytest.raises(NotDicom, match="expected a DICOM film"):
+        of_film(model, film_path.read_bytes())
+    for missing in ("StudyInstanceUID", "SeriesInstanceUID"):
+        others = {keyword: value for keyword, value in STUDY.items() if keyword != missing}
+        with pytest.raises(InvalidHeader, match=missing):
+            of_film(model, films.written(films.film(film, **others)))
+    hostile = films.written(films.film(film, **STUDY)).replace(b"1.2.826.0.1.1", b"../../etc/cro")
+    with pytest.raises(InvalidHeader, match="StudyInstanceUID"):
+        of_film(model, hostile)
+
+
+def test_other_classes_of_the_report_say_the_same(real: tuple, tmp_path: Path) -> None:
+    document = read(real[1][0])
+    for sop_class in CLASSES[1:]:
+        other = in_class(document, sop_class)
+        assert other.SOPInstanceUID != document.SOPInstanceUID
+        assert other.SOPInstanceUID == in_class(document, sop_class).SOPInstanceUID
+        assert other.ContentSequence == document.ContentSequence
+        other.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+        assert not errors_of("dciodvfy", "-new", tmp_path / "other.dcm")
+        assert not errors_of("dsrdump", tmp_path / "other.dcm")
+
+
+def test_dciodvfy_finds_no_error(folder: Path) -> None:
+    objects = sorted(folder.iterdir())
+    assert len(objects) >= 4
+    for path in objects:
+        assert not errors_of("dciodvfy", "-new", path), path.name
+
+
+def test_dcentvfy_finds_no_error(folder: Path) -> None:
+    assert not errors_of("dcentvfy", films.CHEST, *sorted(folder.iterdir()))
+
+
+def test_dsrdump_finds_no_error(folder: Path) -> None:
+    assert not errors_of("dsrdump", next(folder.glob("*-report.dcm")))
+
+
+@pytest.mark.slow
+def test_pixelmed_finds_no_error(folder: Path) -> None:
+    assert not pixelmed_errors(next(folder.glob("*-report.dcm")))
+
+
+@pytest.mark.slow
+def test_infer_writes_them(tmp_path: Path, film_path: Path, folder: Path) -> None:
+    study, out, for_archive = tmp_path / "study", tmp_path / "out", tmp_path / "study" / "results"
+    study.mkdir()
+    (study / "film.dcm").write_bytes(films.CHEST.read_bytes())
+    (study / "film.png").write_bytes(film_path.read_bytes())
+    command = [sys.executable, "-m", "cxr_edge", "infer", study, "--device", "cpu", "--json"]
+    command += ["--out", out, "--dicom-out", for_archive]
+    for _ in range(2):  # the second time the results are no inputs, and nothing is done anew
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+        of_dicom, of_png = map(json.loads, done.stdout.splitlines())
+        assert sorted(of_dicom["dicom"]) == sorted(path.name for path in for_archive.iterdir())
+        assert sorted(of_dicom["dicom"]) == sorted(path.name for path in folder.iterdir())
+        assert of_png["dicom"] == []
+        assert of_png["warnings"][-1]["code"] == "no_dicom_results"
+    next(for_archive.glob("*-report.dcm")).unlink()
+    subprocess.run(list(map(str, command)), capture_output=True, check=True)
+    assert len(list(for_archive.iterdir())) == len(of_dicom["dicom"])
+
+
+@pytest.mark.slow
+def test_a_run_with_fewer_overlays_leaves_none_of_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "of-another.dcm").touch()
+    command = [sys.executable, "-m", "cxr_edge", "infer", films.CHEST, "--device", "cpu", "--json", "--no-tta"]
+    command += ["--dicom-out", tmp_path / "out", "--dicom-overlays"]
+    for overlays in ("3", "0"):
+        done = subprocess.run([*map(str, command), overlays], capture_output=True, text=True, check=True)
+        left = {path.name for path in (tmp_path / "out").iterdir()}
+        assert left == {*json.loads(done.stdout)["dicom"], "of-another.dcm"}
+    assert len(left) == 2
+
+
+def test_what_makes_a_result_doubtful_stands_in_every_object(model: cxr_edge.Model) -> None:
+    """A film on its side, and one whose header says it is lateral: the warning reaches whoever sees a result."""
+    upright = images.read_film(films.CHEST).pixels
+    rotated = films.film(np.ascontiguousarray(np.rot90(upright)), **STUDY)
+    result, (report, capture, *_, state) = of_film(model, films.written(rotated))
+    (doubt,) = result.doubts
+    assert "mean little" in doubt.message
+    assert doubt in result.warnings
+    groups = read(report).ContentSequence[-1].ContentSequence
+    for group in groups:
+        assert f"warning={doubt}" in [item.TextValue for item in group.ContentSequence if "TextValue" in item]
+    drawn = read(state).GraphicAnnotationSequence[0].TextObjectSequence[0].UnformattedTextValue
+    assert "doubtful film" in drawn
+    plain, _ = of_film(model, films.written(films.film(upright, **STUDY)))
+    assert plain.doubts == ()
+    top = read(capture).pixel_array[:100].astype(int)
+    assert (top.max(axis=2) < 40).mean() > 0.5, "there is no caption over most of the upper edge"
+    lateral, _ = of_film(
+        model, films.written(films.film(upright, ViewPosition="LL", **{**STUDY, "BodyPartExamined": "CHEST"}))
+    )
+    assert [warning.code for warning in lateral.doubts] == ["lateral_view"]

@@ -1,0 +1,171 @@
+"""The report's content, and that it costs a run nothing that is done already."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from cxr_edge.errors import HeatmapNotComputed
+from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.record import decode_record
+from cxr_edge.model.results import NOTICE
+from cxr_edge.outputs.csv import csv_text
+from cxr_edge.outputs.html.film import render_film
+from cxr_edge.outputs.html.picture import LARGE, SMALL, FilmPicture
+from cxr_edge.support.text import printable
+from tests.conftest import SAMPLES
+from tests.cxr_edge.outputs.html.conftest import HOSTILE, infer
+
+
+class Text(HTMLParser):
+    """What a page says, without its scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.tags: list[tuple[str, dict]] = [("", {})]
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.tags[-1][0] not in {"script", "style"}:
+            self.said.append(data)
+
+
+def lines_of(out) -> list[dict]:
+    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+
+
+def test_the_report_says_what_the_lines_say(report):
+    text = " ".join("".join(Text(report.read_text()).said).split())
+    assert NOTICE in text
+    run = json.loads((report.parent / "run.json").read_text())
+    assert run["bundle_sha256"] in text
+    lines = lines_of(report.parent)
+    assert f"4 of {len(lines)} films read" in text
+    for line in lines:
+        assert line["path"] in text
+        if line["status"] == "error":
+            assert line["error"]["code"] in text
+            assert line["error"]["message"] in text
+            continue
+        for finding in line["findings"]:
+            call = "positive" if finding["positive"] else "negative"
+            said = f"{finding['label']}{call}{finding['probability']:.3f}{finding['threshold']:.3f}{finding['std']:.3f}"
+            assert said in text
+
+
+def test_the_page_asks_for_nothing_and_runs_only_its_own(report):
+    page = Text(report.read_text())
+    for tag, attributes in page.tags:
+        assert "style" not in attributes
+        assert not any(name.startswith("on") for name in attributes)
+        if (source := attributes.get("src")) is not None:
+            assert source.startswith("data:image/jpeg;base64,"), (tag, source)
+        if (target := attributes.get("href")) is not None:
+            assert target.startswith("#")
+    (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"https?://", re.sub(r"<script>.*?</script>", "", report.read_text(), flags=re.DOTALL))
+
+
+def test_a_run_that_is_done_is_not_computed_again(films, report):
+    before = report.stat().st_mtime_ns
+    kept = {file: file.stat().st_mtime_ns for file in (report.parent / ".report").iterdir()}
+    assert len(kept) == 4
+    infer(films, "--report", "--out", report.parent, "--device", "cpu", status=1)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert report.stat().st_mtime_ns > before
+
+
+def test_films_of_a_run_without_report_are_computed_for_it(tmp_path):
+    infer(SAMPLES[0], "--out", tmp_path, "--device", "cpu")
+    assert not (tmp_path / "report.html").exists()
+    infer(SAMPLES[0], "--out", tmp_path, "--device", "cpu", "--report")
+    infer(SAMPLES[1], "--out", tmp_path, "--device", "cpu")
+    infer(SAMPLES[2], "--out", tmp_path, "--device", "cpu", "--report")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<article") == 2
+    assert page.count("no picture kept: run it again with --report") == 1
+    assert "3 of 3 films" in page
+
+
+def test_a_report_that_no_longer_holds_is_taken_away(tmp_path):
+    film, out = tmp_path / "film.png", tmp_path / "out"
+    film.write_bytes(SAMPLES[0].read_bytes())
+    infer(film, "--out", out, "--report", "--device", "cpu")
+    infer(film, "--out", out, "--device", "cpu")
+    assert (out / "report.html").exists()
+    film.write_bytes(SAMPLES[1].read_bytes())
+    infer(film, "--out", out, "--device", "cpu")
+    assert not (out / "report.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "report.html").mkdir(parents=True)
+    assert "output_unwritable" in infer(SAMPLES[0], "--out", tmp_path, "--report", "--device", "cpu", status=2)
+
+
+def test_what_was_kept_of_another_content_is_not_shown(tmp_path):
+    film = tmp_path / "film.png"
+    film.write_bytes(SAMPLES[0].read_bytes())
+    out = tmp_path / "out"
+    infer(film, "--out", out, "--report", "--device", "cpu")
+    (kept,) = (out / ".report").iterdir()
+    old = kept.read_bytes()
+    film.write_bytes(SAMPLES[1].read_bytes())
+    infer(film, "--out", out, "--report", "--device", "cpu")
+    assert kept.read_bytes() != old
+    whole = msgspec.json.decode(kept.read_bytes(), type=FilmPicture)
+    cut = [msgspec.structs.replace(whole, picture=whole.picture[:99]), msgspec.structs.replace(whole, grid=(3, 3))]
+    for broken in (old, b"{", b"", *map(msgspec.json.encode, cut)):
+        kept.write_bytes(broken)
+        infer(film, "--out", out, "--report", "--device", "cpu")
+        (line,) = lines_of(out)
+        assert msgspec.json.decode(kept.read_bytes(), type=FilmPicture).sha256 == line["sha256"]
+
+
+def test_it_needs_a_directory():
+    assert "--out DIR" in infer(SAMPLES[0], "--report", status=2)
+
+
+def test_a_film_is_kept_small(film, model):
+    result = model.predict(film, heatmaps=True)
+    picture = FilmPicture.of(film, result)
+    assert len(picture.maps) == len(result.labels) * 49
+    assert len(picture.thumbnail) < 5000
+    assert len(picture.picture) < 200_000
+    from cxr_edge import images
+
+    assert images.decode(picture.picture).pixels.shape == (LARGE, LARGE)
+    assert images.decode(picture.smaller().picture).pixels.shape == (SMALL, SMALL)
+    with pytest.raises(HeatmapNotComputed):
+        FilmPicture.of(film, model.predict(film))
+
+
+@pytest.mark.parametrize("mode", ["single", "tta", "adaptive"])
+def test_a_film_tells_how_it_was_computed(mode, film, model):
+    options = {"single": {"tta": False}, "tta": {"tta": True}, "adaptive": {"adaptive": True}}[mode]
+    settings = model.settings(heatmaps=True, operating_point="youden", **options)
+    result = model.decide(model.evaluate(film, settings), settings)
+    page = render_film(result.record(), FilmPicture.of(film, result), model.provenance(settings), name=HOSTILE)
+    text = " ".join("".join(Text(page).said).split())
+    assert {
+        "single": "one TTA variant",
+        "tta": "averaged over 6 TTA variants",
+        "adaptive": f"{result.variants} TTA variants",
+    }[mode] in text
+    assert "youden, fitted on 284 validation images" in text
+    assert "max Δp to Keras" in text
+    assert printable(HOSTILE) in text
+    assert HOSTILE not in page
+
+
+def test_the_table_for_spreadsheets_has_a_row_an_input(report):
+    lines = (report.parent / "predictions.jsonl").read_bytes().splitlines()
+    assert len(csv_text(map(decode_record, lines), read_bundle().manifest.label_names).splitlines()) == 1 + 5

@@ -1,0 +1,64 @@
+"""What validation decides: whatever the labels are called, however many they are, wherever the normal one stands."""
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_edge.model.calibration import Calibration, calibrate
+from cxr_edge.model.manifest import OperatingPoint
+from tests.training.conftest import FIVE, NIH14
+from training.data.films import Part
+from training.decisions import decide as decisions
+from training.decisions.decide import decide
+from training.labels import LabelSet
+from training.network.tta import VARIANTS
+
+FILMS = 240
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """Enough for what is told here."""
+    monkeypatch.setattr(decisions, "RESAMPLES", 40)
+
+
+def validation(labels: LabelSet) -> tuple[Part, np.ndarray]:
+    """Films whose findings are told well, each at a level of its own, and whose normal label is told the wrong way."""
+    rng = np.random.default_rng(0)
+    targets = (rng.random((FILMS, len(labels))) < 0.3).astype(np.float32)
+    levels = np.linspace(-3, 0, len(labels))
+    told = np.where([label.is_finding for label in labels.records], 3.0, -3.0)
+    log_odds = levels + told * targets + 0.3 * rng.normal(size=targets.shape)
+    per_variant = log_odds[:, None] + 0.05 * rng.normal(size=(FILMS, len(VARIANTS), len(labels)))
+    table = pd.DataFrame({"patient": np.arange(FILMS) // 2, **dict(zip(labels.names, targets.T, strict=True))})
+    part = Part(np.zeros((FILMS, 1, 1), np.uint8), targets, table, labels)
+    return part, (1 / (1 + np.exp(-per_variant))).astype(np.float32)
+
+
+@pytest.mark.parametrize("labels", [NIH14, FIVE], ids=["shipped", "five"])
+def test_every_label_is_calibrated_and_findings_alone_are_decided_on(labels):
+    part, per_variant = validation(labels)
+    decided = decide(part, per_variant, "films")
+    calibration = msgspec.convert(decided["calibration"], Calibration)
+    assert calibration.method == "platt"
+    for mode, raw in (("single", per_variant[:, 0]), ("tta", per_variant.mean(axis=1))):
+        curves = getattr(calibration, mode)
+        assert tuple(curves) == labels.names
+        emitted = calibrate(raw.astype(np.float64), curves, labels.names)[:, labels.finding_columns]
+        for point in msgspec.convert(decided["operating_points"], dict[str, OperatingPoint]).values():
+            thresholds = getattr(point, mode).thresholds
+            assert tuple(thresholds) == tuple(point.adaptive.margins) == labels.findings
+            called = emitted >= np.array([thresholds[label] for label in labels.findings])
+            agreement = (called == part.findings).mean(axis=0)
+            assert agreement.min() > 0.9, "a finding has the threshold of another"
+    gain = decided["figures"]["tta_gain"]
+    assert gain["second"]["value"] >= gain["first"]["value"] > 0.99, "the normal label, told the wrong way, counts"
+
+
+def test_variants_that_rank_worse_are_not_the_default():
+    part, per_variant = validation(FIVE)
+    assert decide(part, per_variant, "films")["default_tta_mode"] == "tta"
+    noise = np.random.default_rng(1).random((FILMS, len(VARIANTS) - 1, len(FIVE)))
+    per_variant[:, 1:] = 0.2 * per_variant[:, 1:] + 0.8 * noise
+    assert decide(part, per_variant, "films")["default_tta_mode"] == "single"

@@ -1,0 +1,94 @@
+"""What an epoch shows: oversampling spread over it, and augmentation within its bounds."""
+
+import numpy as np
+import pytest
+
+from cxr_edge.model.preprocess import preprocess
+from training.fitting.augment import augment
+from training.fitting.batches import epoch_rows
+from training.fitting.recipe import Augmentation
+
+rng = np.random.default_rng(0)
+TARGETS = (rng.random((400, 15)) < np.linspace(0.005, 0.6, 15)).astype(np.float32)
+TARGETS[0, 0] = 1
+
+
+def test_every_film_is_shown_and_rare_labels_reach_their_number():
+    rows = epoch_rows(TARGETS, 100, np.random.default_rng(0))
+    assert set(rows) == set(range(400))
+    assert TARGETS[rows].sum(axis=0).min() >= 100
+
+
+def test_rare_films_are_spread_over_the_epoch():
+    """The reference project appended them at the end, behind a short shuffle."""
+    rare = np.flatnonzero(TARGETS[:, 0])
+    rows = epoch_rows(TARGETS, 200, np.random.default_rng(0))
+    places = np.flatnonzero(np.isin(rows, rare)) / len(rows)
+    quarters = np.histogram(places, bins=4, range=(0, 1))[0] / len(places)
+    assert quarters.min() > 0.15
+
+
+def test_each_epoch_is_drawn_anew_and_as_long():
+    epochs = [epoch_rows(TARGETS, 150, np.random.default_rng([0, epoch])) for epoch in range(3)]
+    assert len({len(rows) for rows in epochs}) == 1
+    counts = [np.bincount(rows, minlength=400) for rows in epochs]
+    assert not np.array_equal(counts[0], counts[1])
+    for label in range(15):
+        films = np.flatnonzero(TARGETS[:, label])
+        if 0 < len(films) < 150:
+            assert counts[0][films].min() >= 150 // len(films), "no film is left out while another is shown again"
+
+
+def test_without_oversampling_an_epoch_is_every_film_once():
+    assert sorted(epoch_rows(TARGETS, 0, np.random.default_rng(0))) == list(range(400))
+
+
+@pytest.fixture(scope="module")
+def small(film):
+    return preprocess(film, (128, 128))
+
+
+def test_no_augmentation_changes_nothing(small):
+    np.testing.assert_array_equal(augment(small, Augmentation(), np.random.default_rng(0)), small)
+
+
+def test_a_flip_mirrors(small):
+    flipped = augment(small, Augmentation(flip=1 - 1e-9), np.random.default_rng(0))
+    np.testing.assert_array_equal(flipped, small[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Augmentation(rotation=10),
+        Augmentation(zoom=0.1),
+        Augmentation(shift=0.05),
+        Augmentation(brightness=0.1),
+        Augmentation(contrast=0.2),
+        Augmentation(gamma=0.3),
+        Augmentation(boxes=1.0),
+    ],
+    ids=lambda how: next(f for f in how.__struct_fields__ if getattr(how, f)),
+)
+def test_each_kind_varies_a_film_but_leaves_it_recognisable(small, how):
+    shown = [augment(small, how, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(one.shape == small.shape and one.dtype == np.uint8 for one in shown)
+    assert sum(np.array_equal(one, small) for one in shown) <= 1
+    middle = (slice(32, 96), slice(32, 96))
+    likeness = [np.corrcoef(one[middle].ravel(), small[middle].ravel())[0, 1] for one in shown]
+    assert np.median(likeness) > 0.6
+
+
+def test_brightness_stays_within_its_bound(small):
+    inside = (small > 40) & (small < 215)
+    for seed in range(20):
+        shown = augment(small, Augmentation(brightness=0.1), np.random.default_rng(seed)).astype(int)
+        assert np.abs(shown - small)[inside].max() <= 26
+
+
+def test_boxes_are_black_and_bounded(small):
+    for seed in range(20):
+        shown = augment(small, Augmentation(boxes=1.0), np.random.default_rng(seed))
+        changed = shown != small
+        assert (shown[changed] == 0).all()
+        assert changed.mean() < 0.13

@@ -1,0 +1,1 @@
+"""Data sets: their tables and films, caches of prepared films, and splits."""

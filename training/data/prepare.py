@@ -1,0 +1,163 @@
+"""From a data set as downloaded to a cache: decode every film once, with the SDK's own code."""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cxr_edge.errors import InputError
+from cxr_edge.images import decode
+from cxr_edge.images.files import read_bytes
+from cxr_edge.model.preprocess import preprocess
+from cxr_edge.support.parallel import map_in_order
+from training.data.cache import IDENTITY, TABLE, films_file
+from training.data.nih import COLUMNS, hash_of_table, joined_labels
+from training.errors import DataError
+from training.files import locked, write_json
+from training.labels import LabelSet
+
+UNREADABLE = "unreadable.csv"
+
+#: Films between two moments at which an interrupted run can go on.
+CHUNK = 512
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One film at all sizes, or why it has none."""
+
+    row: dict[str, Any]
+    films: tuple[npt.NDArray[np.uint8], ...]
+    sha256: str = ""
+    error: InputError | None = None
+
+
+def prepare(
+    films: pd.DataFrame, out: Path, sizes: tuple[int, ...], labels: LabelSet, *, skip_unreadable: bool = False
+) -> pd.DataFrame:
+    """Decode films into a cache, in parallel; an interrupted run goes on where it stopped.
+
+    A film is written at all sizes before its line in ``films.csv`` is, so that a line stands for
+    a whole film; what an interruption left behind the last line is cut off.
+
+    Parameters
+    ----------
+    films : DataFrame
+        As `training.data.nih.read_dataset` gives it.
+    out : Path
+        The cache; made if missing.
+    sizes : tuple of int
+        Sides in pixels.
+    labels : LabelSet
+        The label columns of `films`.
+    skip_unreadable : bool
+        Finish without films that cannot be read.
+
+    Returns
+    -------
+    DataFrame
+        The films that could not be read: image, code, message; also in ``unreadable.csv``.
+
+    Raises
+    ------
+    DataError
+        `films` are a cache's, `out` is a cache of other films or sizes, or another process is writing it.
+    """
+    if "cache" in films:
+        raise DataError(f"{films['cache'].iloc[0]} is a cache already; prepare one from the data set itself")
+    with locked(out):
+        return _prepare(films, out, sorted(set(sizes)), labels, skip_unreadable=skip_unreadable)
+
+
+def _prepare(
+    films: pd.DataFrame, out: Path, sizes: list[int], labels: LabelSet, *, skip_unreadable: bool
+) -> pd.DataFrame:
+    identity: dict[str, Any] = {
+        "sizes": sizes,
+        "table_sha256": hash_of_table(films, labels.names),
+        "preprocessing": "cxr_edge.preprocess",
+    }
+    _claim(out, identity)
+    done = _cut_to_whole_films(out, identity["sizes"])
+    table = films.assign(labels=joined_labels(films, labels.names))[["path", "labels", *COLUMNS]]
+    waiting = table[~table["image"].isin(done)].to_dict("records")
+    failed = [decoded for decoded in _decode_all(waiting, out, identity["sizes"], len(done)) if decoded.error]
+    unreadable = pd.DataFrame(
+        [(decoded.row["image"], decoded.error.code, str(decoded.error)) for decoded in failed if decoded.error],
+        columns=["image", "code", "message"],
+    )
+    unreadable.to_csv(out / UNREADABLE, index=False)
+    write_json(out / IDENTITY, {**identity, "finished": bool(unreadable.empty or skip_unreadable)})
+    return unreadable
+
+
+def _claim(out: Path, identity: dict[str, Any]) -> None:
+    claimed = out / IDENTITY
+    if claimed.exists():
+        found = {**json.loads(claimed.read_text()), "finished": False}
+        if found != {**identity, "finished": False}:
+            raise DataError(f"{out} is a cache of other films or sizes ({found['sizes']}); choose another --out")
+    elif any(out.iterdir()):
+        raise DataError(f"{out} is not empty and no cache; choose another --out")
+    write_json(claimed, {**identity, "finished": False})
+
+
+def _cut_to_whole_films(out: Path, sizes: list[int]) -> set[str]:
+    """Cut what an interruption left half written; give the images that are there."""
+    table = out / TABLE
+    text = table.read_bytes() if table.exists() else b""
+    if whole := text.rfind(b"\n") + 1:
+        os.truncate(table, whole)
+    else:
+        table.write_text(",".join(["labels", *COLUMNS, "sha256"]) + "\n")
+    images = set(pd.read_csv(table, dtype={"image": str})["image"])
+    for size in sizes:
+        films_file(out, size).touch()
+        os.truncate(films_file(out, size), len(images) * size**2)
+    return images
+
+
+def _decode_all(waiting: list[dict[str, Any]], out: Path, sizes: list[int], done: int) -> Iterator[_Decoded]:
+    def decode_one(row: dict[str, Any]) -> _Decoded:
+        try:
+            data = read_bytes(row["path"])
+            pixels = decode(data).pixels
+        except InputError as error:
+            return _Decoded(row, (), error=error)
+        return _Decoded(row, tuple(preprocess(pixels, (s, s)) for s in sizes), hashlib.sha256(data).hexdigest())
+
+    columns = TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with ExitStack() as stack:
+        bar = stack.enter_context(Progress(*columns))
+        task = bar.add_task("", total=done + len(waiting), completed=done)
+        files = [stack.enter_context(films_file(out, size).open("ab")) for size in sizes]
+        lines = stack.enter_context((out / TABLE).open("a", newline=""))
+        decoded = map_in_order(decode_one, waiting, os.cpu_count() or 1)
+        while chunk := list(islice(decoded, CHUNK)):
+            _append(chunk, files)
+            csv.writer(lines).writerows(
+                [*(one.row[column] for column in ("labels", *COLUMNS)), one.sha256] for one in chunk if not one.error
+            )
+            lines.flush()
+            bar.update(task, advance=len(chunk))
+            yield from chunk
+
+
+def _append(chunk: list[_Decoded], files: Sequence[BinaryIO]) -> None:
+    for one in chunk:
+        for file, film in zip(files, one.films, strict=False):
+            file.write(film.tobytes())
+    for file in files:
+        file.flush()
+        os.fsync(file.fileno())

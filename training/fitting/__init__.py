@@ -1,0 +1,1 @@
+"""Fitting a network to films, by a recipe."""

@@ -1,0 +1,62 @@
+"""Teachers: fitted networks whose answers to the very films of a batch are mixed into its labels."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from training.network.architecture import LOGITS, at_size
+from training.network.initial_weights import load_network
+
+
+class Teachers:
+    """Several networks as one: the mean of their logits.
+
+    A student that answers as they do on films varied anew each epoch (Hinton et al. 2015; Beyer et
+    al. 2022) ranks films nearly as well as all of them together, at the cost of one network.
+
+    Parameters
+    ----------
+    files : sequence of str
+        ``.keras`` files of `training.network.architecture.build_network`.
+    labels : int
+        How many they tell apart.
+    size : int
+        Side of the films in pixels.
+
+    Notes
+    -----
+    To be made outside a strategy that shares batches among devices: each device would answer the
+    whole batch.
+
+    Raises
+    ------
+    DataError
+        A file is not there, or holds no such network, or one of another number of labels.
+    """
+
+    def __init__(self, files: Sequence[str], labels: int, size: int) -> None:
+        film = keras.Input((size, size, 1), name="film")
+        logits = []
+        for number, file in enumerate(files, 1):
+            teacher = at_size(load_network(file, labels), size)
+            teacher = keras.Model(teacher.input, teacher.get_layer(LOGITS).output, name=f"teacher_{number}")
+            logits.append(teacher(film, training=False))
+        mean = keras.layers.Average(dtype="float32")(logits) if len(logits) > 1 else logits[0]
+        self._together = keras.Model(film, mean)
+
+    def logits(self, films: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Give what they say together.
+
+        Parameters
+        ----------
+        films : ndarray, (n, size, size, 1) float32
+            Grey levels 0..255.
+
+        Returns
+        -------
+        ndarray, (n, labels) float32
+            Log-odds.
+        """
+        return np.asarray(self._together(films, training=False), np.float32)

@@ -1,0 +1,283 @@
+"""The recipe of a fit: one typed file that says everything that was chosen."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from training.data.splits import Split
+from training.errors import RecipeError
+from training.labels import DEFAULT as DEFAULT_LABELS
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+DEFAULT = RECIPES / "best.toml"
+
+Share = Annotated[float, Meta(ge=0, lt=1)]
+AtLeastZero = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One pass of the learning-rate schedule at one size.
+
+    Attributes
+    ----------
+    size : int
+        Side of the input in pixels, a multiple of 32; the network is convolutional, so its weights
+        serve any.
+    epochs : int
+        At most; see `Stopping`.
+    learning_rate : float
+        Peak.
+    """
+
+    size: Annotated[int, Meta(ge=32, le=4096, multiple_of=32)]
+    epochs: Count
+    learning_rate: Positive
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which films an epoch shows.
+
+    Attributes
+    ----------
+    min_per_class : int
+        Films of a label rarer than this are shown again, until the label reaches it: drawn anew
+        each epoch, and spread over it. 0: every film once. The design takes 2,000 on all of NIH.
+    """
+
+    min_per_class: Annotated[int, Meta(ge=0)] = 0
+
+
+class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is minimised; see `training.fitting.losses`.
+
+    Attributes
+    ----------
+    name : str
+    alpha, gamma : float
+        Of ``focal`` (Lin et al. 2017).
+    gamma_positive, gamma_negative, margin : float
+        Of ``asymmetric`` (Ridnik et al. 2021).
+    label_smoothing : float
+        Targets become 0 + s/2 and 1 - s/2.
+    class_weights : bool
+        Weigh each label's terms by the inverse of its frequency, with a mean weight of 1.
+    collection_prior : float
+        Tell the loss how frequent each label is in each collection, so that the network gains
+        nothing by telling collections apart; as if so many films of the overall frequencies were
+        added to each. 0: off.
+    """
+
+    name: Literal["cross_entropy", "focal", "asymmetric"] = "cross_entropy"
+    alpha: Share = 0.25
+    gamma: AtLeastZero = 2.0
+    gamma_positive: AtLeastZero = 0.0
+    gamma_negative: AtLeastZero = 2.0
+    margin: Share = 0.05
+    label_smoothing: Share = 0.0
+    class_weights: bool = False
+    collection_prior: AtLeastZero = 0.0
+
+
+class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How films are varied; every strength is the largest, drawn evenly from both sides of nothing.
+
+    Attributes
+    ----------
+    flip : float
+        Probability of mirroring left and right.
+    rotation : float
+        Degrees.
+    zoom : float
+        Share by which the film grows or shrinks.
+    shift : float
+        Share of the side, along each axis.
+    brightness : float
+        Share of the full range that is added.
+    contrast, gamma : float
+        Share of the contrast about the middle; logarithm of the exponent.
+    boxes : float
+        Probability of up to three black rectangles, more of them near the upper edge, where
+        markers sit: collections with blacked-out markers must not be known by them.
+    """
+
+    flip: Share = 0.0
+    rotation: AtLeastZero = 0.0
+    zoom: Share = 0.0
+    shift: Share = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+    gamma: AtLeastZero = 0.0
+    boxes: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+
+class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is learnt from beside the labels; see `training.fitting.distillation`.
+
+    Attributes
+    ----------
+    teachers : tuple of str
+        ``.keras`` files, fitted on the same split: what a teacher has seen of validation, its
+        student has seen too.
+    weight : float
+        Share of the teachers' answer in the targets; the labels have the rest.
+    """
+
+    teachers: tuple[str, ...] = ()
+    weight: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        if bool(self.teachers) != bool(self.weight):
+            raise ValueError("expected teachers and a weight above 0 together, or neither")
+
+
+class Optimizer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the loss is minimised.
+
+    Attributes
+    ----------
+    name : str
+    weight_decay : float
+        Decoupled, on kernels only; AdamW alone.
+    schedule : str
+        ``constant``, or ``cosine``: linear warm-up, then down to zero at the stage's last step.
+    warmup_epochs : float
+    ema : float
+        Momentum of the moving average of the weights that is validated and kept; 0: none.
+    """
+
+    name: Literal["adam", "adamw"] = "adamw"
+    weight_decay: AtLeastZero = 0.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_epochs: AtLeastZero = 1.0
+    ema: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name == "adam" and self.weight_decay:
+            raise ValueError("expected weight_decay of 0 with adam; adamw has it")
+
+
+class Stopping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which epoch's weights are kept.
+
+    Attributes
+    ----------
+    keep : str
+        ``best``: of the epoch best on validation; ``last``: of the last, with nothing chosen.
+    metric : str
+        ``auc``: mean ROC-AUC over the findings; ``auc_within``: within collections, see
+        `training.evaluation.metrics.auc_within`.
+    patience : int
+        Epochs without a better one after which a stage ends; 0: never.
+    """
+
+    keep: Literal["best", "last"] = "best"
+    metric: Literal["auc", "auc_within"] = "auc"
+    patience: Annotated[int, Meta(ge=0)] = 0
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a network is fitted.
+
+    Attributes
+    ----------
+    labels : str
+        What is told apart; see `training.labels.read_labels`.
+    initial : str
+        See `training.network.initial_weights.initial_network`.
+    batch : int
+    seed : int
+        Of order, dropout, augmentation and new layers; the split has its own.
+    stages : tuple of Stage
+        One after the other; the last one's size is the network's.
+    """
+
+    initial: str
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
+    labels: str = DEFAULT_LABELS
+    batch: Count = 32
+    seed: Annotated[int, Meta(ge=0)] = 0
+    split: Split = Split()
+    sampling: Sampling = Sampling()
+    loss: Loss = Loss()
+    augmentation: Augmentation = Augmentation()
+    distillation: Distillation = Distillation()
+    optimizer: Optimizer = Optimizer()
+    stopping: Stopping = Stopping()
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises
+    ------
+    RecipeError
+        The message names the key.
+    """
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Recipe)
+    except msgspec.MsgspecError as error:
+        raise RecipeError(f"{path}: {error}; compare it with {DEFAULT}") from error
+
+
+def change_recipe(recipe: Recipe, changes: list[str]) -> Recipe:
+    """Change single keys of a recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    changes : list of str
+        Like ``loss.name=focal``, ``stages.0.epochs=3``; values as in TOML, strings also without quotes.
+
+    Raises
+    ------
+    RecipeError
+        No such key, or a value that does not fit.
+    """
+    tree = msgspec.json.decode(msgspec.json.encode(recipe))
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"expected KEY=VALUE, got {change!r}")
+        *path, last = key.split(".")
+        branch = tree
+        for step in path:
+            branch = _branch(branch, step, change)
+        _set(branch, last, _value(value), change)
+    try:
+        return msgspec.convert(tree, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{', '.join(changes)}: {error}") from error
+
+
+def _branch(branch: object, step: str, change: str) -> object:
+    if isinstance(branch, dict) and step in branch:
+        return branch[step]
+    if isinstance(branch, list) and step.isdigit() and int(step) < len(branch):
+        return branch[int(step)]
+    raise RecipeError(f"{change!r}: the recipe has no {step!r} there; {_keys(branch)}")
+
+
+def _set(branch: object, key: str, value: object, change: str) -> None:
+    if isinstance(branch, list) and key.isdigit() and int(key) < len(branch):
+        branch[int(key)] = value
+        return
+    if not isinstance(branch, dict) or key not in branch:
+        raise RecipeError(f"{change!r}: the recipe has no {key!r} there; {_keys(branch)}")
+    branch[key] = value
+
+
+def _keys(branch: object) -> str:
+    if isinstance(branch, dict):
+        return f"there are {', '.join(branch)}"
+    return f"it is a list of {len(branch)}" if isinstance(branch, list) else "it is a single value"
+
+
+def _value(text: str) -> object:
+    try:
+        return msgspec.toml.decode(f"value = {text}".encode())["value"]
+    except msgspec.DecodeError:
+        return text

@@ -1,0 +1,188 @@
+"""A run directory: the model, what was fitted for it, and where both came from."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+
+from training.data.films import Part, load_part, require_sizes
+from training.data.nih import hash_of_table, read_dataset
+from training.data.splits import Parts, Split, split_films
+from training.decisions.decide import decide, require_enough
+from training.errors import DataError
+from training.files import hash_of_file, locked, write_json
+from training.fitting.checkpoint import STATE
+from training.fitting.fit import fit
+from training.fitting.provenance import MODEL, PROVENANCE, gone_on_with, labels_of, provenance, read_provenance
+from training.fitting.recipe import Recipe
+from training.labels import LabelSet, read_labels
+from training.network.architecture import to_float32
+from training.network.initial_weights import load_network
+from training.network.predict import predict_variants
+from training.network.tta import VARIANTS
+
+IDENTITY = "identity.json"
+DECISIONS = "decisions.json"
+
+
+def fit_run(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    deterministic: bool = False,
+    tensorboard: bool = False,
+) -> Path:
+    """Fit on the training part of a data set and save the whole model with its provenance.
+
+    Parameters
+    ----------
+    data : Path
+        See `training.data.nih.read_dataset`.
+    out : Path
+        The run directory; made if missing.
+    recipe : Recipe
+    resume : bool
+        Go on with what `out` holds of an interrupted fit by the same recipe on the same films.
+    deterministic, tensorboard : bool
+        See `training.fitting.fit.fit`.
+
+    Returns
+    -------
+    Path
+        The saved ``.keras`` file.
+
+    Raises
+    ------
+    DataError
+        `out` holds another fit; or one by the same recipe, and `resume` is not asked for.
+    """
+    labels = read_labels(recipe.labels)
+    films = read_dataset(data, labels)
+    parts = split_films(films, recipe.split)
+    require_sizes(parts["train"], [stage.size for stage in recipe.stages])
+    told = provenance(parts, recipe, labels)
+
+    def load(size: int) -> tuple[Part, Part]:
+        train, validation = (load_part(parts[name], size, name, labels) for name in ("train", "validation"))
+        return train, validation
+
+    with locked(out):
+        goes_on = _claim(out, _identity(told), resume=resume)
+        if (out / MODEL).exists():
+            return out / MODEL
+        _describe_parts(parts, labels, len(films))
+        if resume and not goes_on:
+            print(f"{out} holds nothing to go on with: a new fit begins")  # noqa: T201
+        write_json(out / PROVENANCE, gone_on_with(out, told) if goes_on else told)
+        save_model(fit(recipe, load, out, deterministic=deterministic, tensorboard=tensorboard), out / MODEL)
+        _remove_state(out)
+    return out / MODEL
+
+
+def _describe_parts(parts: Parts, labels: LabelSet, films: int) -> None:
+    """Say what is fitted on, and what of it will be refused later."""
+    counts = [f"{name} {len(part):,} films of {part['patient'].nunique():,} patients" for name, part in parts.items()]
+    if left_out := films - sum(map(len, parts.values())):
+        counts.append(f"{left_out:,} films in no part")
+    print(", ".join(counts))  # noqa: T201
+    try:
+        require_enough(parts["validation"], labels)
+    except DataError as error:
+        print(f"`calibrate` will refuse this run: {error}")  # noqa: T201
+
+
+def _identity(told: dict[str, Any]) -> dict[str, Any]:
+    """Give what makes a fit this one: its recipe, its films, and the weights it takes in."""
+    ancestors = [*([told["initial"]] if "initial" in told else []), *told.get("teachers", [])]
+    return {
+        "recipe": told["recipe"],
+        "part_sha256": told["part_sha256"],
+        "weights_sha256": [ancestor["sha256"] for ancestor in ancestors],
+    }
+
+
+def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> bool:
+    """Tie the directory to one fit, to which all it holds belongs; tell whether it was tied before."""
+    claimed = out / IDENTITY
+    if not claimed.exists():
+        if strange := [name for name in (MODEL, PROVENANCE, STATE) if (out / name).exists()]:
+            raise DataError(f"{out} holds {', '.join(strange)} of another origin; choose another --out")
+        write_json(claimed, identity)
+        return False
+    if _with_defaults(json.loads(claimed.read_text())) != _with_defaults(json.loads(json.dumps(identity))):
+        raise DataError(f"{out} holds a fit by another recipe, of other films or weights; choose another --out")
+    if not resume:
+        raise DataError(f"{out} holds this fit already; go on with it by --resume, or choose another --out")
+    return True
+
+
+def _with_defaults(identity: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what a recipe written before a key existed leaves out."""
+    try:
+        return {**identity, "recipe": msgspec.convert(identity["recipe"], Recipe)}
+    except msgspec.ValidationError as error:
+        raise DataError(f"{IDENTITY} tells a recipe that this version does not know: {error}") from error
+
+
+def _remove_state(out: Path) -> None:
+    """A finished fit needs no way back."""
+    for left in [out / STATE, *out.glob("stage-*.keras")]:
+        left.unlink(missing_ok=True)
+
+
+def calibrate_run(run: Path, data: Path) -> Path:
+    """Fit calibration and operating points of a run's model on the validation films of its own split.
+
+    Thresholds are fitted on calibrated probabilities, each TTA mode for itself.
+
+    Returns
+    -------
+    Path
+        The written ``decisions.json``: the model's hash, the manifest's ``calibration`` and
+        ``operating_points``, the default TTA mode, and the figures behind these choices.
+    """
+    films, labels = split_of(run, data)["validation"], labels_of(run)
+    require_enough(films, labels)
+    network = to_float32(load_network(str(run / MODEL), len(labels)))
+    part = load_part(films, network.input_shape[1], "validation", labels)
+    per_variant = predict_variants(network, part.films, VARIANTS)
+    split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
+    fitted_on = f"{len(films)} validation films of {films['patient'].nunique()} patients ({split.describe()})"
+    decided = {"model_sha256": hash_of_file(run / MODEL), **decide(part, per_variant, fitted_on)}
+    return write_json(run / DECISIONS, decided)
+
+
+def split_of(run: Path, data: Path) -> Parts:
+    """Divide films as a run did.
+
+    Raises
+    ------
+    DataError
+        The run is not finished, or the films or their split are not those of the run.
+    """
+    told, labels = read_provenance(run), labels_of(run)
+    parts = split_films(read_dataset(data, labels), msgspec.convert(told["recipe"]["split"], Split))
+    for name, part in parts.items():
+        if (found := hash_of_table(part, labels.names)) != told["part_sha256"][name]:
+            raise DataError(
+                f"{data}: expected the {name} films the model was fitted with ({told['part_sha256'][name][:12]}…), "
+                f"got {found[:12]}…; other films, or a split file that was changed, make another split"
+            )
+    return parts
+
+
+def save_model(network: keras.Model, path: Path) -> None:
+    """Save a model whole, compressed: rounded kernels shrink to about 60 % of their size."""
+    plain = path.with_suffix(".uncompressed.keras")
+    part = path.with_suffix(".part")
+    network.save(plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        for name in source.namelist():
+            packed.writestr(name, source.read(name))
+    plain.unlink()
+    part.replace(path)

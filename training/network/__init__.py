@@ -1,0 +1,1 @@
+"""The network: its layers, initial weights and devices, and what it predicts."""
