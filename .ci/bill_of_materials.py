@@ -127,11 +127,11 @@ def file_of(path: Path, root: Path) -> Component:
     return {"type": "file", "bom-ref": name, "name": name, "hashes": [{"alg": "SHA-256", "content": digest}]}
 
 
-def model_and_films(site: Path) -> list[Component]:
+def model_and_images(site: Path) -> list[Component]:
     """Describe what cxr-edge's wheel holds that is no program."""
     bundle = site / "cxr_edge" / "bundles" / "default"
     manifest = json.loads((bundle / "manifest.json").read_text())
-    films = [
+    images = [
         *sorted((site / "cxr_edge" / "demo" / "samples").glob("*.png")),
         site / "cxr_edge" / "diagnostics" / "sample.png",
     ]
@@ -147,10 +147,10 @@ def model_and_films(site: Path) -> list[Component]:
         },
         {
             "type": "data",
-            "bom-ref": "nih-chestx-ray14-films",
-            "name": "Films of NIH ChestX-ray14",
+            "bom-ref": "nih-chestx-ray14-images",
+            "name": "Images of NIH ChestX-ray14",
             "licenses": [{"license": {"name": "NIH Clinical Center: free to use with attribution", "url": NIH}}],
-            "components": [file_of(path, site) for path in films],
+            "components": [file_of(path, site) for path in images],
         },
     ]
 
@@ -170,7 +170,7 @@ def main(python: str, out: str) -> None:
         sys.exit("\n".join([*wrong, "Allow it in .ci/licences.toml, with evidence, or do without the package."]))
     (ours,) = (component for component in bill["components"] if component["name"] == "cxr-edge")
     bill["components"].remove(ours)
-    ours["components"] = model_and_films(site)
+    ours["components"] = model_and_images(site)
     bill["metadata"]["component"] = ours
     text = json.dumps(bill, indent=2, ensure_ascii=False) + "\n"
     if error := JsonStrictValidator(SchemaVersion.from_version(bill["specVersion"])).validate_str(text):

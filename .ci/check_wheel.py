@@ -7,7 +7,7 @@ from zipfile import ZipFile
 names = ZipFile(sys.argv[1]).namelist()
 strays = [name for name in names if not name.startswith(("cxr_edge/", "cxr_edge-"))]
 bundle = "cxr_edge/bundles/default/"
-samples = {f"cxr_edge/demo/samples/{film.name}" for film in Path("samples").glob("*.png")}
+samples = {f"cxr_edge/demo/samples/{image.name}" for image in Path("samples").glob("*.png")}
 needed = {
     "cxr_edge/py.typed",
     "cxr_edge/outputs/html/templates/page.html",

@@ -10,17 +10,17 @@ import typer
 from rich.console import Console
 
 from benchmarks.comparisons import choose_rows, comparisons_for
-from benchmarks.films import SAMPLES, find_films, link_films
+from benchmarks.images import SAMPLES, find_images, link_images
 from benchmarks.report import compare, plot, to_markdown
 from benchmarks.run import FORMAT, faults, measure
 from cxr_edge.model.bundle import read_bundle
 
 
 def main(
-    films: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of films.", exists=True, file_okay=False)
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of images.", exists=True, file_okay=False)
     ] = SAMPLES,
-    count: Annotated[int, typer.Option(min=1, help="Files of the directory; the films are repeated in turn.")] = 570,
+    count: Annotated[int, typer.Option(min=1, help="Files of the directory; the images are repeated in turn.")] = 570,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each comparison.")] = 7,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A comparison or a row; may be given again.")
@@ -42,9 +42,9 @@ def main(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--only") from error
     try:
-        found = find_films(films)
+        found = find_images(images)
     except FileNotFoundError as error:
-        raise typer.BadParameter(str(error), param_hint="--films") from error
+        raise typer.BadParameter(str(error), param_hint="--images") from error
     before = _read_record(old) if old else None
     if out is not None:
         if importlib.util.find_spec("matplotlib") is None:
@@ -52,12 +52,12 @@ def main(
         out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="cxr-edge-benchmarks-") as scratch, console.status("starting") as status:
-        folder, graphs = Path(scratch, "films"), Path(scratch, "graphs")
+        folder, graphs = Path(scratch, "images"), Path(scratch, "graphs")
         folder.mkdir()
         graphs.mkdir()
-        paths = link_films(found, count, folder)
+        paths = link_images(found, count, folder)
         record = measure(read_bundle(), comparisons_for(rows), rows, paths, rounds, graphs, status.update)
-    record["distinct_films"] = min(len(found), count)
+    record["distinct_images"] = min(len(found), count)
     _tell(record, before, out)
     if failed := faults(record):
         for fault in failed:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.films import SAMPLES
+from benchmarks.images import SAMPLES
 from benchmarks.measure import interleaved, machine, summary
 
 
@@ -20,8 +20,8 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 9,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Time whole processes: start, load, all samples with all TTA variants; and one film alone."""
-    films = {"one film": [next(SAMPLES.glob("*.png"))], "eight films": sorted(SAMPLES.glob("*.png"))}
+    """Time whole processes: start, load, all samples with all TTA variants; and one image alone."""
+    images = {"one image": [next(SAMPLES.glob("*.png"))], "eight images": sorted(SAMPLES.glob("*.png"))}
     figures = {
         name: summary(
             interleaved(
@@ -33,7 +33,7 @@ def main(
             ),
             baseline="cpu",
         )
-        for name, paths in films.items()
+        for name, paths in images.items()
     }
     text = json.dumps({"machine": machine(), "device": "auto, no GPU", **figures}, indent=2)
     typer.echo(text)
@@ -41,8 +41,8 @@ def main(
         out.write_text(text + "\n")
 
 
-def _infer(python: Path, films: list[Path]) -> None:
-    subprocess.run([python, "-m", "cxr_edge", "infer", *films, "--json"], check=True, capture_output=True, cwd="/")
+def _infer(python: Path, images: list[Path]) -> None:
+    subprocess.run([python, "-m", "cxr_edge", "infer", *images, "--json"], check=True, capture_output=True, cwd="/")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ class Contestant:
     Attributes
     ----------
     name : str
-    peer : str
+    baseline : str
         ``module:Class`` below `benchmarks.baselines`.
     arguments : mapping
     graph : str or None
@@ -35,7 +35,7 @@ class Contestant:
     """
 
     name: str
-    peer: str
+    baseline: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     graph: str | None = None
     ours: bool = False
@@ -51,10 +51,10 @@ class Comparison:
     name, title, boundary : str
     contestants : tuple of Contestant
         The first is cxr-edge, the reference of all answers.
-    films : int or None
-        At most so many of the run's films; None for all of them.
+    images : int or None
+        At most so many of the run's images; None for all of them.
     unit : str
-        What is done per second: ``films/s``, or ``GFLOP/s``.
+        What is done per second: ``images/s``, or ``GFLOP/s``.
     tta : bool
         Answers are averages over all TTA variants of the bundle.
     """
@@ -63,14 +63,14 @@ class Comparison:
     title: str
     boundary: str
     contestants: tuple[Contestant, ...]
-    films: int | None
-    unit: str = "films/s"
+    images: int | None
+    unit: str = "images/s"
     tta: bool = False
 
     def only(self, names: Collection[str]) -> "Comparison":
         """Give the same comparison with these contestants, and the reference of their answers."""
         kept = tuple(c for c in self.contestants if c.name in names or c is self.contestants[0])
-        return Comparison(self.name, self.title, self.boundary, kept, self.films, self.unit, self.tta)
+        return Comparison(self.name, self.title, self.boundary, kept, self.images, self.unit, self.tta)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ OURS: Final = "cxr-edge"
 COMPARISONS: Final = (
     Comparison(
         "directory",
-        "a directory of films → probabilities, one TTA variant",
+        "a directory of images → probabilities, one TTA variant",
         FILE_TO_RESULT,
         (
             Contestant(OURS, "ours:Directory", ours=True),
@@ -119,11 +119,11 @@ COMPARISONS: Final = (
             Contestant("LiteRT", "litert:Directory", graph="litert.tflite"),
             Contestant("torchxrayvision", "torchxrayvision:Directory", alike=None),
         ),
-        films=None,
+        images=None,
     ),
     Comparison(
-        "one-film",
-        "one film at a time → probabilities, one TTA variant",
+        "one-image",
+        "one image at a time → probabilities, one TTA variant",
         ARRAY_TO_RESULT,
         (
             Contestant(OURS, "ours:Array", ours=True),
@@ -133,49 +133,49 @@ COMPARISONS: Final = (
             Contestant("LiteRT", "litert:Array", graph="litert.tflite"),
             Contestant("OpenVINO LATENCY", "openvino:Array"),
         ),
-        films=8,
+        images=8,
     ),
     Comparison(
         "tta",
-        "a directory of films → probabilities, average of all TTA variants",
+        "a directory of images → probabilities, average of all TTA variants",
         FILE_TO_RESULT,
         (
             Contestant(OURS, "ours:Directory", {"tta": True}, ours=True),
             Contestant("cxr-edge adaptive", "ours:Directory", {"tta": True, "adaptive": True}, ours=True, alike=None),
             Contestant("plain ONNX Runtime", "onnxruntime:Plain", {"tta": True}, graph="plain.onnx"),
         ),
-        films=64,
+        images=64,
         tta=True,
     ),
     Comparison(
         "heat-maps",
-        "one film at a time → probabilities and Grad-CAM maps, one TTA variant",
+        "one image at a time → probabilities and Grad-CAM maps, one TTA variant",
         ARRAY_TO_RESULT,
         (
             Contestant(OURS, "ours:Array", ours=True),
             Contestant("cxr-edge, all maps", "ours:Array", {"heatmaps": True}, ours=True),
         ),
-        films=64,
+        images=64,
     ),
     Comparison(
         "tape",
-        "one film at a time → probabilities and Grad-CAM maps, one TTA variant",
+        "one image at a time → probabilities and Grad-CAM maps, one TTA variant",
         ARRAY_TO_RESULT,
         (
             Contestant("cxr-edge, all maps", "ours:Array", {"heatmaps": True}, ours=True),
             Contestant("Keras GradientTape, top 3", "keras:GradientTape"),
         ),
-        films=4,
+        images=4,
     ),
     Comparison(
         "start",
-        "one film in a process of its own",
+        "one image in a process of its own",
         PROCESS,
         (
             Contestant(OURS, "processes:CxrEdge", ours=True),
             Contestant("TensorFlow import + load + predict", "processes:Keras"),
         ),
-        films=1,
+        images=1,
     ),
     Comparison(
         "engine",
@@ -186,7 +186,7 @@ COMPARISONS: Final = (
             Contestant("all variants", "engine:Engine", {"tta": True}, ours=True),
             Contestant("sgemm", "sgemm:Sgemm"),
         ),
-        films=1,
+        images=1,
         unit="GFLOP/s",
     ),
 )
@@ -204,12 +204,12 @@ ROWS: Final = (
     Row("directory-litert", "directory, against LiteRT", "directory", OURS, "LiteRT"),
     Row("directory-torchxrayvision", "directory, against torchxrayvision", "directory", OURS, "torchxrayvision"),
     Row("directory-memory", "directory, peak memory (MB)", "directory", OURS, kind="memory", target=450, beyond=300),
-    Row("one-film-keras-predict", "one film, against Keras predict", "one-film", OURS,
+    Row("one-image-keras-predict", "one image, against Keras predict", "one-image", OURS,
         "Keras predict", target=7.0, beyond=10.0),
-    Row("one-film-keras-call", "one film, against Keras model(x)", "one-film", OURS, "Keras model(x)"),
-    Row("one-film-tf-function", "one film, against tf.function", "one-film", OURS, "tf.function"),
-    Row("one-film-litert", "one film, against LiteRT", "one-film", OURS, "LiteRT"),
-    Row("one-film-openvino", "one film, against OpenVINO", "one-film", OURS, "OpenVINO LATENCY"),
+    Row("one-image-keras-call", "one image, against Keras model(x)", "one-image", OURS, "Keras model(x)"),
+    Row("one-image-tf-function", "one image, against tf.function", "one-image", OURS, "tf.function"),
+    Row("one-image-litert", "one image, against LiteRT", "one-image", OURS, "LiteRT"),
+    Row("one-image-openvino", "one image, against OpenVINO", "one-image", OURS, "OpenVINO LATENCY"),
     Row("tta-onnxruntime", "all TTA variants, against plain ONNX Runtime with all", "tta", OURS,
         "plain ONNX Runtime", target=1.4, beyond=1.6),
     Row("adaptive-onnxruntime", "adaptive TTA, against plain ONNX Runtime with all variants", "tta",

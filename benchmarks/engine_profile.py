@@ -18,10 +18,10 @@ import typer
 
 from benchmarks.baselines.flops import count_flops
 from benchmarks.baselines.sgemm import Sgemm
-from benchmarks.films import SAMPLES, find_films
+from benchmarks.images import SAMPLES, find_images
 from benchmarks.measure import interleaved, machine
 from cxr_edge.backends.onnxruntime import load_runtime
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.preprocess import preprocess
 
@@ -32,16 +32,16 @@ Event = Mapping[str, Any]
 
 
 def main(
-    runs: Annotated[int, typer.Option(min=1, help="Runs of one film.")] = 200,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of one image.")] = 200,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Say which operators take the network's time, and what share of one core's matrix product is in reach."""
     bundle = read_bundle()
     name = bundle.manifest.default_variant
-    film = preprocess(read_film(find_films(SAMPLES)[0]).pixels, bundle.manifest.input.size)
+    image = preprocess(read_image(find_images(SAMPLES)[0]).pixels, bundle.manifest.input.size)
     graph = bundle.files[bundle.manifest.variant(name).model]
     tensors = bundle.manifest.tensors
-    rows = operators(profile(graph, tensors.probabilities, {tensors.image: film[np.newaxis]}, runs), runs)
+    rows = operators(profile(graph, tensors.probabilities, {tensors.image: image[np.newaxis]}, runs), runs)
     figures = {
         "machine": machine(),
         "bundle": bundle.identity,
@@ -151,8 +151,8 @@ def _shapes(told: Sequence[Mapping[str, list[int]]]) -> list[list[int]]:
 
 def _sgemm() -> float:
     """Give GFLOP/s of one core, the median of seven runs."""
-    peer = Sgemm([])
-    return peer.work / statistics.median(interleaved({"sgemm": peer.run}, 7)["sgemm"]) / 1e9
+    baseline = Sgemm([])
+    return baseline.work / statistics.median(interleaved({"sgemm": baseline.run}, 7)["sgemm"]) / 1e9
 
 
 if __name__ == "__main__":

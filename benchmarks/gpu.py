@@ -1,7 +1,7 @@
 """Every device and precision in one run: does it work, does it answer alike, how fast: ``python -m benchmarks.gpu``.
 
 Needs cxr_edge and NumPy alone, so that it runs on a bare machine with a GPU: parity with float32 on the CPU
-over the repository's films, one TTA variant and all with heat maps, and latency in the same run, interleaved. TensorRT
+over the repository's images, one TTA variant and all with heat maps, and latency in the same run, interleaved. TensorRT
 engines are built first.
 """
 
@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.films import SAMPLES
+from benchmarks.images import SAMPLES
 from benchmarks.measure import interleaved, machine, summary
 from cxr_edge.backends import Resources
 from cxr_edge.backends.nvidia import find_gpu
@@ -27,7 +27,7 @@ from cxr_edge.backends.tensorrt.library import load_library
 from cxr_edge.backends.tensorrt.store import build_stored
 from cxr_edge.diagnostics.doctor import examine
 from cxr_edge.errors import DeviceUnavailable
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import Bundle, read_bundle
 from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.model import Model
@@ -92,8 +92,8 @@ def main(
 def _check(bundle: Bundle, rounds: int, *, engines: bool, slow: bool) -> dict[str, Any]:
     # Sessions that wait busily would take the cores from the one that is timed.
     resources = Resources(threads=usable_cores(), spinning=False)
-    films = [read_film(path).pixels for path in sorted(SAMPLES.glob("*.png"))]
-    expected = _answers(Model(bundle, *REFERENCE, resources), films)
+    images = [read_image(path).pixels for path in sorted(SAMPLES.glob("*.png"))]
+    expected = _answers(Model(bundle, *REFERENCE, resources), images)
     rows: dict[str, dict[str, Any]] = {}
     for device, precision in CANDIDATES:
         if device == "tensorrt-ep" and not slow:
@@ -102,7 +102,7 @@ def _check(bundle: Bundle, rounds: int, *, engines: bool, slow: bool) -> dict[st
             if device == "tensorrt" and engines:
                 _build_engines(bundle, precision)
             model = Model(bundle, device, precision, resources)
-            rows[f"{device}:{precision}"] = {"works": True, **_agreement(expected, _answers(model, films))}
+            rows[f"{device}:{precision}"] = {"works": True, **_agreement(expected, _answers(model, images))}
         except Exception as error:  # one device's fault must not cost the others' figures
             rows[f"{device}:{precision}"] = {"works": False, "why": f"{type(error).__name__}: {error}"}
     times = _times(bundle, [name for name, row in rows.items() if row["works"]], resources, rounds)
@@ -111,18 +111,18 @@ def _check(bundle: Bundle, rounds: int, *, engines: bool, slow: bool) -> dict[st
         "machine": machine(),
         "bundle": bundle.identity,
         "doctor": {key: doctor[key] for key in ("machine", "packages", "problems", "gpu", "cuda")},
-        "films": len(films),
+        "images": len(images),
         "rows": rows,
         "times": times,
     }
 
 
-def _answers(model: Model, films: list[npt.NDArray[np.uint8]]) -> Answers:
+def _answers(model: Model, images: list[npt.NDArray[np.uint8]]) -> Answers:
     settings = model.settings(tta=True, heatmaps=model.manifest.maps is not None)
-    results = [model.decide(model.evaluate(film, settings), settings) for film in films]
+    results = [model.decide(model.evaluate(image, settings), settings) for image in images]
     maps = [result.maps for result in results if result.maps is not None]
     return Answers(
-        single=np.array([model.predict(film, tta=False).values for film in films]),
+        single=np.array([model.predict(image, tta=False).values for image in images]),
         tta=np.array([result.values for result in results]),
         maps=np.stack(maps) if maps else None,
     )
@@ -169,7 +169,7 @@ def _print(found: dict[str, Any]) -> None:
         "max |Δp| one / all TTA variants",
         "maps: median r, same cell",
         *(f"ms, batch {batch}" for batch in found["times"]),
-        title=f"{found['films']} films; {title}; {found['machine']['processor']}",
+        title=f"{found['images']} images; {title}; {found['machine']['processor']}",
     )
     reference = ":".join(REFERENCE)
     for name, row in {reference: None, **found["rows"]}.items():

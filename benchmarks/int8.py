@@ -1,6 +1,6 @@
 """What eight bits cost and gain, by how much of the network has them: ``python -m benchmarks.int8 DATA``.
 
-Developed on validation films alone: each setting is held against float32 as the gate does it.
+Developed on validation images alone: each setting is held against float32 as the gate does it.
 """
 
 import json
@@ -16,7 +16,7 @@ from cxr_edge.model.bundle import Bundle, read_bundle
 from cxr_edge.model.tta import make_variants
 from export.gate import LIMITS, Runtime, answers, compare, verdict
 from export.int8 import to_int8
-from export.variants import REFERENCE, calibration_films, with_variant
+from export.variants import REFERENCE, calibration_images, with_variant
 from training.data.nih import read_dataset
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.resampling import Bootstrap
@@ -31,20 +31,20 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the comparison of times.")] = 15,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Quantise, gate on validation films, and time: all TTA variants of a film, one thread, as a ratio to float32."""
+    """Quantise, gate on validation images, and time all TTA variants of an image, one thread, as a ratio to float32."""
     bundle = read_bundle()
-    films, _ = part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), "validation")
+    images, _ = part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), "validation")
     exact, *companion = (bundle.files[file] for file in bundle.manifest.graph_files(REFERENCE.precision))
     network = onnx.load_from_string(exact)
-    observed = calibration_films(bundle, films)
-    expected = answers(bundle, REFERENCE, films)
+    observed = calibration_images(bundle, images)
+    expected = answers(bundle, REFERENCE, images)
     tried, graphs = [], {"float32": exact}
     for skipped, percentile in SETTINGS:
         name = f"{skipped} in float32, clipped at {percentile:g} %"
         graphs[name] = to_int8(network, observed, skipped, percentile).SerializeToString()
         judged = with_variant(bundle, "int8", "int8", (graphs[name], *companion))
         figures = compare(
-            judged.manifest, expected, answers(judged, Runtime("cpu", "int8"), films), films, Bootstrap(200)
+            judged.manifest, expected, answers(judged, Runtime("cpu", "int8"), images), images, Bootstrap(200)
         )
         tried.append(
             {"setting": name, **_short(verdict(figures, LIMITS["int8"])), "megabytes": len(graphs[name]) / 1e6}
@@ -75,10 +75,10 @@ def _short(figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _times(bundle: Bundle, graphs: dict[str, bytes], film: Any, rounds: int) -> dict[str, Any]:
-    """Time all TTA variants of a film, one thread."""
+def _times(bundle: Bundle, graphs: dict[str, bytes], image: Any, rounds: int) -> dict[str, Any]:
+    """Time all TTA variants of an image, one thread."""
     names = bundle.manifest.tensors
-    feeds = {names.image: make_variants(film, bundle.manifest.tta.variants)}
+    feeds = {names.image: make_variants(image, bundle.manifest.tta.variants)}
     opened = {name: open_graph(graph) for name, graph in graphs.items()}
     candidates = {
         name: lambda graph=graph: graph.run([names.probabilities], feeds)  # type: ignore[misc]

@@ -70,8 +70,9 @@ def plot(record: Record, path: Path) -> bool:
 
 def _opening(record: Record) -> str:
     return (
-        f"{record['bundle']}; {record['films']} films; {record['rounds']} rounds after {record['warm_up']} that is not "
-        "counted, every contestant once in each round, in alternating order, one at a time in processes of their own. "
+        f"{record['bundle']}; {record['images']} images; {record['rounds']} rounds after {record['warm_up']} that is "
+        "not counted, every contestant once in each round, in alternating order, "
+        " one at a time in processes of their own. "
         "Figures are medians over the rounds, with their 10th and 90th percentile."
     )
 
@@ -109,7 +110,7 @@ def _contestants(name: str, measured: Record) -> str:
     lines = [
         f"## {name}: {measured['title']}",
         "",
-        f"{measured['boundary']}; films: {measured['films']}.",
+        f"{measured['boundary']}; images: {measured['images']}.",
         "",
         f"| contestant | {measured['unit']} | 10–90 % | seconds | peak MB | max abs. Δp | settings |",
         "|---|---|---|---|---|---|---|",
@@ -171,7 +172,7 @@ def _conditions(old: Record, new: Record) -> list[str]:
     """Tell what else differs between two runs, or figures would be taken for a change of the code."""
     pairs = {
         "bundle": (old["bundle"], new["bundle"]),
-        "films": (old["films"], new["films"]),
+        "images": (old["images"], new["images"]),
         "processor": (old["machine"]["processor"], new["machine"]["processor"]),
         "usable cores": (old["machine"]["usable_cores"], new["machine"]["usable_cores"]),
     }

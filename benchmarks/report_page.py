@@ -1,4 +1,4 @@
-"""What the HTML report of many films costs: ``python -m benchmarks.report_page``.
+"""What the HTML report of many images costs: ``python -m benchmarks.report_page``.
 
 Needs Chromium and the extra ``dev`` (Playwright).
 """
@@ -17,7 +17,7 @@ import psutil
 import typer
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.films import SAMPLES, find_films, link_films
+from benchmarks.images import SAMPLES, find_images, link_images
 from benchmarks.measure import machine
 
 MEGABYTE = 1e6
@@ -26,23 +26,23 @@ ACTIONS = {
     "sort by probability": "document.querySelector('[data-key=probability]').click()",
     "filter by name": "{ const s = document.getElementById('search'); s.value = '7'; "
     "s.dispatchEvent(new Event('input', { bubbles: true })) }",
-    "open a film": "location.hash = document.querySelector('#films tbody tr:not([hidden]) a').hash",
+    "open an image": "location.hash = document.querySelector('#images tbody tr:not([hidden]) a').hash",
 }
 
 
 def main(
-    counts: Annotated[list[int] | None, typer.Option("--films", metavar="N", help="Films of a report.")] = None,
-    folder: Annotated[Path, typer.Option(metavar="DIR", help="Real films, named anew in turn.")] = SAMPLES,
+    counts: Annotated[list[int] | None, typer.Option("--images", metavar="N", help="Images of a report.")] = None,
+    folder: Annotated[Path, typer.Option(metavar="DIR", help="Real images, named anew in turn.")] = SAMPLES,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Make reports of 10, 100 and 1,000 films, and open each in turn, in a browser started anew."""
+    """Make reports of 10, 100 and 1,000 images, and open each in turn, in a browser started anew."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise typer.BadParameter("expected chromium on the PATH (Debian: chromium)", param_hint="browser")
-    films = find_films(folder)
+    images = find_images(folder)
     with tempfile.TemporaryDirectory() as work:
-        reports = {count: _make(films, count, Path(work)) for count in counts or (10, 100, 1000)}
+        reports = {count: _make(images, count, Path(work)) for count in counts or (10, 100, 1000)}
         opened: dict[int, list[dict[str, float]]] = {count: [] for count in reports}
         with sync_playwright() as playwright:
             for _ in range(rounds):
@@ -63,16 +63,16 @@ def main(
         }
         for count, made in reports.items()
     }
-    text = json.dumps({"machine": machine(), "distinct films": len(films), "reports": figures}, indent=2)
+    text = json.dumps({"machine": machine(), "distinct images": len(images), "reports": figures}, indent=2)
     typer.echo(text)
     if out is not None:
         out.write_text(text + "\n")
 
 
-def _make(films: list[Path], count: int, work: Path) -> dict[str, Any]:
-    inputs, results = work / f"{count}-films", work / f"{count}-results"
+def _make(images: list[Path], count: int, work: Path) -> dict[str, Any]:
+    inputs, results = work / f"{count}-images", work / f"{count}-results"
     inputs.mkdir()
-    link_films(films, count, inputs)
+    link_images(images, count, inputs)
     seconds, memory = _infer(inputs, results, "--report")
     again, _ = _infer(inputs, results, "--report")
     without = _infer(inputs, work / f"{count}-without")

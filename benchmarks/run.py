@@ -27,7 +27,7 @@ def measure(
     bundle: Bundle,
     comparisons: Sequence[Comparison],
     rows: Sequence[Row],
-    films: Sequence[str],
+    images: Sequence[str],
     rounds: int,
     scratch: Path,
     say: Say,
@@ -37,13 +37,13 @@ def measure(
     Parameters
     ----------
     bundle : Bundle
-        The shipped one, whose calibration makes raw probabilities of peers comparable.
+        The shipped one, whose calibration makes raw probabilities of baselines comparable.
     comparisons : sequence of Comparison
     rows : sequence of Row
-    films : sequence of str
+    images : sequence of str
     rounds : int
     scratch : Path
-        An empty folder for the graphs that peers need.
+        An empty folder for the graphs that baselines need.
     say : callable
         Told what is going on.
 
@@ -54,7 +54,7 @@ def measure(
     """
     before = machine()
     graphs = _export(comparisons, scratch, say)
-    measured = {c.name: _compare(bundle, c, films, graphs, rounds, say) for c in comparisons}
+    measured = {c.name: _compare(bundle, c, images, graphs, rounds, say) for c in comparisons}
     return {
         "format": FORMAT,
         "machine": {**before, "load_average_after": load_average()},
@@ -62,7 +62,7 @@ def measure(
         "gates": _gates(bundle, measured),
         "rounds": rounds,
         "warm_up": WARM_UP,
-        "films": len(films),
+        "images": len(images),
         "rows": {row.name: _figure(row, measured[row.comparison]) for row in rows},
         "comparisons": measured,
     }
@@ -79,7 +79,7 @@ def faults(record: Mapping[str, Any]) -> list[str]:
 
 
 def _export(comparisons: Sequence[Comparison], scratch: Path, say: Say) -> dict[str, str | NotMeasured | WorkerFailed]:
-    """Make the graphs that peers need; where that cannot be done, the reason stands in the graph's place."""
+    """Make the graphs that baselines need; where that cannot be done, the reason stands in the graph's place."""
     graphs: dict[str, str | NotMeasured | WorkerFailed] = {}
     for name in {c.graph for comparison in comparisons for c in comparison.contestants if c.graph}:
         say(f"exporting {name}")
@@ -96,19 +96,19 @@ def _export(comparisons: Sequence[Comparison], scratch: Path, say: Say) -> dict[
 def _compare(
     bundle: Bundle,
     comparison: Comparison,
-    films: Sequence[str],
+    images: Sequence[str],
     graphs: Mapping[str, str | NotMeasured | WorkerFailed],
     rounds: int,
     say: Say,
 ) -> dict[str, Any]:
-    films = films[: comparison.films]
+    images = images[: comparison.images]
     contestants: dict[str, dict[str, Any]] = {c.name: {} for c in comparison.contestants}
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for contestant in comparison.contestants:
             say(f"{comparison.name}: setting up {contestant.name}")
             with _told(contestants[contestant.name]):
-                worker = stack.enter_context(Worker(_task(contestant, films, graphs)))
+                worker = stack.enter_context(Worker(_task(contestant, images, graphs)))
                 worker.run()  # a first call that fails costs its own contestant alone
                 workers[contestant.name] = worker
         seconds = _run(workers, contestants, comparison, rounds, say)
@@ -122,7 +122,7 @@ def _compare(
         "title": comparison.title,
         "boundary": comparison.boundary,
         "unit": comparison.unit,
-        "films": len(films),
+        "images": len(images),
         "contestants": contestants,
     }
 
@@ -139,14 +139,16 @@ def _measured(worker: Worker, seconds: list[float], comparison: Comparison) -> d
     }
 
 
-def _task(contestant: Contestant, films: Sequence[str], graphs: Mapping[str, str | NotMeasured | WorkerFailed]) -> Task:
+def _task(
+    contestant: Contestant, images: Sequence[str], graphs: Mapping[str, str | NotMeasured | WorkerFailed]
+) -> Task:
     arguments = dict(contestant.arguments)
     if contestant.graph:
         graph = graphs[contestant.graph]
         if isinstance(graph, Exception):
             raise graph
         arguments["graph"] = graph
-    return Task(f"benchmarks.baselines.{contestant.peer}", films, arguments)
+    return Task(f"benchmarks.baselines.{contestant.baseline}", images, arguments)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Films per second and peak memory of ``prepare`` and of one epoch: ``python -m benchmarks.training_data``.
+"""Images per second and peak memory of ``prepare`` and of one epoch: ``python -m benchmarks.training_data``.
 
-Directories in NIH's layout are made of real films, repeated under other names.
+Directories in NIH's layout are made of real images, repeated under other names.
 """
 
 import json
@@ -15,11 +15,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.films import SAMPLES
+from benchmarks.images import SAMPLES
 from benchmarks.measure import machine
 from training.labels import read_labels
 
-#: Small, so that an epoch of 10,000 films ends within minutes on two cores.
+#: Small, so that an epoch of 10,000 images ends within minutes on two cores.
 SIZE = 64
 
 RECIPE = f"""
@@ -29,7 +29,7 @@ stages = [{{ size = {SIZE}, epochs = 1, learning_rate = 1e-3 }}]
 """
 
 
-def make_layout(root: Path, films: list[Path], count: int) -> Path:
+def make_layout(root: Path, images: list[Path], count: int) -> Path:
     """Make a directory as NIH's downloads unpack: folders of 5,000 images, the label table, the test list."""
     rng, known = np.random.default_rng(0), read_labels()
     rows, test = [], []
@@ -37,7 +37,7 @@ def make_layout(root: Path, films: list[Path], count: int) -> Path:
         name = f"{index // 3:08d}_{index % 3:03d}.png"
         folder = root / f"images_{1 + index // 5000:03d}" / "images"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(films[index % len(films)].resolve())
+        (folder / name).symlink_to(images[index % len(images)].resolve())
         ill = rng.random() < 0.5
         marked = rng.choice(known.findings, rng.integers(1, 4), replace=False) if ill else known.normal
         rows.append(f"{name},{'|'.join(marked)},0,{index // 3},50,F,PA,1024,1024,0.1,0.1")
@@ -63,31 +63,31 @@ def measure(*arguments: str) -> tuple[float, float]:
     return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
-def measure_count(films: list[Path], count: int) -> dict[str, Any]:
-    """Prepare a directory of so many films, fit one epoch on the cache, and tell what it took."""
+def measure_count(images: list[Path], count: int) -> dict[str, Any]:
+    """Prepare a directory of so many images, fit one epoch on the cache, and tell what it took."""
     with tempfile.TemporaryDirectory() as scratch:
-        root = make_layout(Path(scratch, "nih"), films, count)
+        root = make_layout(Path(scratch, "nih"), images, count)
         recipe = Path(scratch, "recipe.toml")
         recipe.write_text(RECIPE)
         cache, run = str(Path(scratch, "cache")), str(Path(scratch, "run"))
         prepare_s, prepare_mib = measure("prepare", str(root), "--out", cache, "--size", str(SIZE), "--size", "224")
         epoch_s, epoch_mib = measure("fit", cache, "--out", run, "--recipe", str(recipe))
     return {
-        "films": count,
-        "prepare": {"films_per_second": round(count / prepare_s, 1), "peak_mib": round(prepare_mib)},
-        "one epoch": {"films_per_second": round(count / epoch_s, 1), "peak_mib": round(epoch_mib)},
+        "images": count,
+        "prepare": {"images_per_second": round(count / prepare_s, 1), "peak_mib": round(prepare_mib)},
+        "one epoch": {"images_per_second": round(count / epoch_s, 1), "peak_mib": round(epoch_mib)},
     }
 
 
 def main(
-    films: Annotated[Path, typer.Option(help="Folder of PNG films.", exists=True, file_okay=False)] = SAMPLES,
-    counts: Annotated[list[int] | None, typer.Option("--count", help="Films of a directory. [2000 and 10000]")] = None,
+    images: Annotated[Path, typer.Option(help="Folder of PNG images.", exists=True, file_okay=False)] = SAMPLES,
+    counts: Annotated[list[int] | None, typer.Option("--count", help="Images of a directory. [2000 and 10000]")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Measure the training data pipeline at several sizes; start of the processes included."""
-    paths = sorted(films.glob("*.png"))
+    paths = sorted(images.glob("*.png"))
     if not paths:
-        raise typer.BadParameter(f"{films} holds no PNG file", param_hint="--films")
+        raise typer.BadParameter(f"{images} holds no PNG file", param_hint="--images")
     figures = {
         "machine": machine(),
         "epoch at": f"{SIZE} pixels, validation included",

@@ -51,15 +51,15 @@ class WorkerFailed(Exception):
     """A worker died, took too long, or met an exception."""
 
 
-class Peer(Protocol):
-    """What a worker runs: made with films and arguments, which is the set-up and is not timed.
+class Baseline(Protocol):
+    """What a worker runs: made with images and arguments, which is the set-up and is not timed.
 
     Attributes
     ----------
     settings : mapping
         What it was set to, for the record.
     work : float
-        What one run does, in the unit of its comparison: films, or floating-point operations.
+        What one run does, in the unit of its comparison: images, or floating-point operations.
     """
 
     settings: Mapping[str, Any]
@@ -75,15 +75,15 @@ class Task:
 
     Attributes
     ----------
-    peer : str
-        ``module:Class`` of a `Peer`.
-    films : sequence of str
+    baseline : str
+        ``module:Class`` of a `Baseline`.
+    images : sequence of str
     arguments : mapping
         Keyword arguments of the class.
     """
 
-    peer: str
-    films: Sequence[str]
+    baseline: str
+    images: Sequence[str]
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -104,7 +104,7 @@ class Worker:
     """
 
     def __init__(self, task: Task, time_limit: float = TIME_LIMIT) -> None:
-        self._name = task.peer
+        self._name = task.baseline
         self._time_limit = time_limit
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         self._process = subprocess.Popen(
@@ -117,7 +117,9 @@ class Worker:
             encoding="utf-8",
         )
         try:
-            told = self._ask({"peer": task.peer, "films": list(task.films), "arguments": dict(task.arguments)})
+            told = self._ask(
+                {"baseline": task.baseline, "images": list(task.images), "arguments": dict(task.arguments)}
+            )
         except BaseException:
             self.close()
             raise
@@ -218,7 +220,7 @@ def why_missing(error: ModuleNotFoundError) -> str:
     Raises
     ------
     ModuleNotFoundError
-        The module is none that a peer may lack: a fault of ours.
+        The module is none that a baseline may lack: a fault of ours.
     """
     module = (error.name or "").partition(".")[0]
     if module not in BROUGHT_BY:
@@ -234,14 +236,14 @@ def _serve(questions: IO[str], answers: IO[str]) -> None:
         answers.flush()
 
     try:
-        peer = _set_up(json.loads(questions.readline()))
-        tell(settings={**peer.settings, **_opencv_threads()}, work=peer.work)
+        baseline = _set_up(json.loads(questions.readline()))
+        tell(settings={**baseline.settings, **_opencv_threads()}, work=baseline.work)
         last = None
         for line in questions:
             ask = json.loads(line)["ask"]
             if ask == "run":
                 start = time.perf_counter()
-                last = peer.run()
+                last = baseline.run()
                 tell(seconds=time.perf_counter() - start)
             elif ask == "answers":
                 tell(answers=None if last is None else np.asarray(last, dtype=np.float64).tolist())
@@ -251,14 +253,14 @@ def _serve(questions: IO[str], answers: IO[str]) -> None:
         tell(not_measured=str(error))
     except ModuleNotFoundError as error:
         tell(not_measured=why_missing(error))
-    except Exception as error:  # whatever a peer's runtime raises is told to whoever asked
+    except Exception as error:  # whatever a baseline's runtime raises is told to whoever asked
         tell(failed=f"{type(error).__name__}: {error}")
 
 
-def _set_up(task: Mapping[str, Any]) -> Peer:
-    module, _, name = task["peer"].partition(":")
-    peer: Peer = getattr(importlib.import_module(module), name)(task["films"], **task["arguments"])
-    return peer
+def _set_up(task: Mapping[str, Any]) -> Baseline:
+    module, _, name = task["baseline"].partition(":")
+    baseline: Baseline = getattr(importlib.import_module(module), name)(task["images"], **task["arguments"])
+    return baseline
 
 
 def _opencv_threads() -> dict[str, int]:

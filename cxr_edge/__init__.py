@@ -21,7 +21,7 @@ from cxr_edge.errors import (
     UnknownOperatingPoint,
     UnknownPrecision,
 )
-from cxr_edge.images.limits import Reading
+from cxr_edge.images.limits import InputLimits
 from cxr_edge.model.evaluation import Evaluation
 from cxr_edge.model.labels import Code, Label
 from cxr_edge.model.model import Model, load
@@ -45,11 +45,11 @@ __all__ = [
     "HeatmapUnavailable",
     "InputError",
     "InputFailure",
+    "InputLimits",
     "Label",
     "Model",
     "OutputError",
     "Provenance",
-    "Reading",
     "Result",
     "Settings",
     "UnknownOperatingPoint",

@@ -162,7 +162,7 @@ class Blank(InputError):
 
 
 class InvalidArray(InputError):
-    """The array's shape, dtype or value range is not that of a film."""
+    """The array's shape, dtype or value range is not that of an image."""
 
     code = "invalid_array"
 
@@ -180,7 +180,7 @@ class UnsupportedObject(InputError):
 
 
 class ForProcessing(InputError):
-    """The DICOM film holds raw detector values, not meant to be looked at."""
+    """The DICOM image holds raw detector values, not meant to be looked at."""
 
     code = "for_processing"
 
@@ -222,13 +222,13 @@ class NotAChestImage(InputError):
 
 
 class LateralView(InputError):
-    """The DICOM header says that the film is lateral or oblique."""
+    """The DICOM header says that the image is lateral or oblique."""
 
     code = "lateral_view"
 
 
 class NotDicom(InputError):
-    """DICOM results were asked for, and the film is no DICOM file."""
+    """DICOM results were asked for, and the image is no DICOM file."""
 
     code = "not_dicom"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import cxr_edge
 
-#: Ways to look at a film, the most thorough first: six views, two to six, one.
+#: Ways to look at an image, the most thorough first: six views, two to six, one.
 WAYS = ({"tta": True}, {"adaptive": True}, {"tta": False})
 #: Of the detector.
 BITS, SIZE = 12, (2500, 2048)
@@ -24,7 +24,7 @@ class Assistant:
     Parameters
     ----------
     budget : float
-        Seconds that a film may take.
+        Seconds that an image may take.
 
     Attributes
     ----------
@@ -41,24 +41,24 @@ class Assistant:
             if seconds[number] < budget / 2:
                 self.way = way
                 return
-        raise RuntimeError(f"this machine needs {min(seconds.values()):.2f} s a film: too long for {budget:g} s")
+        raise RuntimeError(f"this machine needs {min(seconds.values()):.2f} s an image: too long for {budget:g} s")
 
     def look(self, levels: np.ndarray) -> cxr_edge.Result:
-        """Give the findings of a film, (H, W) uint16, bright bone."""
+        """Give the findings of an image, (H, W) uint16, bright bone."""
         return self.model.predict(levels, bits_stored=BITS, **self.way)
 
     def _measured(self, way: dict[str, bool]) -> float:
-        film = np.random.default_rng(0).integers(0, 1 << BITS, SIZE, dtype=np.uint16)
+        image = np.random.default_rng(0).integers(0, 1 << BITS, SIZE, dtype=np.uint16)
         times = []
         for _ in range(4):
             started = time.perf_counter()
-            self.model.predict(film, bits_stored=BITS, **way)
+            self.model.predict(image, bits_stored=BITS, **way)
             times.append(time.perf_counter() - started)
         return statistics.median(times[1:])  # the first was the warm-up
 
 
 def main(paths: list[str]) -> None:
-    """Look at films as they come."""
+    """Look at images as they come."""
     assistant = Assistant(budget=2.0)
     print(f"{assistant.model!r}, {assistant.way}")
     for path in paths:
@@ -69,7 +69,7 @@ def main(paths: list[str]) -> None:
         started = time.perf_counter()
         result = assistant.look(levels)
         seconds = time.perf_counter() - started
-        late = "" if seconds <= assistant.budget else ", over the budget: show the film without waiting"
+        late = "" if seconds <= assistant.budget else ", over the budget: show the image without waiting"
         print(f"{path}: {seconds:.3f} s{late}: {result}")
 
 

@@ -1,15 +1,15 @@
-"""Scanner-side software beside a node: films out by C-STORE, reports back by C-STORE, findings read from them.
+"""Scanner-side software beside a node: images out by C-STORE, reports back by C-STORE, findings read from them.
 
-The node's configuration names this program as a peer:
+The node's configuration names this program as a destination:
 
-    [[peers]]
+    [[destinations]]
     kind = "dicom"
     name = "scanner"
     host = "127.0.0.1"
     port = 11113
     ae_title = "SCANNER"
 
-    python examples/through_the_node.py FILM.dcm …
+    python examples/through_the_node.py IMAGE.dcm …
 """
 
 import queue
@@ -24,15 +24,15 @@ NODE = ("127.0.0.1", 11112, "CXREDGE")
 OURS = ("127.0.0.1", 11113, "SCANNER")
 
 
-def send(film: Dataset) -> int:
-    """Send a film to the node; give the status it is answered with."""
+def send(image: Dataset) -> int:
+    """Send an image to the node; give the status it is answered with."""
     entity = AE(ae_title=OURS[2])
-    entity.add_requested_context(film.SOPClassUID, film.file_meta.TransferSyntaxUID)
+    entity.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
     association = entity.associate(*NODE[:2], ae_title=NODE[2])
     if not association.is_established:
         raise SystemExit("the node does not answer: is it running, and may this AE title call?")
     try:
-        return int(association.send_c_store(film).Status)
+        return int(association.send_c_store(image).Status)
     finally:
         association.release()
 
@@ -52,18 +52,18 @@ def findings(report: Dataset) -> list[tuple[str, float, str]]:
     return read
 
 
-def is_of(report: Dataset, film: Dataset) -> bool:
-    """Whether a report is of a film: results of earlier films may still be on their way."""
+def is_of(report: Dataset, image: Dataset) -> bool:
+    """Whether a report is of an image: results of earlier images may still be on their way."""
     return any(
-        image.ReferencedSOPInstanceUID == film.SOPInstanceUID
+        referenced.ReferencedSOPInstanceUID == image.SOPInstanceUID
         for study in report.CurrentRequestedProcedureEvidenceSequence
         for series in study.ReferencedSeriesSequence
-        for image in series.ReferencedSOPSequence
+        for referenced in series.ReferencedSOPSequence
     )
 
 
 def main(paths: list[str]) -> None:
-    """Send films, and print what comes back."""
+    """Send images, and print what comes back."""
     results: queue.Queue[Dataset] = queue.Queue()
 
     def received(event: evt.Event) -> int:
@@ -77,16 +77,16 @@ def main(paths: list[str]) -> None:
     server = entity.start_server(OURS[:2], block=False, evt_handlers=[(evt.EVT_C_STORE, received)])
     try:
         for path in paths:
-            film = pydicom.dcmread(path)
-            status = send(film)
+            image = pydicom.dcmread(path)
+            status = send(image)
             if status != 0x0000:
                 raise SystemExit(f"{path}: the node does not take it: status 0x{status:04X}")
             print(f"{path}: taken")
             try:
-                while not is_of(report := results.get(timeout=60), film):
+                while not is_of(report := results.get(timeout=60), image):
                     pass
             except queue.Empty:
-                raise SystemExit("no report within a minute; a film that the node knows gets none again") from None
+                raise SystemExit("no report within a minute; an image that the node knows gets none again") from None
             for finding, probability, decision in findings(report):
                 print(f"  {finding}: {probability:.2f}, {decision.lower()}")
             print(f"  {report.SeriesDescription}")

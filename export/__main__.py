@@ -61,7 +61,7 @@ def write_bundle(
     decisions: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default="decisions.json beside the model")
     ] = None,
-    films: Annotated[Path, typer.Option(metavar="DIR", help="Real films for the parity gate.")] = SAMPLES,
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Real images for the parity gate.")] = SAMPLES,
     name: Annotated[
         str | None, typer.Option(help="Name of the model.", show_default="the folder's that MODEL lies in")
     ] = None,
@@ -69,7 +69,7 @@ def write_bundle(
 ) -> None:
     """Export a trained model as a bundle: ONNX graphs, manifest and model card.
 
-    The graphs are held against Keras on real films; over tolerance, nothing is written. Beside
+    The graphs are held against Keras on real images; over tolerance, nothing is written. Beside
     the model, training.json (its provenance) and notes.md (for the card) are taken along. `python -m export
     variant` adds other precisions, `python -m export card` what evaluations measured. The word `bundle` may be left
     out.
@@ -100,7 +100,7 @@ def write_bundle(
         notes=notes.read_text() if (notes := model.with_name("notes.md")).is_file() else "",
     )
     with _errors_told():
-        written = export(model, description, films, out)
+        written = export(model, description, images, out)
     gate = json.loads((written / "manifest.json").read_bytes())["variants"]["fp32"]["gate"]
     typer.echo(f"Wrote {written}. Parity gate: {json.dumps(gate)}")
 
@@ -144,11 +144,11 @@ def variant(
     precision: Annotated[Precision, typer.Argument(help="What to make.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="The data set the bundle was trained by.", exists=True)],
     test: Annotated[
-        bool, typer.Option("--test", help="Gate it on the test films too, once it passes; the look is put on record.")
+        bool, typer.Option("--test", help="Gate it on the test images too, once it passes; the look is put on record.")
     ] = False,
     resamples: Resamples = 1000,
 ) -> None:
-    """Add another precision to a bundle, if it passes its gate on the validation films.
+    """Add another precision to a bundle, if it passes its gate on the validation images.
 
     Over a limit, nothing is written and the exit status is 1.
     """
@@ -184,8 +184,8 @@ def verify(
     part: Annotated[
         str, typer.Option(help="With --data: validation or test. A look at test is put on record.")
     ] = "validation",
-    films: Annotated[
-        Path, typer.Option(metavar="DIR", help="Without --data: films without labels.", exists=True)
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="Without --data: images without labels.", exists=True)
     ] = SAMPLES,
     max_probability: Annotated[float | None, typer.Option(help="Limit of |Δp|.", show_default="by precision")] = None,
     max_flips: Annotated[
@@ -195,7 +195,7 @@ def verify(
     resamples: Resamples = 1000,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
 ) -> None:
-    """Hold any runtime or variant of a bundle against another, on real films.
+    """Hold any runtime or variant of a bundle against another, on real images.
 
     Largest and 99th percentile of |Δp|, decisions that flip, heat maps; with the labels of --data also the change of
     the mean ROC-AUC and of the calibration error, with paired intervals. Exit status 1 where a limit is passed.
@@ -217,7 +217,7 @@ def verify(
             bundle,
             reference,
             candidate,
-            films=films,
+            images=images,
             data=data,
             part=part,
             limits={name: limit for name, limit in changed.items() if limit is not None},
@@ -243,10 +243,10 @@ def ood(
         ),
     ] = None,
     test: Annotated[
-        bool, typer.Option("--test", help="Count on the test films too; the look is put on record.")
+        bool, typer.Option("--test", help="Count on the test images too; the look is put on record.")
     ] = False,
 ) -> None:
-    """Fit the rule that tells pictures unlike the training films, and write it into the bundle.
+    """Fit the rule that tells pictures unlike the training images, and write it into the bundle.
 
     For example:
 

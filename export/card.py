@@ -32,23 +32,23 @@ others are measured against. It has not been validated for any clinical use. Not
 
 ## Data
 
-{data}. Films: {films}. Patients: {patients}. Split: {split}; no patient is in two parts.
+{data}. Images: {images}. Patients: {patients}. Split: {split}; no patient is in two parts.
 Images: NIH Clinical Center; Wang et al. 2017 (ChestX-ray8, CVPR). The labels were mined from
 reports by text processing; their authors estimate them to be over 90 % accurate, others less.
 
 ## Limits
 
-- Films of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
+- Images of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
   collection may hold more disease than the whole: quote no prevalence or predictive value from it.
-- Calibration: {calibration}. It holds for films like those; with another prevalence probabilities are off.
-- Thresholds ({operating_points}) were fitted on the same films; the figures below show how they fare on others.
-- Lateral films, children, and pictures that are no chest film get an answer all the same; at most with a warning.
+- Calibration: {calibration}. It holds for images like those; with another prevalence probabilities are off.
+- Thresholds ({operating_points}) were fitted on the same images; the figures below show how they fare on others.
+- Lateral images, children, and pictures other than chest radiographs get an answer all the same; at most a warning.
 - Heat maps have one position for 32 pixels of the network's input before they are enlarged: they
   point at a region, they do not outline it.
 
 ## Training on all of NIH
 
-This model was fitted on {trained_on} films. With all 112,120 and a GPU:
+This model was fitted on {trained_on} images. With all 112,120 and a GPU:
 
     python -m training prepare NIH_FOLDER --out cache --size 224
     python -m training fit cache --out runs/full --recipe training/recipes/reference.toml
@@ -58,33 +58,33 @@ This model was fitted on {trained_on} films. With all 112,120 and a GPU:
 
 ## Parity of the exported graphs with Keras
 
-Largest difference over {gate_films} films in {gate_variants} TTA variants each: {gate}.
+Largest difference over {gate_images} images in {gate_variants} TTA variants each: {gate}.
 """
 
 _UNLIKE = """\
-## Pictures unlike the training films
+## Pictures unlike the training images
 
-A linear rule on the features before the head warns of pictures that are no frontal chest film, upright and whole. It
-was fitted on {fitted_on}, and warns of {false_alarms:.0%} of the validation films. Pictures of other kinds than those
-it was fitted on are listed as elsewhere. How many are warned of, with the 95 % interval (Wilson):
+A linear rule on the features before the head warns of pictures other than frontal chest radiographs, upright and whole.
+It was fitted on {fitted_on}, and warns of {false_alarms:.0%} of the validation images. Pictures of other kinds than
+those it was fitted on are listed as elsewhere. How many are warned of, with the 95 % interval (Wilson):
 
-| films or pictures | kind | count | warned of |
+| images or pictures | kind | count | warned of |
 |---|---|---|---|
 {rows}
 
-No warning does not mean that a picture is a chest film.
+No warning does not mean that a picture is a chest radiograph.
 """
 
 _VARIANTS = """\
 ## Other precisions
 
 What they change against float32 in the answers of all labels, by one TTA variant / by all. Each had to stay within its
-limits on validation before it was looked at on the test films, once. Flips: film-findings whose call changes, all
+limits on validation before it was looked at on the test images, once. Flips: image-findings whose call changes, all
 operating points together, which the limit holds for, and at the worst of them. AUC: the change of the mean with its
 95 % interval, paired by patient. Maps: the median correlation with float32's, and how many keep their strongest cell.
 {emulation}
 
-| precision | films | max Δp (limit) | p99 | flips (limit) | Δ AUC (limit) | Δ calibration error | maps |
+| precision | images | max Δp (limit) | p99 | flips (limit) | Δ AUC (limit) | Δ calibration error | maps |
 |---|---|---|---|---|---|---|---|
 {rows}
 """
@@ -114,12 +114,12 @@ def model_card(manifest: dict[str, Any], measured: dict[str, Any] | None = None)
         labels=", ".join(label["name"] for label in manifest["labels"]),
         trained_on=f"{training['images']['train']:,}" if "images" in training else "a part of the",
         data=training.get("data", "Not recorded"),
-        films=_listed(training.get("images", {})),
+        images=_listed(training.get("images", {})),
         patients=_listed(training.get("patients", {})),
         split=training.get("split", "not recorded"),
         calibration=_calibration(manifest["calibration"]),
         operating_points=", ".join(f"`{name}`" for name in manifest["operating_points"]),
-        gate_films=gate["images"],
+        gate_images=gate["images"],
         gate_variants=gate["variants"],
         gate=_listed({name: f"{value:.1e}" for name, value in gate["largest_difference_to_keras"].items()}),
     )

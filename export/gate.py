@@ -1,4 +1,4 @@
-"""The gate: what another runtime or precision changes in the answers, on real films, and what it may change.
+"""The gate: what another runtime or precision changes in the answers, on real images, and what it may change.
 
 Both sides answer through the SDK, by one TTA variant and by all, calibrated and thresholded as users get it.
 """
@@ -41,9 +41,9 @@ class Limits:
     Attributes
     ----------
     probability : float
-        Of any probability of any film, raw or calibrated.
+        Of any probability of any image, raw or calibrated.
     flips : float
-        Share of film-findings whose call changes, all operating points of a TTA mode together.
+        Share of image-findings whose call changes, all operating points of a TTA mode together.
     mean_auc : float
         Of the mean ROC-AUC, up or down.
     maps : float
@@ -67,7 +67,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Answers:
-    """What a runtime says of films.
+    """What a runtime says of images.
 
     Attributes
     ----------
@@ -82,25 +82,25 @@ class Answers:
     maps: npt.NDArray[np.float32] | None
 
 
-def answers(bundle: Bundle, runtime: Runtime, films: pd.DataFrame) -> Answers:
-    """Let a runtime look at films, by all TTA variants, each computed once.
+def answers(bundle: Bundle, runtime: Runtime, images: pd.DataFrame) -> Answers:
+    """Let a runtime look at images, by all TTA variants, each computed once.
 
     Parameters
     ----------
     bundle : Bundle
     runtime : Runtime
-    films : DataFrame
+    images : DataFrame
         With ``image``, and ``path``; or ``cache`` and ``row``.
 
     Raises
     ------
     ExportError
-        A film cannot be read.
+        An image cannot be read.
     cxr_edge.errors.CxrEdgeError
         The runtime cannot be had.
     """
     model, has_maps = Model(bundle, runtime.device, runtime.precision), bundle.manifest.maps is not None
-    found = predict_images(model, films, np.full(len(films), has_maps))
+    found = predict_images(model, images, np.full(len(images), has_maps))
     for failure in found.unreadable:
         raise ExportError(f"{failure['image']} of the gate: {failure['message']}; mend it or leave it out")
     maps = [evaluation.average_maps() for evaluation in found.evaluations]
@@ -110,7 +110,7 @@ def answers(bundle: Bundle, runtime: Runtime, films: pd.DataFrame) -> Answers:
 
 
 def compare(
-    manifest: Manifest, reference: Answers, candidate: Answers, films: pd.DataFrame, bootstrap: Bootstrap
+    manifest: Manifest, reference: Answers, candidate: Answers, images: pd.DataFrame, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """Measure what the candidate changes.
 
@@ -118,8 +118,8 @@ def compare(
     ----------
     manifest : Manifest
     reference, candidate : Answers
-        To the same films.
-    films : DataFrame
+        To the same images.
+    images : DataFrame
         With the labels and ``patient``, where ROC-AUC and calibration are to be compared.
     bootstrap : Bootstrap
 
@@ -129,9 +129,9 @@ def compare(
         ``images``, ``findings``, ``patients``, ``tta_modes`` and ``maps``, as the manifest keeps them.
     """
     labels = LabelSet.of(manifest.labels)
-    labelled = films if set(labels.names) <= set(films) else None
+    labelled = images if set(labels.names) <= set(images) else None
     return {
-        "images": len(films),
+        "images": len(images),
         "findings": len(labels.findings),
         "patients": None if labelled is None else int(labelled["patient"].nunique()),
         "tta_modes": {
@@ -163,7 +163,7 @@ def over_limits(figures: dict[str, Any], limits: Limits) -> list[str]:
 
 
 def flips_count(figures: dict[str, Any], limits: Limits) -> bool:
-    """Tell whether there are films enough for the limit of flips: so many that it allows one."""
+    """Tell whether there are images enough for the limit of flips: so many that it allows one."""
     return limits.flips == 0 or figures["images"] * figures["findings"] * limits.flips >= 1
 
 
@@ -184,7 +184,7 @@ def _map_agreement(reference: Answers, candidate: Answers) -> dict[str, float] |
 
 
 def _flips(manifest: Manifest, mode: FittedMode, first: Floats, second: Floats) -> dict[str, float]:
-    """Return the share of film-findings whose call changes, over all operating points and at each."""
+    """Return the share of image-findings whose call changes, over all operating points and at each."""
     labels, flips = LabelSet.of(manifest.labels), {}
     for name in manifest.operating_points:
         thresholds = manifest.thresholds(name, mode)

@@ -2,7 +2,7 @@
 
 Weights and activations are written as QuantizeLinear/DequantizeLinear pairs, weights per channel
 (Jacob et al. 2018). EfficientNet suffers from eight bits more than most networks: what is kept in
-float32, and how activations are clipped, is the outcome of trials on validation films:
+float32, and how activations are clipped, is the outcome of trials on validation images:
 ``python -m benchmarks.int8``, with its table in ``benchmarks/results/int8.json``.
 """
 
@@ -26,12 +26,12 @@ SKIPPED: Final = 18
 #: Activations are clipped at this percentile of what calibration saw.
 PERCENTILE: Final = 99.99
 
-#: Films that activations are observed on.
-FILMS: Final = 128
+#: Images that activations are observed on.
+IMAGES: Final = 128
 
 
 def to_int8(
-    model: ModelProto, films: npt.NDArray[np.uint8], skipped: int = SKIPPED, percentile: float = PERCENTILE
+    model: ModelProto, images: npt.NDArray[np.uint8], skipped: int = SKIPPED, percentile: float = PERCENTILE
 ) -> ModelProto:
     """Quantise the later pointwise convolutions of a float32 graph.
 
@@ -39,8 +39,8 @@ def to_int8(
     ----------
     model : onnx.ModelProto
         With the one input ``image``.
-    films : ndarray, (N, H, W) uint8
-        Validation films, pre-processed; of each, one TTA variant is observed, all in turn.
+    images : ndarray, (N, H, W) uint8
+        Validation images, pre-processed; of each, one TTA variant is observed, all in turn.
     skipped : int
         Pointwise convolutions, from the stem on, that stay in float32.
     percentile : float
@@ -62,7 +62,7 @@ def to_int8(
         quantize_static(
             source,
             quantised,
-            _Variants(films),
+            _Variants(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             nodes_to_quantize=[node.name for node in chosen],
@@ -93,11 +93,11 @@ def pointwise_convolutions(model: ModelProto) -> list[NodeProto]:
 
 
 class _Variants(CalibrationDataReader):  # type: ignore[misc]
-    """Hands out one TTA variant of each film, all in turn."""
+    """Hands out one TTA variant of each image, all in turn."""
 
-    def __init__(self, films: Iterable[npt.NDArray[np.uint8]]) -> None:
+    def __init__(self, images: Iterable[npt.NDArray[np.uint8]]) -> None:
         self._feeds = (
-            {"image": make_variants(film, [VARIANTS[index % len(VARIANTS)]])} for index, film in enumerate(films)
+            {"image": make_variants(image, [VARIANTS[index % len(VARIANTS)]])} for index, image in enumerate(images)
         )
 
     def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:

@@ -1,4 +1,4 @@
-"""The classifier as ONNX: uint8 film in; probabilities, logits and the last convolution out."""
+"""The classifier as ONNX: uint8 image in; probabilities, logits and the last convolution out."""
 
 import copy
 
@@ -42,9 +42,9 @@ def network_graph(network: keras.Model) -> ModelProto:
     """
     height, width = network.input_shape[1:3]
     image = keras.Input((height, width), dtype="uint8", name=TENSORS.image)
-    film = keras.ops.expand_dims(keras.ops.cast(image, "float32"), -1)
+    channels_last = keras.ops.expand_dims(keras.ops.cast(image, "float32"), -1)
     last_conv = network.get_layer(LAST_CONVOLUTION).output
-    backbone = keras.Model(image, keras.Model(network.input, last_conv)(film))
+    backbone = keras.Model(image, keras.Model(network.input, last_conv)(channels_last))
     head = keras.Model(last_conv, [network.get_layer(name).output for name in (PROBABILITIES, LOGITS)])
     return _joined(
         _converted(backbone, TENSORS.image, [TENSORS.features]),

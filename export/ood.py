@@ -1,4 +1,4 @@
-"""The rule that tells pictures unlike the training films: fitted, counted, and written into a bundle."""
+"""The rule that tells pictures unlike the training images: fitted, counted, and written into a bundle."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ import pandas as pd
 
 from cxr_edge.backends import Resources, open_graph
 from cxr_edge.errors import InputError
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.images.files import discover
 from cxr_edge.model.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
 from cxr_edge.model.out_of_distribution import OutOfDistribution, features_of
@@ -21,8 +21,8 @@ from cxr_edge.support.parallel import usable_cores
 from export.bundle_files import write_bundle
 from export.card import measured, model_card
 from export.errors import ExportError
-from training.data.films import load_part
-from training.decisions.out_of_distribution import FILMS_A_KIND, KINDS, Features, counted, fit_rule, turned
+from training.data.images import load_part
+from training.decisions.out_of_distribution import IMAGES_A_KIND, KINDS, Features, counted, fit_rule, turned
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
 from training.labels import LabelSet
@@ -30,7 +30,7 @@ from training.versions import commit
 
 Pictures = Sequence[npt.NDArray[np.uint8]]
 
-#: The kind of films that nothing was done to.
+#: The kind of images that nothing was done to.
 AS_THEY_ARE: Final = "as they are"
 
 
@@ -50,19 +50,19 @@ class _Network:
         return features_of(np.asarray(features[0]))
 
 
-def add_rule(root: Path, films: pd.DataFrame, others: Mapping[str, Path], *, look_at_test: bool) -> OutOfDistribution:
-    """Fit the rule on a bundle's training films, and write it with its error rates.
+def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, look_at_test: bool) -> OutOfDistribution:
+    """Fit the rule on a bundle's training images, and write it with its error rates.
 
     Parameters
     ----------
     root : Path
         The bundle.
-    films : DataFrame
-        All films of the data set the bundle was trained by; see `part_of_split`.
+    images : DataFrame
+        All images of the data set the bundle was trained by; see `part_of_split`.
     others : mapping
-        Kind → folder of pictures that are no chest films, on which the rule is counted, not fitted.
+        Kind → folder of pictures that are no chest radiographs, on which the rule is counted, not fitted.
     look_at_test : bool
-        Count on the test films too; the look is put on record.
+        Count on the test images too; the look is put on record.
 
     Raises
     ------
@@ -71,10 +71,10 @@ def add_rule(root: Path, films: pd.DataFrame, others: Mapping[str, Path], *, loo
     bundle = read_bundle(root)
     network, size = _Network(bundle), bundle.manifest.input.size[0]
     elsewhere = {kind: _read_folder(folder, size) for kind, folder in others.items()}
-    shown = {part: _films(bundle, films, part, size) for part in ("train", "validation")}
-    chosen = np.random.default_rng(0).permutation(len(shown["train"]))[:FILMS_A_KIND]
+    shown = {part: _images(bundle, images, part, size) for part in ("train", "validation")}
+    chosen = np.random.default_rng(0).permutation(len(shown["train"]))[:IMAGES_A_KIND]
     changed = [shown["train"][index] for index in chosen]
-    fitted, fitted_on = network.features(shown["train"]), f"{len(shown['train'])} training films"
+    fitted, fitted_on = network.features(shown["train"]), f"{len(shown['train'])} training images"
     others_of = {kind: network.features(turned(changed, kind, seed=0)) for kind in KINDS}
     validation = _features_of_kinds(network, shown["validation"], seed=1)
     rule = fit_rule(
@@ -88,7 +88,7 @@ def add_rule(root: Path, films: pd.DataFrame, others: Mapping[str, Path], *, loo
         kind: _count_left_out(fitted, others_of, validation, kind) for kind in KINDS
     }
     if look_at_test:
-        figures["test"] = _counts(rule, _features_of_kinds(network, _films(bundle, films, "test", size), seed=2))
+        figures["test"] = _counts(rule, _features_of_kinds(network, _images(bundle, images, "test", size), seed=2))
         record_look(_look_of(bundle, figures["test"]))
     if elsewhere:
         unlike = {kind: network.features(pictures) for kind, pictures in elsewhere.items()}
@@ -100,15 +100,15 @@ def add_rule(root: Path, films: pd.DataFrame, others: Mapping[str, Path], *, loo
     return rule
 
 
-def _films(bundle: Bundle, films: pd.DataFrame, part: str, size: int) -> Pictures:
-    found = load_part(part_of_split(bundle, films, part)[0], size, part, LabelSet.of(bundle.manifest.labels)).films
+def _images(bundle: Bundle, images: pd.DataFrame, part: str, size: int) -> Pictures:
+    found = load_part(part_of_split(bundle, images, part)[0], size, part, LabelSet.of(bundle.manifest.labels)).images
     return [found[index] for index in range(len(found))]
 
 
-def _features_of_kinds(network: _Network, films: Pictures, seed: int) -> dict[str, Features]:
-    """Give the features of films as they are, and turned into every kind."""
-    turned_films = {kind: network.features(turned(films, kind, seed)) for kind in KINDS}
-    return {AS_THEY_ARE: network.features(films)} | turned_films
+def _features_of_kinds(network: _Network, images: Pictures, seed: int) -> dict[str, Features]:
+    """Give the features of images as they are, and turned into every kind."""
+    turned_images = {kind: network.features(turned(images, kind, seed)) for kind in KINDS}
+    return {AS_THEY_ARE: network.features(images)} | turned_images
 
 
 def _count_left_out(
@@ -128,7 +128,7 @@ def _read_folder(folder: Path, size: int) -> Pictures:
     pictures = []
     for path in discover([str(folder)]):
         try:
-            pictures.append(preprocess(read_film(path).pixels, (size, size)))
+            pictures.append(preprocess(read_image(path).pixels, (size, size)))
         except InputError as error:
             raise ExportError(f"{path}: {error}; take it out of the folder") from error
     if not pictures:

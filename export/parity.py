@@ -1,4 +1,4 @@
-"""The parity gate: the ONNX graphs against Keras on real films, within stated tolerances."""
+"""The parity gate: the ONNX graphs against Keras on real images, within stated tolerances."""
 
 from dataclasses import asdict, dataclass
 
@@ -18,7 +18,7 @@ from training.network.tta import VARIANTS
 
 @dataclass(frozen=True)
 class Differences:
-    """Largest differences between two runtimes over some films.
+    """Largest differences between two runtimes over some images.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class ParityError(ExportError):
     """The exported graphs do not compute what the Keras model computes."""
 
 
-def measure(network: keras.Model, model: bytes, gradcam: bytes, films: npt.NDArray[np.uint8]) -> Differences:
-    """Compare on all TTA variants of the films.
+def measure(network: keras.Model, model: bytes, gradcam: bytes, images: npt.NDArray[np.uint8]) -> Differences:
+    """Compare on all TTA variants of the images.
 
     Both sides get the maps from the same last convolution: the sign of a ReLU's input that is
     zero but for rounding would otherwise decide.
@@ -58,7 +58,7 @@ def measure(network: keras.Model, model: bytes, gradcam: bytes, films: npt.NDArr
         float32.
     model, gradcam : bytes
         The serialised graphs.
-    films : ndarray, (N, H, W) uint8
+    images : ndarray, (N, H, W) uint8
         Pre-processed.
     """
     runtime, companion = (open_graph(graph, resources=Resources(threads=usable_cores())) for graph in (model, gradcam))
@@ -66,8 +66,8 @@ def measure(network: keras.Model, model: bytes, gradcam: bytes, films: npt.NDArr
     reference = keras.Model(network.input, [network.get_layer(name).output for name in layers])
     head = keras.Model(network.get_layer(LAST_CONVOLUTION).output, network.get_layer(LOGITS).output)
     worst = np.zeros(4)
-    for film in films:
-        variants = make_variants(film, VARIANTS)
+    for image in images:
+        variants = make_variants(image, VARIANTS)
         found = runtime.run([TENSORS.probabilities, TENSORS.logits, TENSORS.features], {TENSORS.image: variants})
         expected = [np.asarray(v) for v in reference(variants[..., np.newaxis].astype(np.float32), training=False)]
         (maps,) = companion.run([TENSORS.maps], {TENSORS.features: found[2]})

@@ -17,8 +17,8 @@ from cxr_edge.model.manifest import FORMAT_MAJOR
 from export.bundle_files import write_bundle
 from export.card import model_card
 from export.errors import ExportError
-from export.films import load_gate_films
 from export.gradcam_graph import gradcam_graph, read_head
+from export.images import load_gate_images
 from export.network_graph import TENSORS, network_graph
 from export.parity import TOLERANCES, measure, require_parity
 from training.labels import LabelSet
@@ -70,16 +70,16 @@ def convert(network: keras.Model) -> Graphs:
     )
 
 
-def export(model: Path, description: Description, films: Path, out: Path) -> Path:
-    """Convert a trained model, hold it against Keras on real films, and write the bundle.
+def export(model: Path, description: Description, images: Path, out: Path) -> Path:
+    """Convert a trained model, hold it against Keras on real images, and write the bundle.
 
     Parameters
     ----------
     model : Path
         A trained ``.keras`` file.
     description : Description
-    films : Path
-        Folder of real films for the gate.
+    images : Path
+        Folder of real images for the gate.
     out : Path
         Replaced only once the new bundle is complete.
 
@@ -94,17 +94,17 @@ def export(model: Path, description: Description, films: Path, out: Path) -> Pat
         No bundle is written, and one that was there stays.
     """
     network = to_float32(keras.models.load_model(model, compile=False))
-    gate_films = load_gate_films(films, network.input_shape[1:3])
-    return publish(network, convert(network), description, gate_films, out)
+    gate_images = load_gate_images(images, network.input_shape[1:3])
+    return publish(network, convert(network), description, gate_images, out)
 
 
 def publish(
-    network: keras.Model, graphs: Graphs, description: Description, films: npt.NDArray[np.uint8], out: Path
+    network: keras.Model, graphs: Graphs, description: Description, images: npt.NDArray[np.uint8], out: Path
 ) -> Path:
-    """Gate graphs that are converted already on pre-processed films, and write the bundle; see `export`."""
-    differences = measure(network, graphs.model, graphs.maps, films)
+    """Gate graphs that are converted already on pre-processed images, and write the bundle; see `export`."""
+    differences = measure(network, graphs.model, graphs.maps, images)
     require_parity(differences)
-    gate = {"images": len(films), "variants": len(VARIANTS), "largest_difference_to_keras": asdict(differences)}
+    gate = {"images": len(images), "variants": len(VARIANTS), "largest_difference_to_keras": asdict(differences)}
     manifest = _manifest(network, description, gate)
     card = model_card(manifest)
     return write_bundle(

@@ -40,7 +40,7 @@ def _maps(maps: dict[str, float] | None) -> str:
 
 def _rows(figures: dict[str, Any]) -> list[tuple[str, ...]]:
     modes, limits = [figures["tta_modes"][mode] for mode in MODES], figures["limits"]
-    flip_limit = f"{limits['flips']:.2%}" if flips_count(figures, Limits(**limits)) else "too few films"
+    flip_limit = f"{limits['flips']:.2%}" if flips_count(figures, Limits(**limits)) else "too few images"
     return [
         ("max |Δp|", *(f"{m['probability']['max']:.2g}" for m in modes), f"{limits['probability']:g}"),
         (

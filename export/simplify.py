@@ -26,8 +26,8 @@ class _Line(NamedTuple):
 def simplify(model: ModelProto) -> ModelProto:
     """Simplify a network in place, where its answers stay the same but for rounding.
 
-    A grey film that is repeated over three channels, all scaled alike, becomes one channel, and the kernel of the
-    first convolution its sum over them: what lies outside the film is 0 after the scaling in both. A squeezed and
+    A grey image that is repeated over three channels, all scaled alike, becomes one channel, and the kernel of the
+    first convolution its sum over them: what lies outside the image is 0 after the scaling in both. A squeezed and
     restored shape stays as it was.
 
     Parameters
@@ -79,11 +79,11 @@ def _fold_grey(model: ModelProto) -> None:
 
 def _line_of_levels(front: ModelProto) -> _Line | None:
     """Run every grey level through the front of the network; None where channels differ, or it is no line."""
-    film = front.graph.input[0]
-    height, width = (d.dim_value for d in film.type.tensor_type.shape.dim[1:])
+    image = front.graph.input[0]
+    height, width = (d.dim_value for d in image.type.tensor_type.shape.dim[1:])
     levels = np.resize(np.arange(LEVELS, dtype=np.uint8), (1, height, width))
     name = front.graph.output[0].name
-    (shown,) = open_graph(front.SerializeToString()).run([name], {film.name: levels})
+    (shown,) = open_graph(front.SerializeToString()).run([name], {image.name: levels})
     channels = shown[0].reshape(len(shown[0]), -1)[:, :LEVELS].astype(np.float64)
     slope = float(channels[0, -1] - channels[0, 0]) / (LEVELS - 1)
     if slope == 0 or not (channels == channels[0]).all():

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 import pandas as pd
 
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
 from cxr_edge.model.manifest import Variant
 from cxr_edge.model.preprocess import preprocess
@@ -20,7 +20,7 @@ from export.card import measured, model_card
 from export.errors import ExportError
 from export.float16 import emulated, to_float16
 from export.gate import LIMITS, Runtime, answers, compare, verdict
-from export.int8 import FILMS, to_int8
+from export.int8 import IMAGES, to_int8
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
 from training.evaluation.predictions import sources
@@ -64,18 +64,18 @@ def make_fp16(bundle: Bundle, _validation: pd.DataFrame) -> Made:
 def make_int8(bundle: Bundle, validation: pd.DataFrame) -> Made:
     """Quantise the float32 network of a bundle; see `export.int8`. The companion stays as it is."""
     network, *companion = (bundle.files[file] for file in bundle.manifest.graph_files(REFERENCE.precision))
-    quantised = to_int8(onnx.load_from_string(network), calibration_films(bundle, validation)).SerializeToString()
+    quantised = to_int8(onnx.load_from_string(network), calibration_images(bundle, validation)).SerializeToString()
     graphs = (quantised, *companion)
     return Made("int8", graphs, graphs)
 
 
-def calibration_films(bundle: Bundle, validation: pd.DataFrame) -> npt.NDArray[np.uint8]:
-    """Draw the films that activations are observed on, pre-processed."""
-    chosen = validation.sample(min(FILMS, len(validation)), random_state=0)
+def calibration_images(bundle: Bundle, validation: pd.DataFrame) -> npt.NDArray[np.uint8]:
+    """Draw the images that activations are observed on, pre-processed."""
+    chosen = validation.sample(min(IMAGES, len(validation)), random_state=0)
     size = bundle.manifest.input.size
     return np.stack(
         [
-            preprocess(source if isinstance(source, np.ndarray) else read_film(source).pixels, size)
+            preprocess(source if isinstance(source, np.ndarray) else read_image(source).pixels, size)
             for source in sources(chosen, size[0])
         ]
     )
@@ -84,11 +84,11 @@ def calibration_films(bundle: Bundle, validation: pd.DataFrame) -> npt.NDArray[n
 MAKERS = {"fp16": make_fp16, "int8": make_int8}
 
 
-def gate(bundle: Bundle, name: str, made: Made, films: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
-    """Hold a variant against float32 on films with labels; see `export.gate.compare`."""
+def gate(bundle: Bundle, name: str, made: Made, images: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Hold a variant against float32 on images with labels; see `export.gate.compare`."""
     judged = with_variant(bundle, name, made.precision, made.judged)
-    one, two = (answers(judged, runtime, films) for runtime in (REFERENCE, Runtime("cpu", name)))
-    return verdict(compare(judged.manifest, one, two, films, bootstrap), LIMITS[name])
+    one, two = (answers(judged, runtime, images) for runtime in (REFERENCE, Runtime("cpu", name)))
+    return verdict(compare(judged.manifest, one, two, images, bootstrap), LIMITS[name])
 
 
 def with_variant(bundle: Bundle, name: str, precision: str, graphs: tuple[bytes, ...]) -> Bundle:
@@ -103,8 +103,8 @@ def with_variant(bundle: Bundle, name: str, precision: str, graphs: tuple[bytes,
     return replace(bundle, manifest=changed, files={**bundle.files, **files})
 
 
-def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap, *, look_at_test: bool) -> Variant:
-    """Make a variant, gate it on the bundle's validation films, and write it into the bundle.
+def add_variant(root: Path, name: str, images: pd.DataFrame, bootstrap: Bootstrap, *, look_at_test: bool) -> Variant:
+    """Make a variant, gate it on the bundle's validation images, and write it into the bundle.
 
     Parameters
     ----------
@@ -112,11 +112,11 @@ def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap
         The bundle.
     name : str
         One of `MAKERS`.
-    films : DataFrame
-        All films of the data set the bundle was trained by; see `part_of_split`.
+    images : DataFrame
+        All images of the data set the bundle was trained by; see `part_of_split`.
     bootstrap : Bootstrap
     look_at_test : bool
-        Then gate it on the test films too; the look is put on record.
+        Then gate it on the test images too; the look is put on record.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap
     """
     bundle = read_bundle(root)
     parts = ("validation", "test") if look_at_test else ("validation",)
-    tables = {part: part_of_split(bundle, films, part)[0] for part in parts}
+    tables = {part: part_of_split(bundle, images, part)[0] for part in parts}
     made = MAKERS[name](bundle, tables["validation"])
     figures = {}
     for part, table in tables.items():
@@ -133,7 +133,7 @@ def add_variant(root: Path, name: str, films: pd.DataFrame, bootstrap: Bootstrap
         if part == "test":
             record_look(look_of(bundle, REFERENCE, Runtime("cpu", name), figures[part]))
         if over := figures[part]["over_limits"]:
-            raise GateError(f"{name} is not written, on {len(table)} {part} films: {'; '.join(over)}")
+            raise GateError(f"{name} is not written, on {len(table)} {part} images: {'; '.join(over)}")
     return _write(root, bundle, name, made, figures)
 
 

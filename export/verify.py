@@ -8,8 +8,8 @@ import pandas as pd
 
 from cxr_edge.model.bundle import Bundle, read_bundle
 from export.errors import ExportError
-from export.films import film_files
 from export.gate import LIMITS, Runtime, answers, compare, verdict
+from export.images import image_files
 from export.variants import look_of
 from training.data.nih import read_dataset
 from training.evaluation.evaluate import part_of_split
@@ -23,7 +23,7 @@ def verify(
     reference: str,
     candidates: list[str] | None,
     *,
-    films: Path,
+    images: Path,
     data: Path | None,
     part: str,
     limits: dict[str, float],
@@ -39,8 +39,8 @@ def verify(
         As ``device:precision``.
     candidates : list of str or None
         Likewise; None for every other variant on the CPU.
-    films : Path
-        Folder of films, where `data` is None.
+    images : Path
+        Folder of images, where `data` is None.
     data : Path or None
         The data set that the bundle was trained by, with its labels.
     part : str
@@ -67,7 +67,7 @@ def verify(
     if not compared:
         raise ExportError(f"{bundle.identity} has no other variant; name a --candidate, such as cuda:fp32")
     table = (
-        pd.DataFrame([{"image": path.name, "path": str(path)} for path in film_files(films)])
+        pd.DataFrame([{"image": path.name, "path": str(path)} for path in image_files(images)])
         if data is None
         else part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), part)[0]
     )

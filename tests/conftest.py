@@ -1,4 +1,4 @@
-"""Fixtures: the real bundle, the real films the repository carries, and NIH's where they are at hand."""
+"""Fixtures: the real bundle, the real images the repository carries, and NIH's where they are at hand."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import pytest
 import cxr_edge
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.errors import DeviceUnavailable
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.calibration import Calibration
 from tests import selection
@@ -72,20 +72,20 @@ def uncalibrated() -> cxr_edge.Model:
 
 @pytest.fixture(params=SAMPLES, ids=lambda path: path.stem)
 def sample(request: pytest.FixtureRequest) -> Path:
-    """Each of the repository's films in turn."""
+    """Each of the repository's images in turn."""
     return request.param
 
 
 @pytest.fixture(scope="session")
-def film_path() -> Path:
-    """One of the repository's films, with findings."""
+def image_path() -> Path:
+    """One of the repository's images, with findings."""
     return SAMPLES[1]
 
 
 @pytest.fixture(scope="session")
-def film(film_path: Path) -> np.ndarray:
+def image(image_path: Path) -> np.ndarray:
     """Its pixels, (1024, 1024) uint8."""
-    return read_film(film_path).pixels
+    return read_image(image_path).pixels
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ def main() -> None:
     calibration = json.loads((MODEL / "decisions.json").read_text())["calibration"]
     golden = {}
     for path in sorted((ROOT / "samples").glob("*.png")):
-        film = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        film = cv2.resize(film, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float64)
-        views = [np.clip(np.rint(f * b), 0, 255) for f in (film, film[:, ::-1]) for b in (1.0, 0.9, 1.1)]
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        image = cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float64)
+        views = [np.clip(np.rint(f * b), 0, 255) for f in (image, image[:, ::-1]) for b in (1.0, 0.9, 1.1)]
         predicted = np.asarray(network(np.float32(views)[..., np.newaxis], training=False), np.float64)
         golden[path.name] = {
             "single": calibrated(predicted[0], calibration["single"]),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.dicom import films as dicom_films
-from benchmarks.node import films
+from benchmarks.dicom import dicom_files
+from benchmarks.node import images
 from benchmarks.node.site import Site, missing
 from tests.validators import program
 
@@ -20,12 +20,12 @@ MOST_EXPOSURE = 2.0
 AS_ROOT = {"fchown"}
 
 
-def test_the_model_inside_a_scanners_software(film_path: Path) -> None:
-    command = [sys.executable, EXAMPLES / "embedded.py", film_path, film_path]
+def test_the_model_inside_a_scanners_software(image_path: Path) -> None:
+    command = [sys.executable, EXAMPLES / "embedded.py", image_path, image_path]
     told = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout.splitlines()
     assert re.search(r"<Model .*>, \{'(tta|adaptive)': (True|False)\}", told[0])
     for line in told[1:]:
-        assert re.match(rf"{re.escape(str(film_path))}: \d\.\d+ s", line)
+        assert re.match(rf"{re.escape(str(image_path))}: \d\.\d+ s", line)
         assert "not for diagnosis" in line
     assert len(told) == 3
 
@@ -35,13 +35,13 @@ def test_a_scanners_software_beside_the_node(tmp_path: Path) -> None:
     if (why := missing()) is not None:
         pytest.skip(why)
     source = (EXAMPLES / "through_the_node.py").read_text()
-    peer = "".join(
-        line.removeprefix("    ") for line in re.findall(r"^    (?:\[\[peers\]\]|\w+ = ).*\n", source, re.M)[:6]
+    destination = "".join(
+        line.removeprefix("    ") for line in re.findall(r"^    (?:\[\[destinations\]\]|\w+ = ).*\n", source, re.M)[:6]
     )
     with Site(tmp_path) as site:
-        site.configure(f"\n{peer}")
+        site.configure(f"\n{destination}")
         site.start_node()
-        told = site.run(sys.executable, EXAMPLES / "through_the_node.py", dicom_films.CHEST, timeout=120)
+        told = site.run(sys.executable, EXAMPLES / "through_the_node.py", dicom_files.CHEST, timeout=120)
         assert "RG1_UNCR.dcm: taken" in told
         assert re.search(r"Mass: 0\.\d\d, present", told)
         assert len(re.findall(r": [01]\.\d\d, (present|absent)", told)) == 14
@@ -81,12 +81,12 @@ def test_the_service_allows_what_the_node_calls(tmp_path: Path) -> None:
         calls = calls_of(setting.removeprefix("~"))
         allowed = allowed - calls if setting.startswith("~") else allowed | calls
     lossless = "1.2.840.10008.1.2.4.70"
-    (tmp_path / "film.dcm").write_bytes(dicom_films.written(dicom_films.compressed(films.make(1), lossless)))
+    (tmp_path / "image.dcm").write_bytes(dicom_files.written(dicom_files.compressed(images.make(1), lossless)))
     trace = tmp_path / "trace"
     with Site(tmp_path) as site:
-        site.configure('\n[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
+        site.configure('\n[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
         site.start_node("strace", "-f", "-qq", "-o", trace)
-        assert site.store(tmp_path / "film.dcm", options=["-xs"]) == [0]
+        assert site.store(tmp_path / "image.dcm", options=["-xs"]) == [0]
         site.settle()
         assert len(list((tmp_path / "out").glob("*.dcm"))) > 1
         site.run("pkill", "-TERM", "-f", site.folder / "node.toml")

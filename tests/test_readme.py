@@ -35,7 +35,7 @@ def test_the_first_command(copy, capsys):
         ["bash", "-euc", readme_command("infer")], cwd=copy, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "8 of 8 films read" in done.stdout
+    assert "8 of 8 images read" in done.stdout
     lines = [json.loads(line) for line in (copy / "results" / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == 8
     assert any(finding["positive"] for line in lines for finding in line["findings"])

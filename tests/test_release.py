@@ -80,7 +80,7 @@ def test_the_build_is_reproducible(wheel, tmp_path):
     with tarfile.open(source) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "LICENSE", "NOTICE", "tests/conftest.py", "tests/cxr_edge/cli/test_cli.py"} <= names
-    assert {f"samples/{film.name}" for film in SAMPLES} <= names
+    assert {f"samples/{image.name}" for image in SAMPLES} <= names
     assert source.stat().st_size < 40 * MEGABYTE
 
 
@@ -109,7 +109,7 @@ def test_a_wheel_runs_offline_from_a_wheelhouse(tmp_path):
     first = readme_command("infer")
     infer = re.split(r"&&|\n", first.strip())[-1].strip()
     assert infer.startswith(".venv/bin/cxr-edge infer samples/ "), first
-    assert "8 of 8 films read" in run(infer, box, environment, *OFFLINE)
+    assert "8 of 8 images read" in run(infer, box, environment, *OFFLINE)
     lines = [json.loads(line) for line in (box / "results" / "predictions.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok"] * 8
     assert len(list((box / "results" / "heatmaps").glob("*.png"))) == 24

@@ -35,7 +35,7 @@ def _errors_told(interrupted: str = "Interrupted") -> Iterator[None]:
 
 @app.callback()
 def main() -> None:
-    """Prepare films, train, calibrate, evaluate."""
+    """Prepare images, train, calibrate, evaluate."""
 
 
 @app.command()
@@ -47,24 +47,24 @@ def prepare(
         str, typer.Option(metavar="NAME", help="Label set: a name, or a JSON file; as in the recipe of the fit.")
     ] = DEFAULT_LABELS,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Finish without the films that cannot be read.")
+        bool, typer.Option("--skip-unreadable", help="Finish without the images that cannot be read.")
     ] = False,
 ) -> None:
-    """Decode every film once, with the SDK's own pre-processing, into a compact 8-bit cache.
+    """Decode every image once, with the SDK's own pre-processing, into a compact 8-bit cache.
 
     Each file is checked and hashed; what cannot be read is listed in CACHE/unreadable.csv. A fit or an evaluation
     takes CACHE in place of the data set.
     """
     with _errors_told("Interrupted; the same command goes on where it stopped"):
         from training.data.nih import read_dataset
-        from training.data.prepare import prepare as prepare_films
+        from training.data.prepare import prepare as prepare_images
         from training.labels import read_labels
 
         names = read_labels(labels)
-        films = read_dataset(data, names)
-        unreadable = prepare_films(films, out, tuple(size), names, skip_unreadable=skip_unreadable)
+        images = read_dataset(data, names)
+        unreadable = prepare_images(images, out, tuple(size), names, skip_unreadable=skip_unreadable)
     if len(unreadable):
-        typer.echo(f"{len(unreadable)} films cannot be read; see {out / 'unreadable.csv'}", err=True)
+        typer.echo(f"{len(unreadable)} images cannot be read; see {out / 'unreadable.csv'}", err=True)
         if not skip_unreadable:
             typer.echo("Mend them and run the same command again, or finish without them: --skip-unreadable", err=True)
             raise typer.Exit(1)
@@ -135,7 +135,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finishe
 
 @app.command()
 def calibrate(run: Run, data: Data) -> None:
-    """Fit calibration and operating points on the validation films; writes decisions.json."""
+    """Fit calibration and operating points on the validation images; writes decisions.json."""
     from training.fitting.run import calibrate_run
 
     with _errors_told():
@@ -143,7 +143,7 @@ def calibrate(run: Run, data: Data) -> None:
 
 
 class Dataset(str, Enum):
-    """What films an evaluation reads."""
+    """What images an evaluation reads."""
 
     nih = "nih"
     chexpert = "chexpert"
@@ -191,7 +191,7 @@ def evaluate(
 
     By finding and on the mean: ROC-AUC, average precision, precision, recall, F1 and specificity at every operating
     point, each with a 95 % interval by patient; one TTA variant and all; by view position, sex, age and collection;
-    calibration before and after. Films must be the part of the split that the bundle was trained by.
+    calibration before and after. Images must be the part of the split that the bundle was trained by.
     """
     from cxr_edge.model.bundle import read_bundle
     from training.data.external import read_external
@@ -208,18 +208,18 @@ def evaluate(
         chosen = read_bundle(bundle)
         labels = LabelSet.of(chosen.manifest.labels)
         if dataset is Dataset.nih:
-            films, held_out = part_of_split(chosen, read_dataset(data, labels), part)
+            images, held_out = part_of_split(chosen, read_dataset(data, labels), part)
         else:
-            films = read_external(dataset.value, data, uncertain.value, labels)
-            held_out = f"another data set, {data.name}; whether the model has seen films of it, its user must know"
+            images = read_external(dataset.value, data, uncertain.value, labels)
+            held_out = f"another data set, {data.name}; whether the model has seen images of it, its user must know"
             part = dataset.value
-        report = measure(chosen, films, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))
+        report = measure(chosen, images, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))
         if dataset is Dataset.nih and part == "test":
             typer.echo(f"Look {record_look(look_of(report))} at the test part is on record.")
         for written in write_evaluation(report, out):
             typer.echo(f"Wrote {written}")
         if report["unreadable"]:
-            typer.echo(f"{len(report['unreadable'])} films could not be read; the report lists them", err=True)
+            typer.echo(f"{len(report['unreadable'])} images could not be read; the report lists them", err=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Contestants: what users would pick instead, each in its best documented setting, and cxr-edge itself.
 
-A class here is made with the paths of the films and does its work in `run`; see `benchmarks.workers.Peer`.
+A class here is made with the paths of the images and does its work in `run`; see `benchmarks.workers.Baseline`.
 Its module is imported inside a worker alone, so that a package that is missing costs its own row.
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.baselines.flops import count_flops
 from cxr_edge.backends import ONE_THREAD
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.preprocess import preprocess
@@ -16,15 +16,15 @@ INPUTS = 24
 
 
 class Engine:
-    """The network on one thread: one film at a time, or all its TTA variants. Its work is in operations."""
+    """The network on one thread: one image at a time, or all its TTA variants. Its work is in operations."""
 
-    def __init__(self, films: list[str], tta: bool = False) -> None:
+    def __init__(self, images: list[str], tta: bool = False) -> None:
         bundle = read_bundle()
         batch = len(bundle.manifest.tta.variants) if tta else 1
         tensors = bundle.manifest.tensors
         self._graph = open_graphs(bundle, "cpu", None, ONE_THREAD).network
-        film = preprocess(read_film(films[0]).pixels, bundle.manifest.input.size)
-        self._feeds = {tensors.image: np.repeat(film[np.newaxis], batch, axis=0)}
+        image = preprocess(read_image(images[0]).pixels, bundle.manifest.input.size)
+        self._feeds = {tensors.image: np.repeat(image[np.newaxis], batch, axis=0)}
         self._outputs = [tensors.probabilities]
         self._repeats = max(1, INPUTS // batch)
         precision = bundle.manifest.default_variant

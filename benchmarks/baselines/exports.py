@@ -1,4 +1,4 @@
-"""Graphs that peers run, made once from the Keras model before anything is timed."""
+"""Graphs that baselines run, made once from the Keras model before anything is timed."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ from benchmarks.baselines import KERAS_MODEL, SIDE
 
 
 class _Export:
-    """Takes the place of a peer: its run writes a graph."""
+    """Takes the place of a baseline: its run writes a graph."""
 
     work = 1
     settings: dict[str, Any] = {}  # noqa: RUF012
 
-    def __init__(self, films: list[str], out: str) -> None:  # noqa: ARG002 - every peer is given films
+    def __init__(self, images: list[str], out: str) -> None:  # noqa: ARG002 - every baseline is given images
         self._out = out
 
 

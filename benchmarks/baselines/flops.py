@@ -1,4 +1,4 @@
-"""How many floating-point operations a network needs for one film, counted from its graph."""
+"""How many floating-point operations a network needs for one image, counted from its graph."""
 
 import math
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
-from benchmarks.baselines.films import read_arrays, read_grey, shrink
+from benchmarks.baselines.images import read_arrays, read_grey, shrink
 from cxr_edge.model.bundle import read_bundle
 
 Probabilities = npt.NDArray[np.float32]
@@ -16,22 +16,22 @@ PRECISION: Final = "f32"
 
 
 class Directory:
-    """Files → probabilities: ``THROUGHPUT``, films handed to an ``AsyncInferQueue`` as they are read."""
+    """Files → probabilities: ``THROUGHPUT``, images handed to an ``AsyncInferQueue`` as they are read."""
 
-    def __init__(self, films: list[str]) -> None:
-        self._films = films
+    def __init__(self, images: list[str]) -> None:
+        self._images = images
         self._compiled, self._output, self.settings = _compile("THROUGHPUT")
         self._queue = openvino.AsyncInferQueue(self._compiled)
         self._queue.set_callback(self._keep)
         labels = self._output.get_partial_shape()[1].get_length()
-        self._values = np.empty((len(films), labels), dtype=np.float32)
-        self.work = len(films)
+        self._values = np.empty((len(images), labels), dtype=np.float32)
+        self.work = len(images)
         self.settings |= {"call": "cv2.imread (grey), AsyncInferQueue", "requests": len(self._queue)}
 
     def run(self) -> Probabilities:
-        """Read and hand over one film after the other; wait for the last."""
-        for number, film in enumerate(self._films):
-            self._queue.start_async({0: read_grey(film)[np.newaxis]}, number)
+        """Read and hand over one image after the other; wait for the last."""
+        for number, image in enumerate(self._images):
+            self._queue.start_async({0: read_grey(image)[np.newaxis]}, number)
         self._queue.wait_all()
         return self._values
 
@@ -40,18 +40,18 @@ class Directory:
 
 
 class Array:
-    """One decoded film → probabilities: ``LATENCY``."""
+    """One decoded image → probabilities: ``LATENCY``."""
 
-    def __init__(self, films: list[str]) -> None:
-        self._arrays = read_arrays(films)
+    def __init__(self, images: list[str]) -> None:
+        self._arrays = read_arrays(images)
         self._compiled, self._output, self.settings = _compile("LATENCY")
-        self.work = len(films)
+        self.work = len(images)
         self.settings |= {"call": "compiled_model(x)"}
 
     def run(self) -> Probabilities:
-        """Infer one film after the other."""
-        films = (shrink(array)[np.newaxis] for array in self._arrays)
-        return np.concatenate([self._compiled(film)[self._output].copy() for film in films])
+        """Infer one image after the other."""
+        images = (shrink(array)[np.newaxis] for array in self._arrays)
+        return np.concatenate([self._compiled(image)[self._output].copy() for image in images])
 
 
 def _compile(hint: str) -> tuple[Any, Any, dict[str, Any]]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import cxr_edge
 from benchmarks.workers import NotMeasured
 from cxr_edge.errors import UnknownOperatingPoint
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.settings import Settings
 from cxr_edge.outputs.analysis import Analyser
@@ -18,15 +18,15 @@ from cxr_edge.support.parallel import usable_cores
 
 
 class Directory:
-    """Files → results, one film per core: `cxr_edge.runs.batch.infer`."""
+    """Files → results, one image per core: `cxr_edge.runs.batch.infer`."""
 
-    def __init__(self, films: list[str], tta: bool = False, adaptive: bool = False) -> None:
+    def __init__(self, images: list[str], tta: bool = False, adaptive: bool = False) -> None:
         cv2.setNumThreads(1)
-        self._films = films
+        self._images = images
         self._model = cxr_edge.load(device="cpu", threads=1)
         self._analyser = Analyser.of(self._model, self._settings(tta=tta, adaptive=adaptive), ())
         self._workers = usable_cores()
-        self.work = len(films)
+        self.work = len(images)
         self.settings: dict[str, Any] = {
             **_model_settings(self._model),
             "call": "cxr_edge.runs.batch.infer",
@@ -37,11 +37,11 @@ class Directory:
         }
 
     def run(self) -> npt.NDArray[np.float64]:
-        """Infer all films."""
-        values = np.empty((len(self._films), len(self._model.labels)))
-        for number, record in enumerate(infer(self._analyser, self._films, None, self._workers)):
+        """Infer all images."""
+        values = np.empty((len(self._images), len(self._model.labels)))
+        for number, record in enumerate(infer(self._analyser, self._images, None, self._workers)):
             if not isinstance(record, ResultRecord):
-                raise ValueError(f"a film of the benchmark cannot be read: {record.error.message}")
+                raise ValueError(f"an image of the benchmark cannot be read: {record.error.message}")
             values[number] = list(record.probabilities.values())
         return values
 
@@ -53,13 +53,13 @@ class Directory:
 
 
 class Array:
-    """One decoded film → result, all cores on it: `cxr_edge.Model.predict`."""
+    """One decoded image → result, all cores on it: `cxr_edge.Model.predict`."""
 
-    def __init__(self, films: list[str], tta: bool = False, heatmaps: bool = False) -> None:
-        self._arrays = [read_film(path).pixels for path in films]
+    def __init__(self, images: list[str], tta: bool = False, heatmaps: bool = False) -> None:
+        self._arrays = [read_image(path).pixels for path in images]
         self._model = cxr_edge.load(device="cpu", threads=usable_cores())
         self._choices = {"tta": tta, "heatmaps": heatmaps}
-        self.work = len(films)
+        self.work = len(images)
         self.settings: dict[str, Any] = {
             **_model_settings(self._model),
             "call": "model.predict(array)",
@@ -68,7 +68,7 @@ class Array:
         }
 
     def run(self) -> npt.NDArray[np.float64]:
-        """Infer one film after the other."""
+        """Infer one image after the other."""
         return np.array([self._model.predict(array, **self._choices).values for array in self._arrays])
 
 

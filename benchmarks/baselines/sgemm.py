@@ -14,7 +14,7 @@ RUN_FLOPS: Final = 2e10
 class Sgemm:
     """A square product on one thread. Its work is in floating-point operations."""
 
-    def __init__(self, films: list[str]) -> None:  # noqa: ARG002 - every peer is given films
+    def __init__(self, images: list[str]) -> None:  # noqa: ARG002 - every baseline is given images
         threadpool_limits(1)  # holds until the process ends
         rates = {size: max(_rate(size) for _ in range(5)) for size in SIZES}
         size = max(rates, key=lambda n: rates[n])

@@ -9,29 +9,29 @@ import typer
 from benchmarks.dicom.report import markdown
 from benchmarks.dicom.survival import hostile_set
 from benchmarks.dicom.syntaxes import syntaxes
-from benchmarks.films import SAMPLES
+from benchmarks.images import SAMPLES
 from benchmarks.measure import machine
 from cxr_edge import images
 
 #: What the hostile files are made from.
-FILM = sorted(SAMPLES.glob("*.png"))[0]
+IMAGE = sorted(SAMPLES.glob("*.png"))[0]
 
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds over all transfer syntaxes.")] = 7,
     repeats: Annotated[int, typer.Option(min=1, help="Processes that meet each hostile file.")] = 3,
-    rows: Annotated[int, typer.Option(min=64, help="Height of the film in all transfer syntaxes.")] = 3000,
+    rows: Annotated[int, typer.Option(min=64, help="Height of the image in all transfer syntaxes.")] = 3000,
     columns: Annotated[int, typer.Option(min=64, help="Its width.")] = 2500,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write dicom.json and dicom.md here.")] = None,
 ) -> None:
     """Measure reading in every transfer syntax, and time and memory of each hostile file."""
     figures = {
         "machine": machine(),
-        "film": [rows, columns],
+        "image": [rows, columns],
         "rounds": rounds,
         "syntaxes": syntaxes((rows, columns), rounds),
         "repeats": repeats,
-        "hostile": hostile_set(images.read_film(FILM).pixels, repeats),
+        "hostile": hostile_set(images.read_image(IMAGE).pixels, repeats),
     }
     text = markdown(figures)
     typer.echo(text)

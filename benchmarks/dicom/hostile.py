@@ -11,8 +11,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 
-from benchmarks.dicom import films
-from benchmarks.dicom.films import DEFLATED, JPEG_2000, film, stored, with_stream, written
+from benchmarks.dicom import dicom_files
+from benchmarks.dicom.dicom_files import DEFLATED, JPEG_2000, image, stored, with_stream, written
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
@@ -25,7 +25,7 @@ Expected = tuple[str, bytes, frozenset[str]]
 
 
 def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
-    """Make them from a real film of 8 bits.
+    """Make them from a real image of 8 bits.
 
     Yields
     ------
@@ -33,7 +33,7 @@ def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
     data : bytes
     codes : frozenset of str
     """
-    whole = film(pixels)
+    whole = image(pixels)
     data = written(whole)
     yield "deflate bomb, 2 MB to 2 GiB", _deflate_bomb(whole), frozenset({"too_large"})
     yield "deflate bomb before the pixels", _deflated_padding(whole), TOO_LARGE
@@ -60,7 +60,7 @@ def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
         "JPEG 2000": JPEG_2000,
         "RLE": RLE,
     }.items():
-        encoded = written(films.compressed(whole, syntax))
+        encoded = written(dicom_files.compressed(whole, syntax))
         for share in (0.3, 0.6, 0.99):
             yield f"{name}, cut at {share:.0%}", _cut(encoded, share), CUT
         yield (
@@ -84,7 +84,7 @@ CUT = frozenset({"truncated", "no_pixels", "invalid_header"})
 
 
 def _changed(ds: Dataset, **attributes: int) -> bytes:
-    return written(film(stored(ds), **attributes))
+    return written(image(stored(ds), **attributes))
 
 
 def _before_pixels(data: bytes, elements: bytes) -> bytes:
@@ -124,11 +124,11 @@ def _lying_codestreams(ds: Dataset) -> Iterator[Expected]:
         ("JPEG 2000, 40000x40000", JPEG_2000, _patched_jpeg_2000),
         ("HTJ2K, 40000x40000", HTJ2K, _patched_jpeg_2000),
     ):
-        lying = films.compressed(ds, syntax)
+        lying = dicom_files.compressed(ds, syntax)
         stream = patch(next(generate_frames(lying.PixelData, number_of_frames=1)))
         lying.PixelData = encapsulate([stream])
         yield name, written(lying), frozenset({"header_mismatch"})
-    huge = films.compressed(ds, RLE)
+    huge = dicom_files.compressed(ds, RLE)
     huge.Rows = huge.Columns = 60_000
     yield "RLE, 60000x60000 by its header", written(huge), frozenset({"too_large"})
     huge.Rows = huge.Columns = 9_999
@@ -167,7 +167,7 @@ def _nested(data: bytes) -> Iterator[Expected]:
 
 
 def _cut_stream(ds: Dataset, syntax: str) -> bytes:
-    encoded = films.compressed(ds, syntax)
+    encoded = dicom_files.compressed(ds, syntax)
     stream = next(generate_frames(encoded.PixelData, number_of_frames=1))
     encoded.PixelData = encapsulate([stream[: len(stream) // 2]])
     return written(encoded)
@@ -175,14 +175,14 @@ def _cut_stream(ds: Dataset, syntax: str) -> bytes:
 
 def _hollow(ds: Dataset) -> bytes:
     """Ends as it should, and lacks its second half: CharLS looks for it for long."""
-    encoded = films.compressed(ds, JPEG_LS)
+    encoded = dicom_files.compressed(ds, JPEG_LS)
     stream = next(generate_frames(encoded.PixelData, number_of_frames=1))
     encoded.PixelData = encapsulate([stream[: len(stream) // 2] + b"\xff\xd9"])
     return written(encoded)
 
 
 def _long_fragment(ds: Dataset) -> bytes:
-    data = bytearray(written(films.compressed(ds, JPEG_LS)))
+    data = bytearray(written(dicom_files.compressed(ds, JPEG_LS)))
     at = data.rindex(PIXEL_DATA) + 12
     struct.pack_into("<I", data, data.index(b"\xfe\xff\x00\xe0", at + 8) + 4, 0xFFFFFFF0)
     return bytes(data)

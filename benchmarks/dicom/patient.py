@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pydicom
 
-from benchmarks.dicom import films
+from benchmarks.dicom import dicom_files
 
 PATIENT = {
     "PatientName": "Zyxwvut^Qqqarl",
@@ -19,7 +19,7 @@ PATIENT = {
     "InstitutionName": "Spital Zyxwvut",
 }
 VALUES = ("Zyxwvut", "Qqqarl", "QX-7731", "19330217", "Nowherestrasse", "ACC99173", "Grzbl")
-#: What the real films' headers tell of theirs.
+#: What the real images' headers tell of theirs.
 _KEYWORDS = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "InstitutionName")
 
 
@@ -29,7 +29,7 @@ def found(text: str) -> list[str]:
 
 
 def _real_values() -> list[str]:
-    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in (films.CHEST, films.ANKLE)]
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in (dicom_files.CHEST, dicom_files.ANKLE)]
     values = [str(header.get(keyword, "")) for header in headers for keyword in _KEYWORDS]
     return [value for value in values if value]
 
@@ -55,4 +55,4 @@ if __name__ == "__main__":
     if told := search(logs):
         sys.exit("\n".join(["values of patients stand in these logs:", *told]))
     sys.stdout.write(f"No value of a patient in {lines_of(logs)} lines of {len(logs)} logs; {len(VALUES)} made-up ones "
-                     f"and {len(_real_values())} of real films were searched for.\n")  # fmt: skip
+                     f"and {len(_real_values())} of real images were searched for.\n")  # fmt: skip

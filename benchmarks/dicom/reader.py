@@ -1,4 +1,4 @@
-"""The process that meets a hostile file: a film, the file, the film again. Tells JSON on standard output."""
+"""The process that meets a hostile file: an image, the file, the image again. Tells JSON on standard output."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def main(good: Path, hostile: Path) -> None:
         code = error.code
     milliseconds = (time.perf_counter() - start) * 1e3
     same = model.predict(good).findings == before.findings
-    sys.stdout.write(json.dumps({"code": code, "ms": milliseconds, "next_film_is_the_same": same}))
+    sys.stdout.write(json.dumps({"code": code, "ms": milliseconds, "next_image_is_the_same": same}))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 def markdown(figures: Mapping[str, Any]) -> str:
     """Give both tables."""
-    rows, columns = figures["film"]
+    rows, columns = figures["image"]
     versions, hostile = figures["machine"]["packages"], figures["hostile"]
     return "\n".join(
         [
@@ -18,25 +18,26 @@ def markdown(figures: Mapping[str, Any]) -> str:
             "",
             "## Transfer syntaxes",
             "",
-            f"A real chest film enlarged to {columns}x{rows}, 12 bits stored (JPEG Baseline: 8), from the bytes of a "
-            f"file to grey levels; decoders isolated. Medians of {figures['rounds']} interleaved rounds, and of each "
-            "round's ratio to Explicit VR Little Endian. Largest differences in grey levels of 255, of the whole film "
-            "and of the 224x224 the network is shown, against the native film of as many bits.",
+            f"A real chest radiograph enlarged to {columns}x{rows}, 12 bits stored (JPEG Baseline: 8), from the bytes of "
+            "a file to grey levels; decoders isolated. "
+            f"Medians of {figures['rounds']} interleaved rounds, and of each "
+            "round's ratio to Explicit VR Little Endian. Largest differences in grey levels of 255, of the whole image "
+            "and of the 224x224 the network is shown, against the native image of as many bits.",
             "",
-            "| transfer syntax | decoder | MB | bit-exact | largest difference, film / shown | ms | times native |",
+            "| transfer syntax | decoder | MB | bit-exact | largest difference, image / shown | ms | times native |",
             "|---|---|---|---|---|---|---|",
             *(_syntax(row) for row in figures["syntaxes"]),
             "",
             "## Hostile files",
             "",
-            "Each in a process of its own with the model loaded, between two reads of a real film; "
+            "Each in a process of its own with the model loaded, between two reads of a real image; "
             f"{figures['repeats']} processes for each: median and largest milliseconds to its error, and the largest "
             "peak memory of process and decoders together. Slowest of all: "
             f"{max(row['largest_ms'] for row in hostile):.0f} ms; most memory: "
-            f"{max(row['peak_mib'] for row in hostile)} MiB. Next film read and answered as before: "
-            f"{sum(row['next_film_is_the_same'] for row in hostile)} of {len(hostile)}.",
+            f"{max(row['peak_mib'] for row in hostile)} MiB. Next image read and answered as before: "
+            f"{sum(row['next_image_is_the_same'] for row in hostile)} of {len(hostile)}.",
             "",
-            "| file | KB | code | ms | largest ms | MiB | next film |",
+            "| file | KB | code | ms | largest ms | MiB | next image |",
             "|---|---|---|---|---|---|---|",
             *(_hostile(row) for row in hostile),
         ]
@@ -53,5 +54,5 @@ def _syntax(row: Mapping[str, Any]) -> str:
 def _hostile(row: Mapping[str, Any]) -> str:
     return (
         f"| {row['file']} | {row['bytes'] / 1e3:.0f} | `{row['code']}` | {row['median_ms']:.0f} | "
-        f"{row['largest_ms']:.0f} | {row['peak_mib']} | {'same' if row['next_film_is_the_same'] else 'DIFFERS'} |"
+        f"{row['largest_ms']:.0f} | {row['peak_mib']} | {'same' if row['next_image_is_the_same'] else 'DIFFERS'} |"
     )

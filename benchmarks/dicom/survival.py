@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from benchmarks.dicom.films import film, written
+from benchmarks.dicom.dicom_files import image, written
 from benchmarks.dicom.hostile import hostile_files
 from benchmarks.workers import ROOT
 
@@ -24,19 +24,19 @@ MOST_SECONDS: Final = 120.0
 
 
 def hostile_set(pixels: npt.NDArray[np.uint8], repeats: int) -> list[dict[str, Any]]:
-    """Let processes read the hostile files, one each, between two films.
+    """Let processes read the hostile files, one each, between two images.
 
     Parameters
     ----------
     pixels : ndarray, (H, W) uint8
-        A real film.
+        A real image.
     repeats : int
         Processes for each file; the median of their times and the largest of their memories is told.
     """
     rows = []
     with tempfile.TemporaryDirectory(prefix="cxr-edge-hostile-") as folder:
         good, hostile = Path(folder) / "good.dcm", Path(folder) / "hostile.dcm"
-        good.write_bytes(written(film(pixels)))
+        good.write_bytes(written(image(pixels)))
         for name, data, codes in hostile_files(pixels):
             hostile.write_bytes(data)
             rows.append({"file": name, "bytes": len(data)} | _met(good, hostile, repeats))
@@ -54,7 +54,7 @@ def _met(good: Path, hostile: Path, repeats: int) -> dict[str, Any]:
         "median_ms": round(statistics.median(one["ms"] for one in told), 1),
         "largest_ms": round(max(one["ms"] for one in told), 1),
         "peak_mib": round(max(one["peak_mib"] for one in told)),
-        "next_film_is_the_same": all(one["next_film_is_the_same"] for one in told),
+        "next_image_is_the_same": all(one["next_image_is_the_same"] for one in told),
     }
 
 

@@ -1,4 +1,4 @@
-"""One film in every transfer syntax: who decodes it, whether every bit survives, and its time against native."""
+"""One image in every transfer syntax: who decodes it, whether every bit survives, and its time against native."""
 
 from typing import Any, Final
 
@@ -10,10 +10,10 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from benchmarks.dicom import films
-from benchmarks.dicom.films import BASELINE, CODECS, NATIVE, film, stored, with_stream, written
+from benchmarks.dicom import dicom_files
+from benchmarks.dicom.dicom_files import BASELINE, CODECS, NATIVE, image, stored, with_stream, written
 from benchmarks.measure import interleaved, summary
-from cxr_edge import images
+from cxr_edge.images import decode
 from cxr_edge.images.dicom import codecs
 from cxr_edge.model.preprocess import preprocess
 
@@ -30,25 +30,23 @@ LIBRARIES: Final = {
 
 
 def syntaxes(shape: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
-    """Read a real film of 12 bits, native and encoded in every transfer syntax, file to grey levels.
+    """Read a real image of 12 bits, native and encoded in every transfer syntax, file to grey levels.
 
     Parameters
     ----------
     shape : (int, int)
-        Rows and columns the film is enlarged to.
+        Rows and columns the image is enlarged to.
     rounds : int
     """
-    native = _film(shape, BITS)
+    native = _image(shape, BITS)
     datasets = {syntax: (native, syntax) for syntax in NATIVE}
-    datasets |= {syntax: (films.compressed(native, syntax), None) for syntax in CODECS}
-    eight = _film(shape, BASELINE_BITS)
+    datasets |= {syntax: (dicom_files.compressed(native, syntax), None) for syntax in CODECS}
+    eight = _image(shape, BASELINE_BITS)
     datasets[BASELINE] = (with_stream(eight, BASELINE, imagecodecs.jpeg8_encode(stored(eight), level=95)), None)
     files = {syntax: written(dataset, told) for syntax, (dataset, told) in datasets.items()}
-    expected = {
-        bits: images.decode(written(of_bits)).pixels for bits, of_bits in ((BITS, native), (BASELINE_BITS, eight))
-    }
+    expected = {bits: decode(written(of_bits)).pixels for bits, of_bits in ((BITS, native), (BASELINE_BITS, eight))}
     times = summary(
-        interleaved({syntax: lambda data=data: images.decode(data) for syntax, data in files.items()}, rounds),
+        interleaved({syntax: lambda data=data: decode(data) for syntax, data in files.items()}, rounds),
         ExplicitVRLittleEndian,
     )
     rows = []
@@ -61,21 +59,21 @@ def syntaxes(shape: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
                 "decoder": _decoder(syntax),
                 "bits": bits,
                 "bytes": len(data),
-                **_differences(images.decode(data).pixels, expected[bits]),
+                **_differences(decode(data).pixels, expected[bits]),
                 **times[syntax],
             }
         )
     return rows
 
 
-def _film(shape: tuple[int, int], bits: int) -> Dataset:
-    """Give the real film in another size, with so many bits and its window."""
-    real = pydicom.dcmread(films.CHEST)
+def _image(shape: tuple[int, int], bits: int) -> Dataset:
+    """Give the real image in another size, with so many bits and its window."""
+    real = pydicom.dcmread(dicom_files.CHEST)
     height, width = shape
     enlarged = cv2.resize(real.pixel_array, (width, height), interpolation=cv2.INTER_CUBIC)
     unused = real.BitsStored - bits
     levels = (enlarged >> unused).astype(np.uint16 if bits > 8 else np.uint8)
-    return film(
+    return image(
         levels,
         bits=bits,
         PhotometricInterpretation=real.PhotometricInterpretation,
@@ -91,7 +89,7 @@ def _decoder(syntax: str) -> str:
 
 
 def _differences(decoded: npt.NDArray[Any], expected: npt.NDArray[Any]) -> dict[str, Any]:
-    """Compare the grey levels of the whole film, and those the network is shown."""
+    """Compare the grey levels of the whole image, and those the network is shown."""
 
     def largest(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> int:
         return int(np.abs(one.astype(int) - other.astype(int)).max())

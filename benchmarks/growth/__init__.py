@@ -1,1 +1,1 @@
-"""What grows with what: time and memory by films, image size, cores and batch."""
+"""What grows with what: time and memory by images, image size, cores and batch."""

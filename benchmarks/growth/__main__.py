@@ -7,27 +7,27 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.films import SAMPLES
 from benchmarks.growth.processes import SAMPLING_SECONDS
 from benchmarks.growth.report import markdown, plot
-from benchmarks.growth.series import ONE_ROUND, by_batch, by_cores, by_films, by_size
+from benchmarks.growth.series import ONE_ROUND, by_batch, by_cores, by_images, by_size
+from benchmarks.images import SAMPLES
 from benchmarks.measure import machine
 from cxr_edge.model.bundle import read_bundle
 
 
 def main(
-    films: Annotated[Path, typer.Option(help="Folder of PNG films.", exists=True, file_okay=False)] = SAMPLES,
-    counts: Annotated[str, typer.Option(help="Numbers of films.")] = "100,1000,10000",
-    sides: Annotated[str, typer.Option(help="Longer sides of the films in pixels.")] = "512,1024,2048,4000",
-    batches: Annotated[str, typer.Option(help="Films in one call of the network.")] = "1,2,4,8,16,32",
-    each: Annotated[int, typer.Option(min=2, help="Films in the runs by size and by cores.")] = 200,
-    rounds: Annotated[int, typer.Option(min=1, help=f"Rounds; one with {ONE_ROUND} films or more.")] = 3,
+    images: Annotated[Path, typer.Option(help="Folder of PNG images.", exists=True, file_okay=False)] = SAMPLES,
+    counts: Annotated[str, typer.Option(help="Numbers of images.")] = "100,1000,10000",
+    sides: Annotated[str, typer.Option(help="Longer sides of the images in pixels.")] = "512,1024,2048,4000",
+    batches: Annotated[str, typer.Option(help="Images in one call of the network.")] = "1,2,4,8,16,32",
+    each: Annotated[int, typer.Option(min=2, help="Images in the runs by size and by cores.")] = 200,
+    rounds: Annotated[int, typer.Option(min=1, help=f"Rounds; one with {ONE_ROUND} images or more.")] = 3,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write growth.json, .md and .png here.")] = None,
 ) -> None:
-    """Measure how time and memory grow with the number of films, their size, the cores and the batch."""
-    paths = sorted(films.glob("*.png"))
+    """Measure how time and memory grow with the number of images, their size, the cores and the batch."""
+    paths = sorted(images.glob("*.png"))
     if not paths:
-        raise typer.BadParameter(f"{films} holds no PNG file", param_hint="--films")
+        raise typer.BadParameter(f"{images} holds no PNG file", param_hint="--images")
     numbers = {"--counts": counts, "--sides": sides, "--batches": batches}
     wanted = {option: _numbers(text, option) for option, text in numbers.items()}
     with tempfile.TemporaryDirectory(prefix="cxr-edge-growth-") as folder:
@@ -35,10 +35,10 @@ def main(
         figures = {
             "machine": machine(),
             "bundle": read_bundle().identity,
-            "distinct_films": len(paths),
+            "distinct_images": len(paths),
             "rounds": rounds,
             "memory_sampled_every_s": SAMPLING_SECONDS,
-            "films": by_films(paths, wanted["--counts"], rounds, root),
+            "images": by_images(paths, wanted["--counts"], rounds, root),
             "size": by_size(paths, wanted["--sides"], each, rounds, root),
             "cores": by_cores(paths, each, rounds, root),
             "batch": by_batch(paths, wanted["--batches"], rounds),

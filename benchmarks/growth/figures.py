@@ -13,15 +13,15 @@ FLAT: Final = 0.05
 
 
 def throughput(count: int, runs: Sequence[Run]) -> dict[str, Any]:
-    """Give the films per second over the whole process, and after its first result: medians over the runs."""
+    """Give the images per second over the whole process, and after its first result: medians over the runs."""
     seconds = [run.seconds for run in runs]
     after_first = [(count - 1) / (run.seconds - run.first_line) for run in runs if run.first_line is not None]
     return {
         "rounds": len(runs),
         "seconds": statistics.median(seconds),
         "seconds_spread": [min(seconds), max(seconds)],
-        "films_per_second": count / statistics.median(seconds),
-        "films_per_second_after_first": statistics.median(after_first) if after_first else None,
+        "images_per_second": count / statistics.median(seconds),
+        "images_per_second_after_first": statistics.median(after_first) if after_first else None,
     }
 
 
@@ -55,14 +55,14 @@ def trend(samples: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 
 def fit_line(counts: Sequence[int], seconds: Sequence[float]) -> dict[str, float] | None:
-    """Fit seconds = start-up + films x slope by least squares; None for fewer than two counts."""
+    """Fit seconds = start-up + images x slope by least squares; None for fewer than two counts."""
     if len(set(counts)) < 2:
         return None
     slope, intercept = np.polyfit(counts, seconds, 1)
     residuals = np.asarray(seconds) - (intercept + slope * np.asarray(counts))
     spread = np.asarray(seconds) - np.mean(seconds)
     return {
-        "ms_per_film": float(slope * 1e3),
+        "ms_per_image": float(slope * 1e3),
         "start_up_s": float(intercept),
         "r_squared": float(1 - residuals @ residuals / (spread @ spread)),
     }

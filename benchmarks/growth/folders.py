@@ -7,27 +7,27 @@ from pathlib import Path
 
 import cv2
 
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 
 
-def make_folder(films: Sequence[Path], count: int, folder: Path) -> Path:
-    """Fill a folder with `count` names of real films: copies first, then hard links to these."""
+def make_folder(images: Sequence[Path], count: int, folder: Path) -> Path:
+    """Fill a folder with `count` names of real images: copies first, then hard links to these."""
     folder.mkdir()
     for number in range(count):
         name = folder / f"{number:06d}.png"
-        if number < len(films):
-            shutil.copyfile(films[number], name)
+        if number < len(images):
+            shutil.copyfile(images[number], name)
         else:
-            os.link(folder / f"{number % len(films):06d}.png", name)
+            os.link(folder / f"{number % len(images):06d}.png", name)
     return folder
 
 
-def resize_films(paths: Sequence[Path], side: int, folder: Path) -> list[Path]:
-    """Write films with a longer side of `side` pixels as PNG; enlarged by cubic splines, shrunk by area averaging."""
+def resize_images(paths: Sequence[Path], side: int, folder: Path) -> list[Path]:
+    """Write images with a longer side of `side` pixels as PNG; enlarged by cubic splines, shrunk by area averaging."""
     folder.mkdir()
     written = []
     for path in paths:
-        pixels = read_film(path).pixels
+        pixels = read_image(path).pixels
         scale = side / max(pixels.shape)
         size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
         resized = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)

@@ -9,21 +9,21 @@ from typing import Final
 import numpy as np
 
 from cxr_edge.backends import Resources
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.preprocess import preprocess
 
-#: Films in one timing.
+#: Images in one timing.
 TIMED: Final = 64
 
 
 def time_network(batch: int, paths: Sequence[str]) -> None:
-    """Print the network's seconds per film, one thread, from pre-processed films to probabilities."""
+    """Print the network's seconds per image, one thread, from pre-processed images to probabilities."""
     bundle = read_bundle()
     names, size = bundle.manifest.tensors, bundle.manifest.input.size
     network = open_graphs(bundle, "cpu", None, Resources(threads=1)).network
-    inputs = np.stack([preprocess(read_film(path).pixels, size) for path in islice(cycle(paths), batch)])
+    inputs = np.stack([preprocess(read_image(path).pixels, size) for path in islice(cycle(paths), batch)])
     calls = -(-TIMED // batch)
     network.run([names.probabilities], {names.image: inputs})
     start = time.perf_counter()

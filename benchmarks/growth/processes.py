@@ -47,12 +47,12 @@ class Run:
 
 
 def infer(folder: Path, count: int, cores: int | None = None) -> Run:
-    """Run ``cxr-edge infer`` on a folder as a process, and see that it answered for every film.
+    """Run ``cxr-edge infer`` on a folder as a process, and see that it answered for every image.
 
     Raises
     ------
     RuntimeError
-        It failed, or left out films.
+        It failed, or left out images.
     """
     with tempfile.TemporaryDirectory(prefix="cxr-edge-growth-run-") as results:
         lines = Path(results) / "predictions.jsonl"

@@ -1,4 +1,4 @@
-"""The four series of runs: by films, by size, by cores and by batch."""
+"""The four series of runs: by images, by size, by cores and by batch."""
 
 import os
 import statistics
@@ -11,39 +11,39 @@ from typing import Any, Final
 import typer
 
 from benchmarks.growth.figures import fit_line, memory, throughput
-from benchmarks.growth.folders import make_folder, resize_films
+from benchmarks.growth.folders import make_folder, resize_images
 from benchmarks.growth.network import TIMED
 from benchmarks.growth.processes import Run, infer, watch
 from cxr_edge.support.parallel import usable_cores
 
-#: From this many films on, one round: a run is long enough to be steady by itself.
+#: From this many images on, one round: a run is long enough to be steady by itself.
 ONE_ROUND: Final = 10_000
-#: Distinct films of each size.
+#: Distinct images of each size.
 ENLARGED: Final = 8
 
 
-def by_films(paths: Sequence[Path], counts: Sequence[int], rounds: int, root: Path) -> dict[str, Any]:
+def by_images(paths: Sequence[Path], counts: Sequence[int], rounds: int, root: Path) -> dict[str, Any]:
     """Infer folders of growing length, and fit a line through the seconds."""
-    folders = {count: make_folder(paths, count, root / f"films-{count}") for count in counts}
+    folders = {count: make_folder(paths, count, root / f"images-{count}") for count in counts}
     candidates = {count: partial(infer, folders[count], count) for count in counts}
     runs = _interleaved(candidates, rounds)
-    rows = [{"films": count, **throughput(count, runs[count]), **memory(runs[count])} for count in counts]
+    rows = [{"images": count, **throughput(count, runs[count]), **memory(runs[count])} for count in counts]
     return {"rows": rows, "fit": fit_line(counts, [row["seconds"] for row in rows])}
 
 
 def by_size(paths: Sequence[Path], sides: Sequence[int], each: int, rounds: int, root: Path) -> dict[str, Any]:
-    """Infer the same films enlarged and shrunk."""
+    """Infer the same images enlarged and shrunk."""
     folders = {
-        side: make_folder(resize_films(paths[:ENLARGED], side, root / f"resized-{side}"), each, root / f"side-{side}")
+        side: make_folder(resize_images(paths[:ENLARGED], side, root / f"resized-{side}"), each, root / f"side-{side}")
         for side in sides
     }
     candidates = {side: partial(infer, folders[side], each) for side in sides}
     runs = _interleaved(candidates, rounds)
-    return {"rows": [{"side": s, "films": each, **throughput(each, runs[s]), **memory(runs[s])} for s in sides]}
+    return {"rows": [{"side": s, "images": each, **throughput(each, runs[s]), **memory(runs[s])} for s in sides]}
 
 
 def by_cores(paths: Sequence[Path], each: int, rounds: int, root: Path) -> dict[str, Any]:
-    """Infer the same films on one core, two, four and so on up to all."""
+    """Infer the same images on one core, two, four and so on up to all."""
     if not hasattr(os, "sched_setaffinity"):
         return {"rows": [], "skipped": "this system does not let a process choose its cores"}
     folder = make_folder(paths, each, root / "cores")
@@ -51,19 +51,19 @@ def by_cores(paths: Sequence[Path], each: int, rounds: int, root: Path) -> dict[
     numbers = sorted({total, *(2**i for i in range(total.bit_length()) if 2**i <= total)})
     candidates = {number: partial(infer, folder, each, number) for number in numbers}
     runs = _interleaved(candidates, rounds)
-    return {"rows": [{"cores": n, "films": each, **throughput(each, runs[n]), **memory(runs[n])} for n in numbers]}
+    return {"rows": [{"cores": n, "images": each, **throughput(each, runs[n]), **memory(runs[n])} for n in numbers]}
 
 
 def by_batch(paths: Sequence[Path], batches: Sequence[int], rounds: int) -> dict[str, Any]:
     """Run the network alone on one thread, in a process for each batch."""
     command = [sys.executable, "-m", "benchmarks.growth.network"]
-    films = [str(path.resolve()) for path in paths[:TIMED]]
-    candidates = {n: partial(watch, [*command, str(n), *films]) for n in batches}
+    images = [str(path.resolve()) for path in paths[:TIMED]]
+    candidates = {n: partial(watch, [*command, str(n), *images]) for n in batches}
     runs = _interleaved(candidates, rounds)
     rows = []
     for batch in batches:
         rates = [1 / float(run.output) for run in runs[batch]]
-        rate = {"films_per_second": statistics.median(rates), "rounds": len(rates)}
+        rate = {"images_per_second": statistics.median(rates), "rounds": len(rates)}
         rows.append({"batch": batch, **rate, "peak_mib": max(run.peak for run in runs[batch])})
     return {"rows": rows}
 

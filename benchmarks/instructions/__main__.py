@@ -13,7 +13,7 @@ from benchmarks.instructions.measure import ValgrindMissing, measure
 def main(
     renew: Annotated[bool, typer.Option("--record", help="Take what is counted now as the baseline.")] = False,
 ) -> None:
-    """Count what one film takes, and hold it against the baseline.
+    """Count what one image takes, and hold it against the baseline.
 
     CPU instructions under valgrind (an emulated CPU with AVX2 and without AVX-512), bytes of arrays, calls of the
     network, nodes of the graphs. About two minutes.
@@ -53,7 +53,7 @@ def _print(rows: list[Row]) -> None:
         if not shown:
             console.print(f"{kind}: all {len(of_kind)} counts as recorded")
             continue
-        table = Table("", "one film", "baseline", "change", title=f"{kind}, margin {of_kind[0].margin:.0%}")
+        table = Table("", "one image", "baseline", "change", title=f"{kind}, margin {of_kind[0].margin:.0%}")
         for row in shown:
             change = "" if row.change is None else f"{row.change:+.2%}"
             told = change if row.verdict == "same" else f"{change} {row.verdict}".strip()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-#: Python's own small objects are no copies of a film.
+#: Python's own small objects are no copies of an image.
 LEAST: Final = 4096
 
 

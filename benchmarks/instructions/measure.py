@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.instructions.paths import FILM
+from benchmarks.instructions.paths import IMAGE
 from benchmarks.instructions.worker import MARKER
 from cxr_edge.model.bundle import read_bundle
 
@@ -52,7 +52,7 @@ def identity() -> dict[str, str]:
         "machine": platform.machine(),
         "valgrind": _run([_valgrind(), "--version"]).strip(),
         **{name: version(name) for name in PACKAGES},
-        "film": sha256(FILM.read_bytes()).hexdigest(),
+        "image": sha256(IMAGE.read_bytes()).hexdigest(),
         "bundle": read_bundle().sha256,
     }
 
@@ -63,7 +63,7 @@ def measure() -> tuple[Counts, dict[str, str]]:
     Returns
     -------
     counts : dict
-        Kind → name → count, for one film.
+        Kind → name → count, for one image.
     identity : dict
         What they hold for.
 
@@ -96,19 +96,19 @@ def _instructions() -> tuple[dict[str, int], str]:
             )
         )
         between = read_dumps(Path(scratch))
-    films = told["films"]
-    if len(between) != 2 * len(films):
+    images = told["images"]
+    if len(between) != 2 * len(images):
         raise RuntimeError(
-            f"expected {2 * len(films)} marks, got {len(between)}: something else calls {MARKER}; choose another marker"
+            f"expected {2 * len(images)} marks, got {len(between)}: something else calls {MARKER}; choose another"
         )
-    counts = {name: round(count / films[name]) for name, count in zip(films, between[1::2], strict=True)}
+    counts = {name: round(count / images[name]) for name, count in zip(images, between[1::2], strict=True)}
     return counts, told["processor"]
 
 
 def read_dumps(folder: Path) -> list[int]:
     """Read the main thread's instructions between marks: callgrind's files ``counts.1-01``, ``counts.2-01`` and so on.
 
-    What a library does in a thread of its own at a time of its own (ONNX Runtime 1.31 does) is no film's work.
+    What a library does in a thread of its own at a time of its own (ONNX Runtime 1.31 does) is no image's work.
     """
     dumps = sorted(folder.glob("counts.*-01"), key=lambda path: int(path.suffix[1:-3]))
     texts = [path.read_text(errors="replace") for path in dumps]

@@ -1,7 +1,7 @@
-"""The hot path in parts, each a function that does it for one film.
+"""The hot path in parts, each a function that does it for one image.
 
 The network is a part of its own. All others get its recorded answer: its 200 million instructions would hide an
-extra copy of a film in them, and valgrind, which emulates every fused multiply-add lane by lane, takes 20 s for each.
+extra copy of an image in them, and valgrind, which emulates every fused multiply-add lane by lane, takes 20 s for each.
 """
 
 import copy
@@ -22,7 +22,7 @@ from cxr_edge.model.tta import make_variants
 from cxr_edge.outputs.base import Analysis
 from cxr_edge.outputs.overlays import OverlayFiles
 
-FILM: Final = Path(__file__).parents[2] / "samples" / "00004533_020.png"
+IMAGE: Final = Path(__file__).parents[2] / "samples" / "00004533_020.png"
 NETWORK: Final = "network alone, one variant"
 
 
@@ -98,7 +98,7 @@ class RecordedNetwork:
 
 
 def hot_path(model: Model, scratch: Path) -> HotPath:
-    """Give the hot path of one film, 1024x1024 grey, a PNG.
+    """Give the hot path of one image, 1024x1024 grey, a PNG.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
         An existing folder for overlays.
     """
     tensors, size = model.manifest.tensors, model.manifest.input.size
-    data = FILM.read_bytes()
+    data = IMAGE.read_bytes()
     pixels = images.decode(data).pixels
     graphs = model._graphs
     shown = make_variants(preprocess(pixels, size), model.manifest.tta.variants[:1])
@@ -117,8 +117,8 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
     around._graphs = replace(graphs, network=recorded)
     settings = around.settings(tta=False, heatmaps=True)
     image = images.decode(data)
-    result = around.decide(around.evaluate(image, settings, path=str(FILM)), settings)
-    analysis = Analysis(str(FILM), image, result, around.provenance(settings))
+    result = around.decide(around.evaluate(image, settings, path=str(IMAGE)), settings)
+    analysis = Analysis(str(IMAGE), image, result, around.provenance(settings))
     record, overlay = result.record(), OverlayFiles(scratch, 1, "turbo")
     parts: dict[str, Callable[[], object]] = {
         "decode a PNG, 1024x1024": lambda: images.decode(data),
@@ -128,7 +128,7 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
         "array → result, all variants": lambda: around.predict(pixels, tta=True),
         "array → result, adaptive": lambda: around.predict(pixels, adaptive=True),
         "array → result, heat maps": lambda: around.predict(pixels, tta=False, heatmaps=True),
-        "file → result, one variant": lambda: around.predict(str(FILM), tta=False),
+        "file → result, one variant": lambda: around.predict(str(IMAGE), tta=False),
         "write an overlay": lambda: overlay.write(analysis, record),
         "encode a result line": lambda: encode_record(result.record()),
     }

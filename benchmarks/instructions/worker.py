@@ -23,14 +23,14 @@ from cxr_edge.model.bundle import read_bundle
 MARKER: Final = "getppid"
 _mark: Final = os.getppid
 
-#: Films before those that are counted, and films counted. The network was warmed up when its answer was recorded.
+#: Images before those that are counted, and images counted. The network was warmed up when its answer was recorded.
 _WARM_UP: Final = {NETWORK: 0}
-FILMS: Final = {NETWORK: 1}
+IMAGES: Final = {NETWORK: 1}
 MANY: Final = 2
 
 
 def main(what: str) -> None:
-    """Count one film after another, on one thread."""
+    """Count one image after another, on one thread."""
     cv2.setNumThreads(1)
     model = cxr_edge.load(device="cpu", threads=1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -46,12 +46,12 @@ def _run_marked(path: HotPath) -> dict[str, Any]:
         gc.collect()
         gc.disable()  # or a collection would be charged to whichever part it falls into
         _mark()
-        for _ in range(FILMS.get(name, MANY)):
+        for _ in range(IMAGES.get(name, MANY)):
             part()
         _mark()
         gc.enable()
     return {
-        "films": {name: FILMS.get(name, MANY) for name in path.parts},
+        "images": {name: IMAGES.get(name, MANY) for name in path.parts},
         "processor": cv2.getCPUFeaturesLine(),
     }
 

@@ -12,14 +12,14 @@ from benchmarks.measure import machine
 from benchmarks.node.crashes import RunningSite, all_rows
 from benchmarks.node.load import load
 from benchmarks.node.report import markdown
-from benchmarks.node.site import DICOM_PEER, missing
+from benchmarks.node.site import DICOM_DESTINATION, missing
 
 
 def main(
     crashes: Annotated[bool, typer.Option(help="Kill it, fail it, fill its disk.")] = True,
     scale: Annotated[float, typer.Option(min=0.01, help="Trials of crashes: 1 takes about 20 minutes.")] = 1.0,
     minutes: Annotated[float, typer.Option(min=0, help="Time of the load; 0 leaves it out.")] = 30,
-    films: Annotated[int, typer.Option(min=16, help="Most films of the load.")] = 20_000,
+    images: Annotated[int, typer.Option(min=16, help="Most images of the load.")] = 20_000,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write or complete node.json and node.md here.")
     ] = None,
@@ -35,9 +35,9 @@ def main(
     figures["machine"] = machine()
     with tempfile.TemporaryDirectory(prefix="cxr-edge-node-") as folder:
         if minutes:
-            with RunningSite(Path(folder) / "load", DICOM_PEER) as site:
+            with RunningSite(Path(folder) / "load", DICOM_DESTINATION) as site:
                 began = time.monotonic()
-                figures["load"] = load(site, 60 * minutes, films, _progress)
+                figures["load"] = load(site, 60 * minutes, images, _progress)
                 figures["load"]["minutes"] = (time.monotonic() - began) / 60
         if crashes:
             figures["crashes"] = [row.to_dict() for row in all_rows(Path(folder), scale, _progress)]

@@ -8,21 +8,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.dicom import films as dicom_films
-from benchmarks.node import films
-from benchmarks.node.site import DICOM_PEER, WEB_PEER, Site
+from benchmarks.dicom import dicom_files
+from benchmarks.node import images
+from benchmarks.node.site import DICOM_DESTINATION, WEB_DESTINATION, Site
 from benchmarks.node.verdict import Row, judged
 
-#: Films that have findings, and so several results each.
+#: Images that have findings, and so several results each.
 MANY = [1, 3, 4, 5]
 #: System calls at which a node can die half-way: what makes files durable, names them, and talks to others.
 STEPS = {"fsync": 12, "fdatasync": 12, "rename": 8, "pwrite64": 20, "unlink": 3, "sendto": 24}
 
 
-def killed_at_random(folder: Path, trials: int, seed: int, peer: str = DICOM_PEER) -> Row:
-    """SIGKILL at a random moment, while films are being sent; the node is started again each time."""
+def killed_at_random(folder: Path, trials: int, seed: int, destination: str = DICOM_DESTINATION) -> Row:
+    """SIGKILL at a random moment, while images are being sent; the node is started again each time."""
     chance = random.Random(seed)
-    with RunningSite(folder, peer) as site:
+    with RunningSite(folder, destination) as site:
         numbers: list[int] = []
         for trial in range(trials):
             site.start_node(wait=False)
@@ -37,7 +37,7 @@ def killed_at_random(folder: Path, trials: int, seed: int, peer: str = DICOM_PEE
             site.kill_node()
         site.start_node()
         site.settle(60 + 10 * len(numbers))
-        way = "STOW-RS" if peer == WEB_PEER else "C-STORE"
+        way = "STOW-RS" if destination == WEB_DESTINATION else "C-STORE"
         return judged(site, Row(f"SIGKILL at random moments ({way})", trials, len(numbers)), numbers)
 
 
@@ -45,7 +45,7 @@ def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:
     """SIGKILL on entering the first, second, … call of each kind that one of the node's threads makes."""
     rows = []
     for call, most in steps.items():
-        with RunningSite(folder / call, DICOM_PEER) as site:
+        with RunningSite(folder / call, DICOM_DESTINATION) as site:
             numbers, killed = [], 0
             for when in range(1, most + 1):
                 inject = f"inject={call}:signal=SIGKILL:when={when}"
@@ -71,8 +71,8 @@ def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:
 
 
 def archive_down(folder: Path, trials: int) -> Row:
-    """The archive is switched off while films come, and on again."""
-    with RunningSite(folder, DICOM_PEER + WEB_PEER) as site:
+    """The archive is switched off while images come, and on again."""
+    with RunningSite(folder, DICOM_DESTINATION + WEB_DESTINATION) as site:
         site.start_node()
         numbers = []
         for trial in range(trials):
@@ -88,8 +88,8 @@ def archive_down(folder: Path, trials: int) -> Row:
 
 
 def twice(folder: Path, trials: int) -> Row:
-    """Two senders send the same film at once, and again when it is delivered."""
-    with RunningSite(folder, DICOM_PEER) as site:
+    """Two senders send the same image at once, and again when it is delivered."""
+    with RunningSite(folder, DICOM_DESTINATION) as site:
         site.start_node()
         numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
         for number in numbers:
@@ -99,31 +99,31 @@ def twice(folder: Path, trials: int) -> Row:
             for sender in _send(site, [number]):
                 sender.join()
         site.settle()
-        return judged(site, Row("the same film three times, twice at once", trials, len(numbers)), numbers)
+        return judged(site, Row("the same image three times, twice at once", trials, len(numbers)), numbers)
 
 
 def conflicting(folder: Path, trials: int) -> Row:
     """The same SOP Instance UID with other pixels: answered with 0x0111, and nothing of it is delivered."""
-    with RunningSite(folder, DICOM_PEER) as site:
+    with RunningSite(folder, DICOM_DESTINATION) as site:
         site.start_node()
         numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
         refused = 0
         for number in numbers:
             for sender in _send(site, [number]):
                 sender.join()
-            other = films.make(number + 1, SOPInstanceUID=films.make(number).SOPInstanceUID)
+            other = images.make(number + 1, SOPInstanceUID=images.make(number).SOPInstanceUID)
             path = site.folder / "other.dcm"
-            path.write_bytes(dicom_films.written(other))
+            path.write_bytes(dicom_files.written(other))
             refused += site.store(path) == [0x0111]
         site.settle()
         if refused != trials:
-            raise AssertionError(f"{trials - refused} conflicting films were not refused")
+            raise AssertionError(f"{trials - refused} conflicting images were not refused")
         return judged(site, Row("the same UID with other pixels", trials, len(numbers)), numbers)
 
 
 def eight_senders(folder: Path, trials: int) -> Row:
-    """Eight senders at once, films of their own each."""
-    with RunningSite(folder, DICOM_PEER) as site:
+    """Eight senders at once, images of their own each."""
+    with RunningSite(folder, DICOM_DESTINATION) as site:
         site.start_node()
         numbers = []
         for trial in range(trials):
@@ -136,13 +136,13 @@ def eight_senders(folder: Path, trials: int) -> Row:
 
 
 def full_disk(folder: Path, trials: int) -> Row:
-    """The disk fills up while films come, and is emptied."""
+    """The disk fills up while images come, and is emptied."""
     folder.mkdir(parents=True)
     data = folder / "data"
     data.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(data)], check=True)
     try:
-        with RunningSite(folder, DICOM_PEER, min_free_mib=0) as site:
+        with RunningSite(folder, DICOM_DESTINATION, min_free_mib=0) as site:
             site.start_node()
             numbers: list[int] = []
             for trial in range(trials):
@@ -172,7 +172,7 @@ def all_rows(folder: Path, scale: float, progress: Callable[[str], None]) -> lis
     rows = []
     for name, make in {
         "random": lambda at: [killed_at_random(at, times(60), seed=1)],
-        "random, dicomweb": lambda at: [killed_at_random(at, times(20), seed=2, peer=WEB_PEER)],
+        "random, dicomweb": lambda at: [killed_at_random(at, times(20), seed=2, destination=WEB_DESTINATION)],
         "steps": lambda at: killed_at_each_step(at, {call: times(most) for call, most in STEPS.items()}),
         "archive": lambda at: [archive_down(at, times(20))],
         "twice": lambda at: [twice(at, times(20))],
@@ -188,21 +188,21 @@ def all_rows(folder: Path, scale: float, progress: Callable[[str], None]) -> lis
 class RunningSite(Site):
     """A site with an archive that runs and a node that is configured."""
 
-    def __init__(self, folder: Path, peer: str, min_free_mib: int = 16) -> None:
+    def __init__(self, folder: Path, destination: str, min_free_mib: int = 16) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder)
-        self._peer, self._min_free_mib = peer, min_free_mib
+        self._destination, self._min_free_mib = destination, min_free_mib
 
     def __enter__(self) -> "RunningSite":
         super().__enter__()
         self.start_orthanc()
-        self.configure(self._peer, min_free_mib=self._min_free_mib)
+        self.configure(self._destination, min_free_mib=self._min_free_mib)
         return self
 
 
 def _send(site: Site, numbers: list[int]) -> list[threading.Thread]:
-    """Send films, each from a scanner of its own that does not give up."""
-    paths = films.write(site.folder / "films", list(dict.fromkeys(numbers)))
+    """Send images, each from a scanner of its own that does not give up."""
+    paths = images.write(site.folder / "images", list(dict.fromkeys(numbers)))
     by_number = dict(zip(dict.fromkeys(numbers), paths, strict=True))
     senders = [threading.Thread(target=site.store_until_taken, args=(by_number[number],)) for number in numbers]
     for sender in senders:

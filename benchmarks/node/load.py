@@ -1,4 +1,4 @@
-"""The node under load: films a second, the time from a film's sending to its results at the archive, memory."""
+"""The node under load: images a second, the time from an image's sending to its results at the archive, memory."""
 
 import itertools
 import re
@@ -14,36 +14,36 @@ from typing import Any
 
 import psutil
 
-from benchmarks.node import films
+from benchmarks.node import images
 from benchmarks.node.site import Site, wait_for
 from benchmarks.node.verdict import Row, judged
 from cxr_edge.node.logs import short
 
 SENDERS = 8
-#: Share of the time in which films come one by one, at half of the rate that was reached before.
+#: Share of the time in which images come one by one, at half of the rate that was reached before.
 PACED = 1 / 6
-_DELIVERED = re.compile(r"^(\S+ [\d:]+,\d+) INFO film (\w+): all results at ")
+_DELIVERED = re.compile(r"^(\S+ [\d:]+,\d+) INFO image (\w+): all results at ")
 _SAMPLING_SECONDS = 5.0
-#: Films by which the node has all its memory: decoders, arenas, caches.
+#: Images by which the node has all its memory: decoders, arenas, caches.
 _WARM = 50
 
 
 @dataclass(frozen=True)
 class Phase:
-    """How films were sent in a part of the run, and what came of it.
+    """How images were sent in a part of the run, and what came of it.
 
     Attributes
     ----------
     name : str
-    films : int
+    images : int
     seconds : float
-        From the first film's sending to the last one's results.
+        From the first image's sending to the last one's results.
     p50, p90, p99, largest : float
-        Seconds from the start of a film's sending to its last result at the archive.
+        Seconds from the start of an image's sending to its last result at the archive.
     """
 
     name: str
-    films: int
+    images: int
     seconds: float
     p50: float
     p90: float
@@ -52,7 +52,7 @@ class Phase:
 
     def to_dict(self) -> dict[str, Any]:
         """As it is recorded, with the rate."""
-        return {**asdict(self), "films_per_second": self.films / self.seconds}
+        return {**asdict(self), "images_per_second": self.images / self.seconds}
 
 
 def load(site: Site, seconds: float, most: int, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def load(site: Site, seconds: float, most: int, progress: Callable[[str], None])
         With an archive that runs, and a node that is configured and not started.
     seconds : float
     most : int
-        Films.
+        Images.
     progress : callable
 
     Returns
@@ -75,11 +75,11 @@ def load(site: Site, seconds: float, most: int, progress: Callable[[str], None])
     site.start_node(log_level="INFO")
     scanners = Scanners(site)
     memory = Memory(site)
-    progress(f"{SENDERS} senders, each with one film on the way")
+    progress(f"{SENDERS} senders, each with one image on the way")
     full = scanners.all_at_once(seconds * (1 - PACED), round(most * (1 - PACED)))
-    rate = full.films / full.seconds / 2
-    progress(f"one film every {1 / rate:.2f} s")
-    paced = scanners.at_rate(rate, seconds * PACED, most - full.films)
+    rate = full.images / full.seconds / 2
+    progress(f"one image every {1 / rate:.2f} s")
+    paced = scanners.at_rate(rate, seconds * PACED, most - full.images)
     site.settle()
     samples = memory.stop()
     numbers = list(range(scanners.sent))
@@ -88,19 +88,19 @@ def load(site: Site, seconds: float, most: int, progress: Callable[[str], None])
 
 
 class Scanners:
-    """Senders of films, and what became of each."""
+    """Senders of images, and what became of each."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self.sent = 0
-        #: Film, as the log names it → when its results were at the archive.
+        #: Image, as the log names it → when its results were at the archive.
         self._delivered: dict[str, float] = {}
         threading.Thread(target=self._follow, daemon=True).start()
 
     def all_at_once(self, seconds: float, most: int) -> Phase:
-        """Eight senders, each of which sends a film and waits for its results."""
+        """Eight senders, each of which sends an image and waits for its results."""
         end = time.monotonic() + seconds
         times: list[tuple[float, float]] = []
 
@@ -113,10 +113,10 @@ class Scanners:
         with ThreadPoolExecutor(SENDERS) as pool:
             for scanner in [pool.submit(scan) for _ in range(SENDERS)]:
                 scanner.result()
-        return _phase(f"{SENDERS} senders, each with one film on the way", began, times)
+        return _phase(f"{SENDERS} senders, each with one image on the way", began, times)
 
     def at_rate(self, rate: float, seconds: float, most: int) -> Phase:
-        """Films at a steady rate, whatever becomes of those before."""
+        """Images at a steady rate, whatever becomes of those before."""
         began, senders = time.time(), []
         with ThreadPoolExecutor(SENDERS) as pool:
             for number in range(max(1, min(most, int(rate * seconds)))):
@@ -126,18 +126,18 @@ class Scanners:
         return _phase("steady, at half of that", began, times)
 
     def _send(self) -> tuple[float, str]:
-        """Make a film and send it; give when its sending began, and its name."""
+        """Make an image and send it; give when its sending began, and its name."""
         with self._lock:
             number = next(self._numbers)
             self.sent += 1
-        (path,) = films.write(self._site.folder / "films", [number])
+        (path,) = images.write(self._site.folder / "images", [number])
         began = time.time()
         self._site.store_until_taken(path)
         path.unlink()
-        return began, films.name(number)
+        return began, images.name(number)
 
     def _wait_for(self, name: str) -> float:
-        wait_for(lambda: short(name) in self._delivered, f"film {short(name)} is through", 120)
+        wait_for(lambda: short(name) in self._delivered, f"image {short(name)} is through", 120)
         return self._delivered[short(name)]
 
     def _follow(self) -> None:
@@ -157,7 +157,7 @@ class Memory:
         self._thread.start()
 
     def stop(self) -> list[dict[str, float]]:
-        """Give seconds, films through and MiB of each look."""
+        """Give seconds, images through and MiB of each look."""
         self._stopping.set()
         self._thread.join()
         return self._samples
@@ -172,7 +172,7 @@ class Memory:
             self._samples.append(
                 {
                     "seconds": round(time.monotonic() - began),
-                    "films": health["queue"]["film-done"] if health else 0,
+                    "images": health["queue"]["image-done"] if health else 0,
                     "mib": round(sum(one.memory_info().rss for one in family) / 2**20, 1),
                 }
             )
@@ -180,7 +180,7 @@ class Memory:
 
 def summary(samples: list[dict[str, float]]) -> dict[str, float]:
     """Give memory at the start (once the node is warm), in the middle and at the end, and the most, in MiB."""
-    warm = [sample["mib"] for sample in samples if sample["films"] >= _WARM] or [sample["mib"] for sample in samples]
+    warm = [sample["mib"] for sample in samples if sample["images"] >= _WARM] or [sample["mib"] for sample in samples]
     few = max(1, len(warm) // 20)
     middle = len(warm) // 2
     return {

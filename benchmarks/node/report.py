@@ -12,9 +12,9 @@ def markdown(figures: Mapping[str, Any]) -> str:
     parts = [
         "# The node between dcmtk and Orthanc",
         "",
-        f"{machine['processor']}, {machine['cores']} cores, for sender, node and archive together; loopback. Films of "
+        f"{machine['processor']}, {machine['cores']} cores, for sender, node and archive together; loopback. Images of "
         "1024x1024, 8 bits, from the repository's samples, each with an identity and a study of its own; all TTA "
-        "variants. A result is each DICOM object that a film must give.",
+        "variants. A result is each DICOM object that an image must give.",
     ]
     if "crashes" in figures:
         parts += ["", "## Crashes", "", *_crashes(figures["crashes"])]
@@ -25,10 +25,10 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     head = (
-        "| event | trials | films | results | received | lost | doubled | dead letters | lines told "
+        "| event | trials | images | results | received | lost | doubled | dead letters | lines told "
         "| of them a patient's |"
     )
-    columns = ("event", "trials", "films", "expected", "received", "lost", "doubled", "dead", "lines", "values")
+    columns = ("event", "trials", "images", "expected", "received", "lost", "doubled", "dead", "lines", "values")
     total = {name: sum(row[name] for row in rows) for name in columns[1:]}
     return [
         head,
@@ -37,8 +37,9 @@ def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| **all** | {' | '.join(str(total[name]) for name in columns[1:])} |",
         "",
         "*SIGKILL at the nth call* is sent by strace as a thread enters its nth such system call: flushing (`fsync`, "
-        "`fdatasync`), naming, removing and writing files, sending to a peer. A trial counts where the node was killed "
-        "so. Results of dead letters count as lost. *Lines told* are those of the node's log, its queue, its metrics "
+        "`fdatasync`), naming, removing and writing files, sending to a destination. A trial counts where the node was "
+        "killed so. Results of dead letters count as lost. "
+        "*Lines told* are those of the node's log, its queue, its metrics "
         "and `queue list`.",
     ]
 
@@ -46,18 +47,18 @@ def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _load(load: Mapping[str, Any]) -> list[str]:
     memory, verdict = summary(load["memory"]), load["verdict"]
     return [
-        "Seconds from the start of a film's sending (dcmtk's storescu, a process each) to its last result at Orthanc.",
+        "Seconds from the start of sending an image (dcmtk's storescu, a process each) to its last result at Orthanc.",
         "",
-        "| senders | films | films/s | p50 | p90 | p99 | largest |",
+        "| senders | images | images/s | p50 | p90 | p99 | largest |",
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {phase['name']} | {phase['films']} | {phase['films_per_second']:.2f} | {phase['p50']:.2f} | "
+            f"| {phase['name']} | {phase['images']} | {phase['images_per_second']:.2f} | {phase['p50']:.2f} | "
             f"{phase['p90']:.2f} | {phase['p99']:.2f} | {phase['largest']:.2f} |"
             for phase in load["phases"]
         ),
         "",
         f"{load['minutes']:.0f} minutes. Resident memory of the node: {memory['start']:.0f} MiB at the start (once 50 "
-        f"films are through), {memory['middle']:.0f} in the middle, {memory['end']:.0f} at the end, at most "
+        f"images are through), {memory['middle']:.0f} in the middle, {memory['end']:.0f} at the end, at most "
         f"{memory['most']:.0f}. Results: {verdict['expected']} expected, {verdict['received']} received, "
         f"{verdict['lost']} lost, {verdict['doubled']} doubled. Of {verdict['lines']} lines of log, queue and metrics "
         f"{verdict['values']} hold a value of a patient.",

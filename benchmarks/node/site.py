@@ -36,8 +36,8 @@ longest_wait_seconds = 1
 [metrics]
 port = {metrics}
 """
-DICOM_PEER = f"""
-[[peers]]
+DICOM_DESTINATION = f"""
+[[destinations]]
 kind = "dicom"
 name = "archive"
 host = "127.0.0.1"
@@ -45,8 +45,8 @@ port = {ORTHANC_PORT}
 ae_title = "ORTHANC"
 timeout_seconds = 10
 """
-WEB_PEER = f"""
-[[peers]]
+WEB_DESTINATION = f"""
+[[destinations]]
 kind = "dicomweb"
 name = "web"
 url = "http://127.0.0.1:{HTTP_PORT}/dicom-web"
@@ -164,13 +164,13 @@ class Site:
     # -- the node
 
     def configure(
-        self, peers: str = DICOM_PEER, more: str = "", associations: int = 16, min_free_mib: int = 16
+        self, destinations: str = DICOM_DESTINATION, more: str = "", associations: int = 16, min_free_mib: int = 16
     ) -> None:
         """Write the node's configuration."""
         text = NODE_TOML.format(
             node=NODE_PORT, metrics=METRICS_PORT, associations=associations, min_free_mib=min_free_mib
         )
-        (self.folder / "node.toml").write_text(text + peers + more)
+        (self.folder / "node.toml").write_text(text + destinations + more)
 
     def start_node(self, *before: object, wait: bool = True, log_level: str = "DEBUG") -> None:
         """Start the node, perhaps under another program."""
@@ -215,12 +215,12 @@ class Site:
 
         def settled() -> bool:
             found = self.health()
-            return found is not None and not found["queue"]["film-waiting"] + found["queue"]["delivery-waiting"]
+            return found is not None and not found["queue"]["image-waiting"] + found["queue"]["delivery-waiting"]
 
         wait_for(settled, "nothing waits any more", seconds)
 
     def told(self) -> list[Path]:
-        """All that the node says to anybody but its peers: log, metrics, queue."""
+        """All that the node says to anybody but its destinations: log, metrics, queue."""
         queue, metrics = self.folder / "queue.txt", self.folder / "metrics.txt"
         queue.write_text(self.queue("list", "--most", 1_000_000))
         metrics.write_text(self.run("curl", "-s", f"http://127.0.0.1:{METRICS_PORT}/metrics"))
@@ -233,23 +233,23 @@ class Site:
 
     # -- dcmtk
 
-    def store(self, *films: Path, called: str = "CXREDGE", options: Iterable[object] = ()) -> list[int | None]:
-        """Send films over one association; give the status of each, None where there was none."""
+    def store(self, *images: Path, called: str = "CXREDGE", options: Iterable[object] = ()) -> list[int | None]:
+        """Send images over one association; give the status of each, None where there was none."""
         address = ["127.0.0.1", NODE_PORT]
-        told = self.run("storescu", "-d", "-nh", "-R", "-aec", called, *options, *address, *films, timeout=600)
+        told = self.run("storescu", "-d", "-nh", "-R", "-aec", called, *options, *address, *images, timeout=600)
         statuses: list[int | None] = [int(code, 16) for code in re.findall(r"DIMSE Status +: 0x([0-9a-f]{4})", told)]
-        return statuses + [None] * (len(films) - len(statuses))
+        return statuses + [None] * (len(images) - len(statuses))
 
-    def store_until_taken(self, film: Path, seconds: float = 90) -> int:
-        """Send a film as a scanner does: again, until it is answered with success; give the number of tries."""
+    def store_until_taken(self, image: Path, seconds: float = 90) -> int:
+        """Send an image as a scanner does: again, until it is answered with success; give the number of tries."""
         tries = 0
 
         def taken() -> bool:
             nonlocal tries
             tries += 1
-            return self.store(film) == [0x0000]
+            return self.store(image) == [0x0000]
 
-        wait_for(taken, f"{film.name} is taken", seconds)
+        wait_for(taken, f"{image.name} is taken", seconds)
         return tries
 
 

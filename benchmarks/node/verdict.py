@@ -5,9 +5,8 @@ from functools import cache
 from typing import Any
 
 import cxr_edge
-from benchmarks.dicom import films as dicom_films
-from benchmarks.dicom import patient
-from benchmarks.node import films
+from benchmarks.dicom import dicom_files, patient
+from benchmarks.node import images
 from benchmarks.node.site import Site
 from cxr_edge.outputs.analysis import Analyser
 from cxr_edge.outputs.dicom import write_objects
@@ -22,19 +21,19 @@ class Row:
     event : str
         What was done to the node.
     trials : int
-    films : int
+    images : int
         Answered with success.
     expected, received, lost, doubled : int
         Result objects.
     dead : int
-        Dead letters, films and results, whose results are among those that are lost.
+        Dead letters, images and results, whose results are among those that are lost.
     lines, values : int
         Of the node's log, queue and metrics; and those of them in which a value of a patient stands.
     """
 
     event: str
     trials: int
-    films: int
+    images: int
     expected: int = 0
     received: int = 0
     lost: int = 0
@@ -50,29 +49,29 @@ class Row:
 
 @cache
 def results_of(sample: int) -> int:
-    """How many objects a film of a sample gives."""
+    """How many objects an image of a sample gives."""
     model = cxr_edge.load(device="cpu")
     analyser = Analyser.of(model, model.settings(heatmaps=True), ())
-    analysis = analyser.analyse(dicom_films.written(films.make(sample)), films.name(sample), path=None)
+    analysis = analyser.analyse(dicom_files.written(images.make(sample)), images.name(sample), path=None)
     return len(write_objects(analysis, overlays=3, colormap="turbo"))
 
 
 def judged(site: Site, row: Row, numbers: list[int]) -> Row:
-    """Compare the archive with what films of these numbers must have given, each in a study of its own."""
+    """Compare the archive with what images of these numbers must have given, each in a study of its own."""
     held = site.objects_by_study()
     for number in dict.fromkeys(numbers):
-        expected = results_of(number % len(films.SAMPLES))
-        found = held.pop(str(films.uid("study", number)), 0)
+        expected = results_of(number % len(images.SAMPLES))
+        found = held.pop(str(images.uid("study", number)), 0)
         row.expected += expected
         row.received += found
         row.lost += max(0, expected - found)
         row.doubled += max(0, found - expected)
-    for found in held.values():  # of films that nobody sent
+    for found in held.values():  # of images that nobody sent
         row.received += found
         row.doubled += found
     health = site.health()
     if health is not None:
-        row.dead = health["queue"]["film-dead"] + health["queue"]["delivery-dead"]
+        row.dead = health["queue"]["image-dead"] + health["queue"]["delivery-dead"]
     told = site.told()
     row.lines, row.values = patient.lines_of(told), len(patient.search(told))
     return row

@@ -12,9 +12,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
-from benchmarks.films import SAMPLES
+from benchmarks.images import SAMPLES
 from benchmarks.measure import machine
-from benchmarks.scenarios.boundaries import boundaries, read_films
+from benchmarks.scenarios.boundaries import boundaries, read_images
 from benchmarks.scenarios.figures import PERCENTILES
 from benchmarks.scenarios.runs import measure
 from benchmarks.scenarios.scenario import Scenario, concurrency_of
@@ -23,7 +23,7 @@ from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.model import Model
 from cxr_edge.support.parallel import usable_cores
 
-MOST_FILMS: Final = 64
+MOST_IMAGES: Final = 64
 NOTE: Final = (
     "Not MLPerf results: LoadGen ran with a minimum duration of {seconds:g} s and no minimum number of queries, where "
     "MLPerf's rules ask for at least 600 s, fixed numbers of queries, and an accuracy run. INVALID is LoadGen's own "
@@ -32,7 +32,7 @@ NOTE: Final = (
 
 
 def main(
-    films: Annotated[Path, typer.Option(help="Folder of PNG films.", exists=True, file_okay=False)] = SAMPLES,
+    images: Annotated[Path, typer.Option(help="Folder of PNG images.", exists=True, file_okay=False)] = SAMPLES,
     device: Annotated[str, typer.Option(metavar="NAME", help="As for cxr-edge infer.")] = "cpu",
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", help="A variant of the bundle.", show_default="as the device prefers")
@@ -49,17 +49,17 @@ def main(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Measure latency and throughput in MLPerf Inference's edge scenarios, boundary by boundary."""
-    paths = sorted(films.glob("*.png"))
+    paths = sorted(images.glob("*.png"))
     if not paths:
-        raise typer.BadParameter(f"{films} holds no PNG file", param_hint="--films")
+        raise typer.BadParameter(f"{images} holds no PNG file", param_hint="--images")
     cv2.setNumThreads(1)  # as `cxr-edge infer` has it
-    bundle, read = read_bundle(root), read_films(_spread(paths, MOST_FILMS))
+    bundle, read = read_bundle(root), read_images(_spread(paths, MOST_IMAGES))
     figures: dict[str, Any] = {
         "note": NOTE.format(seconds=seconds),
         "machine": machine(),
         "loadgen": version("mlcommons-loadgen"),
         "bundle": bundle.identity,
-        "films": len(read.png),
+        "images": len(read.png),
         "seconds": seconds,
         "opencv_threads": cv2.getNumThreads(),
         "rows": [],
@@ -77,7 +77,7 @@ def main(
 
 
 def _spread(paths: Sequence[Path], most: int) -> list[Path]:
-    """Take films evenly over the folder, so that all fit in memory."""
+    """Take images evenly over the folder, so that all fit in memory."""
     count = min(len(paths), most)
     return [paths[i * len(paths) // count] for i in range(count)]
 
@@ -85,7 +85,7 @@ def _spread(paths: Sequence[Path], most: int) -> list[Path]:
 def _print(figures: dict[str, Any]) -> None:
     console = Console()
     console.print(
-        f"{figures['bundle']} on {figures['device']} in {figures['precision']}, {figures['films']} films; "
+        f"{figures['bundle']} on {figures['device']} in {figures['precision']}, {figures['images']} images; "
         f"{figures['machine']['processor']}",
         highlight=False,
     )
@@ -98,9 +98,9 @@ def _print_scenario(console: Console, scenario: str, rows: list[dict[str, Any]])
     first = rows[0]
     table = Table(
         Column("boundary", no_wrap=True),
-        *(Column(name, justify="right") for name in ("queries", *(f"p{p} ms" for p in PERCENTILES), "films/s")),
+        *(Column(name, justify="right") for name in ("queries", *(f"p{p} ms" for p in PERCENTILES), "images/s")),
         "LoadGen",
-        title=f"{scenario}: {first['metric']}; films at a time {first['workers']}, threads for each {first['threads']}",
+        title=f"{scenario}: {first['metric']}; images at a time {first['workers']}, threads each {first['threads']}",
         box=SIMPLE,
         padding=(0, 0),
     )

@@ -1,4 +1,4 @@
-"""What is timed of the way of a film. Films are in memory: reading a disk is no part of any boundary."""
+"""What is timed of the way of an image. Images are in memory: reading a disk is no part of any boundary."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from cxr_edge.backends import Resources
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import Bundle
 from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.model import Model
@@ -20,8 +20,8 @@ JPEG_QUALITY: Final = 92
 
 
 @dataclass(frozen=True)
-class Films:
-    """The same films as they enter each boundary.
+class Images:
+    """The same images as they enter each boundary.
 
     Attributes
     ----------
@@ -36,13 +36,13 @@ class Films:
 
 @dataclass(frozen=True)
 class Boundary:
-    """What is timed of the way of a film.
+    """What is timed of the way of an image.
 
     Attributes
     ----------
     name : str
     samples : sequence
-        What goes in, one for each film.
+        What goes in, one for each image.
     run : callable
         Takes one of them.
     inputs : int
@@ -55,17 +55,19 @@ class Boundary:
     inputs: int = 1
 
 
-def read_films(paths: Sequence[Path]) -> Films:
-    """Read films, decode them, and code them as JPEG."""
-    pixels = [read_film(path).pixels for path in paths]
-    return Films(
+def read_images(paths: Sequence[Path]) -> Images:
+    """Read images, decode them, and code them as JPEG."""
+    pixels = [read_image(path).pixels for path in paths]
+    return Images(
         png=[path.read_bytes() for path in paths],
         jpeg=[simplejpeg.encode_jpeg(p[..., np.newaxis], quality=JPEG_QUALITY, colorspace="GRAY") for p in pixels],
         pixels=pixels,
     )
 
 
-def boundaries(model: Model, bundle: Bundle, threads: int, films: Films, *, tta: bool, cam: bool) -> Iterator[Boundary]:
+def boundaries(
+    model: Model, bundle: Bundle, threads: int, images: Images, *, tta: bool, cam: bool
+) -> Iterator[Boundary]:
     """Give what is measured, from the inside to the outside.
 
     Heat maps are those that a result keeps, at the network's resolution; `Result.heatmap` enlarges them later.
@@ -73,17 +75,17 @@ def boundaries(model: Model, bundle: Bundle, threads: int, films: Films, *, tta:
     manifest = bundle.manifest
     names = manifest.tensors
     network = open_graphs(bundle, model.device, model.precision, Resources(threads=threads)).network
-    inputs = [preprocess(pixels, manifest.input.size)[np.newaxis] for pixels in films.pixels]
+    inputs = [preprocess(pixels, manifest.input.size)[np.newaxis] for pixels in images.pixels]
     yield Boundary("engine only", inputs, lambda batch: network.run([names.probabilities], {names.image: batch}))
-    yield Boundary("array → result", films.pixels, lambda pixels: model.predict(pixels, tta=False))
-    yield Boundary("PNG → result", films.png, lambda data: model.predict(data, tta=False))
-    yield Boundary("JPEG → result", films.jpeg, lambda data: model.predict(data, tta=False))
+    yield Boundary("array → result", images.pixels, lambda pixels: model.predict(pixels, tta=False))
+    yield Boundary("PNG → result", images.png, lambda data: model.predict(data, tta=False))
+    yield Boundary("JPEG → result", images.jpeg, lambda data: model.predict(data, tta=False))
     if tta:
         count = len(manifest.tta.variants)
         yield Boundary(
-            f"array → result, {count} variants", films.pixels, lambda pixels: model.predict(pixels, tta=True), count
+            f"array → result, {count} variants", images.pixels, lambda pixels: model.predict(pixels, tta=True), count
         )
     if cam:
         yield Boundary(
-            "array → result, heat maps", films.pixels, lambda pixels: model.predict(pixels, tta=False, heatmaps=True)
+            "array → result, heat maps", images.pixels, lambda pixels: model.predict(pixels, tta=False, heatmaps=True)
         )

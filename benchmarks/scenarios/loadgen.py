@@ -30,7 +30,7 @@ class SystemUnderTest:
         self.error: Exception | None = None
         self._stopped = False
         self._boundary = boundary
-        # One film at a time is run in LoadGen's own thread: no hand-over that would count as latency.
+        # One image at a time is run in LoadGen's own thread: no hand-over that would count as latency.
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def take(self, queries: Sequence[loadgen.QuerySample]) -> None:
@@ -86,7 +86,7 @@ def drive(system: SystemUnderTest, count: int, settings: loadgen.TestSettings, f
     logs.log_output.copy_summary_to_stdout = False
     logs.enable_trace = False
     sut = loadgen.ConstructSUT(system.take, system.flush)
-    library = loadgen.ConstructQSL(count, count, lambda _: None, lambda _: None)  # the films are in memory already
+    library = loadgen.ConstructQSL(count, count, lambda _: None, lambda _: None)  # the images are in memory already
     try:
         with ThreadPoolExecutor(1) as driver:
             try:

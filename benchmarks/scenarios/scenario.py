@@ -1,6 +1,6 @@
-"""The scenarios, and how many films each works on at a time; one sample is one study, which is one film.
+"""The scenarios, and how many images each works on at a time; one sample is one study, which is one image.
 
-SingleStream sends one film after the other, MultiStream eight a query, Offline all at once.
+SingleStream sends one image after the other, MultiStream eight a query, Offline all at once.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class Scenario(str, Enum):
 
 @dataclass(frozen=True)
 class Concurrency:
-    """Threads that share one film, and films in work at the same time."""
+    """Threads that share one image, and images in work at the same time."""
 
     threads: int
     workers: int
 
 
 def concurrency_of(scenario: Scenario, cores: int) -> Concurrency:
-    """Put all cores on one film for the shortest latency, or one film on each for the most films a second."""
+    """Put all cores on one image for the shortest latency, or one image on each for the most images a second."""
     if scenario is Scenario.SINGLE_STREAM:
         return Concurrency(threads=cores, workers=1)
     return Concurrency(threads=1, workers=cores)

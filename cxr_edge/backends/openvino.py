@@ -46,7 +46,7 @@ class OpenVinoGraph:
             raise UnknownPrecision(
                 f"openvino computes in {' or '.join(PRECISIONS)}, not in {precision}; name one of them"
             )
-        streams = max(1, usable_cores() // resources.threads)  # with one, films would wait for each other
+        streams = max(1, usable_cores() // resources.threads)  # with one, images would wait for each other
         settings = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": resources.threads * streams,

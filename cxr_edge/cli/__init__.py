@@ -24,7 +24,7 @@ app.command()(doctor)
 app.command()(bench)
 app.command(short_help="Show the model in the browser.")(demo)
 app.add_typer(engine_app, name="engine")
-app.add_typer(node_app, name="node", short_help="Receive films, infer, and deliver results to archives.")
+app.add_typer(node_app, name="node", short_help="Receive images, infer, and deliver results to archives.")
 
 
 def _print_version(wanted: bool) -> None:
@@ -43,4 +43,4 @@ def main(
 
     A research tool, not a medical device: not for diagnosis.
     """
-    warnings.filterwarnings("ignore", module="pydicom")  # what matters of a header is told with its film
+    warnings.filterwarnings("ignore", module="pydicom")  # what matters of a header is told with its image

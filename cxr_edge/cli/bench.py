@@ -19,8 +19,8 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            show_default="a film of 1024x1024 that comes with cxr-edge",
-            help="Films to time (PNG, JPEG, DICOM) or directories; the first 64. Your own tell what decoding takes.",
+            show_default="an image of 1024x1024 that comes with cxr-edge",
+            help="Images to time (PNG, JPEG, DICOM) or directories; the first 64. Your own tell what decoding takes.",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -36,21 +36,22 @@ def bench(
 ) -> None:
     """Measure latency, throughput and what limits them, on this machine.
 
-    Latency: one film at a time, all threads on it, from the bytes of its file to its result. Films per second: one film
-    on each core, as a directory is done. The network alone by batch. And what one film takes, step by step, on one
-    core. Exit status: 0; 2 usage, or a film that cannot be read; 3 the model or the device cannot be had.
+    Latency: one image at a time, all threads on it, from the bytes of its file to its result. Images per second: one
+    image on each core, as a directory is done. The network alone by batch. And what one image takes, step by step, on
+    one
+    core. Exit status: 0; 2 usage, or an image that cannot be read; 3 the model or the device cannot be had.
     """
     from cxr_edge.cli.terminal import phases
-    from cxr_edge.diagnostics.bench import MOST_FILMS, SAMPLE, Subject
+    from cxr_edge.diagnostics.bench import MOST_IMAGES, SAMPLE, Subject
     from cxr_edge.diagnostics.bench import bench as measure
 
-    films = [_film(path) for path in discover(paths or [str(SAMPLE)])[:MOST_FILMS]]
-    if not films:
+    images = [_image(path) for path in discover(paths or [str(SAMPLE)])[:MOST_IMAGES]]
+    if not images:
         raise typer.BadParameter("the directory holds no file", param_hint="PATH")
     try:
         subject = Subject(read_bundle(bundle), device, precision, threads or usable_cores())
         with phases("measuring") as show:
-            found = measure(subject, films, seconds, lambda _, done: show("measuring", done))
+            found = measure(subject, images, seconds, lambda _, done: show("measuring", done))
     except UnknownPrecision as error:
         fail(error, USAGE)
     except CxrEdgeError as error:
@@ -61,8 +62,8 @@ def bench(
         _print(found)
 
 
-def _film(path: str) -> bytes:
-    """Read a film, and see that it can be decoded: a refusal is not to end a measurement half-way."""
+def _image(path: str) -> bytes:
+    """Read an image, and see that it can be decoded: a refusal is not to end a measurement half-way."""
     try:
         data = read_bytes(path)
         decode(data)
@@ -77,27 +78,27 @@ def _print(found: dict[str, Any]) -> None:
 
     load = found["machine"]["load_average"]
     busy = "" if load is None else f"; load average {load[0]:.1f}"
-    films = "film" if found["films"] == 1 else "films"
+    images = "image" if found["images"] == 1 else "images"
     print_sections(
         {
             "Measured": {
                 "model": f"{found['bundle']} in {found['precision']} on {found['device']} ({found['device_reason']})",
                 "machine": f"{found['machine']['usable_cores']} cores, {found['threads']} threads used{busy}",
-                "films": f"{found['films']} {films} in memory: the disk is not timed",
+                "images": f"{found['images']} {images} in memory: the disk is not timed",
                 "start": f"load {found['load_ms']:.0f} ms, first result {found['first_result_ms']:.0f} ms after that",
             },
-            "Latency of one film, file to result": {
-                name.removeprefix("one film, "): _percentiles(told) for name, told in found["latency_ms"].items()
+            "Latency of one image, file to result": {
+                name.removeprefix("one image, "): _percentiles(told) for name, told in found["latency_ms"].items()
             },
-            "Films per second, one film per core": {
-                name: f"{told['films_per_second']:.1f} (n {told['n']})"
-                for name, told in found["films_per_second"].items()
+            "Images per second, one image per core": {
+                name: f"{told['images_per_second']:.1f} (n {told['n']})"
+                for name, told in found["images_per_second"].items()
             },
             "Network alone": {
                 f"batch {row['batch']}": f"{_percentiles(row)}; {row['views_per_second']:.0f} views/s"
                 for row in found["network"]
             },
-            "What limits it: one film on one core, one view and one overlay": {
+            "What limits it: one image on one core, one view and one overlay": {
                 name: f"{told['ms']:7.2f} ms {told['share']:5.0%} {'█' * round(30 * told['share'])}"
                 for name, told in found["shares"].items()
             },
@@ -113,8 +114,8 @@ def _percentiles(told: dict[str, float]) -> str:
 def _advice(shares: dict[str, dict[str, float]]) -> str:
     largest = max(shares, key=lambda name: shares[name]["share"])
     remedies = {
-        "decode": "Decoding takes most: smaller films, or JPEG, would help; a faster device would not.",
-        "resize": "Resizing takes most: films of fewer pixels would help.",
+        "decode": "Decoding takes most: smaller images, or JPEG, would help; a faster device would not.",
+        "resize": "Resizing takes most: images of fewer pixels would help.",
         "inference": "Inference takes most: a GPU, --no-tta or --adaptive would help; see `cxr-edge doctor`.",
         "drawing": "Overlays take most: leave out --cam, or ask for fewer.",
     }

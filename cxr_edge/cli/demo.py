@@ -21,15 +21,15 @@ def demo(
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="as infer", help="A variant of the bundle.")
     ] = None,
-    max_upload: Annotated[int, typer.Option(metavar="MIB", min=1, max=512, help="Refuse films that are larger.")] = 32,
+    max_upload: Annotated[int, typer.Option(metavar="MIB", min=1, max=512, help="Refuse images that are larger.")] = 32,
     concurrency: Annotated[
-        int, typer.Option(metavar="N", min=1, max=64, help="Films in work at the same time; others wait.")
+        int, typer.Option(metavar="N", min=1, max=64, help="Images in work at the same time; others wait.")
     ] = 1,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Show the model in the browser: upload a film or take a sample, see findings and heat maps.
+    """Show the model in the browser: upload an image or take a sample, see findings and heat maps.
 
-    Runs until Ctrl-C. Films stay in memory while their page is open, for ten minutes at most. Needs the extra demo.
+    Runs until Ctrl-C. Images stay in memory while their page is open, for ten minutes at most. Needs the extra demo.
 
     Exit status: 0 stopped; 2 usage, a missing package or the port; 3 the model or the device cannot be had.
 
@@ -47,7 +47,7 @@ def demo(
         )
         if not is_loopback(host):
             typer.echo(
-                f"cxr-edge: {host} is not loopback: whoever reaches this machine can upload films and see the page; "
+                f"cxr-edge: {host} is not loopback: whoever reaches this machine can upload images and see the page; "
                 "nothing asks who they are, and nothing is encrypted.",
                 err=True,
             )

@@ -39,7 +39,7 @@ from cxr_edge.errors import (
     how_to_get,
 )
 from cxr_edge.images.files import discover
-from cxr_edge.images.limits import LIMITS, Reading
+from cxr_edge.images.limits import LIMIT_NAMES, InputLimits
 from cxr_edge.model.heatmaps import COLORMAPS
 from cxr_edge.model.model import Model, failure_of, load
 from cxr_edge.model.provenance import Provenance
@@ -64,7 +64,7 @@ def infer(
     context: typer.Context,
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH", help="Films (PNG, JPEG, DICOM) or directories, searched recursively."),
+        typer.Argument(metavar="PATH", help="Images (PNG, JPEG, DICOM) or directories, searched recursively."),
     ],
     out: Annotated[
         Path | None,
@@ -79,7 +79,7 @@ def infer(
         bool,
         typer.Option(
             "--report",
-            help="Write report.html too: one page with every film, its heat maps and its findings; needs --out.",
+            help="Write report.html too: one page with every image, its heat maps and its findings; needs --out.",
         ),
     ] = False,
     dicom_out: Annotated[
@@ -87,7 +87,7 @@ def infer(
         typer.Option(
             parser=directory,
             metavar="DIR",
-            help="Write DICOM results of DICOM films here: a structured report, the overlays of positive findings as "
+            help="Write DICOM results of DICOM images here: a structured report, the overlays of positive findings as "
             "Secondary Captures, their outlines as a presentation state.",
         ),
     ] = None,
@@ -158,18 +158,18 @@ def infer(
     ] = Resources.gpu_memory // MEBIBYTE,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Refuse DICOM films that are lateral, or of no chest, by their header."),
+        typer.Option("--strict", help="Refuse DICOM images that are lateral, or of no chest, by their header."),
     ] = False,
     limits: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=VALUE", help=f"A bound on inputs: {', '.join(LIMITS)}; repeatable."),
+        typer.Option("--limit", metavar="NAME=VALUE", help=f"A bound on inputs: {', '.join(LIMIT_NAMES)}; repeatable."),
     ] = None,
     isolate: Annotated[
         bool,
         typer.Option(
             "--isolate/--no-isolate",
-            help="Decode compressed DICOM in processes of their own, so that a hostile film ends its decoder and not "
-            "the run. --no-isolate decodes within the run: for films that you trust.",
+            help="Decode compressed DICOM in processes of their own, so that a hostile image ends its decoder and not "
+            "the run. --no-isolate decodes within the run: for images that you trust.",
         ),
     ] = True,
     json_lines: Annotated[
@@ -183,13 +183,13 @@ def infer(
 
     For example:
 
-      cxr-edge infer film.png
+      cxr-edge infer image.png
 
-      cxr-edge infer films/ --cam 3 --out results/
+      cxr-edge infer images/ --cam 3 --out results/
 
-      cxr-edge infer films/ --report --out results/
+      cxr-edge infer images/ --report --out results/
 
-      cxr-edge infer films/ --json --no-tta
+      cxr-edge infer images/ --json --no-tta
 
       cxr-edge infer study/ --dicom-out for-the-archive/
     """
@@ -198,7 +198,7 @@ def infer(
     _check_of_use(context, drawn=bool(cam or report or (dicom_out and dicom_overlays)))
     inputs = _inputs(paths, {"--out": out, "--dicom-out": dicom_out}, json_lines)
     _make_dicom_directory(dicom_out)
-    reading = _reading(limits or [], strict=strict, isolated=isolate)
+    input_limits = _input_limits(limits or [], strict=strict, isolated=isolate)
     cv2.setNumThreads(1)
     cores = threads or usable_cores()
     one_image = len(inputs) == 1
@@ -210,7 +210,7 @@ def infer(
             threads=cores if one_image else 1,
             spinning=spin,
             gpu_memory=gpu_memory * MEBIBYTE,
-            reading=reading,
+            limits=input_limits,
         )
         if device == "auto" or model.precision not in model.manifest.variants:
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
@@ -270,7 +270,7 @@ def _inputs(paths: list[str], outputs: dict[str, Path | None], json_lines: bool)
 
 
 def _make_dicom_directory(path: Path | None) -> None:
-    """Make the directory, and look whether what writes into it is installed, before an hour of films is read."""
+    """Make the directory, and look whether what writes into it is installed, before an hour of images is read."""
     if path is None:
         return
     if (missing := next((name for name in ("pydicom", "highdicom") if find_spec(name) is None), None)) is not None:
@@ -328,19 +328,19 @@ def _check_of_use(context: typer.Context, *, drawn: bool) -> None:
         )
 
 
-def _reading(limits: list[str], *, strict: bool, isolated: bool) -> Reading:
+def _input_limits(limits: list[str], *, strict: bool, isolated: bool) -> InputLimits:
     values: dict[str, object] = {"strict": strict, "isolated": isolated}
     for limit in limits:
         name, equals, value = limit.partition("=")
-        if not equals or name not in LIMITS:
+        if not equals or name not in LIMIT_NAMES:
             raise typer.BadParameter(
-                f"expected NAME=VALUE with {', '.join(LIMITS)}, got {limit!r}", param_hint="--limit"
+                f"expected NAME=VALUE with {', '.join(LIMIT_NAMES)}, got {limit!r}", param_hint="--limit"
             )
         if name in values:
             raise typer.BadParameter(f"expected {name} once, got it twice", param_hint="--limit")
         values[name] = value
     try:
-        return msgspec.convert(values, Reading, strict=False)
+        return msgspec.convert(values, InputLimits, strict=False)
     except msgspec.ValidationError as error:
         raise typer.BadParameter(f"expected numbers above 0, got {', '.join(limits)}", param_hint="--limit") from error
 
@@ -392,9 +392,9 @@ def _consume(records: Iterator[Record], total: int, json_lines: bool, keep_all: 
 def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
     if not sys.stderr.isatty():
         return nullcontext(lambda: None)
-    from cxr_edge.cli.terminal import film_counter
+    from cxr_edge.cli.terminal import image_counter
 
-    return film_counter(total)
+    return image_counter(total)
 
 
 def _print_json(record: Record) -> None:
@@ -415,4 +415,4 @@ def _print_table(
 
     where = f"Results in {' and '.join(map(str, out))}. " if out else ""
     where += f"Open {report} in a browser. " if report else ""
-    print_findings(shown, total, f"{total - failures} of {total} films read on {model.device}. {where}{NOTICE}")
+    print_findings(shown, total, f"{total - failures} of {total} images read on {model.device}. {where}{NOTICE}")

@@ -38,7 +38,7 @@ def node(
         str, typer.Option(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR; on standard error.")
     ] = "INFO",
 ) -> None:
-    """Receive films by DICOM or from a folder, infer, and deliver results to archives.
+    """Receive images by DICOM or from a folder, infer, and deliver results to archives.
 
     Runs until SIGTERM or Ctrl-C, then finishes what is in work. What waits is on disk, and goes on at the next start.
 
@@ -108,25 +108,25 @@ def list_(
     most: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many, the oldest first.")] = 100,
     json_lines: JsonOption = False,
 ) -> None:
-    """List films and deliveries.
+    """List images and deliveries.
 
     Tells hashes, states, attempts and errors; nothing of a patient. Exit status: 0; 2 usage, or no queue.
     """
     if state not in (None, "waiting", "done", "sent", "dead"):
         raise typer.BadParameter(f"expected waiting, done, sent or dead, got {state!r}", param_hint="--state")
     with _queue(_queue_config(context, config)) as queue:
-        letters, counts = queue.letters(state, most), queue.counts()  # type: ignore[arg-type]
+        letters, counts = queue.entries(state, most), queue.counts()  # type: ignore[arg-type]
     for letter in letters:
         entry = {name: getattr(letter, name) for name in letter.__dataclass_fields__}
         if json_lines:
             typer.echo(json.dumps(entry))
             continue
         age = time.time() - letter.received
-        to = f" {(letter.object or '').rpartition('-')[2]} -> {letter.peer}" if letter.peer else ""
+        to = f" {(letter.object or '').rpartition('-')[2]} -> {letter.destination}" if letter.destination else ""
         why = f"  {letter.code}: {letter.message}" if letter.code else ""
         typer.echo(
-            f"{letter.id:<14} {letter.state:<8} {letter.film[:12]}{to}  "
-            f"{letter.attempts} {'refusals' if letter.peer else 'tries'}, {age:.0f} s{why}"
+            f"{letter.id:<14} {letter.state:<8} {letter.image[:12]}{to}  "
+            f"{letter.attempts} {'refusals' if letter.destination else 'tries'}, {age:.0f} s{why}"
         )
     if not json_lines:
         typer.echo(", ".join(f"{name}: {number}" for name, number in counts.items()), err=True)
@@ -136,7 +136,7 @@ def list_(
 def replay(
     context: typer.Context,
     identifiers: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="As `list` shows them: film-3, delivery-17.")
+        list[str] | None, typer.Argument(metavar="ID", help="As `list` shows them: image-3, delivery-17.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
     config: ConfigOption = None,
@@ -149,10 +149,14 @@ def replay(
         raise typer.BadParameter("expected identifiers, or --all", param_hint="ID")
     settings = _queue_config(context, config)
     with _queue(settings) as queue:
-        number = queue.replay(None if every else identifiers, [peer.name for peer in settings.peers])
+        number = queue.replay(
+            None if every else identifiers, [destination.name for destination in settings.destinations]
+        )
     typer.echo(f"{number} dead letters wait again.")
     if identifiers and number < len(set(identifiers)):
-        typer.echo("The others are no dead letters, or of a peer that is configured no more: see `list`.", err=True)
+        typer.echo(
+            "The others are no dead letters, or of a destination that is configured no more: see `list`.", err=True
+        )
         raise typer.Exit(1)
 
 

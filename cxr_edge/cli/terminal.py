@@ -22,18 +22,18 @@ from cxr_edge.support.text import printable
 
 
 @contextmanager
-def film_counter(total: int) -> Iterator[Any]:
+def image_counter(total: int) -> Iterator[Any]:
     """Show a progress bar on standard error where that is a terminal.
 
     Yields
     ------
     callable
-        To be called once per film.
+        To be called once per image.
     """
-    columns = (TextColumn("Reading films"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("Reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("films", total=total)
+        task = progress.add_task("images", total=total)
         yield lambda: progress.advance(task)
 
 
@@ -60,7 +60,7 @@ def phases(title: str) -> Iterator[Any]:
 
 
 def print_findings(records: Sequence[Record], total: int, closing: str) -> None:
-    """Print the positive findings of each film, or its error, and a closing line.
+    """Print the positive findings of each image, or its error, and a closing line.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def print_sections(sections: Mapping[str, Mapping[str, str]], closing: str) -> N
 
 def _table(records: Sequence[Record]) -> Table:
     table = Table(show_edge=False, pad_edge=False)
-    table.add_column("Film", overflow="fold", ratio=2)
+    table.add_column("Image", overflow="fold", ratio=2)
     table.add_column("Positive findings (probability / threshold)", ratio=3)
     for record in records:
         table.add_row(_plain(record.path or "-"), _summary(record))

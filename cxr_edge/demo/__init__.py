@@ -1,4 +1,4 @@
-"""The demo in the browser: a film goes in, findings with their heat maps come out.
+"""The demo in the browser: an image goes in, findings with their heat maps come out.
 
 ::
 

@@ -1,4 +1,4 @@
-"""One film's answer, as HTML: its findings and heat maps, or what was wrong with it in words."""
+"""One image's answer, as HTML: its findings and heat maps, or what was wrong with it in words."""
 
 import time
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from markupsafe import Markup
 from cxr_edge.errors import DeviceFailed, InputError
 from cxr_edge.model.model import Model
 from cxr_edge.outputs.analysis import Analyser
-from cxr_edge.outputs.html.film import render_film
-from cxr_edge.outputs.html.picture import FilmPicture
+from cxr_edge.outputs.html.image import render_image
+from cxr_edge.outputs.html.picture import ReportImage
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A film as it came: held in memory while its page is open, and nowhere else.
+    """An image as it came: held in memory while its page is open, and nowhere else.
 
     Attributes
     ----------
@@ -55,8 +55,8 @@ def answer(model: Model, upload: Upload, mode: str, operating_point: str) -> str
         return alert(f"{upload.name} cannot be read", f"{error.code}: {error}")
     took = time.perf_counter() - started
     result = analysis.result
-    picture = FilmPicture.of(analysis.image.pixels, result)
-    shown = render_film(result.record(), picture, analysis.provenance, name=upload.name)
+    picture = ReportImage.of(analysis.image.pixels, result)
+    shown = render_image(result.record(), picture, analysis.provenance, name=upload.name)
     many = "" if result.variants == 1 else "s"
     text = (
         f"Decoded, evaluated in {result.variants} TTA variant{many} and explained for all {len(result.labels)} labels "

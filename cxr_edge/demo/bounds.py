@@ -96,7 +96,7 @@ class Bounds:
             await _refuse(send, 400, "Expected JSON.")
             return
         if not all(self._is_upload(path) for path in named):
-            await _refuse(send, 400, "Expected a film that was uploaded.")
+            await _refuse(send, 400, "Expected an image that was uploaded.")
             return
         whole = iter([{"type": "http.request", "body": body, "more_body": False}])
 

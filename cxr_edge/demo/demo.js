@@ -1,4 +1,4 @@
-/* Gradio says of a file that is too large only what fades away, beside a film that was uploaded before. */
+/* Gradio says of a file that is too large only what fades away, beside an image that was uploaded before. */
 (() => {
   const most = Number(document.currentScript.dataset.most);
   const told = "demo-refused";
@@ -11,12 +11,12 @@
     alert.id = told;
     alert.className = "demo-alert";
     alert.setAttribute("role", "alert");
-    const film = shown.querySelector(".cxr-film");
-    const before = film ? " The film below is the one before it." : "";
+    const image = shown.querySelector(".cxr-image");
+    const before = image ? " The image below is the one before it." : "";
     alert.textContent = `${large.name} is larger than ${most / 2 ** 20} MiB and was not read.${before}`;
     shown.before(alert);
     new MutationObserver((_, observer) => {
-      if (shown.querySelector(".cxr-film") === film) return;
+      if (shown.querySelector(".cxr-image") === image) return;
       alert.remove();
       observer.disconnect();
     }).observe(shown, { childList: true, subtree: true });

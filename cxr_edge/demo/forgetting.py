@@ -1,6 +1,6 @@
-"""What the demo forgets, and when: uploads on disk, and the films of visitors in memory.
+"""What the demo forgets, and when: uploads on disk, and the images of visitors in memory.
 
-Gradio alone keeps the film of a closed page for an hour, the picture that was shown for ever, and an upload that broke
+Gradio alone keeps the image of a closed page for an hour, the picture that was shown for ever, and an upload that broke
 off on disk until the server ends.
 """
 
@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-#: Seconds after which a film that nobody looks at is forgotten.
-FILM_SECONDS: Final = 600
+#: Seconds after which an image that nobody looks at is forgotten.
+IMAGE_SECONDS: Final = 600
 #: Seconds that an upload lies on disk; it is read within a few, unless others are before it.
 UPLOAD_SECONDS: Final = 120
 
@@ -25,14 +25,14 @@ class Forgetting:
     sessions : gradio.state_holder.StateHolder
     folder : Path
         Of uploads.
-    film_seconds, upload_seconds : float
+    image_seconds, upload_seconds : float
     """
 
     def __init__(
-        self, sessions: Any, folder: Path, film_seconds: float = FILM_SECONDS, upload_seconds: float = UPLOAD_SECONDS
+        self, sessions: Any, folder: Path, image_seconds: float = IMAGE_SECONDS, upload_seconds: float = UPLOAD_SECONDS
     ) -> None:
         self._sessions, self._folder = sessions, folder
-        self._film_seconds, self._upload_seconds = film_seconds, upload_seconds
+        self._image_seconds, self._upload_seconds = image_seconds, upload_seconds
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forgetting", daemon=True)
         self._thread.start()
@@ -43,13 +43,13 @@ class Forgetting:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(min(self._film_seconds, self._upload_seconds) / 12):
-            self._forget_films()
+        while not self._ended.wait(min(self._image_seconds, self._upload_seconds) / 12):
+            self._forget_images()
             self._forget_uploads()
 
-    def _forget_films(self) -> None:
+    def _forget_images(self) -> None:
         """Remove sessions whose page is closed, or that were not used for long, with all that was shown in them."""
-        limit = datetime.now() - timedelta(seconds=self._film_seconds)  # noqa: DTZ005 - as Gradio notes it
+        limit = datetime.now() - timedelta(seconds=self._image_seconds)  # noqa: DTZ005 - as Gradio notes it
         holder = self._sessions
         for name, session in list(holder.session_data.items()):
             if session.is_closed or holder.time_last_used.get(name, limit) <= limit:

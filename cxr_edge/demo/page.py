@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 import gradio as gr
 
 from cxr_edge.demo.answer import Upload, alert, answer
-from cxr_edge.demo.forgetting import FILM_SECONDS, UPLOAD_SECONDS
+from cxr_edge.demo.forgetting import IMAGE_SECONDS, UPLOAD_SECONDS
 from cxr_edge.demo.samples import samples
 from cxr_edge.errors import InputError
 from cxr_edge.images.files import read_bytes
@@ -14,15 +14,15 @@ from cxr_edge.images.limits import MEBIBYTE
 from cxr_edge.model.manifest import Manifest
 from cxr_edge.model.model import Model
 from cxr_edge.model.results import NOTICE
-from cxr_edge.outputs.html.film import STYLE, script
+from cxr_edge.outputs.html.image import STYLE, script
 
-TITLE: Final = "Chest film findings"
+TITLE: Final = "Chest radiograph findings"
 
 _DEMO_STYLE: Final = (Path(__file__).parent / "demo.css").read_text(encoding="utf-8")
 _DEMO_SCRIPT: Final = (Path(__file__).parent / "demo.js").read_text(encoding="utf-8")
-_NOTHING_YET: Final = '<p class="demo-took">Upload a film or take a sample.</p>'
-_NO_FILM: Final = (
-    '<p class="demo-took" role="status">No film is here, or it is forgotten: upload one, or take a sample.</p>'
+_NOTHING_YET: Final = '<p class="demo-took">Upload an image or take a sample.</p>'
+_NO_IMAGE: Final = (
+    '<p class="demo-took" role="status">No image is here, or it is forgotten: upload one, or take a sample.</p>'
 )
 _INTRODUCTION: Final = (
     f'<div class="demo-head"><h1>{TITLE}</h1><p><strong>{NOTICE}</strong> '
@@ -32,7 +32,7 @@ _INTRODUCTION: Final = (
 
 
 def head(max_upload: int) -> str:
-    """Give what the page's head needs to show films, and to tell of an upload over `max_upload` bytes."""
+    """Give what the page's head needs to show images, and to tell of an upload over `max_upload` bytes."""
     return (
         f'<meta name="robots" content="noindex"><style>{STYLE}{_DEMO_STYLE}</style><script>{script()}</script>'
         f'<script data-most="{max_upload}">{_DEMO_SCRIPT}</script>'
@@ -51,17 +51,17 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
     max_upload : int
         Bytes.
     concurrency : int
-        Films in work at the same time.
+        Images in work at the same time.
 
     Returns
     -------
     gradio.Blocks
     """
-    films = samples()
+    images = samples()
     manifest = model.manifest
 
     def show(upload: Upload | None, mode: str, point: str) -> str:
-        return _NO_FILM if upload is None else answer(model, upload, mode, point)
+        return _NO_IMAGE if upload is None else answer(model, upload, mode, point)
 
     def take_upload(path: str | None, mode: str, point: str) -> tuple[Any, ...]:
         if path is None:
@@ -75,20 +75,22 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
     def take_sample(name: str | None, mode: str, point: str) -> tuple[Any, ...]:
         if name is None:
             return gr.skip(), gr.skip()
-        upload = Upload(f"{name}.png", films[name].read_bytes())
+        upload = Upload(f"{name}.png", images[name].read_bytes())
         return upload, show(upload, mode, point)
 
     with gr.Blocks(title=f"{TITLE}: research only", analytics_enabled=False) as page:
         gr.HTML(_INTRODUCTION.format(count=len(model.labels)), js_on_load=None, apply_default_css=False)
         held = gr.State(None)
         with gr.Row():
-            file = gr.File(label=f"Upload a film: PNG, JPEG or DICOM, at most {max_upload // MEBIBYTE} MiB", height=170)
+            file = gr.File(
+                label=f"Upload an image: PNG, JPEG or DICOM, at most {max_upload // MEBIBYTE} MiB", height=170
+            )
             with gr.Column():
                 sample = gr.Dropdown(
-                    list(films),
+                    list(images),
                     value=None,
-                    label="Or take a sample: real films of NIH ChestX-ray14 (NIH Clinical Center)",
-                    visible=bool(films),
+                    label="Or take a sample: real images of NIH ChestX-ray14 (NIH Clinical Center)",
+                    visible=bool(images),
                 )
                 point = gr.Radio(
                     list(manifest.operating_points),
@@ -101,14 +103,14 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
             gr.Markdown(card)
         gr.HTML(
             '<p class="demo-took">An upload lies in a private temporary folder of this server for '
-            f"{UPLOAD_SECONDS // 60} minutes; the film stays in its memory while this page is open, for "
-            f"{FILM_SECONDS // 60} minutes after the last change at most. Upload no films of patients to a server "
+            f"{UPLOAD_SECONDS // 60} minutes; the image stays in its memory while this page is open, for "
+            f"{IMAGE_SECONDS // 60} minutes after the last change at most. Upload no images of patients to a server "
             "that is not yours.</p>",
             js_on_load=None,
             apply_default_css=False,
         )
         bound: dict[str, Any] = {
-            "api_visibility": "private", "concurrency_limit": concurrency, "concurrency_id": "films",
+            "api_visibility": "private", "concurrency_limit": concurrency, "concurrency_id": "images",
             "show_progress": "minimal", "show_progress_on": shown,
         }  # fmt: skip
         file.upload(take_upload, [file, mode, point], [held, shown, file, sample], **bound)

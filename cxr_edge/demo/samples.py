@@ -1,10 +1,10 @@
-"""The films that the demo offers: those of the clone, which the wheel carries beside this file."""
+"""The images that the demo offers: those of the clone, which the wheel carries beside this file."""
 
 from pathlib import Path
 
 
 def samples() -> dict[str, Path]:
-    """Give the sample films by name; empty where an installation left them out."""
+    """Give the sample images by name; empty where an installation left them out."""
     here = Path(__file__).parent
     folders = (here / "samples", here.parent.parent / "samples")
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])

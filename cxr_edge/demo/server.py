@@ -16,14 +16,14 @@ from typing import Any, Final, NoReturn
 from cxr_edge.backends import Resources
 from cxr_edge.demo.forgetting import Forgetting
 from cxr_edge.errors import DemoUnavailable, how_to_get
-from cxr_edge.images.limits import MEBIBYTE, Reading
+from cxr_edge.images.limits import MEBIBYTE, InputLimits
 from cxr_edge.model.bundle import MODEL_CARD, read_bundle
 from cxr_edge.model.model import Model
 from cxr_edge.support.loopback import is_loopback
 from cxr_edge.support.parallel import usable_cores
 
 DEFAULT_MAX_UPLOAD: Final = 32 * MEBIBYTE
-#: Films that may wait, and visitors whose film is remembered.
+#: Images that may wait, and visitors whose image is remembered.
 QUEUE, VISITORS = 16, 16
 #: What a form adds to its file.
 _FORM: Final = MEBIBYTE
@@ -48,9 +48,9 @@ def demo(
     bundle, device, precision
         As for `cxr_edge.load`.
     max_upload : int
-        Most bytes of a film.
+        Most bytes of an image.
     concurrency : int
-        Films in work at the same time; they share the cores.
+        Images in work at the same time; they share the cores.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def demo(
     opened = read_bundle(bundle)
     # Between two visitors nobody needs busy cores.
     resources = Resources(threads=max(1, usable_cores() // concurrency), spinning=False)
-    model = Model(opened, device, precision, resources, Reading(max_file_bytes=max_upload))
+    model = Model(opened, device, precision, resources, InputLimits(max_file_bytes=max_upload))
     from cxr_edge.demo.page import build
 
     card = opened.files[MODEL_CARD].decode() if MODEL_CARD in opened.files else "This bundle has no model card."

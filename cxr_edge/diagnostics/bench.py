@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 import cv2
 import numpy as np
 
-from cxr_edge import images
 from cxr_edge.backends import Resources
 from cxr_edge.diagnostics.doctor import machine, packages
+from cxr_edge.images import DecodedImage, decode
 from cxr_edge.model.bundle import Bundle
 from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.model import Model
@@ -24,11 +24,11 @@ from cxr_edge.model.tta import make_variants
 from cxr_edge.outputs.overlays import draw_overlay
 from cxr_edge.support.parallel import map_in_order
 
-#: The film that is timed where none is named: one of NIH ChestX-ray14, 1024x1024, PNG.
+#: The image that is timed where none is named: one of NIH ChestX-ray14, 1024x1024, PNG.
 SAMPLE: Final = Path(__file__).parent / "sample.png"
 
-#: Films held in memory; of a longer list, the first.
-MOST_FILMS: Final = 64
+#: Images held in memory; of a longer list, the first.
+MOST_IMAGES: Final = 64
 #: Least runs of each measurement, however long they take.
 LEAST_RUNS: Final = 5
 #: Inputs in one call of the network: up to what devices are opened for.
@@ -49,7 +49,7 @@ class Subject:
     device : str
     precision : str or None
     threads : int
-        CPU threads that share one film where one film is timed, and films in work at a time elsewhere.
+        CPU threads that share one image where one image is timed, and images in work at a time elsewhere.
     """
 
     bundle: Bundle
@@ -63,14 +63,14 @@ class Subject:
 
 
 def bench(
-    subject: Subject, films: Sequence[bytes], seconds: float, say: Callable[[str, float], None]
+    subject: Subject, images: Sequence[bytes], seconds: float, say: Callable[[str, float], None]
 ) -> dict[str, Any]:
     """Measure latency, throughput, and the shares of the steps.
 
     Parameters
     ----------
     subject : Subject
-    films : sequence of bytes
+    images : sequence of bytes
         Files, PNG or JPEG; each is known to be readable.
     seconds : float
         About how long it may take.
@@ -86,22 +86,22 @@ def bench(
     ------
     DeviceUnavailable, UnknownPrecision, BundleTensors, DeviceFailed, InputError
     """
-    films = films[:MOST_FILMS]
+    images = images[:MOST_IMAGES]
     began = time.perf_counter()
     alone = subject.model(subject.threads)
     loading = time.perf_counter() - began
     began = time.perf_counter()
-    alone.predict(films[0])
+    alone.predict(images[0])
     first = time.perf_counter() - began
     steps: list[tuple[str, Callable[[float], Any]]] = [
-        ("one film, one view", lambda s: _latency(lambda film: alone.predict(film, tta=False), films, s)),
-        ("one film, all views", lambda s: _latency(lambda film: alone.predict(film, tta=True), films, s)),
-        ("one film, one view, heat maps",
-         lambda s: _latency(lambda film: alone.predict(film, tta=False, heatmaps=True), films, s)),
-        ("films/s, one view", lambda s: _throughput(subject, films, s, tta=False)),
-        ("films/s, all views", lambda s: _throughput(subject, films, s, tta=True)),
-        ("network, by batch", lambda s: _batches(subject, films, s)),
-        ("shares", lambda s: _shares(subject, films, s)),
+        ("one image, one view", lambda s: _latency(lambda image: alone.predict(image, tta=False), images, s)),
+        ("one image, all views", lambda s: _latency(lambda image: alone.predict(image, tta=True), images, s)),
+        ("one image, one view, heat maps",
+         lambda s: _latency(lambda image: alone.predict(image, tta=False, heatmaps=True), images, s)),
+        ("images/s, one view", lambda s: _throughput(subject, images, s, tta=False)),
+        ("images/s, all views", lambda s: _throughput(subject, images, s, tta=True)),
+        ("network, by batch", lambda s: _batches(subject, images, s)),
+        ("shares", lambda s: _shares(subject, images, s)),
     ]  # fmt: skip
     found = {}
     for number, (name, step) in enumerate(steps):
@@ -117,12 +117,12 @@ def bench(
         "device_reason": alone.device_reason,
         "precision": alone.precision,
         "threads": subject.threads,
-        "films": len(films),
+        "images": len(images),
         "views": len(subject.bundle.manifest.tta.variants),
         "load_ms": loading * 1e3,
         "first_result_ms": first * 1e3,
         "latency_ms": {name: found[name] for name, _ in steps[:3]},
-        "films_per_second": {"one view": found["films/s, one view"], "all views": found["films/s, all views"]},
+        "images_per_second": {"one view": found["images/s, one view"], "all views": found["images/s, all views"]},
         "network": found["network, by batch"],
         "shares": found["shares"],
     }
@@ -144,16 +144,16 @@ def _latency(run: Callable[[T], object], items: Sequence[T], seconds: float) -> 
     return {"n": len(times), **{f"p{p}": float(value) for p, value in zip(PERCENTILES, told, strict=True)}}
 
 
-def _throughput(subject: Subject, films: Sequence[bytes], seconds: float, *, tta: bool) -> dict[str, float]:
-    """Work on one film per thread, as a directory run does."""
+def _throughput(subject: Subject, images: Sequence[bytes], seconds: float, *, tta: bool) -> dict[str, float]:
+    """Work on one image per thread, as a directory run does."""
     with _one_opencv_thread():
         model = subject.model(1)
         until = time.perf_counter() + seconds
         count, began = 0, time.perf_counter()
-        endless = _until(cycle(films), until, LEAST_RUNS * subject.threads)
-        for _ in map_in_order(lambda film: model.predict(film, tta=tta), endless, subject.threads):
+        endless = _until(cycle(images), until, LEAST_RUNS * subject.threads)
+        for _ in map_in_order(lambda image: model.predict(image, tta=tta), endless, subject.threads):
             count += 1
-        return {"n": count, "films_per_second": count / (time.perf_counter() - began)}
+        return {"n": count, "images_per_second": count / (time.perf_counter() - began)}
 
 
 def _until(items: Iterator[T], until: float, least: int) -> Iterator[T]:
@@ -163,40 +163,40 @@ def _until(items: Iterator[T], until: float, least: int) -> Iterator[T]:
         yield item
 
 
-def _batches(subject: Subject, films: Sequence[bytes], seconds: float) -> list[dict[str, float]]:
+def _batches(subject: Subject, images: Sequence[bytes], seconds: float) -> list[dict[str, float]]:
     """Time the network alone, on all threads, from an array of views to probabilities."""
     manifest = subject.bundle.manifest
     names = manifest.tensors
     resources = Resources(threads=subject.threads)
     network = open_graphs(subject.bundle, subject.device, subject.precision, resources).network
-    film = preprocess(images.decode(films[0]).pixels, manifest.input.size)
+    image = preprocess(decode(images[0]).pixels, manifest.input.size)
     sizes = [size for size in BATCHES if size <= len(manifest.tta.variants)]
     rows = []
     for size in sizes:
-        feeds = {names.image: make_variants(film, manifest.tta.variants[:size])}
+        feeds = {names.image: make_variants(image, manifest.tta.variants[:size])}
         told = _latency(lambda fed: network.run([names.probabilities], fed), [feeds], seconds / len(sizes))
         rows.append({"batch": size, **told, "views_per_second": 1e3 * size / told["p50"]})
     return rows
 
 
-def _shares(subject: Subject, films: Sequence[bytes], seconds: float) -> dict[str, dict[str, float]]:
-    """Time the steps of a film one by one, on one thread: medians in ms, and their shares of the sum."""
+def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[str, dict[str, float]]:
+    """Time the steps of an image one by one, on one thread: medians in ms, and their shares of the sum."""
     manifest = subject.bundle.manifest
     names, size = manifest.tensors, manifest.input.size
     with _one_opencv_thread():
         model = subject.model(1)
         network = open_graphs(subject.bundle, subject.device, subject.precision, Resources()).network
-        decoded = [images.decode(film) for film in films]
-        shown = [make_variants(preprocess(film.pixels, size), manifest.tta.variants[:1]) for film in decoded]
-        results = [model.predict(film, tta=False, heatmaps=True) for film in decoded]
+        decoded = [decode(image) for image in images]
+        shown = [make_variants(preprocess(image.pixels, size), manifest.tta.variants[:1]) for image in decoded]
+        results = [model.predict(image, tta=False, heatmaps=True) for image in decoded]
 
-        def draw(pair: tuple[images.Film, Result]) -> None:
-            film, result = pair
-            draw_overlay(film.pixels, result, result.ranked()[0][0].name, "turbo")
+        def draw(pair: tuple[DecodedImage, Result]) -> None:
+            image, result = pair
+            draw_overlay(image.pixels, result, result.ranked()[0][0].name, "turbo")
 
         steps: dict[str, tuple[Callable[[Any], object], Sequence[Any]]] = {
-            "decode": (images.decode, films),
-            "resize": (lambda film: preprocess(film.pixels, size), decoded),
+            "decode": (decode, images),
+            "resize": (lambda image: preprocess(image.pixels, size), decoded),
             "inference": (lambda views: network.run([names.probabilities], {names.image: views}), shown),
             "drawing": (draw, list(zip(decoded, results, strict=True))),
         }
@@ -207,7 +207,7 @@ def _shares(subject: Subject, films: Sequence[bytes], seconds: float) -> dict[st
 
 @contextmanager
 def _one_opencv_thread() -> Iterator[None]:
-    """Where a film is worked on per core, threads of OpenCV would only take turns with the others."""
+    """Where an image is worked on per core, threads of OpenCV would only take turns with the others."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

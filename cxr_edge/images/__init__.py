@@ -1,5 +1,5 @@
-"""Images in: PNG, JPEG and DICOM files, and arrays, to 8-bit grey films."""
+"""Images in: PNG, JPEG and DICOM files, and arrays, to 8-bit grey images."""
 
-from cxr_edge.images.decoding import Film, decode, from_array, from_dataset, is_picture, read_film
+from cxr_edge.images.decoding import DecodedImage, decode, from_array, from_dataset, is_picture, read_image
 
-__all__ = ["Film", "decode", "from_array", "from_dataset", "is_picture", "read_film"]
+__all__ = ["DecodedImage", "decode", "from_array", "from_dataset", "is_picture", "read_image"]

@@ -1,4 +1,4 @@
-"""Decoding: bytes of a PNG, JPEG or DICOM file to an 8-bit grey film, or a refusal with a code.
+"""Decoding: bytes of a PNG, JPEG or DICOM file to an 8-bit grey image, or a refusal with a code.
 
 Format and dimensions are read from the header, and held against the bounds, before a single
 pixel is decoded. What the header says chooses the decoder; there is no second try with another.
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cxr_edge import errors
 from cxr_edge.images import exif, jpeg, png
 from cxr_edge.images.files import read_bytes
-from cxr_edge.images.limits import DEFAULT_READING, Reading
+from cxr_edge.images.limits import DEFAULT_LIMITS, InputLimits
 from cxr_edge.images.png import Levels
 from cxr_edge.support.warnings import CodedWarning
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from cxr_edge.images.dicom.presentation import Display
     from cxr_edge.images.dicom.read import Shown
 
-#: A film whose brightest and darkest native level are closer than this shows nothing.
+#: An image whose brightest and darkest native level are closer than this shows nothing.
 BLANK_SPAN: Final = 4
-#: A 16-bit file whose levels all fit in this many bits is likely a film stored without scaling.
+#: A 16-bit file whose levels all fit in this many bits is likely an image stored without scaling.
 EXPECTED_BITS: Final = 12
 
 #: EXIF orientation → how to turn the stored pixels upright (Exif 2.32, 4.6.4).
@@ -72,7 +72,7 @@ _OTHER_FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
 
 
 @dataclass(frozen=True)
-class Film:
+class DecodedImage:
     """A decoded radiograph.
 
     Attributes
@@ -84,9 +84,9 @@ class Film:
     warnings : tuple of CodedWarning
         What a reader of the result must know about the way it was decoded.
     display : Display or None
-        Of a DICOM film of one sample a pixel: how its stored values became grey.
+        Of a DICOM image of one sample a pixel: how its stored values became grey.
     header : Elements or None
-        Of a DICOM film: the attributes that reading it and writing results for it need.
+        Of a DICOM image: the attributes that reading it and writing results for it need.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -96,12 +96,12 @@ class Film:
     header: "Elements | None" = None
 
 
-def read_film(path: str | os.PathLike[str], reading: Reading = DEFAULT_READING) -> Film:
+def read_image(path: str | os.PathLike[str], limits: InputLimits = DEFAULT_LIMITS) -> DecodedImage:
     """Read and decode one file; see `read_bytes` and `decode` for what can be raised."""
-    return decode(read_bytes(path, reading.max_file_bytes), reading)
+    return decode(read_bytes(path, limits.max_file_bytes), limits)
 
 
-def decode(data: bytes, reading: Reading = DEFAULT_READING, sha256: str | None = None) -> Film:
+def decode(data: bytes, limits: InputLimits = DEFAULT_LIMITS, sha256: str | None = None) -> DecodedImage:
     """Decode the bytes of a PNG, JPEG or DICOM file.
 
     PNG and JPEG: colour is reduced to luma (ITU-R BT.601), transparency is ignored, 16-bit levels
@@ -110,13 +110,13 @@ def decode(data: bytes, reading: Reading = DEFAULT_READING, sha256: str | None =
     Parameters
     ----------
     data : bytes
-    reading : Reading
+    limits : InputLimits
     sha256 : str, optional
         Hash of `data`, where it is known already.
 
     Returns
     -------
-    Film
+    DecodedImage
 
     Raises
     ------
@@ -125,12 +125,12 @@ def decode(data: bytes, reading: Reading = DEFAULT_READING, sha256: str | None =
     """
     sha256 = sha256 or hashlib.sha256(data).hexdigest()
     if data.startswith(_DICOM, _DICOM_AT):
-        return _shown(lambda dicom: dicom.read_file(data, reading), sha256)
-    native, metadata = _native_levels(data, reading)
+        return _shown(lambda dicom: dicom.read_file(data, limits), sha256)
+    native, metadata = _native_levels(data, limits)
     pixels = _to_8_bit(native, 16)
     _check_not_blank(native, pixels)
     upright, unreadable_exif = _upright(pixels, metadata)
-    return Film(upright, sha256, _depth_warnings(native, 16) + unreadable_exif)
+    return DecodedImage(upright, sha256, _depth_warnings(native, 16) + unreadable_exif)
 
 
 def is_picture(data: bytes) -> bool:
@@ -138,7 +138,7 @@ def is_picture(data: bytes) -> bool:
     return data.startswith((png.SIGNATURE, jpeg.SIGNATURE))
 
 
-def from_dataset(dataset: "Dataset", reading: Reading = DEFAULT_READING) -> Film:
+def from_dataset(dataset: "Dataset", limits: InputLimits = DEFAULT_LIMITS) -> DecodedImage:
     """Take a DICOM data set that pydicom has parsed, its pixels encoded as they came.
 
     Raises
@@ -146,12 +146,12 @@ def from_dataset(dataset: "Dataset", reading: Reading = DEFAULT_READING) -> Film
     InputError
         The subclass says why.
     """
-    return _shown(lambda dicom: dicom.read_dataset(dataset, reading), None)
+    return _shown(lambda dicom: dicom.read_dataset(dataset, limits), None)
 
 
 def from_array(
-    array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int = 16, reading: Reading = DEFAULT_READING
-) -> Film:
+    array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int = 16, limits: InputLimits = DEFAULT_LIMITS
+) -> DecodedImage:
     """Take pixels that are already decoded.
 
     Parameters
@@ -173,7 +173,7 @@ def from_array(
         )
     if bits_stored not in range(8, 17):
         raise errors.InvalidArray(f"expected bits_stored from 8 to 16, got {bits_stored!r}")
-    reading.check_size(array.shape[1], array.shape[0])
+    limits.check_size(array.shape[1], array.shape[0])
     if array.dtype == np.uint16 and int(array.max()) >= 2**bits_stored:
         raise errors.InvalidArray(
             f"expected levels below {2**bits_stored} (bits_stored={bits_stored}), got {int(array.max())}; "
@@ -181,10 +181,10 @@ def from_array(
         )
     pixels = _to_8_bit(array, bits_stored)
     _check_not_blank(array, pixels)
-    return Film(pixels, None, _depth_warnings(array, bits_stored))
+    return DecodedImage(pixels, None, _depth_warnings(array, bits_stored))
 
 
-def _shown(read: "Callable[[ModuleType], Shown]", sha256: str | None) -> Film:
+def _shown(read: "Callable[[ModuleType], Shown]", sha256: str | None) -> DecodedImage:
     """Read DICOM with the packages of the extra ``dicom``."""
     try:
         from cxr_edge.images.dicom import read as dicom
@@ -192,20 +192,20 @@ def _shown(read: "Callable[[ModuleType], Shown]", sha256: str | None) -> Film:
         raise errors.MissingPackage.for_dicom(str(error.name).partition(".")[0]) from error
     shown = read(dicom)
     _check_not_blank(shown.levels, shown.grey)
-    return Film(shown.grey, sha256, shown.warnings, shown.display, shown.header)
+    return DecodedImage(shown.grey, sha256, shown.warnings, shown.display, shown.header)
 
 
-def _native_levels(data: bytes, reading: Reading) -> tuple[Levels, bytes | None]:
+def _native_levels(data: bytes, limits: InputLimits) -> tuple[Levels, bytes | None]:
     """Decode to one channel at the file's own depth, not yet upright, with the file's EXIF data."""
     if not data:
         raise errors.EmptyFile("expected a PNG, JPEG or DICOM file, got zero bytes")
     if data.startswith(png.SIGNATURE):
         of_png = png.read_header(data)
-        reading.check_size(of_png.width, of_png.height)
+        limits.check_size(of_png.width, of_png.height)
         return png.decode(data, of_png)
     if data.startswith(jpeg.SIGNATURE):
         of_jpeg = jpeg.read_header(data)
-        reading.check_size(of_jpeg.width, of_jpeg.height)
+        limits.check_size(of_jpeg.width, of_jpeg.height)
         return jpeg.decode(data, of_jpeg), of_jpeg.exif
     raise _refusal(data)
 
@@ -228,7 +228,7 @@ def _upright(
     try:
         orientation = exif.read_orientation(metadata)
     except ValueError as error:
-        message = f"the EXIF data cannot be read ({error}): the film is shown as it is stored"
+        message = f"the EXIF data cannot be read ({error}): the image is shown as it is stored"
         return pixels, (CodedWarning("exif_unreadable", message),)
     if orientation in _TURNS:
         pixels = np.ascontiguousarray(_TURNS[orientation](pixels))
@@ -248,7 +248,7 @@ def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[CodedWarning, ...
     if bits > EXPECTED_BITS:
         return ()
     message = (
-        f"the film uses only {bits} of its 16 bits: scaled by 255/65535 it looks dark to the model; "
+        f"the image uses only {bits} of its 16 bits: scaled by 255/65535 it looks dark to the model; "
         f"store it over the full range, or pass it as an array with bits_stored={bits}"
     )
     return (CodedWarning("unused_bits", message),)

@@ -1,4 +1,4 @@
-"""The one EXIF tag a film is shown by: Orientation (Exif 2.32, 4.6.4; TIFF 6.0, section 2)."""
+"""The one EXIF tag an image is shown by: Orientation (Exif 2.32, 4.6.4; TIFF 6.0, section 2)."""
 
 import struct
 from typing import Final

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cxr_edge import errors
-from cxr_edge.images.limits import DEFAULT_READING, MEBIBYTE
+from cxr_edge.images.limits import DEFAULT_LIMITS, MEBIBYTE
 from cxr_edge.support.text import printable_path
 
 
@@ -35,7 +35,7 @@ def discover(paths: Iterable[str], exclude: Sequence[Path] = ()) -> list[str]:
     return list(found)
 
 
-def read_bytes(path: str | os.PathLike[str], most: int = DEFAULT_READING.max_file_bytes) -> bytes:
+def read_bytes(path: str | os.PathLike[str], most: int = DEFAULT_LIMITS.max_file_bytes) -> bytes:
     """Read a regular file of bounded size.
 
     Raises
@@ -80,12 +80,12 @@ def _walk(root: str, exclude: Sequence[Path]) -> Iterator[str]:
         )
         for name in sorted(files):
             path = os.path.join(folder, name)
-            if not name.startswith(".") and _may_be_film(path):
+            if not name.startswith(".") and _may_be_image(path):
                 yield path
     yield from unlisted
 
 
-def _may_be_film(path: str) -> bool:
+def _may_be_image(path: str) -> bool:
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:  # a dangling link

@@ -10,8 +10,8 @@ MEBIBYTE: Final = 2**20
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Bounds and rules for reading a film; the defaults fit any chest film a scanner makes.
+class InputLimits:
+    """Bounds and rules for reading an image; the defaults fit any chest radiograph a scanner makes.
 
     Attributes
     ----------
@@ -26,13 +26,13 @@ class Reading:
     max_header_elements : int
         DICOM attributes before the pixels, those inside sequences included.
     strict : bool
-        Refuse a DICOM film whose header says that it is lateral, or of another part of the body;
+        Refuse a DICOM image whose header says that it is lateral, or of another part of the body;
         otherwise it is read with a warning.
     isolated : bool
         Decode compressed DICOM pixels in processes of their own, so that a decoder that crashes,
-        hangs or takes too much memory costs that film alone. Turn it off only for trusted films.
+        hangs or takes too much memory costs that image alone. Turn it off only for trusted images.
     decode_seconds_per_megapixel : float
-        Time such a process has for a film, on top of `DECODE_SECONDS`.
+        Time such a process has for an image, on top of `DECODE_SECONDS`.
     decode_bytes_per_sample : int
         Memory such a process may take, on top of `DECODE_BYTES`; Linux only.
     """
@@ -70,5 +70,5 @@ class Reading:
 
 
 #: Names of the bounds, without the rules.
-LIMITS: Final = tuple(field.name for field in fields(Reading) if field.name not in ("strict", "isolated"))
-DEFAULT_READING: Final = Reading()
+LIMIT_NAMES: Final = tuple(field.name for field in fields(InputLimits) if field.name not in ("strict", "isolated"))
+DEFAULT_LIMITS: Final = InputLimits()

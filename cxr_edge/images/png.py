@@ -33,7 +33,7 @@ _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 
 _FILTER_TYPES: Final = 5
 #: What a block of deflate holds that is not compressed (RFC 1951, 3.2.4).
 _BLOCK: Final = 0xFFFF
-#: A film of 100 megapixels in libpng's chunks of 8 KiB has half as many; more only cost time.
+#: An image of 100 megapixels in libpng's chunks of 8 KiB has half as many; more only cost time.
 _MAX_CHUNKS: Final = 200_000
 
 

@@ -1,4 +1,4 @@
-"""Grad-CAM (Selvaraju et al. 2017) for display: from 7x7 maps to colour over the film.
+"""Grad-CAM (Selvaraju et al. 2017) for display: from 7x7 maps to colour over the image.
 
 The maps come from the bundle's companion graph: ReLU(Σ_k α_k A_k) with α_k the mean of
 ∂logit/∂A_k over the positions of the last convolution's output A, for all labels in one pass.
@@ -23,14 +23,14 @@ MAX_OPACITY: Final = 0.5
 
 
 def upsample(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Enlarge a map to the film (bicubic) and normalise it by its maximum.
+    """Enlarge a map to the image (bicubic) and normalise it by its maximum.
 
     Parameters
     ----------
     activation : ndarray, (h, w) float32
         At least 0.
     size : (int, int)
-        Height and width of the film.
+        Height and width of the image.
 
     Returns
     -------
@@ -44,15 +44,15 @@ def upsample(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.
 
 
 def overlay(
-    film: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8],
     heatmap: npt.NDArray[np.float32],
     colormap: str = "turbo",
 ) -> npt.NDArray[np.uint8]:
-    """Lay a heat map over a film; where the map is 0 the film stays grey.
+    """Lay a heat map over an image; where the map is 0 the image stays grey.
 
     Parameters
     ----------
-    film : ndarray, (H, W) uint8
+    image : ndarray, (H, W) uint8
     heatmap : ndarray, (H, W) float32
         0 to 1.
     colormap : str
@@ -66,6 +66,6 @@ def overlay(
     opacity = MAX_OPACITY * np.arange(256) / 255
     colour = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], COLORMAPS[colormap]).reshape(256, 3)
     # Both parts of the blend depend on the level alone: two look-ups instead of float arithmetic over three channels.
-    faded = cv2.multiply(film, cv2.LUT(levels, np.rint(255 * (1 - opacity)).astype(np.uint8)), scale=1 / 255)
+    faded = cv2.multiply(image, cv2.LUT(levels, np.rint(255 * (1 - opacity)).astype(np.uint8)), scale=1 / 255)
     tint = np.rint(opacity[:, None] * colour).astype(np.uint8)
     return np.asarray(cv2.merge([cv2.add(faded, cv2.LUT(levels, channel)) for channel in tint.T.copy()]), np.uint8)

@@ -13,7 +13,7 @@ from cxr_edge import images
 from cxr_edge.backends import ONE_THREAD, Resources
 from cxr_edge.backends.base import MEBIBYTE, on_host
 from cxr_edge.errors import BundleTensors, DeviceFailed, HeatmapUnavailable, InputError, InvalidArray
-from cxr_edge.images.limits import DEFAULT_READING, Reading
+from cxr_edge.images.limits import DEFAULT_LIMITS, InputLimits
 from cxr_edge.model import decide
 from cxr_edge.model.bundle import Bundle, read_bundle
 from cxr_edge.model.evaluation import Evaluation
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 #: A path, the bytes of a file, pixels as (H, W) uint8 or uint16, a pydicom data set, or an image that is decoded.
 Source: TypeAlias = (
-    "str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | Dataset | images.Film"
+    "str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | Dataset | images.DecodedImage"
 )
 
 
@@ -47,7 +47,7 @@ def load(
     threads: int | None = None,
     spinning: bool = True,
     gpu_memory: int = Resources.gpu_memory,
-    reading: Reading = DEFAULT_READING,
+    limits: InputLimits = DEFAULT_LIMITS,
 ) -> "Model":
     """Load a bundle onto a device.
 
@@ -70,7 +70,7 @@ def load(
         cost of whatever else the cores should do.
     gpu_memory : int
         Most bytes that each graph may take on the GPU; 2 GiB if left out.
-    reading : Reading
+    limits : InputLimits
         Bounds that images are held against.
 
     Returns
@@ -93,7 +93,7 @@ def load(
     if gpu_memory < 64 * MEBIBYTE:
         raise ValueError(f"expected gpu_memory of at least {64 * MEBIBYTE} bytes, got {gpu_memory}")
     resources = Resources(threads or usable_cores(), spinning, gpu_memory)
-    return Model(read_bundle(bundle), device, precision, resources, reading)
+    return Model(read_bundle(bundle), device, precision, resources, limits)
 
 
 class Model:
@@ -108,9 +108,9 @@ class Model:
         device: str,
         precision: str | None = None,
         resources: Resources = ONE_THREAD,
-        reading: Reading = DEFAULT_READING,
+        limits: InputLimits = DEFAULT_LIMITS,
     ) -> None:
-        self.reading = reading
+        self.limits = limits
         self._manifest = bundle.manifest
         self._identity = bundle.identity
         self._bundle_sha256 = bundle.sha256
@@ -347,7 +347,7 @@ class Model:
         ------
         InputError, DeviceFailed
         """
-        image = _decoded(source, bits_stored, self.reading)
+        image = _decoded(source, bits_stored, self.limits)
         if path is None and isinstance(source, str | os.PathLike):
             path = os.fspath(source)
         return self._evaluate_image(image, path, settings)
@@ -364,7 +364,7 @@ class Model:
         """
         return decide.decide(evaluation, self._manifest, self._identity, settings)
 
-    def _evaluate_image(self, image: images.Film, path: str | None, settings: Settings) -> Evaluation:
+    def _evaluate_image(self, image: images.DecodedImage, path: str | None, settings: Settings) -> Evaluation:
         manifest = self._manifest
         shown = preprocess(image.pixels, manifest.input.size)
 
@@ -411,17 +411,17 @@ def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure
     return InputFailure(path, error.code, str(error))
 
 
-def _decoded(source: Source, bits_stored: int, reading: Reading) -> images.Film:
-    if isinstance(source, images.Film):
+def _decoded(source: Source, bits_stored: int, limits: InputLimits) -> images.DecodedImage:
+    if isinstance(source, images.DecodedImage):
         return source
     if isinstance(source, np.ndarray):
-        return images.from_array(source, bits_stored, reading)
+        return images.from_array(source, bits_stored, limits)
     if isinstance(source, bytes):
-        return images.decode(source, reading)
+        return images.decode(source, limits)
     if isinstance(source, str | os.PathLike):
-        return images.read_film(source, reading)
+        return images.read_image(source, limits)
     if (dataset := _pydicom_dataset()) and isinstance(source, dataset):
-        return images.from_dataset(source, reading)
+        return images.from_dataset(source, limits)
     raise InvalidArray(f"expected a path, bytes, a numpy array or a pydicom Dataset, got {type(source).__name__}")
 
 

@@ -1,7 +1,7 @@
-"""Is a picture anything like the films the model was fitted on? A score from the network's own features.
+"""Is a picture anything like the images the model was fitted on? A score from the network's own features.
 
-The model answers whatever it is shown. What it makes of a photograph, an ankle or a film on its side
-differs from what it makes of frontal chest films, in the features that its head reads.
+The model answers whatever it is shown. What it makes of a photograph, an ankle or an image on its side
+differs from what it makes of frontal chest radiographs, in the features that its head reads.
 """
 
 from typing import Annotated, Any
@@ -15,19 +15,19 @@ from cxr_edge.support.warnings import CodedWarning
 
 
 class OutOfDistribution(msgspec.Struct, frozen=True):
-    """A linear rule on the features, fitted to tell training films from what is none.
+    """A linear rule on the features, fitted to tell training images from what is none.
 
     Attributes
     ----------
     weights : tuple of float
         One for each channel of the last convolution.
     bias : float
-        Such that the share `false_alarms` of validation films scores above 0.
+        Such that the share `false_alarms` of validation images scores above 0.
     false_alarms : float
     fitted_on : str
-        The films, and what stood for everything else.
+        The images, and what stood for everything else.
     figures : dict
-        Error rates on films and pictures it was not fitted on.
+        Error rates on images and pictures it was not fitted on.
     """
 
     weights: Annotated[tuple[float, ...], Meta(min_length=1, max_length=65_536)]
@@ -37,7 +37,7 @@ class OutOfDistribution(msgspec.Struct, frozen=True):
     figures: dict[str, Any] = {}
 
     def score(self, features: npt.NDArray[np.float64]) -> float:
-        """Score a picture, above 0 where it is unlike the films: log-odds, shifted by the choice of false alarms.
+        """Score a picture, above 0 where it is unlike the images: log-odds, shifted by the choice of false alarms.
 
         Parameters
         ----------

@@ -1,6 +1,6 @@
-"""From a film of any size to the network's input: the one pre-processing for all packages.
+"""From an image of any size to the network's input: the one pre-processing for all packages.
 
-OpenCV's ``INTER_AREA`` walks every pixel of a film one by one, which takes as long as a seventh of the network.
+OpenCV's ``INTER_AREA`` walks every pixel of an image one by one, which takes as long as a seventh of the network.
 Its averages are products with two sparse matrices, of rows and of columns; in narrow bands they are dense.
 """
 
@@ -14,20 +14,20 @@ import numpy.typing as npt
 #: Rows or columns of the result that are computed together. Wider bands multiply more zeros.
 _BAND: Final = 7
 #: Multiplications in one product: about the most that BLAS libraries do not spread over threads,
-#: which would fight with the ones that films already have.
+#: which would fight with the ones that images already have.
 _MAX_MULTIPLICATIONS: Final = 2**18
 
 
-def preprocess(film: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Resize a film to the network's input, without keeping the aspect ratio.
+def preprocess(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Resize an image to the network's input, without keeping the aspect ratio.
 
-    Area averaging (``cv2.INTER_AREA``) weighs every source pixel, so a film shrunk five-fold
-    does not alias; NIH made its own 1024x1024 films without keeping the aspect ratio either.
-    A film with a side shorter than the input's is interpolated, as ``cv2.INTER_AREA`` does.
+    Area averaging (``cv2.INTER_AREA``) weighs every source pixel, so an image shrunk five-fold
+    does not alias; NIH made its own 1024x1024 images without keeping the aspect ratio either.
+    An image with a side shorter than the input's is interpolated, as ``cv2.INTER_AREA`` does.
 
     Parameters
     ----------
-    film : ndarray, (H, W) uint8
+    image : ndarray, (H, W) uint8
         8-bit grey levels, bright bone.
     size : (int, int)
         Height and width of the input in pixels.
@@ -37,18 +37,18 @@ def preprocess(film: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArra
     ndarray, ``size`` uint8
     """
     height, width = size
-    if film.shape[0] < height or film.shape[1] < width:
-        return np.asarray(cv2.resize(film, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    averaged = _average_columns(_average_rows(film, height), width)
+    if image.shape[0] < height or image.shape[1] < width:
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    averaged = _average_columns(_average_rows(image, height), width)
     return np.rint(averaged, out=averaged).astype(np.uint8)
 
 
-def _average_rows(film: npt.NDArray[np.uint8], height: int) -> npt.NDArray[np.float32]:
-    averaged = np.empty((height, film.shape[1]), np.float32)
-    for result, source, weights in _bands(film.shape[0], height):
+def _average_rows(image: npt.NDArray[np.uint8], height: int) -> npt.NDArray[np.float32]:
+    averaged = np.empty((height, image.shape[1]), np.float32)
+    for result, source, weights in _bands(image.shape[0], height):
         step = max(1, _MAX_MULTIPLICATIONS // weights.size)
-        for left in range(0, film.shape[1], step):
-            part = film[source, left : left + step].astype(np.float32)
+        for left in range(0, image.shape[1], step):
+            part = image[source, left : left + step].astype(np.float32)
             np.matmul(weights, part, out=averaged[result, left : left + step])
     return averaged
 

@@ -18,7 +18,7 @@ AETitle = Annotated[str, Meta(pattern=AE_TITLE)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Host = Annotated[str, Meta(min_length=1)]
-#: Of a peer: it stands in the log, in metrics and in the queue.
+#: Of a destination: it stands in the log, in metrics and in the queue.
 Name = Annotated[str, Meta(pattern=NAME)]
 Count = Annotated[int, Meta(ge=1)]
 
@@ -41,14 +41,14 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     callers: tuple[AETitle, ...] = ()
     max_associations: Annotated[int, Meta(ge=1, le=256)] = 16
     #: An association whose message grows beyond this is ended; each association can take so much memory.
-    max_film_mib: Annotated[int, Meta(ge=1, le=512)] = 128
+    max_image_mib: Annotated[int, Meta(ge=1, le=512)] = 128
     #: Seconds that an association may be silent, and that its negotiation may take.
     idle_seconds: Seconds = 60
     negotiation_seconds: Seconds = 20
     tls: Tls | None = None
 
 
-class DicomPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicom", tag_field="kind"):
+class DicomDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicom", tag_field="kind"):
     """An archive that takes results by C-STORE."""
 
     name: Name
@@ -62,7 +62,7 @@ class DicomPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="di
     tls_host_name: str | None = None
 
 
-class WebPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicomweb", tag_field="kind"):
+class WebDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicomweb", tag_field="kind"):
     """An archive that takes results by STOW-RS."""
 
     name: Name
@@ -73,14 +73,14 @@ class WebPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dico
     tls: Tls | None = None
 
 
-class FolderPeer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="folder", tag_field="kind"):
-    """A folder that results are put into, with a JSON line for each film."""
+class FolderDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="folder", tag_field="kind"):
+    """A folder that results are put into, with a JSON line for each image."""
 
     name: Name
     folder: Path
 
 
-Peer = DicomPeer | WebPeer | FolderPeer
+Destination = DicomDestination | WebDestination | FolderDestination
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,12 +93,12 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tta: bool | None = None
     adaptive: bool = False
     strict: bool = False
-    #: Films in work at the same time; one for each core, if left out.
+    #: Images in work at the same time; one for each core, if left out.
     workers: Count | None = None
 
 
 class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is written for each film."""
+    """What is written for each image."""
 
     overlays: Annotated[int, Meta(ge=0)] = 3
     colormap: str = "turbo"
@@ -107,21 +107,21 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long it is tried, and how long things are kept."""
 
-    #: Refusals after which a film or an object is a dead letter. A peer that cannot be reached is none.
+    #: Refusals after which an image or an object is a dead letter. A destination that cannot be reached is none.
     attempts: Count = 8
     #: Back-off: the first wait, doubled up to the longest.
     first_wait_seconds: Seconds = 2
     longest_wait_seconds: Seconds = 300
-    #: How long films and results stay on disk after the last is delivered.
+    #: How long images and results stay on disk after the last is delivered.
     retention_hours: Annotated[float, Meta(ge=0)] = 24
     #: How long those stay of which something is a dead letter.
     dead_letter_hours: Annotated[float, Meta(ge=0)] = 720
-    #: Films are answered with "out of resources" while less than this is free.
+    #: Images are answered with "out of resources" while less than this is free.
     min_free_mib: Annotated[int, Meta(ge=0)] = 1024
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A folder that films are put into, for sites without DICOM."""
+    """A folder that images are put into, for sites without DICOM."""
 
     folder: Path
     #: How long a file must not have changed before it is read.
@@ -137,7 +137,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of ``node.toml``."""
 
-    #: Queue, films and results; on a local disk.
+    #: Queue, images and results; on a local disk.
     data: Path
     receive: Receive | None = Receive()
     model: Model = Model()
@@ -145,7 +145,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue: Queue = Queue()
     watch: Watch | None = None
     metrics: Metrics | None = Metrics()
-    peers: tuple[Peer, ...] = ()
+    destinations: tuple[Destination, ...] = ()
 
 
 def read_config(path: Path) -> Config:
@@ -187,13 +187,13 @@ def _text_of(path: Path) -> str:
 
 
 def _check(config: Config, path: Path) -> None:
-    if not config.peers:
-        raise NodeConfig(f"{path}: expected [[peers]] that take the results, got none")
-    names = [peer.name for peer in config.peers]
+    if not config.destinations:
+        raise NodeConfig(f"{path}: expected [[destinations]] that take the results, got none")
+    names = [destination.name for destination in config.destinations]
     if len(set(names)) < len(names):
-        raise NodeConfig(f"{path}: expected a name of its own for each of the peers, got {', '.join(names)}")
+        raise NodeConfig(f"{path}: expected a name of its own for each of the destinations, got {', '.join(names)}")
     if config.receive is None and config.watch is None:
-        raise NodeConfig(f"{path}: expected [receive] or [watch], got neither: no film would come in")
+        raise NodeConfig(f"{path}: expected [receive] or [watch], got neither: no image would come in")
     if config.results.colormap not in COLORMAPS:
         raise NodeConfig(f"{path}: expected a colormap of {', '.join(COLORMAPS)}, got {config.results.colormap!r}")
     _check_exposure(config, path)
@@ -208,19 +208,23 @@ def _check_exposure(config: Config, path: Path) -> None:
             f"{path}: receive.host {receive.host} can be reached from outside this machine: name the callers, or set "
             "up [receive.tls]"
         )
-    for peer in config.peers:
-        if isinstance(peer, WebPeer) and peer.token_file is not None:
-            url = urlsplit(peer.url)
+    for destination in config.destinations:
+        if isinstance(destination, WebDestination) and destination.token_file is not None:
+            url = urlsplit(destination.url)
             if url.scheme == "http" and not is_loopback(url.hostname or ""):
-                raise NodeConfig(f"{path}: the token of {peer.name} can be read by others on the way: use https")
+                raise NodeConfig(f"{path}: the token of {destination.name} can be read by others on the way: use https")
 
 
 def _check_folders(config: Config, path: Path) -> None:
-    """Refuse folders within each other: films would be taken for results, or removed with them."""
+    """Refuse folders within each other: images would be taken for results, or removed with them."""
     folders = {"data": config.data}
     if config.watch is not None:
         folders["watch.folder"] = config.watch.folder
-    folders |= {f"folder of {peer.name}": peer.folder for peer in config.peers if isinstance(peer, FolderPeer)}
+    folders |= {
+        f"folder of {destination.name}": destination.folder
+        for destination in config.destinations
+        if isinstance(destination, FolderDestination)
+    }
     resolved = [(name, folder.resolve()) for name, folder in folders.items()]
     for (one, a), (other, b) in combinations(resolved, 2):
         if a.is_relative_to(b) or b.is_relative_to(a):

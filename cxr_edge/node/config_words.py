@@ -51,8 +51,8 @@ def _expected(told: str, key: str | int) -> str:
         return f"{_KINDS[bound[1]]} {_BOUNDS[bound[2]]} {float(bound[3]):g}"
     if told.startswith("Invalid value ") and key == "kind":
         return "dicom, dicomweb or folder"
-    if told.startswith("Expected `array`") and key == "peers":
-        return "[[peers]] in double brackets"
+    if told.startswith("Expected `array`") and key == "destinations":
+        return "[[destinations]] in double brackets"
     if kind := re.match(r"Expected `(\w+)[^`]*`, got", told):
         return _KINDS[kind[1]]
     return _WORDS.get(told, told.removeprefix("expected "))

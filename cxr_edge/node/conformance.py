@@ -4,23 +4,23 @@ from collections.abc import Iterable, Sequence
 
 from pydicom.uid import UID
 
-from cxr_edge import __version__
+from cxr_edge._version import __version__
 from cxr_edge.model.results import NOTICE
 from cxr_edge.node import receive
-from cxr_edge.node.admit import Admitted
 from cxr_edge.node.config import Queue, Receive
 from cxr_edge.node.destinations.dicom import PROPOSED
+from cxr_edge.node.intake import IntakeOutcome
 from cxr_edge.outputs.dicom.codes import SCHEME
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _MEANING = {
-    Admitted.QUEUED: "stored on disk and queued, both flushed",
-    Admitted.DUPLICATE: "known already: the same pixels, patient, study and series under the same UID",
-    Admitted.CONFLICT: "another film is known under this SOP Instance UID",
-    Admitted.MISMATCH: "the data set's SOP Instance UID is not the one of the request",
-    Admitted.UNUSABLE: "no header that can be read, no pixels, or a UID missing: SOP instance, series or study",
-    Admitted.TOO_LARGE: "a longer film than is taken",
-    Admitted.NO_SPACE: "too little disk space, or the disk cannot be written",
+    IntakeOutcome.QUEUED: "stored on disk and queued, both flushed",
+    IntakeOutcome.DUPLICATE: "known already: the same pixels, patient, study and series under the same UID",
+    IntakeOutcome.CONFLICT: "another image is known under this SOP Instance UID",
+    IntakeOutcome.MISMATCH: "the data set's SOP Instance UID is not the one of the request",
+    IntakeOutcome.UNUSABLE: "no header that can be read, no pixels, or a UID missing: SOP instance, series or study",
+    IntakeOutcome.TOO_LARGE: "a longer image than is taken",
+    IntakeOutcome.NO_SPACE: "too little disk space, or the disk cannot be written",
 }
 
 
@@ -41,7 +41,7 @@ def statement() -> str:
 | Storage | {len({sop for sop, _ in PROPOSED})} kinds of result, below | SCU |
 | Studies Service (STOW-RS, PS3.18, 10.5) | the same kinds of result | user agent |
 
-## Films that are received (Storage SCP)
+## Images that are received (Storage SCP)
 
 {_table(("SOP class", "UID"), ((_name(uid), f"`{uid}`") for uid in receive.SOP_CLASSES))}
 
@@ -49,9 +49,9 @@ Each in any of these transfer syntaxes:
 
 {_table(("transfer syntax", "UID"), ((_name(uid), f"`{uid}`") for uid in receive.TRANSFER_SYNTAXES))}
 
-Films are stored as they came, bit by bit. Called AE title: `{defaults.ae_title}` unless configured, and required;
+Images are stored as they came, bit by bit. Called AE title: `{defaults.ae_title}` unless configured, and required;
 calling AE titles can be named. Unless configured: at most {defaults.max_associations} associations at a time,
-{defaults.max_film_mib} MiB a film (an association that sends {receive.SLACK_MIB} more is ended),
+{defaults.max_image_mib} MiB an image (an association that sends {receive.SLACK_MIB} more is ended),
 {defaults.idle_seconds:g} s of silence, {defaults.negotiation_seconds:g} s for the negotiation. No extended negotiation,
 no asynchronous operations.
 
@@ -66,12 +66,12 @@ One presentation context for each row; what is refused is sent in the next one o
 {_table(("SOP class", "UID", "transfer syntaxes"), _proposed())}
 
 Success, and the warnings `0xB000`, `0xB006` and `0xB007`, count as stored, and so does `0x0111`: UIDs of results are
-derived from film, model and settings. `0x0122` is final. After `0xA7xx` or `0x0124`, or while the peer cannot be
-reached, everything for it waits, for ever, with waits from {queue.first_wait_seconds:g} to
+derived from image, model and settings. `0x0122` is final. After `0xA7xx` or `0x0124`, or while the destination cannot
+be reached, everything for it waits, for ever, with waits from {queue.first_wait_seconds:g} to
 {queue.longest_wait_seconds:g} s. Any other status, or none, is tried again, {queue.attempts} times in all.
 
-Results are created in three series of their own in the film's study: report (modality SR), captures (OT),
-presentation state (PR). Patient's and study's attributes are copied with the film's character set. Codes are SNOMED
+Results are created in three series of their own in the image's study: report (modality SR), captures (OT),
+presentation state (PR). Patient's and study's attributes are copied with the image's character set. Codes are SNOMED
 CT, DCM, UCUM and the private scheme `{SCHEME}`, which each report declares.
 
 ## Security

@@ -1,4 +1,4 @@
-"""Delivery: a thread for each peer that sends what waits for it, until the peer has it."""
+"""Delivery: a thread for each destination that sends what waits for it, until the destination has it."""
 
 import random
 import sqlite3
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from cxr_edge.node.background import Background
-from cxr_edge.node.config import Peer
+from cxr_edge.node.config import Destination
 from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.destinations import Lost, Refused, Sender, Unreachable, sender_of
 from cxr_edge.node.logs import kind_of, log, short
@@ -21,23 +21,25 @@ from cxr_edge.node.work import POLL_SECONDS, back_off
 _BATCH: Final = 64
 
 
-class Courier(Background):
-    """Sends to one peer from `start` to `stop`.
+class DeliveryWorker(Background):
+    """Sends to one destination from `start` to `stop`.
 
-    A peer that cannot be reached delays everything that waits for it, and costs nothing an attempt. An object
-    that the peer refuses waits alone, and is a dead letter after `QueueConfig.attempts` refusals.
+    A destination that cannot be reached delays everything that waits for it, and costs nothing an attempt. An object
+    that the destination refuses waits alone, and is a dead letter after `QueueConfig.attempts` refusals.
     """
 
-    def __init__(self, peer: Peer, config: QueueConfig, queue: Queue, results: Path, news: threading.Condition) -> None:
-        super().__init__(f"courier {peer.name}")
-        self.name = peer.name
-        self._sender: Sender = sender_of(peer)
-        self._config, self._queue, self._results, self._news = config, queue, results, news
-        #: In a row: as often the peer could not be reached, or took nothing.
+    def __init__(
+        self, destination: Destination, config: QueueConfig, queue: Queue, results: Path, changed: threading.Condition
+    ) -> None:
+        super().__init__(f"delivery worker {destination.name}")
+        self.name = destination.name
+        self._sender: Sender = sender_of(destination)
+        self._config, self._queue, self._results, self._changed = config, queue, results, changed
+        #: In a row: as often the destination could not be reached, or took nothing.
         self.failures = 0
         #: Delivery → how often it waited for others to come first.
         self._deferred: dict[int, int] = {}
-        #: Objects that were sent; and delivery → how many that was when the peer last gave no answer to it.
+        #: Objects that were sent; and delivery → how many that was when the destination last gave no answer to it.
         self._successes = 0
         self._lost_at: dict[int, int] = {}
 
@@ -56,8 +58,8 @@ class Courier(Background):
             else:
                 if not waiting:
                     self._sender.close()
-                    with self._news:
-                        self._news.wait(POLL_SECONDS)
+                    with self._changed:
+                        self._changed.wait(POLL_SECONDS)
         self._sender.close()
 
     def _one(self, delivery: Delivery) -> None:
@@ -75,7 +77,7 @@ class Courier(Background):
             raise
         if self.failures:
             log.info("%s takes results again", self.name)
-        log.debug("film %s: delivered its %s to %s", short(delivery.name), kind_of(delivery.object), self.name)
+        log.debug("image %s: delivered its %s to %s", short(delivery.name), kind_of(delivery.object), self.name)
         self.failures = 0
         self._successes += 1
         self._deferred.pop(delivery.id, None)
@@ -85,7 +87,7 @@ class Courier(Background):
         if last:
             seconds = time.time() - delivery.received
             DELIVERY_SECONDS.labels(self.name).observe(seconds)
-            log.info("film %s: all results at %s, %.2f s after it came", short(delivery.name), self.name, seconds)
+            log.info("image %s: all results at %s, %.2f s after it came", short(delivery.name), self.name, seconds)
 
     def _send(self, delivery: Delivery) -> None:
         path = self._results / delivery.object
@@ -93,18 +95,20 @@ class Courier(Background):
             self._sender.send(path)
         except (Refused, Unreachable):
             raise
-        except Exception as error:  # whatever an object leads a library to must not end the courier; its text may quote
+        except (
+            Exception
+        ) as error:  # whatever an object leads a library to must not end the delivery worker; its text may quote
             if not path.exists():
                 raise Refused("its file is gone", forever=True) from error
             raise Lost(f"it could not be sent: {type(error).__name__}") from error
 
     def _defer(self, delivery: Delivery, why: Exception) -> None:
-        """Let others come first: it may be this object that the peer has no answer to."""
+        """Let others come first: it may be this object that the destination has no answer to."""
         before = self._deferred[delivery.id] = self._deferred.get(delivery.id, -1) + 1
         self._queue.defer(delivery, str(why), back_off(self._config, before))
 
     def _lost(self, delivery: Delivery, error: Lost) -> None:
-        """Blame an object that the peer gives no answer to, if it answered to others meanwhile; else the peer."""
+        """Blame an object that gets no answer, if others were answered meanwhile; else the destination."""
         before = self._lost_at.get(delivery.id, self._successes)
         self._lost_at[delivery.id] = self._successes
         if self._successes > before:
@@ -116,16 +120,16 @@ class Courier(Background):
         DELIVERED.labels(self.name, "refused").inc()
         kind = kind_of(delivery.object)
         if error.forever or delivery.attempts + 1 >= self._config.attempts:
-            log.error("film %s: its %s at %s is a dead letter: %s", short(delivery.name), kind, self.name, error)
+            log.error("image %s: its %s at %s is a dead letter: %s", short(delivery.name), kind, self.name, error)
             self._queue.bury(delivery, "refused", str(error))
         else:
             wait = back_off(self._config, delivery.attempts)
-            log.warning("film %s: its %s was refused by %s: %s; again in %.0f s",
+            log.warning("image %s: its %s was refused by %s: %s; again in %.0f s",
                         short(delivery.name), kind, self.name, error, wait)  # fmt: skip
             self._queue.postpone(delivery, "refused", str(error), wait)
 
     def _rest(self, why: str) -> None:
-        """Wait longer after each failure in a row, and not in step with others that wait for the same peer."""
+        """Wait longer after each failure in a row, and not in step with others that wait for the same destination."""
         self._sender.close()
         wait = back_off(self._config, self.failures) * random.uniform(0.75, 1)  # noqa: S311 - no secret
         self.failures += 1

@@ -11,7 +11,7 @@ _DIGITS: Final = 12
 
 
 def short(name: str) -> str:
-    """Give the first digits of a hash: enough to find a film by."""
+    """Give the first digits of a hash: enough to find an image by."""
     return name[:_DIGITS]
 
 

@@ -19,39 +19,47 @@ REGISTRY: Final = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
-RECEIVED: Final = Counter("cxr_edge_films_received", "Films by way and outcome", ["way", "outcome"], registry=REGISTRY)
+RECEIVED: Final = Counter(
+    "cxr_edge_images_received", "Images by way and outcome", ["way", "outcome"], registry=REGISTRY
+)
 REJECTED: Final = Counter("cxr_edge_associations_rejected", "Associations by reason", ["reason"], registry=REGISTRY)
-INFERRED: Final = Counter("cxr_edge_films_inferred", "Films by outcome", ["outcome"], registry=REGISTRY)
+INFERRED: Final = Counter("cxr_edge_images_inferred", "Images by outcome", ["outcome"], registry=REGISTRY)
 DELIVERED: Final = Counter(
-    "cxr_edge_objects_delivered", "Result objects by peer and outcome", ["peer", "outcome"], registry=REGISTRY
+    "cxr_edge_objects_delivered",
+    "Result objects by destination and outcome",
+    ["destination", "outcome"],
+    registry=REGISTRY,
 )
 WORK_SECONDS: Final = Histogram(
-    "cxr_edge_work_seconds", "From a film taken up to its results on disk", registry=REGISTRY,
+    "cxr_edge_work_seconds", "From an image taken up to its results on disk", registry=REGISTRY,
     buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )  # fmt: skip
 DELIVERY_SECONDS: Final = Histogram(
-    "cxr_edge_delivery_seconds", "From a film received to its last result at a peer", ["peer"], registry=REGISTRY,
+    "cxr_edge_delivery_seconds", "From an image received to its last result at a destination", ["destination"],
+    registry=REGISTRY,
     buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
 )  # fmt: skip
 
 
 class _QueueCollector(Collector):
-    def __init__(self, queue: Queue, peers: Callable[[], dict[str, dict[str, int]]]) -> None:
-        self._queue, self._peers = queue, peers
+    def __init__(self, queue: Queue, destinations: Callable[[], dict[str, dict[str, int]]]) -> None:
+        self._queue, self._destinations = queue, destinations
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily("cxr_edge_queue", "Films and deliveries by state", labels=["kind", "state"])
+        family = GaugeMetricFamily("cxr_edge_queue", "Images and deliveries by state", labels=["kind", "state"])
         for name, number in self._queue.counts().items():
             family.add_metric(name.split("-"), number)
         yield family
         for what, text in (("waiting", "Results that wait"), ("failures", "Times in a row that it took nothing")):
-            by_peer = GaugeMetricFamily(f"cxr_edge_peer_{what}", f"{text}, by peer", labels=["peer"])
-            for name, told in self._peers().items():
-                by_peer.add_metric([name], told[what])
-            yield by_peer
+            by_destination = GaugeMetricFamily(
+                f"cxr_edge_destination_{what}", f"{text}, by destination", labels=["destination"]
+            )
+            for name, told in self._destinations().items():
+                by_destination.add_metric([name], told[what])
+            yield by_destination
         oldest = self._queue.oldest_waiting()
         age = 0.0 if oldest is None else time.time() - oldest
-        yield GaugeMetricFamily("cxr_edge_oldest_waiting_seconds", "Age of the oldest film that is not through", age)
+        yield GaugeMetricFamily("cxr_edge_oldest_waiting_seconds", "Age of the oldest image that is not through", age)
 
 
 class MetricsServer:
@@ -63,15 +71,19 @@ class MetricsServer:
     queue : Queue
     health : callable
         Gives what is wrong, empty if nothing is.
-    peers : callable
-        Gives of each peer the number of results that wait, and of failures in a row.
+    destinations : callable
+        Gives of each destination the number of results that wait, and of failures in a row.
     """
 
     def __init__(
-        self, port: int, queue: Queue, health: Callable[[], list[str]], peers: Callable[[], dict[str, dict[str, int]]]
+        self,
+        port: int,
+        queue: Queue,
+        health: Callable[[], list[str]],
+        destinations: Callable[[], dict[str, dict[str, int]]],
     ) -> None:
-        self._queue, self._health, self._peers = queue, health, peers
-        self._collector = _QueueCollector(queue, peers)
+        self._queue, self._health, self._destinations = queue, health, destinations
+        self._collector = _QueueCollector(queue, destinations)
         REGISTRY.register(self._collector)
         self._metrics = make_wsgi_app(REGISTRY)
         try:
@@ -107,7 +119,7 @@ class MetricsServer:
             return [b"/metrics or /healthz\n"]
         wrong = self._health()
         told = {"status": "failing" if wrong else "ok", "wrong": wrong, "queue": self._queue.counts()}
-        body = json.dumps({**told, "peers": self._peers()})
+        body = json.dumps({**told, "destinations": self._destinations()})
         respond("503 Service Unavailable" if wrong else "200 OK", [("Content-Type", "application/json")])
         return [body.encode() + b"\n"]
 
@@ -122,4 +134,4 @@ class _Quiet(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet: requests are no news."""
+        """Keep quiet: requests are no changed."""

@@ -12,12 +12,12 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from cxr_edge.errors import DeviceFailed, NodeBusy, NodeConfig
-from cxr_edge.images.limits import MEBIBYTE, Reading
+from cxr_edge.images.limits import MEBIBYTE, InputLimits
 from cxr_edge.model.model import load
 from cxr_edge.node import spool
-from cxr_edge.node.admit import Admission
-from cxr_edge.node.config import Config, FolderPeer, WebPeer
-from cxr_edge.node.deliver import Courier
+from cxr_edge.node.config import Config, FolderDestination, WebDestination
+from cxr_edge.node.deliver import DeliveryWorker
+from cxr_edge.node.intake import Intake
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import MetricsServer
 from cxr_edge.node.queue import Queue
@@ -28,7 +28,7 @@ from cxr_edge.node.work import Workers
 from cxr_edge.support.files import flush
 from cxr_edge.support.parallel import usable_cores
 
-#: How long films that are being stored have to be answered at the end.
+#: How long images that are being stored have to be answered at the end.
 _STOP_SECONDS: Final = 30.0
 _UPKEEP_SECONDS: Final = 60.0
 #: On Windows, Ctrl-C is seen between two waits only.
@@ -56,7 +56,7 @@ class Node:
         self.failure: DeviceFailed | None = None
         self._config = config
         _check_secrets(config)
-        self._films, self._results = folders(config.data)
+        self._images, self._results = folders(config.data)
         self._lock = FileLock(config.data / ".lock", timeout=0)
         try:
             self._lock.acquire()
@@ -67,9 +67,9 @@ class Node:
                 f"{config.data} cannot be used ({error.strerror}); set data to a folder of yours"
             ) from error
         chosen = config.model
-        reading = Reading(strict=chosen.strict)
+        limits = InputLimits(strict=chosen.strict)
         self._model = load(
-            chosen.bundle, device=chosen.device, precision=chosen.precision, threads=1, reading=reading, spinning=False
+            chosen.bundle, device=chosen.device, precision=chosen.precision, threads=1, limits=limits, spinning=False
         )
         try:
             self._queue = Queue(config.data)
@@ -78,31 +78,34 @@ class Node:
                 f"the queue in {config.data} cannot be opened ({error}); give it to this user, or, if it is damaged, "
                 "set it aside or mend it by sqlite3's .recover"
             ) from error
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._bury_those_of_others()
-        self._admission = Admission(
-            self._films, self._queue, reading,
+        self._intake = Intake(
+            self._images, self._queue, limits,
             min_free_mib=config.queue.min_free_mib,
-            pictures=any(isinstance(peer, FolderPeer) for peer in config.peers),
-            news=self._news,
+            pictures=any(isinstance(destination, FolderDestination) for destination in config.destinations),
+            changed=self._changed,
         )  # fmt: skip
         self._sweep()
         self._workers = Workers(
-            self._model, config, self._queue, self._films, self._results, self._news, self._on_device_failed
+            self._model, config, self._queue, self._images, self._results, self._changed, self._on_device_failed
         )
-        self._couriers = [Courier(peer, config.queue, self._queue, self._results, self._news) for peer in config.peers]
-        self.receiver = Receiver(config.receive, self._admission) if config.receive else None
-        self._watch = FolderWatch(config.watch, self._admission, reading.max_file_bytes) if config.watch else None
+        self._delivery_workers = [
+            DeliveryWorker(destination, config.queue, self._queue, self._results, self._changed)
+            for destination in config.destinations
+        ]
+        self.receiver = Receiver(config.receive, self._intake) if config.receive else None
+        self._watch = FolderWatch(config.watch, self._intake, limits.max_file_bytes) if config.watch else None
         self.metrics = (
-            MetricsServer(config.metrics.port, self._queue, self.wrong, self.peers) if config.metrics else None
+            MetricsServer(config.metrics.port, self._queue, self.wrong, self.destinations) if config.metrics else None
         )
 
     def start(self) -> None:
-        """Begin to work, and then to take films."""
+        """Begin to work, and then to take images."""
         log.info("model %s on %s: %s", self._model.identity, self._model.device, self._model.device_reason)
         self._workers.start(self._config.model.workers or usable_cores())
-        for courier in self._couriers:
-            courier.start()
+        for worker in self._delivery_workers:
+            worker.start()
         if self.metrics is not None:
             self.metrics.start()
             log.info("metrics and health on 127.0.0.1:%d", self.metrics.port)
@@ -110,18 +113,18 @@ class Node:
             self._watch.start()
         if self.receiver is not None:
             self.receiver.start()
-        log.info("ready; waiting films: %d", self._queue.counts()["film-waiting"])
+        log.info("ready; waiting images: %d", self._queue.counts()["image-waiting"])
 
     def stop(self) -> None:
-        """Take no more films, finish what is in work, and end; what waits is on disk."""
+        """Take no more images, finish what is in work, and end; what waits is on disk."""
         log.info("stopping")
         if self.receiver is not None:
             self.receiver.stop(_STOP_SECONDS)
         if self._watch is not None:
             self._watch.stop()
         self._workers.stop()
-        for courier in self._couriers:
-            courier.stop()
+        for worker in self._delivery_workers:
+            worker.stop()
         if self.metrics is not None:
             self.metrics.stop()
         self._queue.close()
@@ -135,19 +138,21 @@ class Node:
             found.append("a worker ended")
         if self.receiver is not None and not self.receiver.alive:
             found.append("no associations are taken")
-        found += [f"the courier to {courier.name} ended" for courier in self._couriers if not courier.alive]
+        found += [
+            f"the delivery worker to {worker.name} ended" for worker in self._delivery_workers if not worker.alive
+        ]
         if self._watch is not None and not self._watch.alive:
             found.append("the folder is no longer watched")
         if shutil.disk_usage(self._config.data).free < self._config.queue.min_free_mib * MEBIBYTE:
-            found.append("too little disk space: films are refused")
+            found.append("too little disk space: images are refused")
         return found
 
-    def peers(self) -> dict[str, dict[str, int]]:
-        """Say of each peer how many results wait for it, and how often in a row it took nothing."""
-        waiting = self._queue.waiting_by_peer()
+    def destinations(self) -> dict[str, dict[str, int]]:
+        """Say of each destination how many results wait for it, and how often in a row it took nothing."""
+        waiting = self._queue.waiting_by_destination()
         return {
-            courier.name: {"waiting": waiting.get(courier.name, 0), "failures": courier.failures}
-            for courier in self._couriers
+            worker.name: {"waiting": waiting.get(worker.name, 0), "failures": worker.failures}
+            for worker in self._delivery_workers
         }
 
     def upkeep(self) -> None:
@@ -155,42 +160,42 @@ class Node:
         keep, now = self._config.queue, time.time()
         before, dead_before = now - 3600 * keep.retention_hours, now - 3600 * keep.dead_letter_hours
         try:
-            number = self._admission.forget(self._results, before, dead_before)
+            number = self._intake.forget(self._results, before, dead_before)
         except sqlite3.Error as error:  # a full disk: tried again in a minute
             log.error("nothing can be forgotten: %s", type(error).__name__)
             return
         if number:
-            log.info("forgot %d films that are through, by the hours of retention", number)
+            log.info("forgot %d images that are through, by the hours of retention", number)
 
     def _on_device_failed(self, error: DeviceFailed) -> None:
         self.failure = error
         self.ending.set()
 
     def _bury_those_of_others(self) -> None:
-        number = self._queue.bury_those_of_others([peer.name for peer in self._config.peers])
+        number = self._queue.bury_those_of_others([destination.name for destination in self._config.destinations])
         if number:
-            log.error("%d results wait for peers that are configured no more: they are dead letters", number)
+            log.error("%d results wait for destinations that are configured no more: they are dead letters", number)
 
     def _sweep(self) -> None:
-        """Remove results that an interruption left, and take films that it left."""
+        """Remove results that an interruption left, and take images that it left."""
         left = spool.sweep(self._results, self._queue.objects())
-        taken = self._admission.recover()
+        taken = self._intake.recover()
         if left or taken:
-            log.info("after an interruption: %d results removed, %d films taken", left, taken)
+            log.info("after an interruption: %d results removed, %d images taken", left, taken)
 
 
 def folders(data: Path) -> tuple[Path, Path]:
-    """Make the folders of films and results, for this user alone.
+    """Make the folders of images and results, for this user alone.
 
     Raises
     ------
     NodeConfig
     """
-    films, results = data / "films", data / "results"
+    images, results = data / "images", data / "results"
     if data.exists() and not data.is_dir():
         raise NodeConfig(f"{data} is no folder; set data to a folder of yours")
     try:
-        for folder in (data, films, results):
+        for folder in (data, images, results):
             if not folder.exists():
                 folder.mkdir(parents=True)
                 flush(folder.parent)
@@ -199,7 +204,7 @@ def folders(data: Path) -> tuple[Path, Path]:
         raise NodeConfig(
             f"{error.filename} cannot be used ({error.strerror}); set data to a folder of yours"
         ) from error
-    return films, results
+    return images, results
 
 
 def _check_secrets(config: Config) -> None:
@@ -211,14 +216,16 @@ def _check_secrets(config: Config) -> None:
     """
     if config.receive is not None and config.receive.tls is not None:
         context_of(config.receive.tls, ssl.Purpose.CLIENT_AUTH)
-    for peer in config.peers:
-        if not isinstance(peer, FolderPeer) and peer.tls is not None:
-            context_of(peer.tls, ssl.Purpose.SERVER_AUTH)
-        if isinstance(peer, WebPeer) and peer.token_file is not None:
+    for destination in config.destinations:
+        if not isinstance(destination, FolderDestination) and destination.tls is not None:
+            context_of(destination.tls, ssl.Purpose.SERVER_AUTH)
+        if isinstance(destination, WebDestination) and destination.token_file is not None:
             try:
-                peer.token_file.read_text("ascii")
+                destination.token_file.read_text("ascii")
             except (OSError, ValueError) as error:
-                raise NodeConfig(f"expected a bearer token in ASCII in {peer.token_file}, got {error}") from error
+                raise NodeConfig(
+                    f"expected a bearer token in ASCII in {destination.token_file}, got {error}"
+                ) from error
 
 
 def run(config: Config) -> None:

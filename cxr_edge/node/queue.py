@@ -1,4 +1,4 @@
-"""The durable queue: which films wait, which results wait for whom, in one SQLite file.
+"""The durable queue: which images wait, which results wait for whom, in one SQLite file.
 
 Every call is one transaction, flushed before it returns. Who works on what is known to the running process
 alone, so that after a crash everything that was not finished waits again.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cxr_edge.errors import NodeConfig
-from cxr_edge.node.records import Delivery, Known, Letter, QueuedFilm, State
+from cxr_edge.node.records import Delivery, Known, QueuedImage, QueueEntry, State
 
 FILE: Final = "queue.sqlite"
 #: Of what waits: it is time, or the clock was set back, as no wait is longer than a day.
@@ -24,10 +24,10 @@ _BUSY_SECONDS: Final = 30.0
 FORMAT: Final = 1
 _SCHEMA: Final = f"""
 PRAGMA user_version = {FORMAT};
-CREATE TABLE IF NOT EXISTS film (
+CREATE TABLE IF NOT EXISTS image (
     id INTEGER PRIMARY KEY AUTOINCREMENT,   -- a letter's name is never given to another
     name TEXT NOT NULL UNIQUE,          -- SHA-256 of the SOP Instance UID, or of a picture
-    identity TEXT NOT NULL,             -- SHA-256 of what makes two films of that UID the same
+    identity TEXT NOT NULL,             -- SHA-256 of what makes two images of that UID the same
     source TEXT,                        -- of a watched folder: name of its file
     state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, done, dead
     attempts INTEGER NOT NULL DEFAULT 0,    -- that failed
@@ -37,21 +37,21 @@ CREATE TABLE IF NOT EXISTS film (
     received REAL NOT NULL,
     ended REAL                          -- when it was done, or dead
 );
-CREATE INDEX IF NOT EXISTS film_waiting ON film (state, due, id);
+CREATE INDEX IF NOT EXISTS image_waiting ON image (state, due, id);
 CREATE TABLE IF NOT EXISTS delivery (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    film INTEGER NOT NULL REFERENCES film (id) ON DELETE CASCADE,
-    peer TEXT NOT NULL,
+    image INTEGER NOT NULL REFERENCES image (id) ON DELETE CASCADE,
+    destination TEXT NOT NULL,
     object TEXT NOT NULL,               -- file in the folder of results
     state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, sent, dead
     attempts INTEGER NOT NULL DEFAULT 0,
     due REAL NOT NULL DEFAULT 0,
     code TEXT, message TEXT,
     ended REAL,                         -- when it was sent, or dead
-    UNIQUE (film, peer, object)
+    UNIQUE (image, destination, object)
 );
-CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (state, peer, due, id);
-CREATE INDEX IF NOT EXISTS delivery_peer ON delivery (peer, id);
+CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (state, destination, due, id);
+CREATE INDEX IF NOT EXISTS delivery_destination ON delivery (destination, id);
 """
 
 
@@ -91,34 +91,34 @@ class Queue:
         with self._lock:
             self._db.close()
 
-    # -- films
+    # -- images
 
     def known(self, name: str) -> Known | None:
-        """Tell what is known of a film; None if nothing is."""
-        row = self._one("SELECT identity, state = 'dead' FROM film WHERE name = ?", name)
+        """Tell what is known of an image; None if nothing is."""
+        row = self._one("SELECT identity, state = 'dead' FROM image WHERE name = ?", name)
         return None if row is None else Known(str(row[0]), bool(row[1]))
 
     def add(self, name: str, identity: str, source: str | None = None) -> None:
-        """Add a film that is on disk, or let one that is a dead letter wait again, perhaps with other content."""
+        """Add an image that is on disk, or let one that is a dead letter wait again, perhaps with other content."""
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO film (name, identity, received, source) VALUES (?1, ?2, ?3, ?4)"
+                "INSERT INTO image (name, identity, received, source) VALUES (?1, ?2, ?3, ?4)"
                 " ON CONFLICT (name) DO UPDATE SET identity = ?2, received = ?3, source = ?4,"
                 " state = 'waiting', attempts = 0, unfinished = 0, due = 0 WHERE state = 'dead'",
                 (name, identity, time.time(), source),
             )
 
-    def take_film(self) -> QueuedFilm | None:
-        """Take the film that has waited longest, of those that were taken up least.
+    def take_image(self) -> QueuedImage | None:
+        """Take the image that has waited longest, of those that were taken up least.
 
-        The attempt is counted before it is made, so that a film that ends the process is found out; and such a one,
+        The attempt is counted before it is made, so that an image that ends the process is found out; and such a one,
         or one that was in work when the process was killed, lets others come first.
         """
         with self._lock:  # who works on what changes once it is recorded, and not if that fails
             with self._transaction() as db:
                 marks = ",".join("?" * len(self._taken))
                 row = db.execute(
-                    "SELECT id, name, attempts, unfinished, source FROM film WHERE state = 'waiting'"  # noqa: S608
+                    "SELECT id, name, attempts, unfinished, source FROM image WHERE state = 'waiting'"  # noqa: S608
                     f" AND {_DUE} AND id NOT IN ({marks}) ORDER BY attempts + unfinished, id LIMIT 1",
                     (time.time(), *self._taken),
                 ).fetchone()
@@ -126,72 +126,73 @@ class Queue:
                     return None
                 identifier, name, attempts, unfinished, source = row
                 again = identifier in self._released
-                db.execute("UPDATE film SET unfinished = unfinished + ? WHERE id = ?", (not again, identifier))
+                db.execute("UPDATE image SET unfinished = unfinished + ? WHERE id = ?", (not again, identifier))
             self._taken.add(identifier)
             self._released.discard(identifier)
-            return QueuedFilm(identifier, name, attempts, unfinished - again, source)
+            return QueuedImage(identifier, name, attempts, unfinished - again, source)
 
-    def finish_film(self, film: QueuedFilm, deliveries: Sequence[tuple[str, str]]) -> None:
-        """Record that a film's results are on disk, and which, by peer and file, wait to be delivered."""
-        with self._settling(film) as db:
+    def finish_image(self, image: QueuedImage, deliveries: Sequence[tuple[str, str]]) -> None:
+        """Record that an image's results are on disk, and which, by destination and file, wait to be delivered."""
+        with self._settling(image) as db:
             db.executemany(
-                "INSERT OR IGNORE INTO delivery (film, peer, object) VALUES (?, ?, ?)",
-                [(film.id, peer, name) for peer, name in deliveries],
+                "INSERT OR IGNORE INTO delivery (image, destination, object) VALUES (?, ?, ?)",
+                [(image.id, destination, name) for destination, name in deliveries],
             )
             db.execute(
-                "UPDATE film SET state = 'done', unfinished = 0, code = NULL, message = NULL, ended = ? WHERE id = ?",
-                (time.time(), film.id),
+                "UPDATE image SET state = 'done', unfinished = 0, code = NULL, message = NULL, ended = ? WHERE id = ?",
+                (time.time(), image.id),
             )
 
-    def postpone_film(self, film: QueuedFilm, code: str, message: str, wait: float, *, counts: bool) -> None:
-        """Let a film wait again; an attempt counts unless something else than the film was at fault."""
-        with self._settling(film) as db:
+    def postpone_image(self, image: QueuedImage, code: str, message: str, wait: float, *, counts: bool) -> None:
+        """Let an image wait again; an attempt counts unless something else than the image was at fault."""
+        with self._settling(image) as db:
             db.execute(
-                "UPDATE film SET attempts = ?, unfinished = ? WHERE id = ?",
-                (film.attempts + counts, film.unfinished, film.id),
+                "UPDATE image SET attempts = ?, unfinished = ? WHERE id = ?",
+                (image.attempts + counts, image.unfinished, image.id),
             )
-            self._set("film", film.id, "waiting", code, message, due=time.time() + wait)
+            self._set("image", image.id, "waiting", code, message, due=time.time() + wait)
 
-    def bury_film(self, film: QueuedFilm, code: str, message: str) -> None:
-        """Make a film a dead letter."""
-        with self._settling(film):
-            self._set("film", film.id, "dead", code, message)
+    def bury_image(self, image: QueuedImage, code: str, message: str) -> None:
+        """Make an image a dead letter."""
+        with self._settling(image):
+            self._set("image", image.id, "dead", code, message)
 
-    def release(self, film: QueuedFilm | None) -> None:
-        """Let a film be taken again, as the same attempt, of which nothing could be recorded."""
-        if film is not None:
+    def release(self, image: QueuedImage | None) -> None:
+        """Let an image be taken again, as the same attempt, of which nothing could be recorded."""
+        if image is not None:
             with self._lock:
-                self._taken.discard(film.id)
-                self._released.add(film.id)
+                self._taken.discard(image.id)
+                self._released.add(image.id)
 
     # -- deliveries
 
-    def due(self, peer: str, most: int) -> list[Delivery]:
-        """Give results that wait for a peer, the oldest first."""
+    def due(self, destination: str, most: int) -> list[Delivery]:
+        """Give results that wait for a destination, the oldest first."""
         rows = self._all(
-            "SELECT d.id, d.film, f.name, d.object, d.attempts, f.received FROM delivery d"  # noqa: S608 - ours
-            " JOIN film f ON f.id = d.film"
-            f" WHERE d.state = 'waiting' AND {_DUE.replace('due', 'd.due')} AND d.peer = ?2 ORDER BY d.id LIMIT ?3",
-            time.time(), peer, most,
+            "SELECT d.id, d.image, f.name, d.object, d.attempts, f.received FROM delivery d"  # noqa: S608 - ours
+            " JOIN image f ON f.id = d.image"
+            f" WHERE d.state = 'waiting' AND {_DUE.replace('due', 'd.due')} AND d.destination = ?2"
+            " ORDER BY d.id LIMIT ?3",
+            time.time(), destination, most,
         )  # fmt: skip
         return [Delivery(*row) for row in rows]
 
     def sent(self, delivery: Delivery) -> bool:
-        """Record that a peer has an object; tell whether it was the last of its film for that peer."""
+        """Record that a destination has an object; tell whether it was the last of its image for that destination."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE delivery SET state = 'sent', code = NULL, message = NULL, ended = ? WHERE id = ?",
                 (time.time(), delivery.id),
             )
             left = db.execute(
-                "SELECT 1 FROM delivery WHERE film = ? AND state != 'sent'"
-                " AND peer = (SELECT peer FROM delivery WHERE id = ?) LIMIT 1",
-                (delivery.film, delivery.id),
+                "SELECT 1 FROM delivery WHERE image = ? AND state != 'sent'"
+                " AND destination = (SELECT destination FROM delivery WHERE id = ?) LIMIT 1",
+                (delivery.image, delivery.id),
             ).fetchone()
         return left is None
 
     def postpone(self, delivery: Delivery, code: str, message: str, wait: float) -> None:
-        """Let an object that a peer refused wait again."""
+        """Let an object that a destination refused wait again."""
         with self._transaction() as db:
             db.execute("UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", (delivery.id,))
             self._set("delivery", delivery.id, "waiting", code, message, due=time.time() + wait)
@@ -200,47 +201,50 @@ class Queue:
         """Let an object wait that could not be sent, by no fault of its own, so that others come first."""
         self._set("delivery", delivery.id, "waiting", "unreachable", message, due=time.time() + wait)
 
-    def newest(self, peer: str) -> int:
-        """Give the id of the delivery that came last for a peer; 0 if there is none."""
-        row = self._one("SELECT max(id) FROM delivery WHERE peer = ?", peer)
+    def newest(self, destination: str) -> int:
+        """Give the id of the delivery that came last for a destination; 0 if there is none."""
+        row = self._one("SELECT max(id) FROM delivery WHERE destination = ?", destination)
         return int(row[0] or 0) if row else 0
 
-    def waiting_by_peer(self) -> dict[str, int]:
-        """Give how many results wait for each peer for which some do."""
-        return dict(self._all("SELECT peer, count(*) FROM delivery WHERE state = 'waiting' GROUP BY peer"))
+    def waiting_by_destination(self) -> dict[str, int]:
+        """Give how many results wait for each destination for which some do."""
+        return dict(
+            self._all("SELECT destination, count(*) FROM delivery WHERE state = 'waiting' GROUP BY destination")
+        )
 
     def bury(self, delivery: Delivery, code: str, message: str) -> None:
         """Make an object a dead letter."""
         self._set("delivery", delivery.id, "dead", code, message)
 
-    def bury_those_of_others(self, peers: Sequence[str]) -> int:
-        """Make dead letters of what waits for peers that are none any more; give their number."""
-        marks = ",".join("?" * len(peers))
+    def bury_those_of_others(self, destinations: Sequence[str]) -> int:
+        """Make dead letters of what waits for destinations that are none any more; give their number."""
+        marks = ",".join("?" * len(destinations))
         with self._transaction() as db:
             done = db.execute(
-                "UPDATE delivery SET state = 'dead', code = 'no_peer', message = 'no such peer is configured',"  # noqa: S608
-                f" ended = ? WHERE state = 'waiting' AND peer NOT IN ({marks})",
-                (time.time(), *peers),
+                "UPDATE delivery SET state = 'dead', code = 'no_destination',"  # noqa: S608
+                " message = 'no such destination is configured',"
+                f" ended = ? WHERE state = 'waiting' AND destination NOT IN ({marks})",
+                (time.time(), *destinations),
             )
         return done.rowcount
 
     # -- upkeep
 
-    def films(self) -> Iterator[str]:
-        """Give the names of all films."""
-        return (row[0] for row in self._all("SELECT name FROM film"))
+    def images(self) -> Iterator[str]:
+        """Give the names of all images."""
+        return (row[0] for row in self._all("SELECT name FROM image"))
 
     def objects(self) -> Iterator[str]:
         """Give the files of all results that are known."""
         return (row[0] for row in self._all("SELECT DISTINCT object FROM delivery"))
 
     def forget(self, before: float, dead_before: float) -> tuple[list[str], list[str]]:
-        """Forget films that are through; give their names and their results' files.
+        """Forget images that are through; give their names and their results' files.
 
         Parameters
         ----------
         before : float
-            Seconds since the epoch. Films go of which all was delivered by then …
+            Seconds since the epoch. Images go of which all was delivered by then …
         dead_before : float
             … and those of which nothing waits, something is a dead letter, and all ended by then.
         """
@@ -249,60 +253,61 @@ class Queue:
                 "SELECT id, name FROM (SELECT f.id, f.name, max(f.ended, coalesce(max(d.ended), 0)) AS ended,"
                 "  f.state = 'dead' OR coalesce(max(d.state = 'dead'), 0) AS dead,"
                 "  f.state = 'waiting' OR coalesce(max(d.state = 'waiting'), 0) AS waits"
-                "  FROM film f LEFT JOIN delivery d ON d.film = f.id GROUP BY f.id)"
+                "  FROM image f LEFT JOIN delivery d ON d.image = f.id GROUP BY f.id)"
                 " WHERE NOT waits AND ended < CASE WHEN dead THEN ?2 ELSE ?1 END",
                 (before, dead_before),
             ).fetchall()
             objects = [
                 row[0]
-                for film, _ in old
-                for row in db.execute("SELECT DISTINCT object FROM delivery WHERE film = ?", (film,))
+                for image, _ in old
+                for row in db.execute("SELECT DISTINCT object FROM delivery WHERE image = ?", (image,))
             ]
-            db.executemany("DELETE FROM film WHERE id = ?", [(film,) for film, _ in old])
+            db.executemany("DELETE FROM image WHERE id = ?", [(image,) for image, _ in old])
         return [name for _, name in old], objects
 
     def counts(self) -> dict[str, int]:
-        """Give the number of films and deliveries in each state, as ``film-waiting``."""
-        found = {f"film-{state}": 0 for state in ("waiting", "done", "dead")}
+        """Give the number of images and deliveries in each state, as ``image-waiting``."""
+        found = {f"image-{state}": 0 for state in ("waiting", "done", "dead")}
         found |= {f"delivery-{state}": 0 for state in ("waiting", "sent", "dead")}
-        for table in ("film", "delivery"):
+        for table in ("image", "delivery"):
             for state, number in self._all(f"SELECT state, count(*) FROM {table} GROUP BY state"):  # noqa: S608
                 found[f"{table}-{state}"] = number
         return found
 
     def oldest_waiting(self) -> float | None:
-        """Give when the oldest film was received of which something still waits."""
+        """Give when the oldest image was received of which something still waits."""
         row = self._one(
-            "SELECT min(received) FROM film f WHERE state = 'waiting' OR EXISTS"
-            " (SELECT 1 FROM delivery d WHERE d.film = f.id AND d.state = 'waiting')"
+            "SELECT min(received) FROM image f WHERE state = 'waiting' OR EXISTS"
+            " (SELECT 1 FROM delivery d WHERE d.image = f.id AND d.state = 'waiting')"
         )
         return None if row is None else row[0]
 
-    def letters(self, state: State | None = None, most: int = 1000) -> list[Letter]:
-        """List films and deliveries, the oldest first; those of one state, if one is named."""
+    def entries(self, state: State | None = None, most: int = 1000) -> list[QueueEntry]:
+        """List images and deliveries, the oldest first; those of one state, if one is named."""
         rows = self._all(
-            "SELECT * FROM (SELECT 'film-' || id, name, NULL, NULL, state AS state, attempts + unfinished, code,"
-            " message, received FROM film UNION ALL SELECT 'delivery-' || d.id, f.name, peer, object, d.state,"
-            " d.attempts, d.code, d.message, received FROM delivery d JOIN film f ON f.id = d.film)"
+            "SELECT * FROM (SELECT 'image-' || id, name, NULL, NULL, state AS state, attempts + unfinished, code,"
+            " message, received FROM image UNION ALL SELECT 'delivery-' || d.id, f.name, destination, object, d.state,"
+            " d.attempts, d.code, d.message, received FROM delivery d JOIN image f ON f.id = d.image)"
             " WHERE ?1 IS NULL OR state = ?1 ORDER BY received LIMIT ?2",
             state, most,
         )  # fmt: skip
-        return [Letter(*row) for row in rows]
+        return [QueueEntry(*row) for row in rows]
 
-    def replay(self, identifiers: Sequence[str] | None, peers: Sequence[str]) -> int:
-        """Let dead letters wait again, all or some, unless their peer is none of these; give their number."""
+    def replay(self, identifiers: Sequence[str] | None, destinations: Sequence[str]) -> int:
+        """Let dead letters wait again, all or some, unless their destination is none of these; give their number."""
         with self._transaction() as db:
             dead = db.execute(
-                "SELECT 'film', id, NULL FROM film WHERE state = 'dead'"
-                " UNION ALL SELECT 'delivery', id, peer FROM delivery WHERE state = 'dead'"
+                "SELECT 'image', id, NULL FROM image WHERE state = 'dead'"
+                " UNION ALL SELECT 'delivery', id, destination FROM delivery WHERE state = 'dead'"
             ).fetchall()
             chosen = [
                 (table, number)
-                for table, number, peer in dead
-                if (peer is None or peer in peers) and (identifiers is None or f"{table}-{number}" in identifiers)
+                for table, number, destination in dead
+                if (destination is None or destination in destinations)
+                and (identifiers is None or f"{table}-{number}" in identifiers)
             ]
             for table, number in chosen:
-                fresh = "attempts = 0, unfinished = 0" if table == "film" else "attempts = 0"
+                fresh = "attempts = 0, unfinished = 0" if table == "image" else "attempts = 0"
                 db.execute(f"UPDATE {table} SET state = 'waiting', {fresh}, due = 0 WHERE id = ?", (number,))  # noqa: S608
         return len(chosen)
 
@@ -314,12 +319,12 @@ class Queue:
             )
 
     @contextmanager
-    def _settling(self, film: QueuedFilm) -> Iterator[sqlite3.Connection]:
-        """Record what became of a film; once that is done, nobody works on it."""
+    def _settling(self, image: QueuedImage) -> Iterator[sqlite3.Connection]:
+        """Record what became of an image; once that is done, nobody works on it."""
         with self._lock:
             with self._transaction() as db:
                 yield db
-            self._taken.discard(film.id)
+            self._taken.discard(image.id)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -14,8 +14,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from cxr_edge.errors import NodeBusy
 from cxr_edge.images.dicom import codecs, layout
 from cxr_edge.images.limits import MEBIBYTE
-from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.config import Receive
+from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED, REJECTED
 from cxr_edge.node.server import BoundedServer
@@ -28,13 +28,13 @@ SOP_CLASSES: Final = (layout.COMPUTED_RADIOGRAPHY, layout.DIGITAL_X_RAY, layout.
 TRANSFER_SYNTAXES: Final = (*codecs.NATIVE, *codecs.CODECS, codecs.RLE)
 #: What an association is answered with (PS3.4, B.2.3).
 STATUS: Final = {
-    Admitted.QUEUED: 0x0000,
-    Admitted.DUPLICATE: 0x0000,
-    Admitted.CONFLICT: 0x0111,  # duplicate SOP instance
-    Admitted.MISMATCH: 0xA900,  # data set does not match SOP class
-    Admitted.UNUSABLE: 0xC000,  # cannot understand
-    Admitted.TOO_LARGE: 0xA700,  # out of resources
-    Admitted.NO_SPACE: 0xA700,
+    IntakeOutcome.QUEUED: 0x0000,
+    IntakeOutcome.DUPLICATE: 0x0000,
+    IntakeOutcome.CONFLICT: 0x0111,  # duplicate SOP instance
+    IntakeOutcome.MISMATCH: 0xA900,  # data set does not match SOP class
+    IntakeOutcome.UNUSABLE: 0xC000,  # cannot understand
+    IntakeOutcome.TOO_LARGE: 0xA700,  # out of resources
+    IntakeOutcome.NO_SPACE: 0xA700,
 }
 OUT_OF_RESOURCES: Final = 0xA700
 #: Why an association is rejected, by source and diagnostic (PS3.8, 9.3.4).
@@ -56,12 +56,12 @@ class Receiver:
     Parameters
     ----------
     config : Receive
-    admission : Admission
+    intake : Intake
     """
 
-    def __init__(self, config: Receive, admission: Admission) -> None:
-        self._config, self._admission = config, admission
-        self._longest = config.max_film_mib * MEBIBYTE
+    def __init__(self, config: Receive, intake: Intake) -> None:
+        self._config, self._intake = config, intake
+        self._longest = config.max_image_mib * MEBIBYTE
         self._most = self._longest + SLACK_MIB * MEBIBYTE
         self._server: BoundedServer | None = None
         self._busy: set[Association] = set()
@@ -102,7 +102,7 @@ class Receiver:
         log.info("listening as %s on %s:%d", config.ae_title, config.host, config.port)
 
     def stop(self, seconds: float) -> None:
-        """Take no more associations, let films that are being stored be answered, and end."""
+        """Take no more associations, let images that are being stored be answered, and end."""
         if self._server is None:
             return
         self._server.shutdown()
@@ -158,19 +158,19 @@ class Receiver:
         told = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]
         data = event.encoded_dataset()
         try:
-            admitted = Admitted.TOO_LARGE if len(data) > self._longest else self._admission.admit(data, told=told)
+            outcome = IntakeOutcome.TOO_LARGE if len(data) > self._longest else self._intake.take(data, told=told)
         except (OSError, sqlite3.Error) as error:
-            log.error("a film could not be stored: %s", type(error).__name__)
+            log.error("an image could not be stored: %s", type(error).__name__)
             RECEIVED.labels("dicom", "no_space").inc()
             return OUT_OF_RESOURCES
-        except Exception as error:  # whatever a film leads a library to; its text may quote
-            log.error("a film could not be read: %s", type(error).__name__)
+        except Exception as error:  # whatever an image leads a library to; its text may quote
+            log.error("an image could not be read: %s", type(error).__name__)
             RECEIVED.labels("dicom", "internal").inc()
-            return STATUS[Admitted.UNUSABLE]
-        RECEIVED.labels("dicom", admitted.value).inc()
-        if STATUS[admitted]:
-            log.warning("a film from %s is answered with 0x%04X: %s", _caller(event), STATUS[admitted], admitted.value)
-        return STATUS[admitted]
+            return STATUS[IntakeOutcome.UNUSABLE]
+        RECEIVED.labels("dicom", outcome.value).inc()
+        if STATUS[outcome]:
+            log.warning("an image from %s is answered with 0x%04X: %s", _caller(event), STATUS[outcome], outcome.value)
+        return STATUS[outcome]
 
 
 def _caller(event: Event) -> str:

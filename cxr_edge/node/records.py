@@ -1,4 +1,4 @@
-"""What the queue gives: films and deliveries that wait, and its entries as a person sees them."""
+"""What the queue gives: images and deliveries that wait, and its entries as a person sees them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,15 +8,15 @@ State = Literal["waiting", "done", "sent", "dead"]
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a film: what makes two films of its name the same, and whether it is a dead letter."""
+    """What is known of an image: what makes two images of its name the same, and whether it is a dead letter."""
 
     identity: str
     dead: bool
 
 
 @dataclass(frozen=True)
-class QueuedFilm:
-    """A film that waits.
+class QueuedImage:
+    """An image that waits.
 
     Attributes
     ----------
@@ -38,23 +38,23 @@ class QueuedFilm:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A result object that waits for a peer.
+    """A result object that waits for a destination.
 
     Attributes
     ----------
     id : int
-    film : int
+    image : int
     name : str
-        Of the film; see `QueuedFilm`.
+        Of the image; see `QueuedImage`.
     object : str
         Its file.
     attempts : int
     received : float
-        When the film came, in seconds since the epoch.
+        When the image came, in seconds since the epoch.
     """
 
     id: int
-    film: int
+    image: int
     name: str
     object: str
     attempts: int
@@ -62,18 +62,18 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Letter:
+class QueueEntry:
     """An entry as ``cxr-edge node queue list`` shows it.
 
     Attributes
     ----------
     id : str
-        ``film-N`` or ``delivery-N``.
+        ``image-N`` or ``delivery-N``.
     """
 
     id: str
-    film: str
-    peer: str | None
+    image: str
+    destination: str | None
     object: str | None
     state: str
     attempts: int

@@ -1,4 +1,4 @@
-"""pynetdicom's server within bounds: a peer that is silent, or says too much, costs itself alone."""
+"""pynetdicom's server within bounds: a destination that is silent, or says too much, costs itself alone."""
 
 import socketserver
 import ssl

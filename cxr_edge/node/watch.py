@@ -1,4 +1,4 @@
-"""A folder that films are put into: each is taken into the queue once, when it is whole, and then removed.
+"""A folder that images are put into: each is taken into the queue once, when it is whole, and then removed.
 
 An event can come while a file is still being written, and is lost while no node runs. So events only say when
 to look; what counts is a file whose size and time stand still, in a scan that is repeated.
@@ -15,9 +15,9 @@ from watchfiles import watch
 
 from cxr_edge.errors import InputError, NodeConfig, NotFound, PermissionDenied, Unreadable
 from cxr_edge.images.files import discover, read_bytes
-from cxr_edge.node.admit import Admission, Admitted
 from cxr_edge.node.background import Background
 from cxr_edge.node.config import Watch
+from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED
 from cxr_edge.support.files import PART
@@ -27,7 +27,7 @@ REFUSED: Final = ".refused"
 _SCAN_SECONDS: Final = 5.0
 #: Characters of a refused file's name that are kept: what comes before them must fit, too.
 _NAME: Final = 40
-_TAKEN: Final = (Admitted.QUEUED, Admitted.DUPLICATE)
+_TAKEN: Final = (IntakeOutcome.QUEUED, IntakeOutcome.DUPLICATE)
 
 #: What a file is known by: its node, size, times of its content and of its rights.
 Stamp = tuple[int, int, int, int]
@@ -42,9 +42,9 @@ class FolderWatch(Background):
         The folder is missing, and cannot be made.
     """
 
-    def __init__(self, config: Watch, admission: Admission, max_file_bytes: int) -> None:
+    def __init__(self, config: Watch, intake: Intake, max_file_bytes: int) -> None:
         super().__init__("watch")
-        self._config, self._admission, self._most = config, admission, max_file_bytes
+        self._config, self._intake, self._most = config, intake, max_file_bytes
         try:
             (config.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -108,17 +108,17 @@ class FolderWatch(Background):
             self._refuse(path, error.code)
             return
         try:
-            admitted = self._admission.admit(data, source=os.path.relpath(path, self._config.folder))
+            outcome = self._intake.take(data, source=os.path.relpath(path, self._config.folder))
         except OSError as error:
             log.error("a watched file waits: %s", type(error).__name__)
             return
-        RECEIVED.labels("folder", admitted.value).inc()
+        RECEIVED.labels("folder", outcome.value).inc()
         if _stamp(path) != stamp:
             return  # another file came in its place, or it went on growing: that is looked at anew
-        if admitted in _TAKEN:
+        if outcome in _TAKEN:
             Path(path).unlink(missing_ok=True)
-        elif admitted is not Admitted.NO_SPACE:
-            self._refuse(path, admitted.value)
+        elif outcome is not IntakeOutcome.NO_SPACE:
+            self._refuse(path, outcome.value)
 
     def _refuse(self, path: str, code: str) -> None:
         """Put a file aside, under a name that cannot collide."""

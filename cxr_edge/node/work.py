@@ -1,4 +1,4 @@
-"""Workers: a film from the queue to its results on disk."""
+"""Workers: an image from the queue to its results on disk."""
 
 import sqlite3
 import threading
@@ -10,12 +10,12 @@ from typing import Final
 from cxr_edge.errors import DecoderFailed, DeviceFailed, InputError, NotDicom
 from cxr_edge.model.model import Model
 from cxr_edge.model.record import encode_record
-from cxr_edge.node.config import Config, FolderPeer
+from cxr_edge.node.config import Config, FolderDestination
 from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.metrics import INFERRED, WORK_SECONDS
 from cxr_edge.node.queue import Queue
-from cxr_edge.node.records import QueuedFilm
+from cxr_edge.node.records import QueuedImage
 from cxr_edge.outputs.analysis import Analyser
 from cxr_edge.outputs.base import Output
 from cxr_edge.outputs.dicom import DicomObjects
@@ -23,12 +23,12 @@ from cxr_edge.outputs.dicom.header import is_dicom
 from cxr_edge.outputs.overlays import PositiveOverlays
 from cxr_edge.support.files import store
 
-#: How often the queue is looked at without having been told of news: another process may have replayed a film.
+#: How often the queue is looked at without having been told of changed: another process may have replayed an image.
 POLL_SECONDS: Final = 0.5
-#: So often a node may end while it works on a film before the film is to blame: far more often than it is restarted
-#: for other reasons while one film waits, as others come first.
+#: So often a node may end while it works on an image before the image is to blame: far more often than it is restarted
+#: for other reasons while one image waits, as others come first.
 _MOST_UNFINISHED: Final = 32
-#: Attempts after which one would wait as long as for what is no fault of the film's.
+#: Attempts after which one would wait as long as for what is no fault of the image's.
 _UNCOUNTED: Final = 4
 
 
@@ -38,7 +38,7 @@ def back_off(config: QueueConfig, attempts: int) -> float:
 
 
 class Workers:
-    """Threads that work on films until `stop`.
+    """Threads that work on images until `stop`.
 
     Parameters
     ----------
@@ -46,10 +46,10 @@ class Workers:
         With one thread per inference.
     config : Config
     queue : Queue
-    films, results : Path
+    images, results : Path
         Folders.
-    news : threading.Condition
-        Told of a new film, and of new results.
+    changed : threading.Condition
+        Told of a new image, and of new results.
     on_device_failed : callable
         Told when the device fails: that does not pass while the process lives.
     """
@@ -59,16 +59,18 @@ class Workers:
         model: Model,
         config: Config,
         queue: Queue,
-        films: Path,
+        images: Path,
         results: Path,
-        news: threading.Condition,
+        changed: threading.Condition,
         on_device_failed: Callable[[DeviceFailed], None],
     ) -> None:
         self._model, self._config, self._queue = model, config, queue
-        self._films, self._results, self._news = films, results, news
+        self._images, self._results, self._changed = images, results, changed
         self._on_device_failed = on_device_failed
         chosen = config.model
-        self._folder_peers = [peer.name for peer in config.peers if isinstance(peer, FolderPeer)]
+        self._folder_destinations = [
+            destination.name for destination in config.destinations if isinstance(destination, FolderDestination)
+        ]
         self._settings = model.settings(
             tta=chosen.tta,
             adaptive=chosen.adaptive,
@@ -91,65 +93,65 @@ class Workers:
             thread.start()
 
     def stop(self) -> None:
-        """Finish the films that are in work, and end."""
+        """Finish the images that are in work, and end."""
         self._stopping.set()
-        with self._news:
-            self._news.notify_all()
+        with self._changed:
+            self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            film = None
+            image = None
             try:
-                film = self._queue.take_film()
-                if film is not None:
-                    self._one(film)
+                image = self._queue.take_image()
+                if image is not None:
+                    self._one(image)
             except sqlite3.Error as error:  # a full disk: nothing can be recorded until there is space
                 log.error("the queue cannot be used: %s", error)
-                self._queue.release(film)
+                self._queue.release(image)
                 self._stopping.wait(self._config.queue.first_wait_seconds)
                 continue
-            if film is None:
-                with self._news:
-                    self._news.wait(POLL_SECONDS)
+            if image is None:
+                with self._changed:
+                    self._changed.wait(POLL_SECONDS)
 
-    def _one(self, film: QueuedFilm) -> None:
+    def _one(self, image: QueuedImage) -> None:
         started = time.monotonic()
         try:
-            if film.unfinished >= _MOST_UNFINISHED:
-                self._bury(film, "attempts", f"{film.unfinished} times the node ended while it worked on this film")
+            if image.unfinished >= _MOST_UNFINISHED:
+                self._bury(image, "attempts", f"{image.unfinished} times the node ended while it worked on this image")
                 return
-            objects = self._infer(film)
-            self._queue.finish_film(film, self._deliveries(objects))
-        except DecoderFailed as error:  # perhaps by the film; perhaps ended from outside, or by want of memory
-            self._postpone(film, error.code, str(error))
+            objects = self._infer(image)
+            self._queue.finish_image(image, self._deliveries(objects))
+        except DecoderFailed as error:  # perhaps by the image; perhaps ended from outside, or by want of memory
+            self._postpone(image, error.code, str(error))
         except InputError as error:
-            self._bury(film, error.code, str(error))
+            self._bury(image, error.code, str(error))
         except DeviceFailed as error:
             self._stopping.set()
-            self._postpone(film, error.code, str(error), counts=False)
+            self._postpone(image, error.code, str(error), counts=False)
             self._on_device_failed(error)
         except sqlite3.Error:
             raise
         except OSError as error:
-            if (self._films / film.name).exists():  # else it is the disk: no fault of the film's
-                self._postpone(film, "disk", type(error).__name__, counts=False)
+            if (self._images / image.name).exists():  # else it is the disk: no fault of the image's
+                self._postpone(image, "disk", type(error).__name__, counts=False)
             else:
-                self._bury(film, "not_found", "its file is gone")
-        except Exception as error:  # whatever a film leads a library to must not end the worker; its text may quote
-            self._postpone(film, "internal", type(error).__name__)
+                self._bury(image, "not_found", "its file is gone")
+        except Exception as error:  # whatever an image leads a library to must not end the worker; its text may quote
+            self._postpone(image, "internal", type(error).__name__)
         else:
             WORK_SECONDS.observe(time.monotonic() - started)
             INFERRED.labels("ok").inc()
-            log.info("film %s: %d results in %.2f s", short(film.name), len(objects), time.monotonic() - started)
-            with self._news:
-                self._news.notify_all()
+            log.info("image %s: %d results in %.2f s", short(image.name), len(objects), time.monotonic() - started)
+            with self._changed:
+                self._changed.notify_all()
 
-    def _infer(self, film: QueuedFilm) -> list[str]:
+    def _infer(self, image: QueuedImage) -> list[str]:
         """Infer an image and store its results; return their files."""
-        data = (self._films / film.name).read_bytes()
-        log.debug("inferring film %s", short(film.name))
+        data = (self._images / image.name).read_bytes()
+        log.debug("inferring image %s", short(image.name))
         stored: list[str] = []
 
         def keep(name: str, content: bytes) -> None:
@@ -157,13 +159,13 @@ class Workers:
             stored.append(name)
 
         analyser = Analyser(self._model, self._settings, self._provenance, self._outputs(data, keep))
-        record = analyser.run(data, film.name, path=film.source)
-        if self._folder_peers:
-            keep(f"{film.name}.json", encode_record(record))
-        log.debug("stored results of film %s", short(film.name))
+        record = analyser.run(data, image.name, path=image.source)
+        if self._folder_destinations:
+            keep(f"{image.name}.json", encode_record(record))
+        log.debug("stored results of image %s", short(image.name))
         for warning in record.warnings:
             if warning.is_doubt:
-                log.warning("film %s: %s", short(film.name), warning)
+                log.warning("image %s: %s", short(image.name), warning)
         return stored
 
     def _outputs(self, data: bytes, keep: Callable[[str, bytes], None]) -> list[Output]:
@@ -171,26 +173,32 @@ class Workers:
         results = self._config.results
         if is_dicom(data):
             return [DicomObjects(keep, results.overlays, results.colormap)]
-        if self._folder_peers:
+        if self._folder_destinations:
             return [PositiveOverlays(keep, results.overlays, results.colormap)]
-        raise NotDicom("expected a DICOM film, as no peer is a folder; got a picture, which archives do not take")
+        raise NotDicom(
+            "expected a DICOM image, as no destination is a folder; got a picture, which archives do not take"
+        )
 
     def _deliveries(self, objects: Sequence[str]) -> list[tuple[str, str]]:
         """Say which result goes where: archives take DICOM, folders take all."""
-        every = [(peer, name) for peer in self._folder_peers for name in objects]
-        archives = [peer.name for peer in self._config.peers if not isinstance(peer, FolderPeer)]
-        return every + [(peer, name) for peer in archives for name in objects if name.endswith(".dcm")]
+        every = [(destination, name) for destination in self._folder_destinations for name in objects]
+        archives = [
+            destination.name
+            for destination in self._config.destinations
+            if not isinstance(destination, FolderDestination)
+        ]
+        return every + [(destination, name) for destination in archives for name in objects if name.endswith(".dcm")]
 
-    def _postpone(self, film: QueuedFilm, code: str, message: str, *, counts: bool = True) -> None:
-        if counts and film.attempts + 1 >= self._config.queue.attempts:
-            self._bury(film, code, message)
+    def _postpone(self, image: QueuedImage, code: str, message: str, *, counts: bool = True) -> None:
+        if counts and image.attempts + 1 >= self._config.queue.attempts:
+            self._bury(image, code, message)
             return
-        log.warning("film %s: %s: %s; tried again later", short(film.name), code, message)
+        log.warning("image %s: %s: %s; tried again later", short(image.name), code, message)
         INFERRED.labels(code).inc()
-        wait = back_off(self._config.queue, film.attempts if counts else _UNCOUNTED)
-        self._queue.postpone_film(film, code, message, wait, counts=counts)
+        wait = back_off(self._config.queue, image.attempts if counts else _UNCOUNTED)
+        self._queue.postpone_image(image, code, message, wait, counts=counts)
 
-    def _bury(self, film: QueuedFilm, code: str, message: str) -> None:
-        log.error("film %s is a dead letter: %s: %s", short(film.name), code, message)
+    def _bury(self, image: QueuedImage, code: str, message: str) -> None:
+        log.error("image %s is a dead letter: %s: %s", short(image.name), code, message)
         INFERRED.labels(code).inc()
-        self._queue.bury_film(film, code, message)
+        self._queue.bury_image(image, code, message)

@@ -52,7 +52,7 @@ class Analyser:
         ------
         InputError, DeviceFailed
         """
-        image = images.decode(data, self.model.reading, sha256)
+        image = images.decode(data, self.model.limits, sha256)
         evaluation = self.model.evaluate(image, self.settings, path=path)
         return Analysis(name, image, self.model.decide(evaluation, self.settings), self.provenance)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cxr_edge.images import Film
+from cxr_edge.images import DecodedImage
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.results import Result
@@ -21,14 +21,14 @@ class Analysis:
     ----------
     name : str
         What the image is called: its path, or its name in the node's queue.
-    image : Film
+    image : DecodedImage
     result : Result
         With heat maps, if any output needs them.
     provenance : Provenance
     """
 
     name: str
-    image: Film
+    image: DecodedImage
     result: Result
     provenance: Provenance
 

@@ -1,1 +1,1 @@
-"""Runs over many films, and the directory that a run fills."""
+"""Runs over many images, and the directory that a run fills."""

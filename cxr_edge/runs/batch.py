@@ -53,7 +53,7 @@ def infer(analyser: Analyser, inputs: Iterable[str], directory: RunDirectory | N
 
 
 def _infer_one(analyser: Analyser, path: str, directory: RunDirectory | None) -> Record:
-    data = read_bytes(path, analyser.model.reading.max_file_bytes)
+    data = read_bytes(path, analyser.model.limits.max_file_bytes)
     sha256 = hashlib.sha256(data).hexdigest()
     if directory is not None:
         if record := directory.reusable(path, sha256, analyser.outputs):

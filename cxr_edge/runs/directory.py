@@ -102,7 +102,7 @@ class RunDirectory:
             yield from map(decode_record, file)
 
     def discard_overlays(self, prefix: str) -> None:
-        """Remove the overlays that an earlier run left for a film, before it is done anew.
+        """Remove the overlays that an earlier run left for an image, before it is done anew.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class RunDirectory:
     def finish(self, order: Iterable[str]) -> None:
         """Put the lines into input order and derive the CSV.
 
-        Films of earlier runs that this one did not name go first; failures that it did not name are
+        Images of earlier runs that this one did not name go first; failures that it did not name are
         dropped, since what they complained of is gone.
         """
         named = dict.fromkeys(order)

@@ -10,32 +10,32 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.baselines.films import show
 from benchmarks.baselines.flops import count_flops
+from benchmarks.baselines.images import show
 from benchmarks.comparisons import COMPARISONS, EXPORTS, ROWS, choose_rows, comparisons_for
-from benchmarks.films import SAMPLES, find_films, link_films
+from benchmarks.images import SAMPLES, find_images, link_images
 from benchmarks.measure import interleaved, machine, ratio, spread, summary, told_seconds
 from benchmarks.report import compare
 from benchmarks.run import _figure, _hold_against_each_other, faults
 from benchmarks.workers import NotMeasured, Task, Worker, WorkerFailed
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.calibration import calibrate
 from cxr_edge.model.preprocess import preprocess
 from cxr_edge.model.tta import make_variants
 from tests.conftest import ROOT
 
-PEERS = """
+BASELINES = """
 import os, sys, time
 
 class Good:
     work = 2
     settings = {"threads": 1}
-    def __init__(self, films, scale=1):
-        self.films, self.scale = films, scale
+    def __init__(self, images, scale=1):
+        self.images, self.scale = images, scale
     def run(self):
         print("a library that talks")
-        return [[len(film) * self.scale] for film in self.films]
+        return [[len(image) * self.scale] for image in self.images]
 
 class Dies(Good):
     def run(self):
@@ -48,25 +48,25 @@ class Hangs(Good):
 
 class Raises(Good):
     def run(self):
-        raise ValueError("a film of the wrong size")
+        raise ValueError("an image of the wrong size")
 
 class Lacks(Good):
-    def __init__(self, films):
+    def __init__(self, images):
         raise ModuleNotFoundError("No module named 'openvino.runtime'", name="openvino.runtime")
 
 class Typo(Good):
-    def __init__(self, films):
+    def __init__(self, images):
         import nowhere_to_be_found
 """
 
 
 @pytest.fixture
-def peers(tmp_path, monkeypatch):
-    (tmp_path / "made_up_peers.py").write_text(PEERS)
+def baselines(tmp_path, monkeypatch):
+    (tmp_path / "made_up_baselines.py").write_text(BASELINES)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     def task(name, **arguments):
-        return Task(f"made_up_peers:{name}", ["a", "bb"], arguments)
+        return Task(f"made_up_baselines:{name}", ["a", "bb"], arguments)
 
     return task
 
@@ -101,37 +101,40 @@ def test_the_machine_is_told():
         assert told["memory_gib"] > 0
 
 
-def test_a_worker_runs_and_answers_whatever_its_library_prints(peers):
-    with Worker(peers("Good", scale=3)) as worker:
+def test_a_worker_runs_and_answers_whatever_its_library_prints(baselines):
+    with Worker(baselines("Good", scale=3)) as worker:
         assert worker.run() >= 0
         assert worker.answers().tolist() == [[3.0], [6.0]]
         assert (worker.work, worker.settings) == (2, {"threads": 1})
         assert worker.peak_memory() > 10**6
 
 
-def test_a_dead_worker_tells_why(peers):
-    with Worker(peers("Dies")) as worker, pytest.raises(WorkerFailed, match=r"(?s)status 7.*out of luck"):
+def test_a_dead_worker_tells_why(baselines):
+    with Worker(baselines("Dies")) as worker, pytest.raises(WorkerFailed, match=r"(?s)status 7.*out of luck"):
         worker.run()
 
 
-def test_a_worker_that_takes_too_long_is_ended(peers):
-    with Worker(peers("Hangs"), time_limit=5) as worker, pytest.raises(WorkerFailed, match="within 5 s"):
+def test_a_worker_that_takes_too_long_is_ended(baselines):
+    with Worker(baselines("Hangs"), time_limit=5) as worker, pytest.raises(WorkerFailed, match="within 5 s"):
         worker.run()
 
 
-def test_an_exception_is_told(peers):
-    with Worker(peers("Raises")) as worker, pytest.raises(WorkerFailed, match="ValueError: a film of the wrong size"):
+def test_an_exception_is_told(baselines):
+    with (
+        Worker(baselines("Raises")) as worker,
+        pytest.raises(WorkerFailed, match="ValueError: an image of the wrong size"),
+    ):
         worker.run()
 
 
-def test_a_missing_package_is_told_with_its_extra(peers):
+def test_a_missing_package_is_told_with_its_extra(baselines):
     with pytest.raises(NotMeasured, match=r"^openvino is not installed; pip install '\.\[openvino\]' in the clone$"):
-        Worker(peers("Lacks"))
+        Worker(baselines("Lacks"))
 
 
-def test_a_module_that_no_peer_may_lack_is_a_fault(peers):
+def test_a_module_that_no_baseline_may_lack_is_a_fault(baselines):
     with pytest.raises(WorkerFailed, match="nowhere_to_be_found"):
-        Worker(peers("Typo"))
+        Worker(baselines("Typo"))
 
 
 def test_rows_name_contestants_of_their_comparison():
@@ -151,32 +154,32 @@ def test_only_the_contestants_of_the_chosen_rows_run():
         choose_rows(["no-such-row"])
 
 
-def test_films_are_linked_under_distinct_names(tmp_path):
-    films = find_films(SAMPLES)
-    linked = link_films(films, 11, tmp_path)
+def test_images_are_linked_under_distinct_names(tmp_path):
+    images = find_images(SAMPLES)
+    linked = link_images(images, 11, tmp_path)
     assert linked == sorted(map(str, tmp_path.iterdir()))
     assert len(linked) == 11
-    assert (tmp_path / linked[8]).read_bytes() == films[0].read_bytes()
+    assert (tmp_path / linked[8]).read_bytes() == images[0].read_bytes()
 
 
-def test_the_peers_variants_are_the_sdks():
+def test_the_baselines_variants_are_the_sdks():
     variants = read_bundle().manifest.tta.variants
     assert len(variants) > 1
-    film = preprocess(read_film(find_films(SAMPLES)[0]).pixels, (224, 224))
-    np.testing.assert_array_equal(show(film, variants), make_variants(film, variants))
+    image = preprocess(read_image(find_images(SAMPLES)[0]).pixels, (224, 224))
+    np.testing.assert_array_equal(show(image, variants), make_variants(image, variants))
 
 
 def test_operations_are_counted_from_the_shapes():
     weights = {"kernel": (8, 1, 3, 3), "dense": (4, 8)}
     nodes = [
-        helper.make_node("Conv", ["film", "kernel"], ["wide"], pads=[1, 1, 1, 1], strides=[2, 2], group=2),
+        helper.make_node("Conv", ["image", "kernel"], ["wide"], pads=[1, 1, 1, 1], strides=[2, 2], group=2),
         helper.make_node("ReduceMean", ["wide"], ["pooled"], axes=[2, 3], keepdims=0),
         helper.make_node("Gemm", ["pooled", "dense"], ["logits"], transB=1),
     ]
-    film = helper.make_tensor_value_info("film", TensorProto.FLOAT, ["batch", 2, 10, 10])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 2, 10, 10])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])
     initializers = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in weights.items()]
-    graph = helper.make_graph(nodes, "small", [film], [logits], initializers)
+    graph = helper.make_graph(nodes, "small", [image], [logits], initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     assert count_flops(model.SerializeToString()) == 2 * (8 * 5 * 5 * 3 * 3 + 8 * 4)
 
@@ -204,7 +207,7 @@ def test_rows_tell_rates_costs_and_memory():
     assert _figure(row, measured)["not_measured"] == "slow: torch is not installed"
 
 
-def test_a_peer_that_answers_something_else_is_a_fault():
+def test_a_baseline_that_answers_something_else_is_a_fault():
     bundle = read_bundle()
     (comparison,) = comparisons_for(choose_rows(["directory-slim", "directory-keras"]))
     names = bundle.manifest.label_names
@@ -234,14 +237,14 @@ def test_a_peer_that_answers_something_else_is_a_fault():
 )
 def test_a_change_is_told_from_noise(kind, now, verdict):
     before = {"title": "a row", "kind": kind, "n": 7, "median": 2.0, "p10": 1.9, "p90": 2.1}
-    conditions = {"bundle": "b", "films": 8, "machine": {"processor": "p", "usable_cores": 2, "packages": {}}}
+    conditions = {"bundle": "b", "images": 8, "machine": {"processor": "p", "usable_cores": 2, "packages": {}}}
     new = {"title": "a row", "kind": kind, "n": 7, **now}
     told = compare({**conditions, "rows": {"row": before}}, {**conditions, "rows": {"row": new}})
     assert told.splitlines()[-1].endswith(f"| {verdict} |")
     assert "Not under the same conditions" not in told
-    other = {**conditions, "films": 9, "rows": {"another": before}}
+    other = {**conditions, "images": 9, "rows": {"another": before}}
     told = compare({**conditions, "rows": {"row": before}}, other)
-    assert "films: 8, now 9" in told
+    assert "images: 8, now 9" in told
     assert [line.rsplit("| ", 1)[1] for line in told.splitlines()[-2:]] == ["not in this run |", "not in the old run |"]
 
 
@@ -270,7 +273,7 @@ def test_the_command_runs_and_says_what_it_measured(tmp_path):
     assert (out / "ratios.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("wrong", [["--only", "no-such-row"], ["--films", "."], ["--compare", "old.json"]])
+@pytest.mark.parametrize("wrong", [["--only", "no-such-row"], ["--images", "."], ["--compare", "old.json"]])
 def test_wrong_usage_is_refused(tmp_path, wrong):
     (tmp_path / "old.json").write_text('{"machine": {}}')
     arguments = [*wrong[:1], str(tmp_path / wrong[1]) if wrong[0] != "--only" else wrong[1]]

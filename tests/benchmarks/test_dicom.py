@@ -19,19 +19,19 @@ MOST_MS = 2000
 
 
 @pytest.mark.slow
-def test_both_tables_are_made(film, monkeypatch):
+def test_both_tables_are_made(image, monkeypatch):
     monkeypatch.setattr(survival, "hostile_files", lambda pixels: islice(hostile_files(pixels), 2))
-    figures = {"machine": machine(), "film": [300, 250], "rounds": 1, "repeats": 1}
-    figures |= {"syntaxes": syntaxes((300, 250), rounds=1), "hostile": survival.hostile_set(film, repeats=1)}
+    figures = {"machine": machine(), "image": [300, 250], "rounds": 1, "repeats": 1}
+    figures |= {"syntaxes": syntaxes((300, 250), rounds=1), "hostile": survival.hostile_set(image, repeats=1)}
     text = markdown(figures)
     assert all(row["syntax"] in text for row in figures["syntaxes"])
     for row in figures["hostile"]:
         assert row["code"] == "too_large"
-        assert row["next_film_is_the_same"]
+        assert row["next_image_is_the_same"]
         assert 50 < row["peak_mib"] < MOST_MIB
 
 
-def test_the_recorded_films_are_the_same_in_every_syntax():
+def test_the_recorded_images_are_the_same_in_every_syntax():
     for row in RECORDED["syntaxes"]:
         lossless = "Lossy" not in row["syntax"] and ("Lossless" in row["syntax"] or row["decoder"] in ("none", "zlib"))
         assert row["bit_exact"] or not lossless, row["syntax"]
@@ -39,12 +39,12 @@ def test_the_recorded_films_are_the_same_in_every_syntax():
 
 
 @pytest.mark.slow
-def test_no_recorded_hostile_file_took_too_long_or_too_much(film):
-    assert [row["file"] for row in RECORDED["hostile"]] == [name for name, *_ in hostile_files(film)]
+def test_no_recorded_hostile_file_took_too_long_or_too_much(image):
+    assert [row["file"] for row in RECORDED["hostile"]] == [name for name, *_ in hostile_files(image)]
     for row in RECORDED["hostile"]:
         assert row["largest_ms"] < MOST_MS, row["file"]
         assert row["peak_mib"] < MOST_MIB, row["file"]
-        assert row["next_film_is_the_same"], row["file"]
+        assert row["next_image_is_the_same"], row["file"]
 
 
 def test_the_recorded_report_is_of_the_recorded_figures():

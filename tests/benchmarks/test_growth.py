@@ -9,7 +9,7 @@ import cv2
 import pytest
 
 from benchmarks.growth.figures import fit_line, trend
-from benchmarks.growth.folders import make_folder, resize_films
+from benchmarks.growth.folders import make_folder, resize_images
 from benchmarks.growth.processes import infer, watch
 from cxr_edge.support.parallel import usable_cores
 from tests.conftest import ROOT, SAMPLES
@@ -32,11 +32,11 @@ def figures(written):
 
 
 def test_every_part_has_its_figures(figures):
-    assert [row["films"] for row in figures["films"]["rows"]] == [2, 4]
+    assert [row["images"] for row in figures["images"]["rows"]] == [2, 4]
     assert [row["side"] for row in figures["size"]["rows"]] == [512]
     assert [row["batch"] for row in figures["batch"]["rows"]] == [1, 2]
-    rows = [row for part in ("films", "size", "cores", "batch") for row in figures[part]["rows"]]
-    assert all(row["films_per_second"] > 0 and row["rounds"] == 1 for row in rows)
+    rows = [row for part in ("images", "size", "cores", "batch") for row in figures[part]["rows"]]
+    assert all(row["images_per_second"] > 0 and row["rounds"] == 1 for row in rows)
     assert all(row["peak_mib"] > 20 for row in rows)
 
 
@@ -49,27 +49,27 @@ def test_cores_run_up_to_all_or_the_reason_is_told(figures):
 
 
 def test_throughput_and_memory_fit_together(figures):
-    for row in figures["films"]["rows"]:
-        assert row["films_per_second"] == pytest.approx(row["films"] / row["seconds"])
+    for row in figures["images"]["rows"]:
+        assert row["images_per_second"] == pytest.approx(row["images"] / row["seconds"])
         assert max(row["at_mib"].values()) <= row["peak_mib"]
         assert max(mib for _, mib in row["mib_over_seconds"]) <= row["peak_mib"] + 0.1
         assert list(row["at_mib"]) == ["10%", "50%", "100%"]
 
 
 def test_the_line_goes_through_the_two_counts(figures):
-    fit = figures["films"]["fit"]
-    for row in figures["films"]["rows"]:
-        assert fit["start_up_s"] + row["films"] * fit["ms_per_film"] / 1e3 == pytest.approx(row["seconds"])
+    fit = figures["images"]["fit"]
+    for row in figures["images"]["rows"]:
+        assert fit["start_up_s"] + row["images"] * fit["ms_per_image"] / 1e3 == pytest.approx(row["seconds"])
 
 
 def test_the_table_and_the_plot_are_written(written):
-    assert "| films | films/s |" in (written / "growth.md").read_text(encoding="utf-8")
+    assert "| images | images/s |" in (written / "growth.md").read_text(encoding="utf-8")
     assert cv2.imread(str(written / "growth.png")).shape[0] > 500
 
 
 def test_a_line_is_fitted_by_least_squares():
     assert fit_line([100, 200, 400], [1.5, 2.5, 4.5]) == pytest.approx(
-        {"ms_per_film": 10, "start_up_s": 0.5, "r_squared": 1}
+        {"ms_per_image": 10, "start_up_s": 0.5, "r_squared": 1}
     )
     assert fit_line([100, 200, 300], [1.0, 3.0, 2.0])["r_squared"] == pytest.approx(0.25)
     assert fit_line([100], [1.5]) is None
@@ -85,34 +85,34 @@ def test_flat_means_that_the_last_third_is_like_the_middle_one(last, flat):
 
 
 def test_a_folder_holds_distinct_names_of_few_files(tmp_path):
-    folder = make_folder(SAMPLES[:2], 5, tmp_path / "films")
-    films = sorted(folder.iterdir())
-    assert len(films) == 5
-    assert len({path.stat().st_ino for path in films}) == 2
-    assert films[4].read_bytes() == SAMPLES[0].read_bytes()
+    folder = make_folder(SAMPLES[:2], 5, tmp_path / "images")
+    images = sorted(folder.iterdir())
+    assert len(images) == 5
+    assert len({path.stat().st_ino for path in images}) == 2
+    assert images[4].read_bytes() == SAMPLES[0].read_bytes()
 
 
-def test_films_keep_their_shape_when_resized(tmp_path):
-    (film,) = resize_films(SAMPLES[:1], 600, tmp_path / "resized")
-    assert max(cv2.imread(str(film), cv2.IMREAD_GRAYSCALE).shape) == 600
+def test_images_keep_their_shape_when_resized(tmp_path):
+    (image,) = resize_images(SAMPLES[:1], 600, tmp_path / "resized")
+    assert max(cv2.imread(str(image), cv2.IMREAD_GRAYSCALE).shape) == 600
 
 
-def test_a_film_that_cannot_be_read_ends_with_an_error(tmp_path):
-    folder = make_folder(SAMPLES[:1], 1, tmp_path / "films")
+def test_an_image_that_cannot_be_read_ends_with_an_error(tmp_path):
+    folder = make_folder(SAMPLES[:1], 1, tmp_path / "images")
     (folder / "broken.png").write_bytes(SAMPLES[0].read_bytes()[:5000])
     with pytest.raises(RuntimeError, match=r"(?s)ended with status 1.*damaged"):
         infer(folder, 2)
 
 
-def test_a_process_that_leaves_films_out_is_told(tmp_path):
-    folder = make_folder(SAMPLES[:1], 1, tmp_path / "films")
+def test_a_process_that_leaves_images_out_is_told(tmp_path):
+    folder = make_folder(SAMPLES[:1], 1, tmp_path / "images")
     with pytest.raises(RuntimeError, match="expected 3 lines of results, got 1"):
         infer(folder, 3)
 
 
 def test_a_failing_process_is_told_with_what_it_said():
-    with pytest.raises(RuntimeError, match=r"(?s)status 3.*out of films"):
-        watch([sys.executable, "-c", "import sys; print('out of films'); sys.exit(3)"])
+    with pytest.raises(RuntimeError, match=r"(?s)status 3.*out of images"):
+        watch([sys.executable, "-c", "import sys; print('out of images'); sys.exit(3)"])
 
 
 def test_numbers_are_checked_before_anything_runs():

@@ -24,7 +24,7 @@ def skip_where_the_baseline_does_not_hold(known: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_film_takes_what_it_took():
+def test_an_image_takes_what_it_took():
     try:
         skip_where_the_baseline_does_not_hold(identity())
     except ValgrindMissing as missing:
@@ -44,7 +44,7 @@ def test_another_version_is_named():
     known = {**baseline.identity, "numpy": "1.26.0"}
     assert differences(baseline, baseline.identity) == []
     assert differences(baseline, known) == [f"numpy: {baseline.identity['numpy']} in the baseline, 1.26.0 here"]
-    assert differences(replace(baseline, identity={}), {"film": "00"}) == ["film: None in the baseline, 00 here"]
+    assert differences(replace(baseline, identity={}), {"image": "00"}) == ["image: None in the baseline, 00 here"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_count_beyond_the_margin_is_told_either_way(found, verdict):
     ],
 )
 def test_an_extra_copy_and_resize_trips_it_and_another_run_does_not(path, recorded, again, wasteful):
-    """As counted; `wasteful` with ``cv2.resize(film.copy(), (224, 224), interpolation=cv2.INTER_AREA)`` besides."""
+    """As counted; `wasteful` with ``cv2.resize(image.copy(), (224, 224), interpolation=cv2.INTER_AREA)`` besides."""
     baseline = Baseline({}, MARGINS, {"instructions": {path: recorded}})
     assert [row.verdict for row in compare({"instructions": {path: again}}, baseline)] == ["same"]
     assert [row.verdict for row in compare({"instructions": {path: wasteful}}, baseline)] == ["more"]
@@ -77,15 +77,15 @@ def test_what_has_no_margin_is_exact_and_what_is_new_or_gone_is_told():
     assert {row.name: row.verdict for row in rows} == {"Conv": "more", "FusedConv": "less", "Relu": "more"}
 
 
-def test_a_second_resize_trips_the_bytes(film):
+def test_a_second_resize_trips_the_bytes(image):
     def wasteful():
-        return preprocess(film.copy(), (224, 224))
+        return preprocess(image.copy(), (224, 224))
 
-    preprocess(film, (224, 224))  # the weights of this size are kept
-    total, peak = allocated(lambda: preprocess(film, (224, 224)))
+    preprocess(image, (224, 224))  # the weights of this size are kept
+    total, peak = allocated(lambda: preprocess(image, (224, 224)))
     baseline = Baseline({}, {"bytes": 0.03}, {"bytes": {"total": total, "peak": peak}})
     again = dict(zip(("total", "peak"), allocated(wasteful), strict=True))
-    assert again["total"] == pytest.approx(total + film.nbytes, rel=0.01)
+    assert again["total"] == pytest.approx(total + image.nbytes, rel=0.01)
     assert {row.verdict for row in compare({"bytes": again}, baseline)} == {"more"}
 
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.node.crashes import RunningSite
 from benchmarks.node.load import load
 from benchmarks.node.report import markdown
-from benchmarks.node.site import DICOM_PEER, missing
+from benchmarks.node.site import DICOM_DESTINATION, missing
 from tests.conftest import ROOT
 
 RECORDED = ROOT / "benchmarks" / "results" / "node"
@@ -25,12 +25,12 @@ def test_the_recorded_figures() -> None:
 def test_a_short_load(tmp_path) -> None:
     if (why := missing()) is not None:
         pytest.skip(why)
-    with RunningSite(tmp_path / "site", DICOM_PEER) as site:
+    with RunningSite(tmp_path / "site", DICOM_DESTINATION) as site:
         figures = load(site, seconds=12, most=16, progress=lambda _: None)
     full, paced = figures["phases"]
-    assert full["films"] + paced["films"] == figures["verdict"]["films"]
+    assert full["images"] + paced["images"] == figures["verdict"]["images"]
     assert 0 < full["p50"] <= full["p99"] <= full["largest"]
-    assert full["films_per_second"] > 0
+    assert full["images_per_second"] > 0
     assert (figures["verdict"]["lost"], figures["verdict"]["doubled"], figures["verdict"]["values"]) == (0, 0, 0)
     assert figures["verdict"]["received"] > 0
     assert figures["memory"][-1]["mib"] > 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.dicom.films import CHEST
+from benchmarks.dicom.dicom_files import CHEST
 from cxr_edge.errors import NodeConfig
 from cxr_edge.node.config import read_config
 from tests.conftest import ROOT, SAMPLES
@@ -26,13 +26,13 @@ LEFT_OUT = 19
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Reader":
-    """Someone who has the clone's samples and examples, two films and a DICOM study of their own, and the extras."""
+    """Someone who has the clone's samples and examples, two images and a DICOM study of their own, and the extras."""
     for name in ("samples", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    for folder, films in (("films", SAMPLES[:2]), ("study", [CHEST])):
+    for folder, images in (("images", SAMPLES[:2]), ("study", [CHEST])):
         (tmp_path / folder).mkdir()
-        for film in films:
-            shutil.copy(film, tmp_path / folder)
+        for image in images:
+            shutil.copy(image, tmp_path / folder)
     monkeypatch.chdir(tmp_path)
     return Reader(tmp_path)
 
@@ -114,11 +114,11 @@ def stripped(text: str) -> str:
 @pytest.mark.training
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page(page: Path, reader: Reader, record_property) -> None:
-    from tests.training.conftest import write_films
+    from tests.training.conftest import write_images
 
     blocks = blocks_of(page)
     if any(re.search(r"\bnih\b", block.code) for block in blocks):
-        write_films(reader.folder / "nih")
+        write_images(reader.folder / "nih")
     for block in blocks:
         became = reader.follow(block)
         record_property("documented", f"{block.place}\t{block.language}\t{became}\t{block.first_line}")

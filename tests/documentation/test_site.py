@@ -111,7 +111,7 @@ def check_command(command: str, where: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "cxr-edge infre film",
+        "cxr-edge infre image",
         "cxr-edge infer --colour",
         "cxr-edge node queue list --all",
         "python -m benchmarks.nothing",

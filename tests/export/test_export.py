@@ -17,8 +17,8 @@ import export.parity
 from cxr_edge import errors
 from cxr_edge.model.bundle import SHIPPED, read_bundle
 from export.errors import ExportError
-from export.films import load_gate_films
 from export.gradcam_graph import Dense, gradcam_graph, read_head
+from export.images import load_gate_images
 from export.parity import TOLERANCES, Differences, ParityError, gradient_tape_maps, measure, require_parity
 from export.publish import Description, Graphs, convert, publish
 from tests.conftest import ROOT
@@ -47,14 +47,14 @@ def graphs(network) -> Graphs:
 
 
 @pytest.fixture(scope="module")
-def films() -> np.ndarray:
-    return load_gate_films(ROOT / "samples", (224, 224))
+def images() -> np.ndarray:
+    return load_gate_images(ROOT / "samples", (224, 224))
 
 
 @pytest.fixture(scope="module")
-def active_unit(network, films) -> int:
-    """A unit before the logits that is not zero on the first films: what hangs on it changes the answer."""
-    active = keras.Model(network.input, network.get_layer("fc2").output)(films[:2, ..., np.newaxis].astype(np.float32))
+def active_unit(network, images) -> int:
+    """A unit before the logits that is not zero on the first images: what hangs on it changes the answer."""
+    active = keras.Model(network.input, network.get_layer("fc2").output)(images[:2, ..., np.newaxis].astype(np.float32))
     return int(np.asarray(active).min(axis=0).argmax())
 
 
@@ -73,7 +73,7 @@ def kernel_names(graph: bytes) -> list[str]:
     return [t.name for t in model.graph.initializer if len(t.dims) == 4 and min(t.dims[:2]) > 1]
 
 
-def test_the_shipped_bundle_is_this_export_of_the_shipped_model(network, graphs, film):
+def test_the_shipped_bundle_is_this_export_of_the_shipped_model(network, graphs, image):
     """Converted anew, the model is the shipped graph.
 
     TensorFlow folds batch normalisation into weights by the reciprocal square root of the CPU at hand, which AMD's and
@@ -83,7 +83,7 @@ def test_the_shipped_bundle_is_this_export_of_the_shipped_model(network, graphs,
     from cxr_edge.model.preprocess import preprocess
 
     shipped = read_bundle().files
-    image = preprocess(film, (224, 224))[np.newaxis]
+    image = preprocess(image, (224, 224))[np.newaxis]
     for fresh, old, feeds, outputs in (
         (graphs.model, shipped["model.onnx"], {"image": image}, ["probabilities", "logits", "last_conv"]),
         (graphs.maps, shipped["maps.onnx"], {"last_conv": np.ones((1, 7, 7, 1280), np.float32)}, ["maps"]),
@@ -105,24 +105,24 @@ def parts_of(graph: bytes) -> tuple[list[str], dict[str, np.ndarray]]:
     return [node.op_type for node in model.graph.node], constants
 
 
-def test_parity_on_the_films_of_the_repository(network, graphs, films):
-    differences = measure(network, graphs.model, graphs.maps, films)
+def test_parity_on_the_images_of_the_repository(network, graphs, images):
+    differences = measure(network, graphs.model, graphs.maps, images)
     require_parity(differences)
     assert differences.probabilities < TOLERANCES.probabilities
 
 
-def test_a_bundle_is_written_and_loads(network, graphs, films, tmp_path):
-    out = publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
+def test_a_bundle_is_written_and_loads(network, graphs, images, tmp_path):
+    out = publish(network, graphs, DESCRIPTION, images[:1], tmp_path / "bundle")
     manifest = read_bundle(out).manifest
     assert manifest.variants["fp32"].gate["images"] == 1
     assert manifest.source["training"] == DESCRIPTION.training
-    publish(network, graphs, replace(DESCRIPTION, version="2"), films[:1], out)
+    publish(network, graphs, replace(DESCRIPTION, version="2"), images[:1], out)
     assert read_bundle(out).manifest.version == "2"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 @pytest.mark.parametrize("which", ["first convolution", "middle convolution", "last convolution", "dense"])
-def test_one_perturbed_weight_is_refused(network, graphs, films, active_unit, tmp_path, which):
+def test_one_perturbed_weight_is_refused(network, graphs, images, active_unit, tmp_path, which):
     kernels = kernel_names(graphs.model)
     name = {
         "first convolution": kernels[0],
@@ -135,34 +135,34 @@ def test_one_perturbed_weight_is_refused(network, graphs, films, active_unit, tm
     element = (active_unit, 3) if which == "dense" else None
     broken = replace(graphs, model=perturbed(graphs.model, name, 1.0, element))
     with pytest.raises(ParityError, match="no bundle is written"):
-        publish(network, broken, DESCRIPTION, films[:2], tmp_path / "bundle")
+        publish(network, broken, DESCRIPTION, images[:2], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
 
-def test_one_perturbed_weight_of_the_companion_is_refused(network, graphs, films, active_unit, tmp_path):
+def test_one_perturbed_weight_of_the_companion_is_refused(network, graphs, images, active_unit, tmp_path):
     broken = replace(graphs, maps=perturbed(graphs.maps, "logits_kernel", 0.1, (0, 3, active_unit)))
     with pytest.raises(ParityError, match="maps differ"):
-        publish(network, broken, DESCRIPTION, films[:2], tmp_path / "bundle")
+        publish(network, broken, DESCRIPTION, images[:2], tmp_path / "bundle")
 
 
-def test_a_refused_export_leaves_the_old_bundle(network, graphs, films, tmp_path):
-    out = publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
+def test_a_refused_export_leaves_the_old_bundle(network, graphs, images, tmp_path):
+    out = publish(network, graphs, DESCRIPTION, images[:1], tmp_path / "bundle")
     before = (out / "manifest.json").read_bytes()
     broken = replace(graphs, maps=perturbed(graphs.maps, "kernel_0", 10.0))
     with pytest.raises(ParityError):
-        publish(network, broken, DESCRIPTION, films[:2], out)
+        publish(network, broken, DESCRIPTION, images[:2], out)
     assert (out / "manifest.json").read_bytes() == before
 
 
-def test_one_missing_threshold_is_refused(network, graphs, films, tmp_path):
+def test_one_missing_threshold_is_refused(network, graphs, images, tmp_path):
     decisions = json.loads(json.dumps(DESCRIPTION.decisions))
     del decisions["operating_points"]["max_f1"]["tta"]["thresholds"]["Hernia"]
     with pytest.raises(errors.BundleInvalid, match="lacks a threshold for Hernia"):
-        publish(network, graphs, replace(DESCRIPTION, decisions=decisions), films[:1], tmp_path / "bundle")
+        publish(network, graphs, replace(DESCRIPTION, decisions=decisions), images[:1], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
 
-def test_one_wrong_hash_is_refused(network, graphs, films, tmp_path, monkeypatch):
+def test_one_wrong_hash_is_refused(network, graphs, images, tmp_path, monkeypatch):
     honest = export.bundle_files._hashed
 
     def wrong_for_the_companion(data: bytes) -> dict:
@@ -170,25 +170,25 @@ def test_one_wrong_hash_is_refused(network, graphs, films, tmp_path, monkeypatch
 
     monkeypatch.setattr(export.bundle_files, "_hashed", wrong_for_the_companion)
     with pytest.raises(errors.BundleDamaged, match=r"maps\.onnx"):
-        publish(network, graphs, DESCRIPTION, films[:1], tmp_path / "bundle")
+        publish(network, graphs, DESCRIPTION, images[:1], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_directory_that_is_no_bundle_is_not_replaced(network, graphs, films, tmp_path):
+def test_a_directory_that_is_no_bundle_is_not_replaced(network, graphs, images, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ExportError, match="no bundle"):
-        publish(network, graphs, DESCRIPTION, films[:1], tmp_path)
+        publish(network, graphs, DESCRIPTION, images[:1], tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_a_graph_that_gives_nan_is_refused(network, graphs, films):
+def test_a_graph_that_gives_nan_is_refused(network, graphs, images):
     name = kernel_names(graphs.model)[-1]
     broken = perturbed(graphs.model, name, float("nan"))
     with pytest.raises(ParityError):
-        require_parity(measure(network, broken, graphs.maps, films[:1]))
+        require_parity(measure(network, broken, graphs.maps, images[:1]))
 
 
-def test_a_weak_labels_map_in_the_wrong_place_is_refused(network, graphs, films):
+def test_a_weak_labels_map_in_the_wrong_place_is_refused(network, graphs, images):
     """Every label counts by its own maximum, not by the strongest label's."""
     expected = np.zeros((1, COUNT, 7, 7), np.float32)
     expected[0, 0, 0, 0] = 1.0
@@ -204,9 +204,9 @@ def test_nan_is_over_every_tolerance():
         require_parity(Differences(probabilities=0, logits=float("nan"), features=0, maps=0))
 
 
-def test_a_gate_without_films_is_refused(tmp_path):
-    with pytest.raises(ExportError, match="--films"):
-        load_gate_films(tmp_path, (224, 224))
+def test_a_gate_without_images_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="--images"):
+        load_gate_images(tmp_path, (224, 224))
 
 
 def test_the_closed_form_equals_the_tape_for_every_label(network, graphs):
@@ -244,7 +244,7 @@ def test_a_head_that_has_no_closed_form_is_refused():
         read_head(network)
 
 
-def test_a_mixed_precision_model_is_exported_in_float32(films):
+def test_a_mixed_precision_model_is_exported_in_float32(images):
     keras.config.set_dtype_policy("mixed_float16")
     try:
         mixed = build_network(COUNT, 64)

@@ -103,11 +103,11 @@ def test_kernels_keep_their_sums(shipped, half):
 
 def test_the_emulation_rounds_more_than_the_cpu_does(shipped, half):
     """ONNX Runtime's CPU keeps float32 between half operators, so the gate does not rely on it."""
-    from export.films import load_gate_films
+    from export.images import load_gate_images
 
-    films = load_gate_films(ROOT / "samples", (224, 224))
+    images = load_gate_images(ROOT / "samples", (224, 224))
     exact, on_cpu, rounded = (
-        open_graph(model.SerializeToString()).run(["logits"], {"image": films})[0]
+        open_graph(model.SerializeToString()).run(["logits"], {"image": images})[0]
         for model in (shipped["model.onnx"], half, emulated(half))
     )
     assert 0 < np.abs(on_cpu - exact).mean() < np.abs(rounded - exact).mean() < 0.02

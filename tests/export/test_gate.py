@@ -29,7 +29,7 @@ from training.labels import LabelSet
 #: Part of the name of a kernel on which every later block depends.
 PERTURBED = "block5a_expand_conv"
 
-FILMS = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": [str(path) for path in SAMPLES]})
+IMAGES = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": [str(path) for path in SAMPLES]})
 LABELS = LabelSet.of(read_bundle().manifest.labels)
 COUNT = len(LABELS)
 
@@ -51,8 +51,8 @@ def without_variants(tmp_path_factory):
 
 def test_a_runtime_agrees_with_itself():
     bundle = read_bundle()
-    one = answers(bundle, Runtime("cpu", "fp32"), FILMS)
-    figures = compare(bundle.manifest, one, one, FILMS, Bootstrap(20))
+    one = answers(bundle, Runtime("cpu", "fp32"), IMAGES)
+    figures = compare(bundle.manifest, one, one, IMAGES, Bootstrap(20))
     for changes in figures["tta_modes"].values():
         assert changes["probability"]["max"] == changes["flips"]["all"] == 0
         assert changes["mean_auc"] is None
@@ -61,9 +61,9 @@ def test_a_runtime_agrees_with_itself():
     assert not over_limits(figures, Limits(0, 0, 0, 1e-9))
 
 
-def test_the_shipped_variants_pass_on_the_films_of_the_repository():
+def test_the_shipped_variants_pass_on_the_images_of_the_repository():
     found = verify(
-        WITH_INT8, "cpu:fp32", None, films=SAMPLES[0].parent, data=None, part="validation", limits={}, resamples=20
+        WITH_INT8, "cpu:fp32", None, images=SAMPLES[0].parent, data=None, part="validation", limits={}, resamples=20
     )
     assert set(found) == {"cpu:fp16", "cpu:int8"}
     figures = found["cpu:fp16"]
@@ -100,7 +100,7 @@ def test_both_bundles_hold_the_same_model():
 
 
 def test_a_perturbed_weight_fails_the_gate(nih, without_variants, monkeypatch):
-    """One filter of one convolution a fifth larger, on the real validation films: refused, nothing written."""
+    """One filter of one convolution a fifth larger, on the real validation images: refused, nothing written."""
 
     def perturbed(bundle, validation):
         made = make_fp16(bundle, validation)
@@ -108,7 +108,7 @@ def test_a_perturbed_weight_fails_the_gate(nih, without_variants, monkeypatch):
 
     monkeypatch.setitem(export.variants.MAKERS, "fp16", perturbed)
     before = {path.name: path.read_bytes() for path in without_variants.iterdir()}
-    with pytest.raises(GateError, match=r"fp16 is not written, on 284 validation films: max \|Δp\|"):
+    with pytest.raises(GateError, match=r"fp16 is not written, on 284 validation images: max \|Δp\|"):
         add_variant(without_variants, "fp16", read_dataset(nih, LABELS), Bootstrap(20), look_at_test=False)
     assert {path.name: path.read_bytes() for path in without_variants.iterdir()} == before
 
@@ -151,11 +151,11 @@ def test_verify_exits_1_over_a_limit(tmp_path):
 def test_the_change_of_auc_is_measured_with_labels():
     """Scores turned round turn the ROC-AUC round."""
     bundle = read_bundle()
-    found = answers(bundle, Runtime("cpu", "fp32"), FILMS)
+    found = answers(bundle, Runtime("cpu", "fp32"), IMAGES)
     turned = export.gate.Answers({mode: 1 - p for mode, p in found.raw.items()}, found.calibrated, found.maps)
-    marks = np.zeros((len(FILMS), len(LABELS)))
+    marks = np.zeros((len(IMAGES), len(LABELS)))
     marks[:4] = 1
-    labelled = FILMS.assign(patient=range(len(FILMS)), **dict(zip(LABELS.names, marks.T, strict=True)))
+    labelled = IMAGES.assign(patient=range(len(IMAGES)), **dict(zip(LABELS.names, marks.T, strict=True)))
     figures = compare(bundle.manifest, found, turned, labelled, Bootstrap(50))
     scores = found.raw["single"]
     auc = np.mean([(scores[:4, i][:, None] > scores[4:, i]).mean() for i in LABELS.finding_columns])
@@ -166,11 +166,11 @@ def test_the_change_of_auc_is_measured_with_labels():
 
 def test_no_number_is_over_every_limit():
     bundle = read_bundle()
-    found = answers(bundle, Runtime("cpu", "fp32"), FILMS)
+    found = answers(bundle, Runtime("cpu", "fp32"), IMAGES)
     broken = {mode: p.copy() for mode, p in found.raw.items()}
     broken["single"][0, 0] = np.nan
     unreadable = export.gate.Answers(broken, found.calibrated, np.full_like(found.maps, np.nan))
-    over = over_limits(compare(bundle.manifest, found, unreadable, FILMS, Bootstrap(20)), Limits(1, 1, 1, 1))
+    over = over_limits(compare(bundle.manifest, found, unreadable, IMAGES, Bootstrap(20)), Limits(1, 1, 1, 1))
     assert [what.split(" nan")[0] for what in over] == ["1 - median correlation of maps", "max |Δp|, single"]
 
 

@@ -11,11 +11,11 @@ from onnx import TensorProto
 import cxr_edge
 from cxr_edge.backends import DEVICES, open_graph
 from cxr_edge.errors import UnknownPrecision
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.preprocess import preprocess
 from export.int8 import SKIPPED, pointwise_convolutions, to_int8
-from export.variants import calibration_films
+from export.variants import calibration_images
 from tests.conftest import SAMPLES, WITH_INT8
 
 
@@ -79,17 +79,17 @@ def test_auto_takes_a_device_of_that_precision():
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_calibration_films_are_read_whatever_their_paths_are(kind):
+def test_calibration_images_are_read_whatever_their_paths_are(kind):
     """A data set's table has them as paths, not as text."""
     bundle = read_bundle()
     table = pd.DataFrame({"image": [path.name for path in SAMPLES[:2]], "path": [kind(path) for path in SAMPLES[:2]]})
-    found = calibration_films(bundle, table)
+    found = calibration_images(bundle, table)
     assert found.shape == (2, *bundle.manifest.input.size)
-    expected = [preprocess(read_film(path).pixels, bundle.manifest.input.size) for path in SAMPLES[:2]]
-    assert sorted(film.sum() for film in found) == sorted(film.sum() for film in expected)
+    expected = [preprocess(read_image(path).pixels, bundle.manifest.input.size) for path in SAMPLES[:2]]
+    assert sorted(image.sum() for image in found) == sorted(image.sum() for image in expected)
 
 
-def test_fewer_films_and_other_settings_make_another_graph():
+def test_fewer_images_and_other_settings_make_another_graph():
     model = onnx.load_from_string(read_bundle().files["model.onnx"])
-    films = np.random.default_rng(0).integers(0, 256, (2, 224, 224), dtype=np.uint8)
-    assert sum(n.op_type == "QuantizeLinear" for n in to_int8(model, films, skipped=31).graph.node) == 2
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224), dtype=np.uint8)
+    assert sum(n.op_type == "QuantizeLinear" for n in to_int8(model, images, skipped=31).graph.node) == 2

@@ -1,4 +1,4 @@
-"""The rule for pictures unlike the films, fitted anew on NIH's films: the shipped one, with its figures."""
+"""The rule for pictures unlike the images, fitted anew on NIH's images: the shipped one, with its figures."""
 
 import json
 import shutil

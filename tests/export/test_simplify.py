@@ -50,8 +50,8 @@ def network(offsets: tuple[float, float, float], curve: str = "Identity") -> onn
 
 
 def answers(model: onnx.ModelProto) -> np.ndarray:
-    films = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE), np.uint8)
-    (out,) = open_graph(model.SerializeToString()).run(["out"], {"image": films})
+    images = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE), np.uint8)
+    (out,) = open_graph(model.SerializeToString()).run(["out"], {"image": images})
     return out
 
 

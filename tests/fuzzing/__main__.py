@@ -1,4 +1,4 @@
-"""Throw damaged films at the readers: ``python -m tests.fuzzing --inputs 100000``."""
+"""Throw damaged images at the readers: ``python -m tests.fuzzing --inputs 100000``."""
 
 import collections
 import json
@@ -16,20 +16,20 @@ import typer
 from benchmarks.dicom.patient import found
 from cxr_edge import errors, images
 from tests.fuzzing.mutations import damaged
-from tests.fuzzing.seeds import sound_films
+from tests.fuzzing.seeds import sound_images
 
-FILM = Path(__file__).parents[2] / "samples" / "00009507_004.png"
+IMAGE = Path(__file__).parents[2] / "samples" / "00009507_004.png"
 #: A find: an answer that took longer, or left the process larger than it should be.
 MOST_SECONDS, MOST_MIB = 2.0, 500
 
 
 def main(
-    inputs: Annotated[int, typer.Option(min=1, help="Damaged films to try.")] = 1000,
+    inputs: Annotated[int, typer.Option(min=1, help="Damaged images to try.")] = 1000,
     seed: Annotated[int, typer.Option(help="Another seed, other damage.")] = 0,
     begin: Annotated[int, typer.Option("--from", min=0, help="Number of the first one.")] = 0,
     child: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Decode damaged films; each must give a film or an error with a code, in bounded time and memory.
+    """Decode damaged images; each must give an image or an error with a code, in bounded time and memory.
 
     No warning or error may tell a value of the patient in their headers.
 
@@ -59,7 +59,7 @@ def main(
 
 
 def _serve(inputs: int, seed: int, begin: int) -> None:
-    files = list(sound_films(FILM).values())
+    files = list(sound_images(IMAGE).values())
     process = psutil.Process(os.getpid())
     for number in range(begin, begin + inputs):
         typer.echo(json.dumps({"number": number, **_try(damaged(files, seed, number), process)}))
@@ -71,7 +71,7 @@ def _try(data: bytes, process: psutil.Process) -> dict[str, Any]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             told += images.decode(data).warnings
-        outcome = "film"
+        outcome = "image"
     except errors.InputError as error:
         outcome = error.code
         told += [str(error), str(error.__cause__)]

@@ -1,4 +1,4 @@
-"""Damaged films: real files with bytes changed, each one repeatable by its number."""
+"""Damaged images: real files with bytes changed, each one repeatable by its number."""
 
 from collections.abc import Callable, Sequence
 from typing import Final

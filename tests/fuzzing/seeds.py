@@ -1,4 +1,4 @@
-"""Sound films of every kind that is read, small: what the fuzzer damages."""
+"""Sound images of every kind that is read, small: what the fuzzer damages."""
 
 import io
 from pathlib import Path
@@ -7,24 +7,24 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks.dicom import films
-from benchmarks.dicom.films import CODECS, NATIVE, compressed, film, written
+from benchmarks.dicom import dicom_files
+from benchmarks.dicom.dicom_files import CODECS, NATIVE, compressed, image, written
 from benchmarks.dicom.patient import PATIENT
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from tests.cxr_edge.images.pngs import samples_to_png
 
 SIDE = 96
 
 
-def sound_films(path: Path) -> dict[str, bytes]:
-    """Make them from one real film.
+def sound_images(path: Path) -> dict[str, bytes]:
+    """Make them from one real image.
 
     Returns
     -------
     dict
         What it is → the file.
     """
-    pixels = cv2.resize(read_film(path).pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    pixels = cv2.resize(read_image(path).pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     deep = pixels.astype(np.uint16) * 16
     made = {
         "PNG, 8 bits": _png(pixels),
@@ -37,11 +37,11 @@ def sound_films(path: Path) -> dict[str, bytes]:
         "JPEG, colour": _saved(Image.fromarray(pixels).convert("RGB"), "JPEG"),
         "JPEG, progressive": _saved(Image.fromarray(pixels), "JPEG", progressive=True),
     }
-    native = film(deep, bits=12, WindowCenter=2000, WindowWidth=3000, PixelPaddingValue=0, **PATIENT)
+    native = image(deep, bits=12, WindowCenter=2000, WindowWidth=3000, PixelPaddingValue=0, **PATIENT)
     native["PixelPaddingValue"].VR = "US"
     made |= {f"DICOM {syntax}": written(native, syntax) for syntax in NATIVE}
     made |= {f"DICOM {syntax}": written(compressed(native, syntax)) for syntax in CODECS}
-    made["a real DICOM header"] = films.CHEST.read_bytes()[:200_000]
+    made["a real DICOM header"] = dicom_files.CHEST.read_bytes()[:200_000]
     return made
 
 

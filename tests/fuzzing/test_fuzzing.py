@@ -1,4 +1,4 @@
-"""A bounded number of damaged films, always the same; `python -m tests.fuzzing` throws more."""
+"""A bounded number of damaged images, always the same; `python -m tests.fuzzing` throws more."""
 
 import json
 import subprocess
@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from cxr_edge import images
-from tests.fuzzing.__main__ import FILM
-from tests.fuzzing.seeds import SIDE, sound_films
+from tests.fuzzing.__main__ import IMAGE
+from tests.fuzzing.seeds import SIDE, sound_images
 
 
-def test_the_sound_films_are_read():
-    for name, data in sound_films(FILM).items():
+def test_the_sound_images_are_read():
+    for name, data in sound_images(IMAGE).items():
         if name != "a real DICOM header":
             assert images.decode(data).pixels.shape == (SIDE, SIDE), name
 
 
 @pytest.mark.slow
-def test_damaged_films_are_read_or_refused():
+def test_damaged_images_are_read_or_refused():
     inputs = 6000
     command = [sys.executable, "-m", "tests.fuzzing", "--inputs", str(inputs)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     told = json.loads(done.stdout)
     assert told["finds"] == []
     assert sum(told["outcomes"].values()) == inputs
-    assert {"film", "truncated", "invalid_header"} <= set(told["outcomes"])
+    assert {"image", "truncated", "invalid_header"} <= set(told["outcomes"])

@@ -1,4 +1,4 @@
-"""A small data set on real films, in a subset's layout, and a small fit on it."""
+"""A small data set on real images, in a subset's layout, and a small fit on it."""
 
 import shutil
 from pathlib import Path
@@ -44,11 +44,11 @@ RECIPE = msgspec.toml.decode(RECIPE_TOML, type=Recipe)
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
-    """The repository's films under 60 names, with random labels, from two collections."""
-    return write_films(tmp_path_factory.mktemp("data") / "films")
+    """The repository's images under 60 names, with random labels, from two collections."""
+    return write_images(tmp_path_factory.mktemp("data") / "images")
 
 
-def write_films(root: Path, labels: LabelSet = NIH14) -> Path:
+def write_images(root: Path, labels: LabelSet = NIH14) -> Path:
     """Write what `data` gives into a new folder, with these labels."""
     root.mkdir()
     rng = np.random.default_rng(0)

@@ -1,1 +1,1 @@
-"""Data sets: their tables and films, caches of prepared films, and splits."""
+"""Data sets: their tables and images, caches of prepared images, and splits."""

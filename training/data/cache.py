@@ -1,4 +1,4 @@
-"""A cache: films decoded once, at the sizes a network wants, one after the other in a plain file."""
+"""A cache: images decoded once, at the sizes a network wants, one after the other in a plain file."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ import pandas as pd
 from training.errors import DataError
 
 IDENTITY = "cache.json"
-TABLE = "films.csv"
+TABLE = "images.csv"
 
 
-class CachedFilms:
-    """Some films of a cache at one size, read one by one.
+class CachedImages:
+    """Some images of a cache at one size, read one by one.
 
     They are read from the file, not mapped into memory, so that a pass over all of them leaves
     nothing behind in the process.
@@ -25,18 +25,20 @@ class CachedFilms:
     size : int
         Side in pixels.
     rows : ndarray of int
-        Places of the films in the cache.
+        Places of the images in the cache.
 
     Raises
     ------
     DataError
-        The cache holds no films of this size.
+        The cache holds no images of this size.
     """
 
     def __init__(self, cache: Path, size: int, rows: npt.NDArray[np.int64]) -> None:
         if size not in (sizes := sizes_of(cache)):
-            raise DataError(f"{cache} holds films of {sizes} pixels, not of {size}; prepare another with --size {size}")
-        self._file = films_file(cache, size)
+            raise DataError(
+                f"{cache} holds images of {sizes} pixels, not of {size}; prepare another with --size {size}"
+            )
+        self._file = images_file(cache, size)
         self._size = size
         self._rows = rows
 
@@ -45,17 +47,17 @@ class CachedFilms:
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         length = self._size**2
-        film = np.fromfile(self._file, np.uint8, length, offset=int(self._rows[index]) * length)
-        return film.reshape(self._size, self._size)
+        image = np.fromfile(self._file, np.uint8, length, offset=int(self._rows[index]) * length)
+        return image.reshape(self._size, self._size)
 
 
-def films_file(cache: Path, size: int) -> Path:
-    """Name the file that holds a cache's films of one size."""
-    return cache / f"films-{size}.u8"
+def images_file(cache: Path, size: int) -> Path:
+    """Name the file that holds a cache's images of one size."""
+    return cache / f"images-{size}.u8"
 
 
 def sizes_of(cache: Path) -> list[int]:
-    """List the sizes of a cache's films."""
+    """List the sizes of a cache's images."""
     sizes: list[int] = json.loads((cache / IDENTITY).read_text())["sizes"]
     return sizes
 

@@ -1,4 +1,4 @@
-"""Films of other hospitals as the same table: CheXpert, MIMIC-CXR-JPG, or a CSV of one's own."""
+"""Images of other hospitals as the same table: CheXpert, MIMIC-CXR-JPG, or a CSV of one's own."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ Uncertain = Literal["ignore", "zeros", "ones"]
 
 
 def read_external(kind: str, root: Path, uncertain: Uncertain, labels: LabelSet) -> pd.DataFrame:
-    """Read the frontal films of another data set.
+    """Read the frontal images of another data set.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def read_external(kind: str, root: Path, uncertain: Uncertain, labels: LabelSet)
     Raises
     ------
     DataError
-        Files or columns are missing, or no film is frontal.
+        Files or columns are missing, or no image is frontal.
     """
     table, names = READERS[kind](root, labels), list(labels.names)
     for label in names:
@@ -52,7 +52,7 @@ def read_external(kind: str, root: Path, uncertain: Uncertain, labels: LabelSet)
         raise DataError(f"{root}: expected labels of 1, 0, -1 (uncertain) or empty, got {sorted(strange)}")
     table[names] = marks.replace(-1.0, {"ignore": np.nan, "zeros": 0.0, "ones": 1.0}[uncertain])
     if table.empty:
-        raise DataError(f"{root}: no frontal film")
+        raise DataError(f"{root}: no frontal image")
     for column, default in (
         ("sex", None),
         ("age", np.nan),
@@ -72,7 +72,7 @@ def read_chexpert(root: Path, labels: LabelSet) -> pd.DataFrame:
     _require(table, ["Path", "Frontal/Lateral", *_known(labels)], root)
     table = table[table["Frontal/Lateral"] == "Frontal"]
     inside = table["Path"].str.replace(r"^CheXpert-v1\.0(-small)?/", "", regex=True)
-    films = pd.DataFrame(
+    images = pd.DataFrame(
         {
             "image": inside,
             "path": [root / name for name in inside],
@@ -82,7 +82,7 @@ def read_chexpert(root: Path, labels: LabelSet) -> pd.DataFrame:
             "view": _column(table, "AP/PA"),
         }
     )
-    return films.join(_mapped(table, labels))
+    return images.join(_mapped(table, labels))
 
 
 def read_mimic(root: Path, labels: LabelSet) -> pd.DataFrame:
@@ -92,24 +92,24 @@ def read_mimic(root: Path, labels: LabelSet) -> pd.DataFrame:
     """
     reported = pd.read_csv(_only(root, "mimic-cxr-2*-chexpert.csv*"))
     _require(reported, ["subject_id", "study_id", *_known(labels)], root)
-    films = pd.read_csv(_only(root, "mimic-cxr-2*-metadata.csv*"))
-    films = films[films["ViewPosition"].isin(["AP", "PA"])]
+    images = pd.read_csv(_only(root, "mimic-cxr-2*-metadata.csv*"))
+    images = images[images["ViewPosition"].isin(["AP", "PA"])]
     if list(root.glob("mimic-cxr-2*-split.csv*")):
         split = pd.read_csv(_only(root, "mimic-cxr-2*-split.csv*"))
-        films = films[films["dicom_id"].isin(split.loc[split["split"] == "test", "dicom_id"])]
-    films = films.merge(reported, on=["subject_id", "study_id"]).reset_index(drop=True)
+        images = images[images["dicom_id"].isin(split.loc[split["split"] == "test", "dicom_id"])]
+    images = images.merge(reported, on=["subject_id", "study_id"]).reset_index(drop=True)
     names = [
-        f"p{str(film.subject_id)[:2]}/p{film.subject_id}/s{film.study_id}/{film.dicom_id}.jpg"
-        for film in films.itertuples()
+        f"p{str(image.subject_id)[:2]}/p{image.subject_id}/s{image.study_id}/{image.dicom_id}.jpg"
+        for image in images.itertuples()
     ]
     named = pd.DataFrame({"image": names, "path": [root / "files" / name for name in names]})
-    return named.assign(patient=films["subject_id"], view=films["ViewPosition"]).join(_mapped(films, labels))
+    return named.assign(patient=images["subject_id"], view=images["ViewPosition"]).join(_mapped(images, labels))
 
 
 def read_csv(root: Path, labels: LabelSet) -> pd.DataFrame:
     """Read one's own table: image (a path from the table on) and any of our labels; patient, age, sex, view if known.
 
-    Without patients every film is taken for a patient of its own, which makes intervals too narrow.
+    Without patients every image is taken for a patient of its own, which makes intervals too narrow.
     """
     file = root if root.is_file() else _first(root, ("labels.csv",))
     table = pd.read_csv(file, dtype={"image": str, "patient": str})
@@ -121,7 +121,7 @@ def read_csv(root: Path, labels: LabelSet) -> pd.DataFrame:
         return table.assign(patient=table["image"])
     if (unknown := table["patient"].isna()).any():
         raise DataError(
-            f"{file}: {table['image'][unknown].iloc[0]} has no patient; name one for each film, or for none"
+            f"{file}: {table['image'][unknown].iloc[0]} has no patient; name one for each image, or for none"
         )
     return table
 

@@ -1,4 +1,4 @@
-"""NIH ChestX-ray14 as tables: one row a film, from NIH's own layout, a subset's, or a cache."""
+"""NIH ChestX-ray14 as tables: one row an image, from NIH's own layout, a subset's, or a cache."""
 
 import hashlib
 import warnings
@@ -30,7 +30,7 @@ def read_dataset(root: Path, labels: LabelSet) -> pd.DataFrame:
     -------
     DataFrame
         The rows of `read_table` whose image is there, with its ``path``; of a cache, with
-        ``cache`` (its folder) and ``row`` (the film's place in it).
+        ``cache`` (its folder) and ``row`` (the image's place in it).
 
     Raises
     ------
@@ -46,7 +46,7 @@ def read_dataset(root: Path, labels: LabelSet) -> pd.DataFrame:
     if there.empty:
         raise DataError(f"{root}: the table names no image that lies below this folder; unpack the images here")
     if len(there) < len(table):
-        warnings.warn(f"{root}: {len(there)} of the table's {len(table)} films are there", stacklevel=2)
+        warnings.warn(f"{root}: {len(there)} of the table's {len(table)} images are there", stacklevel=2)
     return there
 
 
@@ -61,8 +61,8 @@ def read_table(root: Path, labels: LabelSet) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per film: `COLUMNS`, then the labels as int8. ``official`` is ``train_val`` or
-        ``test``, the published split; ``collection`` is where the film was gathered from.
+        One row per image: `COLUMNS`, then the labels as int8. ``official`` is ``train_val`` or
+        ``test``, the published split; ``collection`` is where the image was gathered from.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
     if missing := [column for column in ("labels", *COLUMNS) if column not in table]:
         raise DataError(f"the table lacks the columns {missing}; it has {list(table)}")
     if (twice := table["image"].duplicated()).any():
-        raise DataError(f"the table names {table['image'][twice].iloc[0]} twice; a film has one row")
+        raise DataError(f"the table names {table['image'][twice].iloc[0]} twice; an image has one row")
     return table[["labels", *COLUMNS]]
 
 
@@ -140,7 +140,7 @@ def joined_labels(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     return pd.Series(["|".join(label for label, there in zip(names, row, strict=True) if there) for row in marks])
 
 
-def hash_of_table(films: pd.DataFrame, names: Sequence[str]) -> str:
+def hash_of_table(images: pd.DataFrame, names: Sequence[str]) -> str:
     """Return the sha256 of columns and labels, independent of folders, of row order, and of caches."""
-    rows = films[[*COLUMNS, *names]].sort_values("image").to_csv(index=False, lineterminator="\n")
+    rows = images[[*COLUMNS, *names]].sort_values("image").to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(rows.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""From a data set as downloaded to a cache: decode every film once, with the SDK's own code."""
+"""From a data set as downloaded to a cache: decode every image once, with the SDK's own code."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ from cxr_edge.images import decode
 from cxr_edge.images.files import read_bytes
 from cxr_edge.model.preprocess import preprocess
 from cxr_edge.support.parallel import map_in_order
-from training.data.cache import IDENTITY, TABLE, films_file
+from training.data.cache import IDENTITY, TABLE, images_file
 from training.data.nih import COLUMNS, hash_of_table, joined_labels
 from training.errors import DataError
 from training.files import locked, write_json
@@ -29,68 +29,68 @@ from training.labels import LabelSet
 
 UNREADABLE = "unreadable.csv"
 
-#: Films between two moments at which an interrupted run can go on.
+#: Images between two moments at which an interrupted run can go on.
 CHUNK = 512
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """One film at all sizes, or why it has none."""
+    """One image at all sizes, or why it has none."""
 
     row: dict[str, Any]
-    films: tuple[npt.NDArray[np.uint8], ...]
+    images: tuple[npt.NDArray[np.uint8], ...]
     sha256: str = ""
     error: InputError | None = None
 
 
 def prepare(
-    films: pd.DataFrame, out: Path, sizes: tuple[int, ...], labels: LabelSet, *, skip_unreadable: bool = False
+    images: pd.DataFrame, out: Path, sizes: tuple[int, ...], labels: LabelSet, *, skip_unreadable: bool = False
 ) -> pd.DataFrame:
-    """Decode films into a cache, in parallel; an interrupted run goes on where it stopped.
+    """Decode images into a cache, in parallel; an interrupted run goes on where it stopped.
 
-    A film is written at all sizes before its line in ``films.csv`` is, so that a line stands for
-    a whole film; what an interruption left behind the last line is cut off.
+    An image is written at all sizes before its line in ``images.csv`` is, so that a line stands for
+    a whole image; what an interruption left behind the last line is cut off.
 
     Parameters
     ----------
-    films : DataFrame
+    images : DataFrame
         As `training.data.nih.read_dataset` gives it.
     out : Path
         The cache; made if missing.
     sizes : tuple of int
         Sides in pixels.
     labels : LabelSet
-        The label columns of `films`.
+        The label columns of `images`.
     skip_unreadable : bool
-        Finish without films that cannot be read.
+        Finish without images that cannot be read.
 
     Returns
     -------
     DataFrame
-        The films that could not be read: image, code, message; also in ``unreadable.csv``.
+        The images that could not be read: image, code, message; also in ``unreadable.csv``.
 
     Raises
     ------
     DataError
-        `films` are a cache's, `out` is a cache of other films or sizes, or another process is writing it.
+        `images` are a cache's, `out` is a cache of other images or sizes, or another process is writing it.
     """
-    if "cache" in films:
-        raise DataError(f"{films['cache'].iloc[0]} is a cache already; prepare one from the data set itself")
+    if "cache" in images:
+        raise DataError(f"{images['cache'].iloc[0]} is a cache already; prepare one from the data set itself")
     with locked(out):
-        return _prepare(films, out, sorted(set(sizes)), labels, skip_unreadable=skip_unreadable)
+        return _prepare(images, out, sorted(set(sizes)), labels, skip_unreadable=skip_unreadable)
 
 
 def _prepare(
-    films: pd.DataFrame, out: Path, sizes: list[int], labels: LabelSet, *, skip_unreadable: bool
+    images: pd.DataFrame, out: Path, sizes: list[int], labels: LabelSet, *, skip_unreadable: bool
 ) -> pd.DataFrame:
     identity: dict[str, Any] = {
         "sizes": sizes,
-        "table_sha256": hash_of_table(films, labels.names),
+        "table_sha256": hash_of_table(images, labels.names),
         "preprocessing": "cxr_edge.preprocess",
     }
     _claim(out, identity)
-    done = _cut_to_whole_films(out, identity["sizes"])
-    table = films.assign(labels=joined_labels(films, labels.names))[["path", "labels", *COLUMNS]]
+    done = _cut_to_whole_images(out, identity["sizes"])
+    table = images.assign(labels=joined_labels(images, labels.names))[["path", "labels", *COLUMNS]]
     waiting = table[~table["image"].isin(done)].to_dict("records")
     failed = [decoded for decoded in _decode_all(waiting, out, identity["sizes"], len(done)) if decoded.error]
     unreadable = pd.DataFrame(
@@ -107,13 +107,13 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
     if claimed.exists():
         found = {**json.loads(claimed.read_text()), "finished": False}
         if found != {**identity, "finished": False}:
-            raise DataError(f"{out} is a cache of other films or sizes ({found['sizes']}); choose another --out")
+            raise DataError(f"{out} is a cache of other images or sizes ({found['sizes']}); choose another --out")
     elif any(out.iterdir()):
         raise DataError(f"{out} is not empty and no cache; choose another --out")
     write_json(claimed, {**identity, "finished": False})
 
 
-def _cut_to_whole_films(out: Path, sizes: list[int]) -> set[str]:
+def _cut_to_whole_images(out: Path, sizes: list[int]) -> set[str]:
     """Cut what an interruption left half written; give the images that are there."""
     table = out / TABLE
     text = table.read_bytes() if table.exists() else b""
@@ -123,8 +123,8 @@ def _cut_to_whole_films(out: Path, sizes: list[int]) -> set[str]:
         table.write_text(",".join(["labels", *COLUMNS, "sha256"]) + "\n")
     images = set(pd.read_csv(table, dtype={"image": str})["image"])
     for size in sizes:
-        films_file(out, size).touch()
-        os.truncate(films_file(out, size), len(images) * size**2)
+        images_file(out, size).touch()
+        os.truncate(images_file(out, size), len(images) * size**2)
     return images
 
 
@@ -141,7 +141,7 @@ def _decode_all(waiting: list[dict[str, Any]], out: Path, sizes: list[int], done
     with ExitStack() as stack:
         bar = stack.enter_context(Progress(*columns))
         task = bar.add_task("", total=done + len(waiting), completed=done)
-        files = [stack.enter_context(films_file(out, size).open("ab")) for size in sizes]
+        files = [stack.enter_context(images_file(out, size).open("ab")) for size in sizes]
         lines = stack.enter_context((out / TABLE).open("a", newline=""))
         decoded = map_in_order(decode_one, waiting, os.cpu_count() or 1)
         while chunk := list(islice(decoded, CHUNK)):
@@ -156,8 +156,8 @@ def _decode_all(waiting: list[dict[str, Any]], out: Path, sizes: list[int], done
 
 def _append(chunk: list[_Decoded], files: Sequence[BinaryIO]) -> None:
     for one in chunk:
-        for file, film in zip(files, one.films, strict=False):
-            file.write(film.tobytes())
+        for file, image in zip(files, one.images, strict=False):
+            file.write(image.tobytes())
     for file in files:
         file.flush()
         os.fsync(file.fileno())

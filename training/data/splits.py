@@ -15,7 +15,7 @@ Parts = dict[str, pd.DataFrame]
 
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How films are divided; no patient is ever in two parts.
+    """How images are divided; no patient is ever in two parts.
 
     Attributes
     ----------
@@ -26,11 +26,11 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Share of the patients outside the test part that are held out at random.
     validation_collections : tuple of str
         Instead: hold out these whole collections, so that validation tells how the network fares
-        on films gathered elsewhere. Films of their patients in other collections are left out.
+        on images gathered elsewhere. Images of their patients in other collections are left out.
     seed : int
         Of the random choices.
     file : str
-        For ``file``: a CSV with the columns image and split (train, validation or test). Films it
+        For ``file``: a CSV with the columns image and split (train, validation or test). Images it
         does not name are left out.
     """
 
@@ -56,12 +56,12 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{test}; validation: {self.validation:.0%} of the other patients at random"
 
 
-def split_films(films: pd.DataFrame, split: Split) -> Parts:
-    """Divide films into train, validation and test.
+def split_images(images: pd.DataFrame, split: Split) -> Parts:
+    """Divide images into train, validation and test.
 
     Parameters
     ----------
-    films : DataFrame
+    images : DataFrame
         As `training.data.nih.read_dataset` gives it.
     split : Split
 
@@ -76,16 +76,16 @@ def split_films(films: pd.DataFrame, split: Split) -> Parts:
         A patient stands in two parts, train or validation is empty, or the split file is wrong.
     """
     if split.scheme == "file":
-        parts = _by_file(films, Path(split.file))
+        parts = _by_file(images, Path(split.file))
     else:
-        rest, test = _official(films) if split.scheme == "official" else _at_random(films, 0.2, split.seed)
+        rest, test = _official(images) if split.scheme == "official" else _at_random(images, 0.2, split.seed)
         train, validation = _hold_out(rest, split)
         parts = {"train": train, "validation": validation, "test": test}
     parts = {name: part.reset_index(drop=True) for name, part in parts.items()}
     require_disjoint_patients(parts)
     for name in ("train", "validation"):
         if parts[name].empty:
-            raise DataError(f"the split leaves no film for {name}: {split.describe()}")
+            raise DataError(f"the split leaves no image for {name}: {split.describe()}")
     return parts
 
 
@@ -99,30 +99,30 @@ def require_disjoint_patients(parts: Parts) -> None:
             owner[patient] = name
 
 
-def _official(films: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    test = films["official"] == "test"
-    return films[~test], films[test]
+def _official(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    test = images["official"] == "test"
+    return images[~test], images[test]
 
 
-def _at_random(films: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    if films["patient"].nunique() < 2:
-        raise DataError(f"expected films of at least 2 patients to divide, got {films['patient'].nunique()}")
+def _at_random(images: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if images["patient"].nunique() < 2:
+        raise DataError(f"expected images of at least 2 patients to divide, got {images['patient'].nunique()}")
     shuffle = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-    rest, held_out = next(shuffle.split(films, groups=films["patient"]))
-    return films.iloc[rest], films.iloc[held_out]
+    rest, held_out = next(shuffle.split(images, groups=images["patient"]))
+    return images.iloc[rest], images.iloc[held_out]
 
 
-def _hold_out(films: pd.DataFrame, split: Split) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _hold_out(images: pd.DataFrame, split: Split) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not split.validation_collections:
-        return _at_random(films, split.validation, split.seed)
-    if unknown := set(split.validation_collections) - set(films["collection"]):
-        raise DataError(f"no film of collection {sorted(unknown)}; there are {sorted(set(films['collection']))}")
-    chosen = films["collection"].isin(split.validation_collections)
-    held_out = films["patient"].isin(films["patient"][chosen])
-    return films[~held_out], films[chosen]
+        return _at_random(images, split.validation, split.seed)
+    if unknown := set(split.validation_collections) - set(images["collection"]):
+        raise DataError(f"no image of collection {sorted(unknown)}; there are {sorted(set(images['collection']))}")
+    chosen = images["collection"].isin(split.validation_collections)
+    held_out = images["patient"].isin(images["patient"][chosen])
+    return images[~held_out], images[chosen]
 
 
-def _by_file(films: pd.DataFrame, file: Path) -> Parts:
+def _by_file(images: pd.DataFrame, file: Path) -> Parts:
     if not file.is_file():
         raise DataError(f"{file}: expected a CSV with the columns image and split; the recipe's [split] names it")
     try:
@@ -135,7 +135,7 @@ def _by_file(films: pd.DataFrame, file: Path) -> Parts:
         raise DataError(f"{file}: expected split to be one of {', '.join(PARTS)}, got {sorted(unknown)}")
     if (twice := table["image"].duplicated()).any():
         raise DataError(f"{file}: {table['image'][twice].iloc[0]} stands in it twice")
-    if absent := set(table["image"]) - set(films["image"]):
-        raise DataError(f"{file}: {len(absent)} of its films are not in the data set, {sorted(absent)[0]} among them")
-    part_of = films["image"].map(table.set_index("image")["split"])
-    return {name: films[part_of == name] for name in PARTS}
+    if absent := set(table["image"]) - set(images["image"]):
+        raise DataError(f"{file}: {len(absent)} of its images are not in the data set, {sorted(absent)[0]} among them")
+    part_of = images["image"].map(table.set_index("image")["split"])
+    return {name: images[part_of == name] for name in PARTS}

@@ -1,1 +1,1 @@
-"""What is decided from scores: calibration, thresholds, early exits, unlikely films."""
+"""What is decided from scores: calibration, thresholds, early exits, unlikely images."""

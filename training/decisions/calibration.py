@@ -1,4 +1,4 @@
-"""Calibration curves, fitted on validation films and chosen by cross-validation among them."""
+"""Calibration curves, fitted on validation images and chosen by cross-validation among them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def identity(_: Floats, __: Floats, ___: Sequence[str]) -> None:
 
 
 def shared(truth: Floats, raw: Floats, labels: Sequence[str]) -> Curves:
-    """Fit one curve for all labels: Platt's sigmoid on all their films together."""
+    """Fit one curve for all labels: Platt's sigmoid on all their images together."""
     curve = _platt(truth.ravel(), _log_odds(raw).ravel())
     return dict.fromkeys(labels, curve)
 
@@ -45,7 +45,7 @@ def platt(truth: Floats, raw: Floats, labels: Sequence[str]) -> Curves:
 
 
 def platt_ridge(truth: Floats, raw: Floats, labels: Sequence[str]) -> Curves:
-    """Fit a curve for each label, drawn towards the shared one: for labels with few positive films."""
+    """Fit a curve for each label, drawn towards the shared one: for labels with few positive images."""
     middle = shared(truth, raw, labels)[labels[0]]
     log_odds = middle.slope * _log_odds(raw) + middle.intercept
     curves = {}
@@ -87,7 +87,7 @@ def choose_method(
     str
         A key of `METHODS`.
     dict
-        Mean log loss over labels and films by method.
+        Mean log loss over labels and images by method.
     """
     losses = {name: _cross_validated(method, truth, raw, patients, labels) for name, method in METHODS.items()}
     return min(losses, key=losses.__getitem__), losses
@@ -112,12 +112,12 @@ def _platt(truth: Floats, log_odds: Floats) -> Curve:
 
 
 def _within_bounds(slope: float, intercept: float, truth: Floats, log_odds: Floats) -> Curve:
-    """Keep the slope within `SLOPES`; where it was not, the intercept is the one that gives the films' frequency."""
+    """Keep the slope within `SLOPES`; where it was not, the intercept is the one that gives the images' frequency."""
     kept = float(np.clip(slope, *SLOPES))
     if kept == slope:
         return Curve(slope, intercept)
     bent = kept * log_odds
-    reach = np.abs(bent).max() + 20  # beyond it the sigmoid is 0 or 1 for every film
+    reach = np.abs(bent).max() + 20  # beyond it the sigmoid is 0 or 1 for every image
     return Curve(kept, float(brentq(lambda shift: expit(bent + shift).mean() - truth.mean(), -reach, reach)))
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxr_edge.model.calibration import Calibration, calibrate
-from training.data.films import Part
+from training.data.images import Part
 from training.decisions.calibration import FOLDS, METHODS, choose_method
 from training.decisions.early_exit import FIRST, fit_early_exit
 from training.decisions.thresholds import operating_points
@@ -68,16 +68,16 @@ def decide(part: Part, per_variant: npt.NDArray[np.float32], fitted_on: str) -> 
     }
 
 
-def require_enough(films: pd.DataFrame, labels: LabelSet) -> None:
+def require_enough(images: pd.DataFrame, labels: LabelSet) -> None:
     """Raise `DataError` when a label has only one class, or there are fewer patients than folds."""
-    truth = films[list(labels.names)].to_numpy()
+    truth = images[list(labels.names)].to_numpy()
     if lacking := [label for i, label in enumerate(labels.names) if not 0 < truth[:, i].sum() < len(truth)]:
         raise DataError(
-            f"the validation films hold only one class of {', '.join(lacking)}: no threshold can be fitted; "
+            f"the validation images hold only one class of {', '.join(lacking)}: no threshold can be fitted; "
             "hold out more patients: split.validation, other collections, or more rows of the split file"
         )
-    if (patients := films["patient"].nunique()) < FOLDS:
-        raise DataError(f"expected validation films of at least {FOLDS} patients, got {patients}; hold out more")
+    if (patients := images["patient"].nunique()) < FOLDS:
+        raise DataError(f"expected validation images of at least {FOLDS} patients, got {patients}; hold out more")
 
 
 def _below_zero(interval: list[float] | None) -> bool:

@@ -1,4 +1,4 @@
-"""When the first TTA variants are enough: margins fitted on validation films, as narrow as the decisions allow."""
+"""When the first TTA variants are enough: margins fitted on validation images, as narrow as the decisions allow."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,11 +15,11 @@ Floats = npt.NDArray[np.float64]
 #: The image as it is and flipped: of two variants, the two whose mean comes closest to that of all.
 FIRST: Final = tuple(index for index, variant in enumerate(VARIANTS) if variant.brightness == 1.0)
 
-#: Shares of the films whose log-odds the remaining variants move by less than the margin.
+#: Shares of the images whose log-odds the remaining variants move by less than the margin.
 COVERAGES: Final = tuple(round(0.5 + 0.05 * step, 2) for step in range(11))
 
-#: Of the film-findings of held-out patients, how many may be decided otherwise: a fifth of the .1 % that users are
-#: promised, since films from elsewhere may move further.
+#: Of the image-findings of held-out patients, how many may be decided otherwise: a fifth of the .1 % that users are
+#: promised, since images from elsewhere may move further.
 TOLERATED: Final = 2e-4
 
 #: Divisions of the patients into two halves; each half is decided by margins that the other was fitted on.
@@ -53,7 +53,7 @@ def fit_early_exit(
 
 
 def held_out_changes(first: Floats, full: Floats, patients: npt.NDArray[Any], coverage: float) -> float:
-    """Give the share of film-findings of held-out patients that stopping early decides otherwise.
+    """Give the share of image-findings of held-out patients that stopping early decides otherwise.
 
     Parameters
     ----------

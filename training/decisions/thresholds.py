@@ -1,4 +1,4 @@
-"""Operating points: the threshold of each finding, fitted on validation films."""
+"""Operating points: the threshold of each finding, fitted on validation images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ SENSITIVITY = 0.8
 
 
 def max_f1(truth: Floats, scores: Floats) -> float:
-    """Find the score at or above which calling a film positive gives the highest F1."""
+    """Find the score at or above which calling an image positive gives the highest F1."""
     precision, recall, thresholds = precision_recall_curve(truth, scores)
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
@@ -27,7 +27,7 @@ def youden(truth: Floats, scores: Floats) -> float:
 
 
 def sensitivity_80(truth: Floats, scores: Floats) -> float:
-    """Find the highest score at which at least 80 % of the positive films are called positive."""
+    """Find the highest score at which at least 80 % of the positive images are called positive."""
     _, sensitivity, thresholds = roc_curve(truth, scores, drop_intermediate=False)
     return float(thresholds[np.argmax(sensitivity >= SENSITIVITY)])
 
@@ -41,10 +41,10 @@ OPERATING_POINTS: Mapping[str, Callable[[Floats, Floats], float]] = {
 
 
 def halfway(threshold: float, scores: Floats) -> float:
-    """Move a threshold that is some film's score halfway to the next score below.
+    """Move a threshold that is some image's score halfway to the next score below.
 
-    The same films are called positive, and a difference in the last digit, as another device
-    or precision makes it, does not turn the call of the film that the threshold came from.
+    The same images are called positive, and a difference in the last digit, as another device
+    or precision makes it, does not turn the call of the image that the threshold came from.
     """
     below = scores[scores < threshold]
     return (threshold + float(below.max())) / 2 if len(below) else threshold
@@ -64,7 +64,7 @@ def operating_points(
     findings : sequence of str
         Names of the columns.
     fitted_on : str
-        What the films are, for the manifest.
+        What the images are, for the manifest.
 
     Returns
     -------

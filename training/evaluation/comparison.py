@@ -1,4 +1,4 @@
-"""Another model's predictions on the same films, compared film by film."""
+"""Another model's predictions on the same images, compared image by image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def read_predictions(file: Path, findings: Sequence[str]) -> OtherPredictions:
     Raises
     ------
     DataError
-        No column ``image`` or no finding, or names that do not tell films apart.
+        No column ``image`` or no finding, or names that do not tell images apart.
     """
     table = pd.read_csv(file, dtype={"image": str})
     if "image" not in table or not set(findings) & set(table):
@@ -49,13 +49,13 @@ def read_predictions(file: Path, findings: Sequence[str]) -> OtherPredictions:
 def compare(
     truth: Floats, scores: Floats, table: pd.DataFrame, others: OtherPredictions, bootstrap: Bootstrap
 ) -> dict[str, Any] | None:
-    """Compare on the films that both predict.
+    """Compare on the images that both predict.
 
     Parameters
     ----------
     truth, scores : ndarray, (N, findings)
     table : DataFrame
-        The same films' rows.
+        The same images' rows.
     others : OtherPredictions
         Of the same findings, in the order of the columns.
     bootstrap : Bootstrap
@@ -64,7 +64,7 @@ def compare(
     -------
     dict or None
         ``with``, ``images``, ``patients``, ``findings_compared``, and ``figures`` as `paired` gives
-        them, the other model first. None where no film is shared.
+        them, the other model first. None where no image is shared.
     """
     ours, by_stem = stems(table["image"], "the data set"), others.table
     shared = ours.isin(by_stem.index).to_numpy()

@@ -15,7 +15,7 @@ from cxr_edge.model.bundle import Bundle
 from cxr_edge.model.manifest import Manifest
 from cxr_edge.model.model import Model
 from training.data.nih import hash_of_table
-from training.data.splits import Split, split_films
+from training.data.splits import Split, split_images
 from training.errors import DataError
 from training.evaluation.comparison import compare, read_predictions
 from training.evaluation.early_stops import early_stops
@@ -34,7 +34,7 @@ from training.versions import commit
 
 @dataclass(frozen=True)
 class Extras:
-    """What an evaluation takes beside films and labels.
+    """What an evaluation takes beside images and labels.
 
     Attributes
     ----------
@@ -48,8 +48,8 @@ class Extras:
     compare_with: Path | None = None
 
 
-def part_of_split(bundle: Bundle, films: pd.DataFrame, part: str) -> tuple[pd.DataFrame, str]:
-    """Find the films of a part of the split a bundle was trained by.
+def part_of_split(bundle: Bundle, images: pd.DataFrame, part: str) -> tuple[pd.DataFrame, str]:
+    """Find the images of a part of the split a bundle was trained by.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def part_of_split(bundle: Bundle, films: pd.DataFrame, part: str) -> tuple[pd.Da
     Raises
     ------
     DataError
-        The bundle does not tell its split, or these are not its films: a film of this part could
+        The bundle does not tell its split, or these are not its images: an image of this part could
         be one it was trained on.
     """
     recorded = bundle.manifest.training
@@ -69,32 +69,32 @@ def part_of_split(bundle: Bundle, films: pd.DataFrame, part: str) -> tuple[pd.Da
         expected = recorded["part_sha256"][part]
     except (KeyError, TypeError, msgspec.ValidationError) as error:
         raise DataError(
-            f"{bundle.identity} does not tell how its films were divided; it can be evaluated as `--dataset csv` "
-            "on films that you know it has not seen"
+            f"{bundle.identity} does not tell how its images were divided; it can be evaluated as `--dataset csv` "
+            "on images that you know it has not seen"
         ) from error
-    found = split_films(films, split)[part]
+    found = split_images(images, split)[part]
     if found.empty:
-        raise DataError(f"the split of {bundle.identity} has no {part} films: {split.describe()}")
+        raise DataError(f"the split of {bundle.identity} has no {part} images: {split.describe()}")
     if (hashed := hash_of_table(found, bundle.manifest.label_names)) != expected:
         raise DataError(
-            f"the {part} films are not those of {bundle.identity}: expected the hash "
-            f"{expected[:12]}…, got {len(found)} films with {hashed[:12]}…; it could have seen some"
+            f"the {part} images are not those of {bundle.identity}: expected the hash "
+            f"{expected[:12]}…, got {len(found)} images with {hashed[:12]}…; it could have seen some"
         )
     return found, split.describe()
 
 
 def evaluate(
-    bundle: Bundle, films: pd.DataFrame, part: str, held_out: str, extras: Extras, bootstrap: Bootstrap
+    bundle: Bundle, images: pd.DataFrame, part: str, held_out: str, extras: Extras, bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """Measure a bundle.
 
     Parameters
     ----------
     bundle : Bundle
-    films : DataFrame
+    images : DataFrame
         With ``path`` (or ``cache`` and ``row``), `training.data.nih.COLUMNS`, and the labels as 0, 1 or NaN.
     part, held_out : str
-        What the films are, and how they were kept from the fit.
+        What the images are, and how they were kept from the fit.
     extras : Extras
     bootstrap : Bootstrap
 
@@ -108,9 +108,9 @@ def evaluate(
     drawn = None if extras.boxes is None else read_boxes(extras.boxes, findings)
     others = None if extras.compare_with is None else read_predictions(extras.compare_with, findings)
     if extras.boxes or extras.compare_with:
-        stems(films["image"], "the data set")
-    mapped = None if drawn is None or manifest.maps is None else has_boxes(films, drawn)
-    predictions = predict_images(model, films, mapped)
+        stems(images["image"], "the data set")
+    mapped = None if drawn is None or manifest.maps is None else has_boxes(images, drawn)
+    predictions = predict_images(model, images, mapped)
     table = predictions.table
     patients, default = table["patient"].to_numpy(), manifest.tta.default_mode
     truth = table[list(findings)].to_numpy(np.float64)

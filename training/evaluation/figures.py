@@ -13,7 +13,7 @@ AT_THRESHOLD = ("precision", "recall", "f1", "specificity")
 
 
 def ranking(truth: Floats, scores: Floats, table: Any, findings: Sequence[str], bootstrap: Bootstrap) -> dict[str, Any]:
-    """Measure how films are ranked.
+    """Measure how images are ranked.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def paired(
     findings: Sequence[str],
     bootstrap: Bootstrap,
 ) -> Any:
-    """Compare two models' ROC-AUC on the same films, resampled together.
+    """Compare two models' ROC-AUC on the same images, resampled together.
 
     Parameters
     ----------

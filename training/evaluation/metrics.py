@@ -55,11 +55,11 @@ def mean_auc(truth: Floats, scores: Floats) -> float:
 
 
 def aucs_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Compute the ROC-AUC of each finding, ranking a film only against films of its own group.
+    """Compute the ROC-AUC of each finding, ranking an image only against images of its own group.
 
     Where label and collection go together, the pooled AUC also rewards telling collections apart.
     A finding's figure is the mean over groups, weighted by their pairs of a positive and a
-    negative film: the probability that a random such pair is ranked rightly.
+    negative image: the probability that a random such pair is ranked rightly.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ STYLE: Any = {
 }
 BLUE, ORANGE, GREY = "#1f5a96", "#d1661c", "0.6"
 
-#: A finding with fewer positive films has no reliability curve worth drawing.
+#: A finding with fewer positive images has no reliability curve worth drawing.
 FEWEST = 10
 
 
@@ -45,7 +45,7 @@ def write_plots(report: dict[str, Any], out: Path) -> list[Path]:
         with mpl.rc_context(STYLE):
             figure = draw(report)
             figure.suptitle(
-                f"{report['bundle']} · {report['part']}, {report['images']} films of {report['patients']} patients · "
+                f"{report['bundle']} · {report['part']}, {report['images']} images of {report['patients']} patients · "
                 "research only",
                 fontsize=8, color="0.35", x=0.01, ha="left",
             )  # fmt: skip
@@ -88,7 +88,7 @@ def _findings(report: dict[str, Any]) -> Figure:
     axes.set_yticks([*range(len(rows)), len(rows) + 0.5], [*names, "Mean of the findings"])
     axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
     axes.set_xlim(0.35, 1)
-    axes.set_xlabel("ROC-AUC with its 95 % interval (0.5: chance); in brackets: films with the finding")
+    axes.set_xlabel("ROC-AUC with its 95 % interval (0.5: chance); in brackets: images with the finding")
     return figure
 
 
@@ -129,7 +129,7 @@ def _reliability(report: dict[str, Any]) -> Figure:
         if np.nansum(curves["truth"][:, i]) >= FEWEST:
             _reliability_curves(axes, curves, (slice(None), [i]), known)
         else:
-            axes.text(0.05, 0.9, f"fewer than {FEWEST} films", fontsize=8, color="0.4", transform=axes.transAxes)
+            axes.text(0.05, 0.9, f"fewer than {FEWEST} images", fontsize=8, color="0.4", transform=axes.transAxes)
         axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
     together = grid[-1]
     together.set_title("All findings together")
@@ -154,7 +154,7 @@ def _reliability_curves(axes: Any, curves: dict[str, Any], column: Any, known: A
 def _subgroups(report: dict[str, Any]) -> Figure:
     """Draw the mean ROC-AUC of every subgroup with its interval."""
     rows = [
-        (f"{criterion}: {name} ({group['images']} films, {group['findings_measured']} findings)", group["mean_auc"])
+        (f"{criterion}: {name} ({group['images']} images, {group['findings_measured']} findings)", group["mean_auc"])
         for criterion, groups in report["subgroups"].items()
         for name, group in groups.items()
     ][::-1]
@@ -164,7 +164,7 @@ def _subgroups(report: dict[str, Any]) -> Figure:
         _interval(axes, place, mean, BLUE)
     overall = report["tta_modes"][report["default_tta_mode"]]["mean"]["auc"]
     _interval(axes, len(rows), overall, ORANGE)
-    axes.set_yticks(range(len(rows) + 1), [*(name for name, _ in rows), f"all ({report['images']} films)"])
+    axes.set_yticks(range(len(rows) + 1), [*(name for name, _ in rows), f"all ({report['images']} images)"])
     axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
     axes.set_xlabel("Mean ROC-AUC with its 95 % interval, over the findings measured there")
     return figure

@@ -16,7 +16,7 @@ from cxr_edge.model.evaluation import Evaluation
 from cxr_edge.model.model import Model, Source
 from cxr_edge.model.settings import FittedMode
 from cxr_edge.support.parallel import map_in_order, usable_cores
-from training.data.cache import CachedFilms
+from training.data.cache import CachedImages
 from training.errors import DataError
 
 MODES: tuple[FittedMode, ...] = ("single", "tta")
@@ -116,5 +116,5 @@ def sources(table: pd.DataFrame, size: int) -> Iterator[Path | str | npt.NDArray
     if "cache" not in table:
         yield from table["path"]
         return
-    films = CachedFilms(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
-    yield from (films[index] for index in range(len(films)))
+    images = CachedImages(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
+    yield from (images[index] for index in range(len(images)))

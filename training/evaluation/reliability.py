@@ -21,7 +21,7 @@ def reliability(
     -------
     dict
         ``mean`` over the findings and ``findings``, each with ``brier`` and ``ece``; and ``bins``
-        over all findings together: films, mean probability, frequency.
+        over all findings together: images, mean probability, frequency.
     """
     defined = ~np.isnan(_by_finding(truth, scores)[0])
 

@@ -7,16 +7,16 @@ from cxr_edge.model.results import NOTICE
 from training.evaluation.figures import AT_THRESHOLD
 
 _HEAD = """\
-# {bundle}: evaluation on {part} films
+# {bundle}: evaluation on {part} images
 
 **{notice}**
 
-{images} films of {patients} patients. Held out: {held_out}. Figures with 95 % intervals from {resamples} bootstrap
+{images} images of {patients} patients. Held out: {held_out}. Figures with 95 % intervals from {resamples} bootstrap
 resamples of the patients. Default TTA mode: {default_tta_mode}.
 {flattered}"""
 
 _FLATTERED = """
-Calibration and thresholds were fitted on these very films: figures after calibration and at operating points flatter.
+Calibration and thresholds were fitted on these very images: figures after calibration and at operating points flatter.
 """
 
 
@@ -54,7 +54,7 @@ def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -
         Looks at the test part so far, at this and at earlier models.
     """
     head = (
-        f"# What it was measured at\n\n{test['part'].capitalize()} part: {test['images']} films of {test['patients']} "
+        f"# What it was measured at\n\n{test['part'].capitalize()} part: {test['images']} images of {test['patients']} "
         f"patients; {test['held_out']}. Intervals: 95 %, {test['resamples']} bootstrap resamples of the patients. "
         f"The test part has been looked at {looks} times, for this model and others; see the notes.\n"
     )
@@ -88,7 +88,7 @@ def side_by_side_section(validation: dict[str, Any], test: dict[str, Any]) -> st
     return (
         "## Validation and test side by side\n\n"
         "Means over the findings. Validation, on which calibration and thresholds were fitted: "
-        f"{validation['images']} films of {validation['patients']} patients.\n\n"
+        f"{validation['images']} images of {validation['patients']} patients.\n\n"
         + table(("mean of", "validation", "test"), rows)
     )
 
@@ -108,10 +108,10 @@ def ranking_section(report: dict[str, Any]) -> str:
     return (
         "## Ranking\n\n"
         + table(
-            ("finding", "positive films", "ROC-AUC, one TTA variant", "ROC-AUC, all", "average precision, all"),
+            ("finding", "positive images", "ROC-AUC, one TTA variant", "ROC-AUC, all", "average precision, all"),
             rows,
         )
-        + f"\nMean ROC-AUC with films ranked only against films of their own collection: {within}.\n"
+        + f"\nMean ROC-AUC with images ranked only against images of their own collection: {within}.\n"
     )
 
 
@@ -181,9 +181,9 @@ def subgroup_section(report: dict[str, Any]) -> str:
     if not rows:
         return ""
     return (
-        "## Subgroups\n\nMeans are over the findings of which the group has films with and without; means over "
+        "## Subgroups\n\nMeans are over the findings of which the group has images with and without; means over "
         "different findings cannot be compared.\n\n"
-        + table(("by", "group", "films", "patients", "findings", "mean ROC-AUC"), rows)
+        + table(("by", "group", "images", "patients", "findings", "mean ROC-AUC"), rows)
     )
 
 
@@ -201,7 +201,7 @@ def localisation_section(report: dict[str, Any]) -> str:
     limits = found["maps"]["iou_above"]
     return (
         "## Localisation\n\n"
-        f"{found['cases']} pairs of film and finding with radiologists' boxes, on {found['images']} films.\n"
+        f"{found['cases']} pairs of image and finding with radiologists' boxes, on {found['images']} images.\n"
         f"Pointing game: the map's maximum lies in a box. IoU: of the boxes with the region {found['region']}.\n\n"
         + table(("map", "cases", "pointing game", *(f"IoU ≥ {limit}" for limit in limits)), rows)
     )
@@ -221,18 +221,18 @@ def comparison_section(report: dict[str, Any]) -> str:
         for label, row in other["figures"].items()
     ]
     return (
-        f"## Beside `{other['with']}`\n\nOn the {other['images']} films of {other['patients']} patients that both "
+        f"## Beside `{other['with']}`\n\nOn the {other['images']} images of {other['patients']} patients that both "
         "predict, paired; whether the other was trained on them, its authors must tell.\n\n"
         + table(("finding", "the other", "this model", "difference"), rows)
     )
 
 
 def unreadable_section(report: dict[str, Any]) -> str:
-    """Tell the films that could not be read."""
+    """Tell the images that could not be read."""
     if not report["unreadable"]:
         return ""
     rows = [(row["image"], row["code"], row["message"]) for row in report["unreadable"]]
-    return "## Films that could not be read\n\n" + table(("image", "code", "message"), rows)
+    return "## Images that could not be read\n\n" + table(("image", "code", "message"), rows)
 
 
 def told(figure: dict[str, Any]) -> str:

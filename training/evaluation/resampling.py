@@ -22,7 +22,7 @@ FEWEST = 0.5
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are drawn: by resampling patients with replacement, since films of one are not independent.
+    """How intervals are drawn: by resampling patients with replacement, since images of one are not independent.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Bootstrap:
         Parameters
         ----------
         statistic : callable
-            Rows of films → (K,) figures, NaN where one is undefined.
+            Rows of images → (K,) figures, NaN where one is undefined.
         patients : ndarray, (N,)
         recentred : bool
             Take each figure's mean bias off its resamples first: for a figure that noise can only
@@ -97,7 +97,7 @@ def _figure(value: float, spread: Floats, digits: int) -> dict[str, Any]:
 
 
 def mean_over(figures: Floats, defined: npt.NDArray[np.bool_]) -> float:
-    """Average the figures that all films together define; NaN in a resample that lacks one of them.
+    """Average the figures that all images together define; NaN in a resample that lacks one of them.
 
     Means over differing findings are no draws of one figure.
     """

@@ -1,4 +1,4 @@
-"""Films of several tables told to be the same by their names without suffix."""
+"""Images of several tables told to be the same by their names without suffix."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,14 +9,14 @@ from training.errors import DataError
 
 
 def stems(images: Iterable[str], where: str) -> pd.Series:
-    """Give names without folder and suffix, each for one film.
+    """Give names without folder and suffix, each for one image.
 
     Raises
     ------
     DataError
-        Two films share one.
+        Two images share one.
     """
     found = pd.Series([Path(image).stem for image in images], dtype=object)
     if (twice := found.duplicated()).any():
-        raise DataError(f"{where}: several films are called {found[twice].iloc[0]}; names must tell films apart")
+        raise DataError(f"{where}: several images are called {found[twice].iloc[0]}; names must tell images apart")
     return found

@@ -1,1 +1,1 @@
-"""Fitting a network to films, by a recipe."""
+"""Fitting a network to images, by a recipe."""

@@ -1,4 +1,4 @@
-"""Augmentation of one film: one affine warp, one table of grey levels, black boxes."""
+"""Augmentation of one image: one affine warp, one table of grey levels, black boxes."""
 
 import cv2
 import numpy as np
@@ -6,27 +6,27 @@ import numpy.typing as npt
 
 from training.fitting.recipe import Augmentation
 
-#: Sides of a black box and how far down most of them reach, as shares of the film's side.
+#: Sides of a black box and how far down most of them reach, as shares of the image's side.
 BOX_SIDES = (0.04, 0.2)
 BOX_ZONE = 0.3
 
 
-def augment(film: npt.NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Vary one film; what comes from beyond its edge is black.
+def augment(image: npt.NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Vary one image; what comes from beyond its edge is black.
 
     Parameters
     ----------
-    film : ndarray, (size, size) uint8
+    image : ndarray, (size, size) uint8
     how : Augmentation
     rng : Generator
-        The same generator gives the same film.
+        The same generator gives the same image.
 
     Returns
     -------
     ndarray, (size, size) uint8
     """
-    size = film.shape[0]
-    warped = cv2.warpAffine(film, _warp(size, how, rng), (size, size), flags=cv2.INTER_LINEAR)
+    size = image.shape[0]
+    warped = cv2.warpAffine(image, _warp(size, how, rng), (size, size), flags=cv2.INTER_LINEAR)
     varied = np.asarray(cv2.LUT(warped, _grey_levels(how, rng)), np.uint8)
     if rng.random() < how.boxes:
         _black_out(varied, rng)
@@ -47,13 +47,13 @@ def _grey_levels(how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.
     return np.asarray(np.clip(np.rint(levels * 255), 0, 255), np.uint8)
 
 
-def _black_out(film: npt.NDArray[np.uint8], rng: np.random.Generator) -> None:
-    size = film.shape[0]
+def _black_out(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> None:
+    size = image.shape[0]
     for _ in range(rng.integers(1, 4)):
         height, width = (rng.uniform(*BOX_SIDES, size=2) * size).astype(int)
         zone = BOX_ZONE if rng.random() < 0.6 else 1.0
         top, left = int(rng.uniform(0, zone) * size), int(rng.uniform(0, 1) * size)
-        film[top : top + height, left : left + width] = 0
+        image[top : top + height, left : left + width] = 0
 
 
 def _within(strength: float, rng: np.random.Generator) -> float:

@@ -1,4 +1,4 @@
-"""The batches of an epoch: which films, in what order, varied how; the same for the same seed."""
+"""The batches of an epoch: which images, in what order, varied how; the same for the same seed."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from training.data.films import Part
+from training.data.images import Part
 from training.fitting.augment import augment
 from training.fitting.distillation import Teachers
 from training.fitting.losses import collection_priors
@@ -20,7 +20,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """The training part in batches.
 
     Everything random follows from the seed, the epoch and the place in the epoch, so that an
-    interrupted fit goes on with the very films it would have seen. Every batch is whole, the last
+    interrupted fit goes on with the very images it would have seen. Every batch is whole, the last
     one filled up from the beginning of the epoch: devices share it evenly.
 
     Parameters
@@ -51,7 +51,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
-        """Draw the films of an epoch, counted from 0."""
+        """Draw the images of an epoch, counted from 0."""
         self._epoch = epoch
         rng = np.random.default_rng([self._recipe.seed, self._stage, epoch])
         order = epoch_rows(self.part.targets, self._recipe.sampling.min_per_class, rng)
@@ -62,40 +62,40 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return len(self._order) // self._recipe.batch
 
     def __getitem__(self, index: int) -> tuple[tuple[npt.NDArray[np.float32], ...], npt.NDArray[np.float32]]:
-        """Return one batch, all float32: ((films (n, size, size, 1) 0..255, priors), targets 0..1), (n, labels)."""
+        """Return one batch, all float32: ((images (n, size, size, 1) 0..255, priors), targets 0..1), (n, labels)."""
         rows = self.rows(index)
         seeds = [[self._recipe.seed, self._stage, self._epoch, index, place] for place in range(len(rows))]
-        films = np.stack(list(self._pool.map(self._film, rows, seeds)))[..., None].astype(np.float32)
-        return (films, self._priors[rows]), self._targets(rows, films)
+        images = np.stack(list(self._pool.map(self._image, rows, seeds)))[..., None].astype(np.float32)
+        return (images, self._priors[rows]), self._targets(rows, images)
 
-    def _targets(self, rows: npt.NDArray[np.int64], films: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _targets(self, rows: npt.NDArray[np.int64], images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         labels = self.part.targets[rows]
         if self._teachers is None:
             return labels
         weight = np.float32(self._recipe.distillation.weight)
         # The loss sees logits under the prior, as the labels are; so must the teachers' answer be.
-        answer = expit(self._teachers.logits(films) + self._priors[rows])
+        answer = expit(self._teachers.logits(images) + self._priors[rows])
         return np.asarray((1 - weight) * labels + weight * answer, np.float32)
 
-    def _film(self, row: int, seed: list[int]) -> npt.NDArray[np.uint8]:
-        return augment(self.part.films[row], self._recipe.augmentation, np.random.default_rng(seed))
+    def _image(self, row: int, seed: list[int]) -> npt.NDArray[np.uint8]:
+        return augment(self.part.images[row], self._recipe.augmentation, np.random.default_rng(seed))
 
     def rows(self, index: int) -> npt.NDArray[np.int64]:
-        """Tell which films of the part are in a batch of this epoch."""
+        """Tell which images of the part are in a batch of this epoch."""
         return self._order[index * self._recipe.batch : (index + 1) * self._recipe.batch]
 
 
 def epoch_rows(targets: npt.NDArray[Any], min_per_class: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Draw the films of an epoch: every film once, rare labels' films again, all of it shuffled.
+    """Draw the images of an epoch: every image once, rare labels' images again, all of it shuffled.
 
-    A label is filled up by its own count alone, though a film drawn for one label brings its
+    A label is filled up by its own count alone, though an image drawn for one label brings its
     others along: every epoch then has the same length.
 
     Parameters
     ----------
     targets : ndarray, (N, labels)
     min_per_class : int
-        Films of each label at least; a label without any film stays without.
+        Images of each label at least; a label without any image stays without.
 
     Returns
     -------
@@ -111,6 +111,6 @@ def epoch_rows(targets: npt.NDArray[Any], min_per_class: int, rng: np.random.Gen
 
 
 def _spread(candidates: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Draw so that no film is repeated once more than another before all were."""
+    """Draw so that no image is repeated once more than another before all were."""
     rounds = -(-count // len(candidates))
     return np.concatenate([rng.permutation(candidates) for _ in range(rounds)])[:count]

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a fit: order of films, divergence, progress, validation, checkpoints."""
+"""What happens beside the steps of a fit: order of images, divergence, progress, validation, checkpoints."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from training.data.films import Part
+from training.data.images import Part
 from training.errors import FitError
 from training.evaluation.metrics import auc_within, mean_auc
 from training.fitting.batches import Batches
@@ -24,7 +24,7 @@ Logs = dict[str, Any] | None
 
 
 class Order(keras.callbacks.Callback):  # type: ignore[misc]
-    """Draws each epoch's films before it begins."""
+    """Draws each epoch's images before it begins."""
 
     def __init__(self, batches: Batches) -> None:
         super().__init__()
@@ -56,13 +56,13 @@ class DivergenceGuard(keras.callbacks.Callback):  # type: ignore[misc]
         """
         if logs is None or np.isfinite(float(logs["loss"])):
             return
-        films = self._batches.part.table.iloc[self._batches.rows(batch)]
+        images = self._batches.part.table.iloc[self._batches.rows(batch)]
         listed = self._run / "diverged-batch.csv"
-        films.drop(columns="path", errors="ignore").to_csv(listed, index=False)
+        images.drop(columns="path", errors="ignore").to_csv(listed, index=False)
         raise FitError(
-            f"the loss is no number at epoch {self._epoch + 1}, batch {batch + 1} ({', '.join(films['image'][:3])}, …; "
-            f"all {len(films)} films: {listed.name}). Either these films or the step before them broke it: look at "
-            "them, or lower the learning rate"
+            f"the loss is not a number at epoch {self._epoch + 1}, batch {batch + 1} "
+            f"({', '.join(images['image'][:3])}, …; all {len(images)} images: {listed.name}). "
+            "Either these images or the step before them broke it: look at them, or lower the learning rate"
         )
 
 
@@ -137,7 +137,7 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
     def _require_metric(self) -> None:
         no_scores = np.zeros(self._validation.targets.shape)
         if np.isnan(self._figures(no_scores)[self._stopping.metric]):
-            raise FitError(f"validation gives no {self._stopping.metric}: no finding has films with and without it")
+            raise FitError(f"validation gives no {self._stopping.metric}: no finding has images with and without it")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """See the class."""
@@ -161,7 +161,7 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
     def _validate(self) -> dict[str, float]:
-        scores = predict_variants(self._network, self._validation.films)[:, 0]
+        scores = predict_variants(self._network, self._validation.images)[:, 0]
         if not np.isfinite(scores).all():
             raise FitError(
                 "the network's outputs are no numbers after the last step of the epoch; lower the learning rate"

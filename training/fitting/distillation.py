@@ -1,4 +1,4 @@
-"""Teachers: fitted networks whose answers to the very films of a batch are mixed into its labels."""
+"""Teachers: fitted networks whose answers to the very images of a batch are mixed into its labels."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from training.network.initial_weights import load_network
 class Teachers:
     """Several networks as one: the mean of their logits.
 
-    A student that answers as they do on films varied anew each epoch (Hinton et al. 2015; Beyer et
-    al. 2022) ranks films nearly as well as all of them together, at the cost of one network.
+    A student that answers as they do on images varied anew each epoch (Hinton et al. 2015; Beyer et
+    al. 2022) ranks images nearly as well as all of them together, at the cost of one network.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Teachers:
     labels : int
         How many they tell apart.
     size : int
-        Side of the films in pixels.
+        Side of the images in pixels.
 
     Notes
     -----
@@ -37,21 +37,21 @@ class Teachers:
     """
 
     def __init__(self, files: Sequence[str], labels: int, size: int) -> None:
-        film = keras.Input((size, size, 1), name="film")
+        image = keras.Input((size, size, 1), name="image")
         logits = []
         for number, file in enumerate(files, 1):
             teacher = at_size(load_network(file, labels), size)
             teacher = keras.Model(teacher.input, teacher.get_layer(LOGITS).output, name=f"teacher_{number}")
-            logits.append(teacher(film, training=False))
+            logits.append(teacher(image, training=False))
         mean = keras.layers.Average(dtype="float32")(logits) if len(logits) > 1 else logits[0]
-        self._together = keras.Model(film, mean)
+        self._together = keras.Model(image, mean)
 
-    def logits(self, films: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def logits(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Give what they say together.
 
         Parameters
         ----------
-        films : ndarray, (n, size, size, 1) float32
+        images : ndarray, (n, size, size, 1) float32
             Grey levels 0..255.
 
         Returns
@@ -59,4 +59,4 @@ class Teachers:
         ndarray, (n, labels) float32
             Log-odds.
         """
-        return np.asarray(self._together(films, training=False), np.float32)
+        return np.asarray(self._together(images, training=False), np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from training.data.films import Part
+from training.data.images import Part
 from training.fitting.batches import Batches
 from training.fitting.callbacks import Bookkeeper, DivergenceGuard, Order, ProgressLine
 from training.fitting.checkpoint import STATE, Progress, read_progress, restore_state
@@ -105,7 +105,7 @@ def make_trainer(network: keras.Model) -> keras.Model:
     Returns
     -------
     keras.Model
-        (films (N, size, size, 1), priors (N, labels)) → logits + priors, (N, labels) float32.
+        (images (N, size, size, 1), priors (N, labels)) → logits + priors, (N, labels) float32.
     """
     prior = keras.Input(network.output_shape[1:], name="prior")
     logits = network.get_layer(LOGITS).output

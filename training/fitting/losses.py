@@ -41,7 +41,7 @@ def make_loss(loss: Loss, targets: npt.NDArray[np.float32]) -> Callable[[Tensor,
 
 
 def class_weights(targets: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Weigh labels by the inverse of their frequency, with a mean of 1; an absent label counts as one film.
+    """Weigh labels by the inverse of their frequency, with a mean of 1; an absent label counts as one image.
 
     Returns
     -------
@@ -54,10 +54,10 @@ def class_weights(targets: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def collection_priors(
     targets: npt.NDArray[np.float32], collections: npt.NDArray[Any], strength: float
 ) -> npt.NDArray[np.float32]:
-    """Give each film the log-odds by which its collection's label frequencies differ from the overall ones.
+    """Give each image the log-odds by which its collection's label frequencies differ from the overall ones.
 
     Added to the logits during the fit, they explain away what the collection alone tells of a
-    label; the network is left to explain the film, and is used without them. This is the bias
+    label; the network is left to explain the image, and is used without them. This is the bias
     product of Clark, Yatskar and Zettlemoyer 2019 ("Don't Take the Easy Way Out"), with a bias
     that is counted instead of learned.
 
@@ -66,7 +66,7 @@ def collection_priors(
     targets : ndarray, (N, labels)
     collections : ndarray, (N,)
     strength : float
-        Films of the overall frequencies added to each collection; 0 gives no prior at all.
+        Images of the overall frequencies added to each collection; 0 gives no prior at all.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def collection_priors(
     priors = np.zeros_like(targets)
     if not strength:
         return priors
-    overall = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)  # half a film, so that no odds are infinite
+    overall = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)  # half an image, so that no odds are infinite
     for collection in np.unique(collections):
         rows = collections == collection
         share = rows.mean()

@@ -1,4 +1,4 @@
-"""Where a model comes from: its films, its recipe, its code, and the networks it began from or learnt from."""
+"""Where a model comes from: its images, its recipe, its code, and the networks it began from or learnt from."""
 
 import json
 import warnings
@@ -73,11 +73,13 @@ def _ancestor(file: Path, parts: dict[str, str]) -> dict[str, Any]:
     """Give a model's hash, and what is told of its fit, which must have been on the same split."""
     sha256 = hash_of_file(file)
     if not file.with_name(PROVENANCE).is_file():
-        warnings.warn(f"{file} does not tell its training films; they must be none of validation or test", stacklevel=2)
+        warnings.warn(
+            f"{file} does not tell its training images; they must be none of validation or test", stacklevel=2
+        )
         return {"sha256": sha256, "training": None}
     told: dict[str, Any] = json.loads(file.with_name(PROVENANCE).read_text())
     if told.get("part_sha256") != parts:
-        raise DataError(f"{file} was fitted on another split: it may have seen films that are validation or test here")
+        raise DataError(f"{file} was fitted on another split: it may have seen images that are validation or test here")
     return {"sha256": sha256, "training": {**told, "recipe": _without_folders(told["recipe"])}}
 
 

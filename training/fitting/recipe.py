@@ -39,13 +39,13 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which films an epoch shows.
+    """Which images an epoch shows.
 
     Attributes
     ----------
     min_per_class : int
-        Films of a label rarer than this are shown again, until the label reaches it: drawn anew
-        each epoch, and spread over it. 0: every film once. The design takes 2,000 on all of NIH.
+        Images of a label rarer than this are shown again, until the label reaches it: drawn anew
+        each epoch, and spread over it. 0: every image once. The design takes 2,000 on all of NIH.
     """
 
     min_per_class: Annotated[int, Meta(ge=0)] = 0
@@ -67,7 +67,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Weigh each label's terms by the inverse of its frequency, with a mean weight of 1.
     collection_prior : float
         Tell the loss how frequent each label is in each collection, so that the network gains
-        nothing by telling collections apart; as if so many films of the overall frequencies were
+        nothing by telling collections apart; as if so many images of the overall frequencies were
         added to each. 0: off.
     """
 
@@ -83,7 +83,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How films are varied; every strength is the largest, drawn evenly from both sides of nothing.
+    """How images are varied; every strength is the largest, drawn evenly from both sides of nothing.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rotation : float
         Degrees.
     zoom : float
-        Share by which the film grows or shrinks.
+        Share by which the image grows or shrinks.
     shift : float
         Share of the side, along each axis.
     brightness : float

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import msgspec
 
-from training.data.films import Part, load_part, require_sizes
+from training.data.images import Part, load_part, require_sizes
 from training.data.nih import hash_of_table, read_dataset
-from training.data.splits import Parts, Split, split_films
+from training.data.splits import Parts, Split, split_images
 from training.decisions.decide import decide, require_enough
 from training.errors import DataError
 from training.files import hash_of_file, locked, write_json
@@ -47,7 +47,7 @@ def fit_run(
         The run directory; made if missing.
     recipe : Recipe
     resume : bool
-        Go on with what `out` holds of an interrupted fit by the same recipe on the same films.
+        Go on with what `out` holds of an interrupted fit by the same recipe on the same images.
     deterministic, tensorboard : bool
         See `training.fitting.fit.fit`.
 
@@ -62,8 +62,8 @@ def fit_run(
         `out` holds another fit; or one by the same recipe, and `resume` is not asked for.
     """
     labels = read_labels(recipe.labels)
-    films = read_dataset(data, labels)
-    parts = split_films(films, recipe.split)
+    images = read_dataset(data, labels)
+    parts = split_images(images, recipe.split)
     require_sizes(parts["train"], [stage.size for stage in recipe.stages])
     told = provenance(parts, recipe, labels)
 
@@ -75,7 +75,7 @@ def fit_run(
         goes_on = _claim(out, _identity(told), resume=resume)
         if (out / MODEL).exists():
             return out / MODEL
-        _describe_parts(parts, labels, len(films))
+        _describe_parts(parts, labels, len(images))
         if resume and not goes_on:
             print(f"{out} holds nothing to go on with: a new fit begins")  # noqa: T201
         write_json(out / PROVENANCE, gone_on_with(out, told) if goes_on else told)
@@ -84,11 +84,11 @@ def fit_run(
     return out / MODEL
 
 
-def _describe_parts(parts: Parts, labels: LabelSet, films: int) -> None:
+def _describe_parts(parts: Parts, labels: LabelSet, images: int) -> None:
     """Say what is fitted on, and what of it will be refused later."""
-    counts = [f"{name} {len(part):,} films of {part['patient'].nunique():,} patients" for name, part in parts.items()]
-    if left_out := films - sum(map(len, parts.values())):
-        counts.append(f"{left_out:,} films in no part")
+    counts = [f"{name} {len(part):,} images of {part['patient'].nunique():,} patients" for name, part in parts.items()]
+    if left_out := images - sum(map(len, parts.values())):
+        counts.append(f"{left_out:,} images in no part")
     print(", ".join(counts))  # noqa: T201
     try:
         require_enough(parts["validation"], labels)
@@ -97,7 +97,7 @@ def _describe_parts(parts: Parts, labels: LabelSet, films: int) -> None:
 
 
 def _identity(told: dict[str, Any]) -> dict[str, Any]:
-    """Give what makes a fit this one: its recipe, its films, and the weights it takes in."""
+    """Give what makes a fit this one: its recipe, its images, and the weights it takes in."""
     ancestors = [*([told["initial"]] if "initial" in told else []), *told.get("teachers", [])]
     return {
         "recipe": told["recipe"],
@@ -115,7 +115,7 @@ def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> bool:
         write_json(claimed, identity)
         return False
     if _with_defaults(json.loads(claimed.read_text())) != _with_defaults(json.loads(json.dumps(identity))):
-        raise DataError(f"{out} holds a fit by another recipe, of other films or weights; choose another --out")
+        raise DataError(f"{out} holds a fit by another recipe, of other images or weights; choose another --out")
     if not resume:
         raise DataError(f"{out} holds this fit already; go on with it by --resume, or choose another --out")
     return True
@@ -136,7 +136,7 @@ def _remove_state(out: Path) -> None:
 
 
 def calibrate_run(run: Path, data: Path) -> Path:
-    """Fit calibration and operating points of a run's model on the validation films of its own split.
+    """Fit calibration and operating points of a run's model on the validation images of its own split.
 
     Thresholds are fitted on calibrated probabilities, each TTA mode for itself.
 
@@ -146,32 +146,32 @@ def calibrate_run(run: Path, data: Path) -> Path:
         The written ``decisions.json``: the model's hash, the manifest's ``calibration`` and
         ``operating_points``, the default TTA mode, and the figures behind these choices.
     """
-    films, labels = split_of(run, data)["validation"], labels_of(run)
-    require_enough(films, labels)
+    images, labels = split_of(run, data)["validation"], labels_of(run)
+    require_enough(images, labels)
     network = to_float32(load_network(str(run / MODEL), len(labels)))
-    part = load_part(films, network.input_shape[1], "validation", labels)
-    per_variant = predict_variants(network, part.films, VARIANTS)
+    part = load_part(images, network.input_shape[1], "validation", labels)
+    per_variant = predict_variants(network, part.images, VARIANTS)
     split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
-    fitted_on = f"{len(films)} validation films of {films['patient'].nunique()} patients ({split.describe()})"
+    fitted_on = f"{len(images)} validation images of {images['patient'].nunique()} patients ({split.describe()})"
     decided = {"model_sha256": hash_of_file(run / MODEL), **decide(part, per_variant, fitted_on)}
     return write_json(run / DECISIONS, decided)
 
 
 def split_of(run: Path, data: Path) -> Parts:
-    """Divide films as a run did.
+    """Divide images as a run did.
 
     Raises
     ------
     DataError
-        The run is not finished, or the films or their split are not those of the run.
+        The run is not finished, or the images or their split are not those of the run.
     """
     told, labels = read_provenance(run), labels_of(run)
-    parts = split_films(read_dataset(data, labels), msgspec.convert(told["recipe"]["split"], Split))
+    parts = split_images(read_dataset(data, labels), msgspec.convert(told["recipe"]["split"], Split))
     for name, part in parts.items():
         if (found := hash_of_table(part, labels.names)) != told["part_sha256"][name]:
             raise DataError(
-                f"{data}: expected the {name} films the model was fitted with ({told['part_sha256'][name][:12]}…), "
-                f"got {found[:12]}…; other films, or a split file that was changed, make another split"
+                f"{data}: expected the {name} images the model was fitted with ({told['part_sha256'][name][:12]}…), "
+                f"got {found[:12]}…; other images, or a split file that was changed, make another split"
             )
     return parts
 

@@ -14,7 +14,7 @@ LAST_CONVOLUTION = "top_activation"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 
-#: Pixels of the film for one position of the last convolution, along each side.
+#: Pixels of the image for one position of the last convolution, along each side.
 STRIDE = 32
 
 
@@ -40,8 +40,8 @@ def build_network(labels: int, size: int = 224, imagenet: bool = False) -> keras
         (N, size, size, 1) float32 grey levels 0..255 → (N, labels) float32 probabilities. The layers
         `LAST_CONVOLUTION`, `LOGITS` and `PROBABILITIES` are named.
     """
-    film = keras.Input((size, size, 1), name="film")
-    colour = layers.Concatenate(name="grey_to_rgb")([film, film, film])
+    image = keras.Input((size, size, 1), name="image")
+    colour = layers.Concatenate(name="grey_to_rgb")([image, image, image])
     backbone = keras.applications.EfficientNetB0(
         include_top=False, weights="imagenet" if imagenet else None, input_tensor=colour
     )
@@ -53,7 +53,7 @@ def build_network(labels: int, size: int = 224, imagenet: bool = False) -> keras
     x = layers.Dropout(0.2, name="drop2", dtype="float32")(x)
     x = layers.Dense(labels, name=LOGITS, dtype="float32")(x)
     x = layers.Activation("sigmoid", name=PROBABILITIES, dtype="float32")(x)
-    return keras.Model(film, x, name="cxr_efficientnetb0")
+    return keras.Model(image, x, name="cxr_efficientnetb0")
 
 
 def round_kernels_to_half(network: keras.Model) -> None:
@@ -89,7 +89,7 @@ def set_weights(network: keras.Model, weights: Sequence[npt.NDArray[Any]]) -> No
 
 
 def at_size(network: keras.Model, size: int) -> keras.Model:
-    """Give the same model for films of another size, its backbone under the current precision policy.
+    """Give the same model for images of another size, its backbone under the current precision policy.
 
     It is rebuilt from its own layers. A network typed again can differ from the one the weights
     belong to: with Keras's ImageNet weights there is a Rescaling layer more, which has none.

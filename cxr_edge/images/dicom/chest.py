@@ -1,4 +1,4 @@
-"""What a DICOM header says of the film's subject, where it should be a frontal film of the chest."""
+"""What a DICOM header says of the image's subject, where it should be a frontal image of the chest."""
 
 from typing import Final
 
@@ -9,16 +9,16 @@ from cxr_edge.support.warnings import CodedWarning
 
 #: Kinds of apparatus that make radiographs, and what stands in captures (PS3.3, C.7.3.1.1.1).
 RADIOGRAPHS: Final = frozenset({"CR", "DX", "RF", "XA", "RG", "OT", "SC", ""})
-#: Parts of the body that a chest film shows (PS3.16, annex L), and spellings that scanners write.
+#: Parts of the body that a chest radiograph shows (PS3.16, annex L), and spellings that scanners write.
 CHEST_PARTS: Final = frozenset({"CHEST", "THORAX", "LUNG", "LUNGS", "RIB", "RIBS", "HEART", "CHESTABDOMEN", ""})
-#: Codes of the same regions (PS3.16, CID 4031): SNOMED CT, and SNOMED RT as older films have it.
+#: Codes of the same regions (PS3.16, CID 4031): SNOMED CT, and SNOMED RT as older images have it.
 CHEST_CODES: Final = frozenset(
     {("SCT", "51185008"), ("SCT", "39607008"), ("SCT", "113197003"), ("SCT", "80891009"), ("SCT", "416775004")}
     | {(old, code) for old in ("SRT", "SNM3", "99SDM") for code in ("T-D3000", "T-28000", "T-11300", "T-32000")}
 )
-#: View positions of a film from the front or the back (PS3.3, C.8.7.1.1.1); others are lateral, oblique or special.
+#: View positions of an image from the front or the back (PS3.3, C.8.7.1.1.1); others are lateral, oblique or special.
 FRONTAL: Final = frozenset({"PA", "AP", ""})
-#: Sides of the body (PS3.3, C.7.3.1.1.2); a frontal chest film shows both.
+#: Sides of the body (PS3.3, C.7.3.1.1.2); a frontal chest radiograph shows both.
 ONE_SIDE: Final = frozenset({"L", "R"})
 #: Codes of lateral and oblique views (PS3.16, CID 4010 and CID 4014).
 LATERAL_CODES: Final = frozenset(
@@ -28,7 +28,7 @@ LATERAL_CODES: Final = frozenset(
 
 
 def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning, ...]:
-    """Tell what in a header speaks against a frontal film of the chest.
+    """Tell what in a header speaks against a frontal image of the chest.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning,
         problems.append((LateralView, "its header names a view that is not frontal (PA or AP), or one side only"))
     if strict and problems:
         kind, problem = problems[0]
-        raise kind(f"expected a frontal chest film: {problem}; leave out strict to read it with a warning")
+        raise kind(f"expected a frontal chest radiograph: {problem}; leave out strict to read it with a warning")
     return tuple(
-        CodedWarning(kind.code, f"DICOM: {problem}: the model knows frontal chest films only")
+        CodedWarning(kind.code, f"DICOM: {problem}: the model knows frontal chest radiographs only")
         for kind, problem in problems
     )
 
@@ -76,5 +76,5 @@ def _names_another_view(elements: Elements) -> bool:
         return True
     if any(item.text(tags.CODE_VALUE) in LATERAL_CODES for item in elements.items(tags.VIEW_CODE)):
         return True
-    # Rows that run from front to back, or back to front, are those of a lateral film (PS3.3, C.7.6.1.1.1).
+    # Rows that run from front to back, or back to front, are those of a lateral image (PS3.3, C.7.6.1.1.1).
     return elements.text(tags.PATIENT_ORIENTATION)[:1] in ("A", "P")

@@ -18,11 +18,11 @@ from pydicom.filereader import read_sequence
 from cxr_edge.errors import InputError, InvalidHeader
 from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.metered import Metered, guarded
-from cxr_edge.images.limits import DEFAULT_READING
+from cxr_edge.images.limits import DEFAULT_LIMITS
 
-#: Digits of a hashed UID that a message tells: enough to find the film, nothing to find the patient.
+#: Digits of a hashed UID that a message tells: enough to find the image, nothing to find the patient.
 HASH_DIGITS: Final = 12
-_MAX_ELEMENTS: Final = DEFAULT_READING.max_header_elements
+_MAX_ELEMENTS: Final = DEFAULT_LIMITS.max_header_elements
 
 
 class Elements:
@@ -133,7 +133,7 @@ class Elements:
 
 @contextmanager
 def identified(elements: Elements) -> Iterator[None]:
-    """Add a hash of the film's identity to what is raised within.
+    """Add a hash of the image's identity to what is raised within.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Decoding compressed pixels in processes of their own, each with a limit of memory and a deadline.
 
 A codec is C code that reads what comes from outside. Where one crashes, hangs or takes too much
-memory, its process ends and the film is refused; the next film gets a new process. A process
-starts when one is first needed, serves one film at a time, and ends with this one.
+memory, its process ends and the image is refused; the next image gets a new process. A process
+starts when one is first needed, serves one image at a time, and ends with this one.
 
 The processes are started by hand, not by `multiprocessing`, which would run the main module of
 the program that embeds this package again.
@@ -24,10 +24,10 @@ import numpy.typing as npt
 from cxr_edge.errors import DecoderFailed, Truncated
 from cxr_edge.images.dicom.layout import Layout
 from cxr_edge.images.dicom.messages import read_message, write_message
-from cxr_edge.images.limits import MEBIBYTE, MEGA, Reading
+from cxr_edge.images.limits import MEBIBYTE, MEGA, InputLimits
 from cxr_edge.support.parallel import usable_cores
 
-#: What a process has for any film, whatever its size.
+#: What a process has for any image, whatever its size.
 DECODE_SECONDS: Final = 0.5
 DECODE_BYTES: Final = 128 * MEBIBYTE
 #: A process that cannot say that it is ready within this time does not start here.
@@ -43,7 +43,7 @@ _CHILD: Final = (
 _NO_WINDOW: Final[int] = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
-def decode_isolated(syntax: str, stream: bytes, layout: Layout, reading: Reading) -> npt.NDArray[Any]:
+def decode_isolated(syntax: str, stream: bytes, layout: Layout, limits: InputLimits) -> npt.NDArray[Any]:
     """Decode a codestream in another process.
 
     Parameters
@@ -53,7 +53,7 @@ def decode_isolated(syntax: str, stream: bytes, layout: Layout, reading: Reading
     stream : bytes
     layout : Layout
         What the header says; it sets the deadline and the memory.
-    reading : Reading
+    limits : InputLimits
 
     Returns
     -------
@@ -67,13 +67,13 @@ def decode_isolated(syntax: str, stream: bytes, layout: Layout, reading: Reading
     DecoderFailed
         The process crashed, or met a limit.
     """
-    seconds = DECODE_SECONDS + reading.decode_seconds_per_megapixel * layout.count / MEGA
-    memory = DECODE_BYTES + len(stream) + reading.decode_bytes_per_sample * layout.count
+    seconds = DECODE_SECONDS + limits.decode_seconds_per_megapixel * layout.count / MEGA
+    memory = DECODE_BYTES + len(stream) + limits.decode_bytes_per_sample * layout.count
     request = {"syntax": syntax, "bits_allocated": layout.bits_allocated, "memory": memory, "bytes": len(stream)}
     with _processes().one() as process:
         answer, samples = process.ask(request, stream, seconds)
     if answer["status"] == "memory":
-        raise DecoderFailed(f"decoding took more than {memory // MEBIBYTE} MiB; the film is damaged, or made to harm")
+        raise DecoderFailed(f"decoding took more than {memory // MEBIBYTE} MiB; the image is damaged, or made to harm")
     if answer["status"] == "refused":
         raise Truncated(f"the compressed pixels are damaged ({answer['error']}); copy the file again")
     return np.frombuffer(samples, answer["dtype"]).reshape(answer["shape"])
@@ -86,7 +86,7 @@ class _Process:
         if not sys.executable:
             raise DecoderFailed(
                 "no Python interpreter to start for decoding (sys.executable is empty); "
-                "set Reading(isolated=False) to decode trusted films in this process"
+                "set Reading(isolated=False) to decode trusted images in this process"
             )
         try:
             self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own code
@@ -146,7 +146,7 @@ class _Process:
             self.close()
             why = f"met its deadline of {seconds:.1f} s" if late.is_set() else "crashed"
             raise DecoderFailed(
-                f"the process that decodes {why}; the film is damaged, or made to harm: do not send it again"
+                f"the process that decodes {why}; the image is damaged, or made to harm: do not send it again"
             ) from error
         finally:
             timer.cancel()

@@ -1,4 +1,4 @@
-"""How the pixels of a DICOM film are laid out, and a refusal of every layout that is no radiograph's."""
+"""How the pixels of a DICOM image are laid out, and a refusal of every layout that is no radiograph's."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from cxr_edge.errors import Colour, ForProcessing, InvalidHeader, MultiFrame, UnsupportedObject
 from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements
-from cxr_edge.images.limits import Reading
+from cxr_edge.images.limits import InputLimits
 
 #: The kinds of object that hold a radiograph (PS3.4, B.5).
 COMPUTED_RADIOGRAPHY: Final = "1.2.840.10008.5.1.4.1.1.1"
@@ -61,7 +61,7 @@ class Layout:
         return self.rows * self.columns * self.samples
 
 
-def read_layout(elements: Elements, reading: Reading) -> Layout:
+def read_layout(elements: Elements, limits: InputLimits) -> Layout:
     """Take the layout from a header and hold it against what is read.
 
     Raises
@@ -80,7 +80,7 @@ def read_layout(elements: Elements, reading: Reading) -> Layout:
         high_bit=elements.word(tags.HIGH_BIT, default=elements.word(tags.BITS_STORED) - 1),
         signed=elements.word(tags.PIXEL_REPRESENTATION, default=0) == 1,
     )
-    reading.check_size(layout.columns, layout.rows)
+    limits.check_size(layout.columns, layout.rows)
     _check_samples(layout)
     _check_bits(layout)
     return layout
@@ -91,11 +91,11 @@ def _check_object(elements: Elements) -> None:
     intent = elements.text(tags.PRESENTATION_INTENT)
     if kind == DIGITAL_X_RAY_FOR_PROCESSING or intent == "FOR PROCESSING":
         raise ForProcessing(
-            "expected a film for presentation, got raw detector values (for processing); "
-            "send the film that the scanner shows"
+            "expected an image for presentation, got raw detector values (for processing); "
+            "send the image that the scanner shows"
         )
     if kind.startswith(_MULTI_FRAME_CAPTURE) or _frames(elements) != 1:
-        raise MultiFrame("expected one picture, got a multi-frame object; send the films one by one")
+        raise MultiFrame("expected one picture, got a multi-frame object; send the images one by one")
     if kind not in _READ:
         raise UnsupportedObject(f"expected {', '.join(_READ.values())}; the SOP Class UID is another kind of object")
 
@@ -108,7 +108,7 @@ def _frames(elements: Elements) -> float:
 def _check_samples(layout: Layout) -> None:
     expected = GREY if layout.samples == 1 else RGB + LUMA_CHROMA if layout.samples == 3 else ()
     if layout.photometric == "PALETTE COLOR":
-        raise Colour("expected a grey film, got a picture of palette colours")
+        raise Colour("expected a grey image, got a picture of palette colours")
     if layout.photometric not in expected:
         raise InvalidHeader(
             f"expected a Photometric Interpretation of {', '.join(GREY)} with one sample a pixel, or of "

@@ -19,7 +19,7 @@ from cxr_edge.errors import InputError, InvalidHeader, NoPixels, TooLarge, Trunc
 from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements, identified
 from cxr_edge.images.dicom.metered import Metered, guarded
-from cxr_edge.images.limits import MEBIBYTE, Reading
+from cxr_edge.images.limits import MEBIBYTE, InputLimits
 
 #: Length of the preamble, and what follows it (PS3.10, 7.1).
 PREAMBLE: Final = 128
@@ -35,7 +35,7 @@ StopWhen = Callable[[BaseTag, str | None, int], bool]
 
 @dataclass(frozen=True)
 class Encoded:
-    """A DICOM film as it is encoded.
+    """A DICOM image as it is encoded.
 
     Attributes
     ----------
@@ -55,13 +55,13 @@ class Encoded:
     encapsulated: bool
 
 
-def parse(data: bytes, reading: Reading, wanted: Sequence[int] = tags.WANTED_BY_RESULTS) -> Encoded:
+def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_BY_RESULTS) -> Encoded:
     """Find the attributes and the pixels in the bytes of a file.
 
     Parameters
     ----------
     data : bytes
-    reading : Reading
+    limits : InputLimits
     wanted : sequence of int
         Tags of the attributes that are kept.
 
@@ -69,14 +69,14 @@ def parse(data: bytes, reading: Reading, wanted: Sequence[int] = tags.WANTED_BY_
     ------
     InvalidHeader, NoPixels, TooLarge, Truncated
     """
-    meta, at = _file_meta(data, reading)
+    meta, at = _file_meta(data, limits)
     syntax = meta.text(tags.TRANSFER_SYNTAX_UID)
     if not syntax:
         raise InvalidHeader("expected a Transfer Syntax UID in the file meta information, got none")
     deflated = _Deflated(data[at:]) if syntax == DeflatedExplicitVRLittleEndian else None
     if deflated is not None:
         data, at = deflated.inflate(_MOST_HEADER_BYTES), 0
-    body = Metered(data, reading.max_header_elements)
+    body = Metered(data, limits.max_header_elements)
     body.seek(at)
     implicit = not _looks_explicit(data, at)  # whatever the syntax says: some writers mix them up
     found: list[tuple[int, int]] = []
@@ -92,12 +92,12 @@ def parse(data: bytes, reading: Reading, wanted: Sequence[int] = tags.WANTED_BY_
             raise _no_pixels(deflated)
         tag, length = found[0]
         if tag != tags.PIXEL_DATA:
-            raise NoPixels("expected integer pixels, got floating-point ones; export the film as grey levels")
+            raise NoPixels("expected integer pixels, got floating-point ones; export the image as grey levels")
         start = body.tell() + (8 if implicit else 12)
         end = len(data) if length == UNDEFINED else start + length
         if deflated is not None and end > len(data):
-            if length > 2 * reading.max_pixels:
-                raise TooLarge(f"expected at most {2 * reading.max_pixels} bytes of deflated pixels, got {length}")
+            if length > 2 * limits.max_pixels:
+                raise TooLarge(f"expected at most {2 * limits.max_pixels} bytes of deflated pixels, got {length}")
             data += deflated.inflate(end - len(data))
         if end > len(data):
             raise Truncated(
@@ -119,8 +119,8 @@ def _no_pixels(deflated: "_Deflated | None") -> InputError:
     )
 
 
-def _file_meta(data: bytes, reading: Reading) -> tuple[Elements, int]:
-    file = Metered(data, reading.max_header_elements)
+def _file_meta(data: bytes, limits: InputLimits) -> tuple[Elements, int]:
+    file = Metered(data, limits.max_header_elements)
     file.seek(PREAMBLE + len(PREFIX))
     meta = _walk(
         file,
@@ -196,5 +196,5 @@ def fragments(encoded: Encoded) -> bytes:
         found.append(value[at : at + length])
         at += length
     if len(found) < 2:  # the first item is the table of offsets
-        raise NoPixels("expected compressed pixels, got no fragment; export the film again")
+        raise NoPixels("expected compressed pixels, got no fragment; export the image again")
     return b"".join(found[1:])

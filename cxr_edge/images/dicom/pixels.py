@@ -1,4 +1,4 @@
-"""The pixels of a DICOM film, as the bits that are stored."""
+"""The pixels of a DICOM image, as the bits that are stored."""
 
 from typing import Any, Final, TypeVar
 
@@ -25,7 +25,7 @@ def native_samples(value: memoryview, layout: Layout, *, big_endian: bool) -> Sa
     """
     if layout.photometric == "YBR_FULL_422":
         raise UnsupportedFormat(
-            "uncompressed pixels with halved chroma (YBR_FULL_422) are not read; send the grey film"
+            "uncompressed pixels with halved chroma (YBR_FULL_422) are not read; send the grey image"
         )
     expected = layout.count * layout.bits_allocated // 8
     if len(value) < expected:
@@ -65,7 +65,7 @@ def one_channel(samples: Samples, *, chroma: bool) -> Samples:
     else:
         off = int((samples.max(axis=-1) - samples.min(axis=-1)).max())
     if off > GREY_WITHIN:
-        raise Colour(f"expected a grey film, got colours ({off} levels apart); send the radiograph itself")
+        raise Colour(f"expected a grey image, got colours ({off} levels apart); send the radiograph itself")
     return samples[..., 0 if chroma else 1].copy()
 
 

@@ -1,6 +1,6 @@
 """From stored values to 8-bit grey, as the header wants them shown, in one table.
 
-A film stores at most 16 bits, so everything between a stored value and its grey level (modality
+An image stores at most 16 bits, so everything between a stored value and its grey level (modality
 LUT, VOI LUT or window, inversion, padding; PS3.3, C.11 and C.7.6.3, PS3.4, N.2) is worked out
 once for each of the at most 65,536 stored patterns and then looked up.
 """
@@ -23,7 +23,7 @@ Values = npt.NDArray[np.float64]
 Table = npt.NDArray[np.uint8]
 Patterns = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-#: Without a window, a film whose levels span less than this share of what its bits could hold is stretched.
+#: Without a window, an image whose levels span less than this share of what its bits could hold is stretched.
 STRETCH_BELOW: Final = 0.25
 #: What it is stretched to, in per cent of its pixels: a marker or a hot pixel must not decide.
 STRETCH_TO: Final = (0.5, 99.5)
@@ -82,7 +82,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Display:
-    """How a film's stored values became grey levels, whatever of it the header said.
+    """How an image's stored values became grey levels, whatever of it the header said.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Display:
 def to_grey(
     patterns: Patterns, elements: Elements, layout: Layout, *, low_bit: int
 ) -> tuple[npt.NDArray[np.uint8], Display, CodedWarning]:
-    """Show a film as its header says.
+    """Show an image as its header says.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One DICOM film to 8-bit grey, or a refusal with a code."""
+"""One DICOM image to 8-bit grey, or a refusal with a code."""
 
 import re
 from dataclasses import dataclass, replace
@@ -26,13 +26,13 @@ from cxr_edge.images.dicom.isolation import decode_isolated
 from cxr_edge.images.dicom.layout import Layout, read_layout
 from cxr_edge.images.dicom.parse import Encoded, fragments, parse
 from cxr_edge.images.dicom.presentation import Display, to_grey
-from cxr_edge.images.limits import Reading
+from cxr_edge.images.limits import InputLimits
 from cxr_edge.support.warnings import CodedWarning
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A film as its header wants it shown.
+    """An image as its header wants it shown.
 
     Attributes
     ----------
@@ -53,17 +53,17 @@ class Shown:
     header: Elements
 
 
-def read_file(data: bytes, reading: Reading) -> Shown:
+def read_file(data: bytes, limits: InputLimits) -> Shown:
     """Read the bytes of a DICOM file.
 
     Raises
     ------
     InputError
     """
-    return _read(parse(data, reading), reading)
+    return _read(parse(data, limits), limits)
 
 
-def read_dataset(dataset: Dataset, reading: Reading) -> Shown:
+def read_dataset(dataset: Dataset, limits: InputLimits) -> Shown:
     """Read a data set that pydicom has parsed.
 
     Raises
@@ -77,18 +77,18 @@ def read_dataset(dataset: Dataset, reading: Reading) -> Shown:
         raise NoPixels("expected a data set with Pixel Data, got none; read it without stop_before_pixels")
     value = dataset[tags.PIXEL_DATA].value
     encapsulated = syntax not in codecs.NATIVE
-    return _read(Encoded(Elements(dataset), syntax, memoryview(value), encapsulated), reading)
+    return _read(Encoded(Elements(dataset), syntax, memoryview(value), encapsulated), limits)
 
 
-def _read(encoded: Encoded, reading: Reading) -> Shown:
+def _read(encoded: Encoded, limits: InputLimits) -> Shown:
     with identified(encoded.elements):
-        return _shown(encoded, reading)
+        return _shown(encoded, limits)
 
 
-def _shown(encoded: Encoded, reading: Reading) -> Shown:
+def _shown(encoded: Encoded, limits: InputLimits) -> Shown:
     elements = encoded.elements
-    layout = read_layout(elements, reading)
-    doubts = subject_warnings(elements, strict=reading.strict)
+    layout = read_layout(elements, limits)
+    doubts = subject_warnings(elements, strict=limits.strict)
     if encoded.syntax in codecs.NATIVE:
         if encoded.encapsulated:
             raise InvalidHeader("expected uncompressed pixels by the transfer syntax, got fragments")
@@ -97,17 +97,17 @@ def _shown(encoded: Encoded, reading: Reading) -> Shown:
         low_bit = layout.high_bit + 1 - layout.bits_stored
         chroma = pixels.holds_chroma(layout, converted=False)
     else:
-        samples, low_bit = _decompressed(encoded, layout, reading), 0
+        samples, low_bit = _decompressed(encoded, layout, limits), 0
         chroma = pixels.holds_chroma(layout, converted=encoded.syntax != codecs.RLE)
     levels = pixels.one_channel(samples, chroma=chroma)
     grey, display, path = to_grey(levels, elements, layout, low_bit=low_bit)
     return Shown(grey, levels, display if layout.samples == 1 else None, (path, *doubts), elements)
 
 
-def _decompressed(encoded: Encoded, layout: Layout, reading: Reading) -> pixels.Samples:
+def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> pixels.Samples:
     if encoded.syntax != codecs.RLE and encoded.syntax not in codecs.CODECS:
         told = encoded.syntax if re.fullmatch(r"[0-9.]{1,64}", encoded.syntax) else "no UID"
-        raise UnsupportedFormat(f"the transfer syntax {told} is not read; send the film uncompressed, or as JPEG 2000")
+        raise UnsupportedFormat(f"the transfer syntax {told} is not read; send the image uncompressed, or as JPEG 2000")
     if find_spec("imagecodecs") is None:
         raise MissingPackage.for_dicom("imagecodecs")
     if not encoded.encapsulated:
@@ -115,8 +115,8 @@ def _decompressed(encoded: Encoded, layout: Layout, reading: Reading) -> pixels.
     stream = fragments(encoded)
     if encoded.syntax != codecs.RLE:
         _check_frame(stream, layout)
-    if reading.isolated:
-        decoded = decode_isolated(encoded.syntax, stream, layout, reading)
+    if limits.isolated:
+        decoded = decode_isolated(encoded.syntax, stream, layout, limits)
     else:
         decoded = _decode_here(encoded.syntax, stream, layout)
     if encoded.syntax == codecs.RLE:
@@ -135,7 +135,7 @@ def _check_frame(stream: bytes, layout: Layout) -> None:
         raise HeaderMismatch(
             f"the header says {layout.columns}x{layout.rows} with {layout.samples} sample(s) of at most "
             f"{layout.bits_allocated} bits, the codestream {frame.columns}x{frame.rows} with {frame.samples} of "
-            f"{frame.bits}; export the film again"
+            f"{frame.bits}; export the image again"
         )
 
 

@@ -1,4 +1,4 @@
-"""The attributes that reading a film, and writing results for it, need (PS3.6, 6)."""
+"""The attributes that reading an image, and writing results for it, need (PS3.6, 6)."""
 
 from typing import Final
 
@@ -73,7 +73,7 @@ DEIDENTIFICATION_METHOD: Final = 0x00120064
 #: Code value, scheme, its version and meaning (PS3.3, 8).
 CODE: Final = (CODE_VALUE, CODING_SCHEME, 0x00080103, 0x00080104)
 
-#: Attributes that a film shares with every other object of its patient (PS3.3, C.7.1.1) …
+#: Attributes that an image shares with every other object of its patient (PS3.3, C.7.1.1) …
 PATIENT: Final = (
     0x00100010, 0x00100020, 0x00100021, 0x00100030, 0x00100032, 0x00100040, 0x00102160,
     0x00120062, 0x00120063,
@@ -84,7 +84,7 @@ STUDY: Final = (
     0x00101020, 0x00101030,
 )  # fmt: skip
 
-#: What is kept of a data set to read the film.
+#: What is kept of a data set to read the image.
 WANTED: Final = (
     TRANSFER_SYNTAX_UID,
     SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, PRESENTATION_INTENT, ANATOMIC_REGION,

@@ -5,11 +5,11 @@ from typing import Protocol
 
 
 class Unreachable(Exception):
-    """The peer does not answer, or answers to nobody at the moment; its text quotes no data set."""
+    """The destination does not answer, or answers to nobody at the moment; its text quotes no data set."""
 
 
 class Refused(Exception):
-    """The peer does not take this object.
+    """The destination does not take this object.
 
     Attributes
     ----------
@@ -23,14 +23,14 @@ class Refused(Exception):
 
 
 class Lost(Refused):
-    """The peer gave no answer to this object: one of the two is to blame, and both wait."""
+    """The destination gave no answer to this object: one of the two is to blame, and both wait."""
 
 
 class Sender(Protocol):
-    """A way to one peer; used by one thread."""
+    """A way to one destination; used by one thread."""
 
     def send(self, path: Path) -> None:
-        """Send a result, and return once the peer says that it has it.
+        """Send a result, and return once the destination says that it has it.
 
         Raises
         ------

@@ -18,13 +18,13 @@ from pynetdicom.association import Association
 
 from cxr_edge.errors import NodeConfig
 from cxr_edge.node.bounded import bound
-from cxr_edge.node.config import DicomPeer
+from cxr_edge.node.config import DicomDestination
 from cxr_edge.node.destinations.base import Lost, Refused, Unreachable
 from cxr_edge.node.tls import context_of
 from cxr_edge.outputs.dicom.report import CLASSES, in_class
 
 #: What is proposed: kinds of object, each with the ways to encode it, one to a presentation context, so that the
-#: peer's answer tells which of them it takes.
+#: destination's answer tells which of them it takes.
 PROPOSED: Final = (
     *((sop_class, (ExplicitVRLittleEndian, ImplicitVRLittleEndian)) for sop_class in CLASSES),
     (GrayscaleSoftcopyPresentationStateStorage, (ExplicitVRLittleEndian, ImplicitVRLittleEndian)),
@@ -35,7 +35,7 @@ PROPOSED: Final = (
 _STORED: Final = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
 #: … or there already: our UIDs are derived from content.
 _DUPLICATE: Final = 0x0111
-#: 0xA700 to 0xA7FF: says something about the peer, not the object.
+#: 0xA700 to 0xA7FF: says something about the destination, not the object.
 _OUT_OF_RESOURCES: Final = 0xA7
 _NOT_AUTHORISED: Final = 0x0124
 _CLASS_NOT_SUPPORTED: Final = 0x0122
@@ -44,12 +44,12 @@ _CLASS_NOT_SUPPORTED: Final = 0x0122
 class DicomSender:
     """Sends over one association, which stays open until `close`."""
 
-    def __init__(self, peer: DicomPeer) -> None:
-        self._peer = peer
+    def __init__(self, destination: DicomDestination) -> None:
+        self._destination = destination
         self._association: Association | None = None
 
     def send(self, path: Path) -> None:
-        """Send an object, in another class or encoding where the peer does not take its own."""
+        """Send an object, in another class or encoding where the destination does not take its own."""
         association = self._connected()
         made = _as_accepted(pydicom.dcmread(path), _accepted(association))
         try:
@@ -76,20 +76,24 @@ class DicomSender:
         return self._association
 
     def _associate(self) -> Association:
-        peer = self._peer
-        entity = AE(ae_title=peer.calling_ae_title)
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = peer.timeout_seconds
-        entity.connection_timeout = peer.timeout_seconds
+        destination = self._destination
+        entity = AE(ae_title=destination.calling_ae_title)
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = destination.timeout_seconds
+        entity.connection_timeout = destination.timeout_seconds
         for sop_class, syntaxes in PROPOSED:
             entity.add_requested_context(sop_class, list(syntaxes))
-        name = peer.tls_host_name or peer.host
+        name = destination.tls_host_name or destination.host
         try:
-            tls = (context_of(peer.tls, ssl.Purpose.SERVER_AUTH), name) if peer.tls else None
+            tls = (context_of(destination.tls, ssl.Purpose.SERVER_AUTH), name) if destination.tls else None
         except NodeConfig as error:  # its files changed since the start
             raise Unreachable("our certificates cannot be read") from error
         try:
             association = entity.associate(
-                peer.host, peer.port, ae_title=peer.ae_title, tls_args=tls, evt_handlers=[(evt.EVT_CONN_OPEN, bound)]
+                destination.host,
+                destination.port,
+                ae_title=destination.ae_title,
+                tls_args=tls,
+                evt_handlers=[(evt.EVT_CONN_OPEN, bound)],
             )
         except OSError as error:
             raise Unreachable(error.strerror or type(error).__name__) from error
@@ -101,14 +105,14 @@ class DicomSender:
 
 
 def _accepted(association: Association) -> set[tuple[str, str]]:
-    """Give the kinds of object and encodings that the peer takes."""
+    """Give the kinds of object and encodings that the destination takes."""
     return {
         (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
     }
 
 
 def _as_accepted(made: Dataset, accepted: set[tuple[str, str]]) -> Dataset:
-    """Give an object in a class and an encoding that the peer takes.
+    """Give an object in a class and an encoding that the destination takes.
 
     Raises
     ------
@@ -118,10 +122,10 @@ def _as_accepted(made: Dataset, accepted: set[tuple[str, str]]) -> Dataset:
     if made.SOPClassUID in CLASSES and made.SOPClassUID not in classes:
         others = [sop_class for sop_class in CLASSES if sop_class in classes]
         if not others:
-            raise Refused("the peer takes no structured reports of any kind", forever=True)
+            raise Refused("the destination takes no structured reports of any kind", forever=True)
         return in_class(made, others[0])
     if made.SOPClassUID not in classes:
-        raise Refused(f"the peer takes no {made.SOPClassUID.name}", forever=True)
+        raise Refused(f"the destination takes no {made.SOPClassUID.name}", forever=True)
     syntax = made.file_meta.TransferSyntaxUID
     if syntax.is_compressed and (made.SOPClassUID, syntax) not in accepted:
         made.decompress(generate_instance_uid=False)

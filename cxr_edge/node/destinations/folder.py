@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cxr_edge.node.config import FolderPeer
+from cxr_edge.node.config import FolderDestination
 from cxr_edge.node.destinations.base import Unreachable
 from cxr_edge.support.files import PART, PREFIX, READABLE, store
 
@@ -10,8 +10,8 @@ from cxr_edge.support.files import PART, PREFIX, READABLE, store
 class FolderSender:
     """Copies each object under its own name, whole or not at all."""
 
-    def __init__(self, peer: FolderPeer) -> None:
-        self._folder = peer.folder
+    def __init__(self, destination: FolderDestination) -> None:
+        self._folder = destination.folder
         for left in self._folder.glob(f"{PREFIX}*{PART}"):  # by an interruption
             left.unlink(missing_ok=True)
 

@@ -9,12 +9,12 @@ from typing import Final
 import pydicom
 import requests
 
-from cxr_edge.node.config import WebPeer
+from cxr_edge.node.config import WebDestination
 from cxr_edge.node.destinations.base import Refused, Unreachable
 from cxr_edge.outputs.dicom.objects import encoded
 from cxr_edge.outputs.dicom.report import CLASSES, in_class
 
-#: Answers that say something about the object; any other than success is about the peer.
+#: Answers that say something about the object; any other than success is about the destination.
 _ABOUT_THE_OBJECT: Final[frozenset[int]] = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -39,12 +39,12 @@ _CHUNK: Final = 1 << 14
 class WebSender:
     """Sends each object in a transaction of its own."""
 
-    def __init__(self, peer: WebPeer) -> None:
-        self._peer = peer
+    def __init__(self, destination: WebDestination) -> None:
+        self._destination = destination
         self._session: requests.Session | None = None
 
     def send(self, path: Path) -> None:
-        """Send an object; a report in another class where the peer does not take its own."""
+        """Send an object; a report in another class where the destination does not take its own."""
         made = pydicom.dcmread(path)
         for sop_class in CLASSES if made.SOPClassUID in CLASSES else (made.SOPClassUID,):
             reason = self._store(made if sop_class == made.SOPClassUID else in_class(made, sop_class))
@@ -54,7 +54,7 @@ class WebSender:
                 raise Unreachable(f"it takes nothing (failure reason 0x{reason:04X})")
             if reason != _CLASS_NOT_SUPPORTED:
                 raise Refused(f"failure reason 0x{reason:04X}")
-        raise Refused(f"the peer takes no {made.SOPClassUID.name}", forever=True)
+        raise Refused(f"the destination takes no {made.SOPClassUID.name}", forever=True)
 
     def close(self) -> None:
         """Close the connection, and forget the token."""
@@ -63,7 +63,7 @@ class WebSender:
         self._session = None
 
     def _store(self, made: pydicom.Dataset) -> int | None:
-        """Store an object; give the peer's reason if it did not (PS3.18, 10.5.3)."""
+        """Store an object; give the destination's reason if it did not (PS3.18, 10.5.3)."""
         status, told = self._post(encoded(made))
         if status in _ABOUT_THE_OBJECT:
             raise Refused(f"HTTP {status}")
@@ -78,10 +78,10 @@ class WebSender:
         headers = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'}
         try:
             with self._connected().post(
-                f"{self._peer.url.rstrip('/')}/studies",
+                f"{self._destination.url.rstrip('/')}/studies",
                 data=head + content + f"\r\n--{boundary}--\r\n".encode(),
                 headers=headers,
-                timeout=self._peer.timeout_seconds,
+                timeout=self._destination.timeout_seconds,
                 allow_redirects=False,  # who is asked to send patients' data elsewhere changes the configuration
                 stream=True,
             ) as answer:
@@ -94,7 +94,7 @@ class WebSender:
             raise Unreachable(type(error).__name__) from error
 
     def _told(self, answer: requests.Response) -> bytes:
-        end = time.monotonic() + self._peer.timeout_seconds
+        end = time.monotonic() + self._destination.timeout_seconds
         told = bytearray()
         for part in answer.iter_content(_CHUNK):
             told += part
@@ -104,21 +104,21 @@ class WebSender:
 
     def _connected(self) -> requests.Session:
         if self._session is None:
-            peer = self._peer
+            destination = self._destination
             session = requests.Session()
             session.trust_env = False
             session.headers["Accept"] = "application/dicom+json"
-            if peer.tls is not None:
-                session.verify = str(peer.tls.authority)
-                session.cert = (str(peer.tls.certificate), str(peer.tls.key))
-            if peer.token_file is not None:
-                session.headers["Authorization"] = f"Bearer {peer.token_file.read_text('ascii').strip()}"
+            if destination.tls is not None:
+                session.verify = str(destination.tls.authority)
+                session.cert = (str(destination.tls.certificate), str(destination.tls.key))
+            if destination.token_file is not None:
+                session.headers["Authorization"] = f"Bearer {destination.token_file.read_text('ascii').strip()}"
             self._session = session
         return self._session
 
 
 def _outcome(told: bytes, made: pydicom.Dataset) -> int | None:
-    """Give the reason for which an object was not stored; None if the peer says that it was.
+    """Give the reason for which an object was not stored; None if the destination says that it was.
 
     Raises
     ------

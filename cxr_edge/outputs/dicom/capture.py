@@ -1,4 +1,4 @@
-"""The overlay as a Secondary Capture, which any viewer shows: the film with one heat map in colour."""
+"""The overlay as a Secondary Capture, which any viewer shows: the image with one heat map in colour."""
 
 import re
 from typing import Final
@@ -23,7 +23,7 @@ from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid
 from cxr_edge.outputs.overlays import caption
 from cxr_edge.support.warnings import CodedWarning
 
-#: Longer side of the picture: what a viewer's window shows, at a twentieth of a film's bytes.
+#: Longer side of the picture: what a viewer's window shows, at a twentieth of an image's bytes.
 SIDE: Final = 1024
 SERIES_NUMBER: Final = 9002
 QUALITY: Final = 90
@@ -33,7 +33,7 @@ _METHOD: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 def secondary_capture(
     header: Header,
-    film: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8],
     result: Result,
     finding: Finding,
     provenance: Provenance,
@@ -41,12 +41,12 @@ def secondary_capture(
     number: int,
     colormap: str,
 ) -> Dataset:
-    """Draw one finding's heat map over the film, as JPEG baseline.
+    """Draw one finding's heat map over the image, as JPEG baseline.
 
     Parameters
     ----------
     header : Header
-    film : ndarray, (H, W) uint8
+    image : ndarray, (H, W) uint8
     result : Result
         With heat maps.
     finding : Finding
@@ -60,7 +60,7 @@ def secondary_capture(
     -------
     pydicom.Dataset
     """
-    drawn = _drawn(film, pixel_shape(header.elements).aspect, result, finding, colormap)
+    drawn = _drawn(image, pixel_shape(header.elements).aspect, result, finding, colormap)
     picture = hd.sc.SCImage.from_ref_dataset(
         header.reference,
         pixel_array=drawn,
@@ -76,24 +76,24 @@ def secondary_capture(
         manufacturer=MAKER,
         contributing_equipment=[equipment(provenance)],
     )
-    picture.Laterality = ""  # not told by every film, and asked of every series
-    picture["PatientOrientation"].value = orientation(header.elements)  # the picture lies as the film does
+    picture.Laterality = ""  # not told by every image, and asked of every series
+    picture["PatientOrientation"].value = orientation(header.elements)  # the picture lies as the image does
     picture.BurnedInAnnotation = "YES"
-    picture.DerivationDescription = f"Grad-CAM heat map of {finding.label} over the film, not for diagnosis"
+    picture.DerivationDescription = f"Grad-CAM heat map of {finding.label} over the image, not for diagnosis"
     picture.SourceImageSequence = [_reference(header)]
     _compress(picture, drawn, header.elements)
     return finished(picture, header.shared, provenance)
 
 
 def _drawn(
-    film: npt.NDArray[np.uint8], aspect: float, result: Result, finding: Finding, colormap: str
+    image: npt.NDArray[np.uint8], aspect: float, result: Result, finding: Finding, colormap: str
 ) -> npt.NDArray[np.uint8]:
     """Draw the overlay with square pixels; give it as (h, w, 3) uint8, RGB."""
-    height, width = film.shape[0] * aspect, float(film.shape[1])
+    height, width = image.shape[0] * aspect, float(image.shape[1])
     scale = SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    shrinks = size[0] <= film.shape[0] and size[1] <= film.shape[1]
-    sized = cv2.resize(film, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    sized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     picture = overlay(np.asarray(sized, np.uint8), upsample(result.map_of(finding.label), size), colormap)
     text = f"AI: {finding.label} {finding.probability:.2f} (threshold {finding.threshold:.2f})"
     caption(picture, f"{text}; colour: where the model looked")
@@ -105,7 +105,7 @@ def _sentence(doubt: CodedWarning) -> str:
     return f"WARNING: {doubt}."
 
 
-def _compress(picture: Dataset, drawn: npt.NDArray[np.uint8], film: Elements) -> None:
+def _compress(picture: Dataset, drawn: npt.NDArray[np.uint8], image: Elements) -> None:
     """Put the pixels in as JPEG baseline; highdicom would halve the chroma's rows too, and call it YBR_FULL_422."""
     encoded = simplejpeg.encode_jpeg(drawn, quality=QUALITY, colorspace="RGB", colorsubsampling="422")
     picture.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
@@ -113,17 +113,17 @@ def _compress(picture: Dataset, drawn: npt.NDArray[np.uint8], film: Elements) ->
     picture.PixelData = encapsulate([encoded])
     picture["PixelData"].VR = "OB"
     picture["PixelData"].is_undefined_length = True
-    ratios, methods = _losses(film)
+    ratios, methods = _losses(image)
     picture.LossyImageCompression = "01"
     picture.LossyImageCompressionRatio = [*ratios, f"{drawn.nbytes / len(encoded):.1f}"]
     picture.LossyImageCompressionMethod = [*methods, "ISO_10918_1"]
 
 
-def _losses(film: Elements) -> tuple[list[str], list[str]]:
-    """Give ratios and methods of the compressions that the film has been through (PS3.3, C.7.6.1.1.5)."""
-    ratios, methods = (film.text(tag).split("\\") for tag in (tags.LOSSY_RATIO, tags.LOSSY_METHOD))
+def _losses(image: Elements) -> tuple[list[str], list[str]]:
+    """Give ratios and methods of the compressions that the image has been through (PS3.3, C.7.6.1.1.5)."""
+    ratios, methods = (image.text(tag).split("\\") for tag in (tags.LOSSY_RATIO, tags.LOSSY_METHOD))
     told = len(ratios) == len(methods) and all(map(_RATIO.fullmatch, ratios)) and all(map(_METHOD.fullmatch, methods))
-    return (ratios, methods) if told and film.text(tags.LOSSY) == "01" else ([], [])
+    return (ratios, methods) if told and image.text(tags.LOSSY) == "01" else ([], [])
 
 
 def _reference(header: Header) -> Dataset:

@@ -23,7 +23,7 @@ ABSENT: Final = Code("272519000", "SCT", "Absent")
 PROBABILITY: Final = Code("122157", "DCM", "Probability")
 NO_UNITS: Final = Code("1", "UCUM", "no units")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
-#: The procedure that the film is of, as PS3.16, CID 100 has it: that table names none more exactly.
+#: The procedure that the image is of, as PS3.16, CID 100 has it: that table names none more exactly.
 IMAGING: Final = Code("363679005", "SCT", "Imaging procedure")
 MEASUREMENT_REPORT: Final = Code("126000", "DCM", "Imaging Measurement Report")
 OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")

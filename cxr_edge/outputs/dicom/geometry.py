@@ -1,4 +1,4 @@
-"""What a film's header says of its pixels' shape, of its orientation and of what is covered of it."""
+"""What an image's header says of its pixels' shape, of its orientation and of what is covered of it."""
 
 import re
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def orientation(elements: Elements) -> list[str]:
 
 
 def put_shutter(state: Dataset, elements: Elements) -> None:
-    """Cover in a presentation state what the film's display shutter covers (PS3.3, C.7.6.11), with black.
+    """Cover in a presentation state what the image's display shutter covers (PS3.3, C.7.6.11), with black.
 
     Raises
     ------
@@ -92,5 +92,5 @@ def put_shutter(state: Dataset, elements: Elements) -> None:
 def _whole_numbers(elements: Elements, tag: int) -> list[int]:
     values = elements.decimals(tag)
     if not values or not all(abs(value) < _MOST_PIXELS for value in values):
-        raise InvalidHeader(f"expected pixels of the film in {name_of(tag)}")
+        raise InvalidHeader(f"expected pixels of the image in {name_of(tag)}")
     return [round(value) for value in values]

@@ -1,6 +1,6 @@
-"""What a film's header gives to its results: patient, study, and what the film is.
+"""What an image's header gives to its results: patient, study, and what the image is.
 
-Values of the patient and the study are copied as the film encodes them, with its character set.
+Values of the patient and the study are copied as the image encodes them, with its character set.
 They are never decoded here, so that neither a rare name is damaged nor a malformed one told in
 a warning.
 """
@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from cxr_edge.errors import InvalidHeader, NotDicom
-from cxr_edge.images import Film
+from cxr_edge.images import DecodedImage
 from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements, identified, name_of
 from cxr_edge.images.dicom.parse import PREAMBLE, PREFIX
@@ -28,17 +28,17 @@ _MAX_UID: Final = 64
 
 @dataclass(frozen=True)
 class Header:
-    """A film's header, as far as results need it.
+    """An image's header, as far as results need it.
 
     Attributes
     ----------
     reference : pydicom.Dataset
-        The film for those who refer to it: identity and size. Nothing of the patient.
+        The image for those who refer to it: identity and size. Nothing of the patient.
     shared : pydicom.Dataset
-        What every object of the study shares: patient and study, encoded as in the film.
+        What every object of the study shares: patient and study, encoded as in the image.
     key : str
-        Hash of the film's study, instance and pixels: what makes its results another film's. Only of the pixels as
-        they are decoded, so that a film that is compressed anew without loss stays the same one.
+        Hash of the image's study, instance and pixels: what makes its results another image's. Only of the pixels as
+        they are decoded, so that an image that is compressed anew without loss stays the same one.
     elements : Elements
         The header itself.
     """
@@ -49,12 +49,12 @@ class Header:
     elements: Elements
 
 
-def read_header(film: Film) -> Header:
-    """Read from the header of a DICOM film what its results need.
+def read_header(image: DecodedImage) -> Header:
+    """Read from the header of a DICOM image what its results need.
 
     Parameters
     ----------
-    film : Film
+    image : DecodedImage
 
     Returns
     -------
@@ -66,11 +66,11 @@ def read_header(film: Film) -> Header:
     InvalidHeader
         A UID that results must refer to is missing or is none.
     """
-    elements = film.header
+    elements = image.header
     if elements is None:
-        raise NotDicom("expected a DICOM film, whose patient and study DICOM results belong to; got another format")
+        raise NotDicom("expected a DICOM image, whose patient and study DICOM results belong to; got another format")
     with identified(elements):
-        return Header(_reference(elements), _shared(elements), _key(elements, film), elements)
+        return Header(_reference(elements), _shared(elements), _key(elements, image), elements)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -79,22 +79,22 @@ def is_dicom(data: bytes) -> bool:
 
 
 def _reference(elements: Elements) -> Dataset:
-    film = Dataset()
-    film.SOPClassUID = uid_of(elements, tags.SOP_CLASS_UID)
-    film.SOPInstanceUID = uid_of(elements, tags.SOP_INSTANCE_UID)
-    film.StudyInstanceUID = uid_of(elements, tags.STUDY_INSTANCE_UID)
-    film.SeriesInstanceUID = uid_of(elements, tags.SERIES_INSTANCE_UID)
-    film.Modality = "CR"
-    film.Rows, film.Columns = elements.word(tags.ROWS), elements.word(tags.COLUMNS)
-    film.SamplesPerPixel = 1  # a state is made of such a film only
+    image = Dataset()
+    image.SOPClassUID = uid_of(elements, tags.SOP_CLASS_UID)
+    image.SOPInstanceUID = uid_of(elements, tags.SOP_INSTANCE_UID)
+    image.StudyInstanceUID = uid_of(elements, tags.STUDY_INSTANCE_UID)
+    image.SeriesInstanceUID = uid_of(elements, tags.SERIES_INSTANCE_UID)
+    image.Modality = "CR"
+    image.Rows, image.Columns = elements.word(tags.ROWS), elements.word(tags.COLUMNS)
+    image.SamplesPerPixel = 1  # a state is made of such an image only
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
                     "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
-        setattr(film, keyword, "")
-    return film
+        setattr(image, keyword, "")
+    return image
 
 
-def _key(elements: Elements, film: Film) -> str:
-    pixels = hashlib.sha256(film.pixels.tobytes()).hexdigest()
+def _key(elements: Elements, image: DecodedImage) -> str:
+    pixels = hashlib.sha256(image.pixels.tobytes()).hexdigest()
     parts = (elements.text(tags.STUDY_INSTANCE_UID), elements.text(tags.SOP_INSTANCE_UID), pixels)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -140,5 +140,5 @@ def uid_of(elements: Elements, tag: int) -> str:
     """
     uid = elements.text(tag)
     if len(uid) > _MAX_UID or not _UID.fullmatch(uid):
-        raise InvalidHeader(f"expected a UID in {name_of(tag)}, which results refer to; got none. Send the film anew")
+        raise InvalidHeader(f"expected a UID in {name_of(tag)}, which results refer to; got none. Send the image anew")
     return uid

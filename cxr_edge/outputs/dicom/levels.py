@@ -1,6 +1,6 @@
 """How a presentation state says which grey level a stored value is shown as (PS3.3, C.11.1, C.11.6, C.11.8).
 
-It says what reading did, and not what the film's header says: reading leaves out a window that breaks
+It says what reading did, and not what the image's header says: reading leaves out a window that breaks
 the Standard's rules, and decides where there is none. highdicom's classes are passed by: they say 16
 bits of a table that has 12, and refuse one that begins below 0.
 """

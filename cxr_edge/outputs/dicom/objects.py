@@ -1,4 +1,4 @@
-"""All result objects of one film, and how they become files."""
+"""All result objects of one image, and how they become files."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from msgspec import UNSET
 from pydicom.dataset import Dataset
 
 from cxr_edge.errors import InvalidHeader, NotDicom
-from cxr_edge.images import Film
+from cxr_edge.images import DecodedImage
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.results import Finding, Result
@@ -36,7 +36,7 @@ class ResultObject:
     Attributes
     ----------
     name : str
-        File name, the same for the same film; nothing of the patient.
+        File name, the same for the same image; nothing of the patient.
     sop_class, sop_instance : str
         UIDs.
     data : bytes
@@ -152,19 +152,19 @@ def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[R
     NotDicom, InvalidHeader
         The image is not DICOM, or does not say what it is.
     """
-    film, result, provenance = analysis.image, analysis.result, analysis.provenance
-    header = read_header(film)
+    image, result, provenance = analysis.image, analysis.result, analysis.provenance
+    header = read_header(image)
     prefix = header.key[:_DIGITS]
     shown = [finding for finding in result.findings if finding.positive][:overlays]
     shown = [finding for finding in shown if result.map_of(finding.label).any()]
     captures = [
         _file(
             _capture_name(prefix, finding.label),
-            secondary_capture(header, film.pixels, result, finding, provenance, number=number, colormap=colormap),
+            secondary_capture(header, image.pixels, result, finding, provenance, number=number, colormap=colormap),
         )
         for number, finding in enumerate(shown, 1)
     ]
-    outlines, warnings = _outlines(header, film, result, shown, provenance)
+    outlines, warnings = _outlines(header, image, result, shown, provenance)
     report = _file(f"{prefix}{_REPORT}", structured_report(header, result, provenance), warnings)
     return [report, *captures, *outlines]
 
@@ -183,19 +183,19 @@ def _capture_name(prefix: str, label: str) -> str:
 
 
 def _outlines(
-    header: Header, film: Film, result: Result, shown: Sequence[Finding], provenance: Provenance
+    header: Header, image: DecodedImage, result: Result, shown: Sequence[Finding], provenance: Provenance
 ) -> tuple[list[ResultObject], tuple[CodedWarning, ...]]:
     """Make the presentation state, if any; or say why there is none, for the report must come all the same."""
     if not shown:
         return [], ()
-    if film.display is None:  # PS3.3, A.33.1: of monochrome images only
-        return [], (_no_outlines("a presentation state is of a film with one sample a pixel, this one has three"),)
+    if image.display is None:  # PS3.3, A.33.1: of monochrome images only
+        return [], (_no_outlines("a presentation state is of an image with one sample a pixel, this one has three"),)
     try:
-        state = presentation_state(header, film.display, result, shown, provenance)
+        state = presentation_state(header, image.display, result, shown, provenance)
         return [_file(f"{header.key[:_DIGITS]}{_OUTLINES}", state)], ()
     except (InvalidHeader, ValueError, TypeError) as error:  # a library's text may quote the header's values
         why = str(error) if isinstance(error, InvalidHeader) else type(error).__name__
-        return [], (_no_outlines(f"the film's header cannot be followed in a presentation state ({why})"),)
+        return [], (_no_outlines(f"the image's header cannot be followed in a presentation state ({why})"),)
 
 
 def _no_outlines(why: str) -> CodedWarning:

@@ -100,7 +100,7 @@ def finished(made: Dataset, shared: Dataset, provenance: Provenance) -> Dataset:
     made : pydicom.Dataset
         As highdicom made it, without a patient.
     shared : pydicom.Dataset
-        Patient and study, encoded as in the film.
+        Patient and study, encoded as in the image.
     provenance : Provenance
     """
     for tag in shared.keys():  # noqa: SIM118 - a data set iterates over elements, not tags

@@ -1,4 +1,4 @@
-"""The outlines of the heat maps' peaks as a presentation state, which a viewer draws over the film itself."""
+"""The outlines of the heat maps' peaks as a presentation state, which a viewer draws over the image itself."""
 
 import re
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid
 
 SERIES_NUMBER: Final = 9003
 #: Share of a heat map's maximum above which it counts as its peak region: the level at which boxes are drawn from
-#: class activation maps of the same films (Wang et al. 2017 try several; half the maximum is the usual contour).
+#: class activation maps of the same images (Wang et al. 2017 try several; half the maximum is the usual contour).
 PEAK: Final = 0.5
 #: The map is outlined on a grid of this side: it has far fewer values, and a viewer need not draw thousands of points.
 _GRID: Final = 256
 #: How far, in cells of that grid, the outline may stray from the contour.
 _TOLERANCE: Final = 0.75
-#: Said of every outline where the film may be no frontal chest film; the report says why.
-_DOUBT: Final = "doubtful film: see the report"
-#: What a modality LUT's output is said to be where the film does not say it as the Standard does: unspecified.
+#: Said of every outline where the image may be no frontal chest radiograph; the report says why.
+_DOUBT: Final = "doubtful image: see the report"
+#: What a modality LUT's output is said to be where the image does not say it as the Standard does: unspecified.
 _UNSPECIFIED: Final = "US"
 
 
@@ -44,7 +44,7 @@ def presentation_state(
     ----------
     header : Header
     display : Display
-        How the film was read; it is shown the same.
+        How the image was read; it is shown the same.
     result : Result
         With heat maps.
     findings : sequence of Finding
@@ -59,15 +59,15 @@ def presentation_state(
     Raises
     ------
     InvalidHeader, ValueError, TypeError
-        The film's levels or its shutter cannot be said in one.
+        The image's levels or its shutter cannot be said in one.
     """
-    film = header.reference
+    image = header.reference
     layers = [
         pr.GraphicLayer(layer_name=f"AI {number}", order=number, description=finding.label)
         for number, finding in enumerate(findings, 1)
     ]
     state = pr.GrayscaleSoftcopyPresentationState(
-        referenced_images=[film],
+        referenced_images=[image],
         series_instance_uid=result_uid(provenance, header.key, "presentation series"),
         series_number=SERIES_NUMBER,
         series_description="AI outlines: research, not for diagnosis",
@@ -82,11 +82,11 @@ def presentation_state(
         concept_name=codes.OF_INTEREST,
         graphic_layers=layers,
         graphic_annotations=[
-            _annotation(film, result, finding, layer) for finding, layer in zip(findings, layers, strict=True)
+            _annotation(image, result, finding, layer) for finding, layer in zip(findings, layers, strict=True)
         ],
         contributing_equipment=[equipment(provenance)],
     )
-    state.Laterality = ""  # not told by every film, and asked of every series
+    state.Laterality = ""  # not told by every image, and asked of every series
     put_levels(state, display, _modality_type(header))
     put_shutter(state, header.elements)
     _put_pixel_shape(state.DisplayedAreaSelectionSequence[0], pixel_shape(header.elements))
@@ -115,12 +115,12 @@ def outline(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.N
     activation : ndarray, (h, w) float32
         With a value above 0.
     size : (int, int)
-        Height and width of the film.
+        Height and width of the image.
 
     Returns
     -------
     ndarray, (N, 2) float64
-        Columns and rows of the film, from 0 at the outer edge of the first pixel; the last point is the first.
+        Columns and rows of the image, from 0 at the outer edge of the first pixel; the last point is the first.
     """
     enlarged = upsample(activation, (_GRID, _GRID))
     _, regions = cv2.connectedComponents((enlarged >= PEAK).astype(np.uint8))
@@ -131,14 +131,14 @@ def outline(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.N
     return np.concatenate([points, points[:1]])
 
 
-def _annotation(film: Dataset, result: Result, finding: Finding, layer: pr.GraphicLayer) -> pr.GraphicAnnotation:
+def _annotation(image: Dataset, result: Result, finding: Finding, layer: pr.GraphicLayer) -> pr.GraphicAnnotation:
     points = outline(result.map_of(finding.label), result.size)
     highest = points[points[:, 1].argmin()]
     text = [f"AI: {finding.label} {finding.probability:.2f}", "not for diagnosis"]
     if result.doubts:
         text.append(_DOUBT)
     return pr.GraphicAnnotation(
-        referenced_images=[film],
+        referenced_images=[image],
         graphic_layer=layer,
         graphic_objects=[
             pr.GraphicObject(graphic_type="POLYLINE", graphic_data=points, units="PIXEL", is_filled=False)

@@ -28,12 +28,12 @@ from cxr_edge.outputs.dicom.origin import (
 #: The document in the class that holds most, and in those that older archives take instead.
 CLASSES: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
 SERIES_NUMBER: Final = 9001
-#: Of a probability: enough that no two of a film look the same while they are not.
+#: Of a probability: enough that no two of an image look the same while they are not.
 DIGITS: Final = 6
 
 
 def structured_report(header: Header, result: Result, provenance: Provenance) -> Dataset:
-    """Write the report of one film as Comprehensive 3D SR; see `in_class` for the others.
+    """Write the report of one image as Comprehensive 3D SR; see `in_class` for the others.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def structured_report(header: Header, result: Result, provenance: Provenance) ->
     -------
     pydicom.Dataset
     """
-    film = header.reference
+    image = header.reference
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(
             observer_device_context=sr.ObserverContext(
@@ -63,7 +63,7 @@ def structured_report(header: Header, result: Result, provenance: Provenance) ->
         ),
     )
     document = sr.Comprehensive3DSR(
-        evidence=[film],
+        evidence=[image],
         content=report[0],
         series_instance_uid=result_uid(provenance, header.key, "report series"),
         series_number=SERIES_NUMBER,
@@ -94,7 +94,7 @@ def _finding(
     header: Header, result: Result, label: Label, probability: float, provenance: Provenance
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     """Return one finding as a measurement group (PS3.16, TID 1501)."""
-    film, threshold = header.reference, provenance.thresholds[label.name]
+    image, threshold = header.reference, provenance.thresholds[label.name]
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
             uid=result_uid(provenance, header.key, "finding", label.name), identifier=f"{SOFTWARE} {label.name}"
@@ -118,5 +118,5 @@ def _finding(
         qualitative_evaluations=[
             sr.QualitativeEvaluation(codes.PRESENCE, codes.PRESENT if probability >= threshold else codes.ABSENT)
         ],
-        source_images=[sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
+        source_images=[sr.SourceImageForMeasurementGroup(image.SOPClassUID, image.SOPInstanceUID)],
     )

@@ -1,4 +1,4 @@
-"""The HTML report of a run: one file that opens from disk, asks no network, and holds a thousand films."""
+"""The HTML report of a run: one file that opens from disk, asks no network, and holds a thousand images."""
 
 import hashlib
 from base64 import b64encode
@@ -11,15 +11,15 @@ from typing import Any, Final
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import FailureRecord, Record, ResultRecord
 from cxr_edge.model.results import NOTICE
-from cxr_edge.outputs.html import film
-from cxr_edge.outputs.html.film import render_film, templates
-from cxr_edge.outputs.html.picture import FilmPicture
+from cxr_edge.outputs.html import image
+from cxr_edge.outputs.html.image import render_image, templates
+from cxr_edge.outputs.html.picture import ReportImage
 from cxr_edge.support.files import write_atomically
 
-#: Reports of more films show smaller pictures: a thousand of them stay below 50 MB.
+#: Reports of more images show smaller pictures: a thousand of them stay below 50 MB.
 MOST_LARGE: Final = 50
 
-Pictures = Callable[[ResultRecord], FilmPicture | None]
+Pictures = Callable[[ResultRecord], ReportImage | None]
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _STYLE: Final = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
@@ -41,9 +41,9 @@ def write_report(
     provenance : Provenance
         What all its findings rest on.
     records : callable
-        Gives the records in order, as often as it is called: no more than one film is held at a time.
+        Gives the records in order, as often as it is called: no more than one image is held at a time.
     picture_of : callable
-        Gives what was kept of a record's film; None if nothing was.
+        Gives what was kept of a record's image; None if nothing was.
     colormap : str
         One of `cxr_edge.model.heatmaps.COLORMAPS`, at first.
 
@@ -61,13 +61,13 @@ def _pieces(
     colormap: str,
 ) -> Iterator[str]:
     counts = _count(records())
-    large = counts["films"] <= MOST_LARGE
+    large = counts["images"] <= MOST_LARGE
 
-    def films() -> Iterator[str]:
+    def images() -> Iterator[str]:
         for number, record in enumerate(records(), 1):
             if isinstance(record, ResultRecord) and (picture := picture_of(record)) is not None:
                 shown, name = picture if large else picture.smaller(), record.path or ""
-                yield render_film(record, shown, provenance, name=name, colormap=colormap, number=number)
+                yield render_image(record, shown, provenance, name=name, colormap=colormap, number=number)
 
     def rows() -> Iterator[dict[str, Any]]:
         for number, record in enumerate(records(), 1):
@@ -75,7 +75,7 @@ def _pieces(
             picture = None if isinstance(record, FailureRecord) else picture_of(record)
             yield {"number": number, "record": record, "failed": failed, "thumbnail": picture and picture.thumbnail}
 
-    style, scripts = film.STYLE + _STYLE, (film.script(), _SCRIPT)
+    style, scripts = image.STYLE + _STYLE, (image.script(), _SCRIPT)
     yield from (
         templates()
         .get_template("page.html")
@@ -89,24 +89,24 @@ def _pieces(
             counts=counts,
             findings=[label.name for label in provenance.labels if label.is_finding],
             rows=rows,
-            films=films,
+            images=images,
         )
     )
 
 
 def _count(records: Iterable[Record]) -> dict[str, Any]:
-    films, warned = 0, 0
+    images, warned = 0, 0
     positive: Counter[str] = Counter()
     failures: Counter[str] = Counter()
     for record in records:
-        films += 1
+        images += 1
         if isinstance(record, FailureRecord):
             failures[record.error.code] += 1
             continue
         warned += bool(record.warnings)
         positive.update(finding.label for finding in record.positive)
-    read = films - failures.total()
-    return {"films": films, "read": read, "warned": warned, "positive": positive, "failures": failures}
+    read = images - failures.total()
+    return {"images": images, "read": read, "warned": warned, "positive": positive, "failures": failures}
 
 
 def _policy(style: str, scripts: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a run keeps of a film until its report is written: small pictures and the heat maps of all labels."""
+"""What a run keeps of an image until its report is written: small pictures and the heat maps of all labels."""
 
 from pathlib import Path
 from typing import Final
@@ -18,21 +18,21 @@ from cxr_edge.support.files import write_atomically
 #: Where they are kept in a results directory, so that a resumed run need not compute them again.
 FOLDER: Final = ".report"
 
-#: Longer side of a picture, in pixels: the most that is kept, and what is shown in a report of many films.
+#: Longer side of a picture, in pixels: the most that is kept, and what is shown in a report of many images.
 LARGE, SMALL = 1024, 512
 #: Of a thumbnail in the overview, at twice the density of an ordinary screen.
 THUMBNAIL = 128
 
 
-class FilmPicture(msgspec.Struct, frozen=True):
-    """Pictures of one film, and its maps.
+class ReportImage(msgspec.Struct, frozen=True):
+    """Pictures of one image, and its maps.
 
     Attributes
     ----------
     sha256 : str or None
         Hash of the file they were made from.
     size : (int, int)
-        Height and width of the film.
+        Height and width of the image.
     picture, thumbnail : bytes
         JPEG, grey.
     maps : bytes
@@ -50,8 +50,8 @@ class FilmPicture(msgspec.Struct, frozen=True):
     grid: tuple[int, int]
 
     @classmethod
-    def of(cls, pixels: npt.NDArray[np.uint8], result: Result) -> "FilmPicture":
-        """Make them of a film.
+    def of(cls, pixels: npt.NDArray[np.uint8], result: Result) -> "ReportImage":
+        """Make them of an image.
 
         Parameters
         ----------
@@ -80,8 +80,8 @@ class FilmPicture(msgspec.Struct, frozen=True):
         )
         return pictures and len(self.maps) == labels * self.grid[0] * self.grid[1]
 
-    def smaller(self) -> "FilmPicture":
-        """Give the same with a picture for a report of many films."""
+    def smaller(self) -> "ReportImage":
+        """Give the same with a picture for a report of many images."""
         pixels = cv2.imdecode(np.frombuffer(self.picture, np.uint8), cv2.IMREAD_GRAYSCALE)
         return msgspec.structs.replace(self, picture=jpeg(shrunk(np.asarray(pixels, np.uint8), SMALL), 75))
 
@@ -107,18 +107,18 @@ class ReportPictures:
             file.parent.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputUnwritable.at(error.filename or file.parent, error, "--out") from error
-        write_atomically(file, msgspec.json.encode(FilmPicture.of(analysis.image.pixels, analysis.result)))
+        write_atomically(file, msgspec.json.encode(ReportImage.of(analysis.image.pixels, analysis.result)))
         return record
 
     def is_complete(self, record: ResultRecord) -> bool:
         """Return whether the pictures of a record are there."""
         return self.picture_of(record) is not None
 
-    def picture_of(self, record: ResultRecord) -> FilmPicture | None:
+    def picture_of(self, record: ResultRecord) -> ReportImage | None:
         """Return what was kept of a record's image; None where nothing was, or of another content."""
         file = self._file(record.path or "")
         try:
-            kept = msgspec.json.decode(file.read_bytes(), type=FilmPicture)
+            kept = msgspec.json.decode(file.read_bytes(), type=ReportImage)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
         except OSError as error:
@@ -130,7 +130,7 @@ class ReportPictures:
 
 
 def shrunk(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Give a film with its longer side of at most that many pixels, by area."""
+    """Give an image with its longer side of at most that many pixels, by area."""
     height, width = pixels.shape
     scale = side / max(height, width)
     if scale >= 1:

@@ -87,8 +87,10 @@ def test_batches_of_changing_size(engines, model):
     """Each size has a CUDA graph of its own, and none spoils another's."""
     on_gpu = cxr_edge.load(device="tensorrt", precision="fp32")
     for index, tta in enumerate((False, True, False, True, True, False, False, True)):
-        film = SAMPLES[index % len(SAMPLES)]
-        np.testing.assert_allclose(on_gpu.predict(film, tta=tta).values, model.predict(film, tta=tta).values, atol=1e-3)
+        image = SAMPLES[index % len(SAMPLES)]
+        np.testing.assert_allclose(
+            on_gpu.predict(image, tta=tta).values, model.predict(image, tta=tta).values, atol=1e-3
+        )
 
 
 def test_a_batch_over_the_profile_is_refused(engines):

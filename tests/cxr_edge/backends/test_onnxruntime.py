@@ -36,9 +36,9 @@ def test_what_is_kept_feeds_the_next_graph_without_a_copy():
     np.testing.assert_array_equal(maps, companion.run(["maps"], {"last_conv": last_conv})[0])
 
 
-def test_spinning_changes_no_answer(film_path):
+def test_spinning_changes_no_answer(image_path):
     one, two = (cxr_edge.load(device="cpu", threads=2, spinning=spinning) for spinning in (True, False))
-    assert one.predict(film_path).values == two.predict(film_path).values
+    assert one.predict(image_path).values == two.predict(image_path).values
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt-ep"])
@@ -65,7 +65,7 @@ def test_too_little_gpu_memory_is_refused():
 
 @pytest.fixture
 def failing(tmp_path) -> Path:
-    """The shipped bundle, but on films that are black in a corner its network looks outside of a tensor."""
+    """The shipped bundle, but on images that are black in a corner its network looks outside of a tensor."""
     root = tmp_path / "bundle"
     shutil.copytree(SHIPPED, root)
     model = onnx.load(root / "model.onnx")
@@ -104,9 +104,9 @@ def failing(tmp_path) -> Path:
     return root
 
 
-def test_a_device_that_fails_costs_the_film_that_met_it(failing, film):
+def test_a_device_that_fails_costs_the_image_that_met_it(failing, image):
     model = cxr_edge.load(failing, device="cpu", threads=1)
-    dark, bright = film.copy(), film.copy()
+    dark, bright = image.copy(), image.copy()
     dark[:64], bright[:64] = 0, 200
     assert isinstance(model.predict(bright), Result)
     with pytest.raises(DeviceFailed, match="cpu failed while it computed"):
@@ -118,18 +118,18 @@ def test_a_device_that_fails_costs_the_film_that_met_it(failing, film):
 
 
 def test_a_run_that_the_device_ended_is_resumed(failing, tmp_path):
-    """The film that met the failure has a coded line, the run ends with 3, and the same command goes on."""
+    """The image that met the failure has a coded line, the run ends with 3, and the same command goes on."""
     import cv2
 
-    films = tmp_path / "films"
-    films.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     pixels = cv2.imread(str(SAMPLES[0]), cv2.IMREAD_GRAYSCALE)
     for name, level in (("a", 200), ("b", 0), ("c", 200)):
         shown = pixels.copy()
         shown[:64] = level
-        cv2.imwrite(str(films / f"{name}.png"), shown)
+        cv2.imwrite(str(images / f"{name}.png"), shown)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "cxr_edge", "infer", str(films), "--out", str(out), "--bundle", str(failing)]
+    command = [sys.executable, "-m", "cxr_edge", "infer", str(images), "--out", str(out), "--bundle", str(failing)]
     command += ["--threads", "1", "--device", "cpu"]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
     assert first.returncode == 3
@@ -137,7 +137,7 @@ def test_a_run_that_the_device_ended_is_resumed(failing, tmp_path):
     lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok", "error"]
     assert lines[1]["error"]["code"] == "device_failed"
-    (films / "b.png").unlink()
+    (images / "b.png").unlink()
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
     lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]

@@ -45,22 +45,22 @@ def codes_of(text: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def films(tmp_path: Path) -> Path:
-    """Three films in a tree, the same name twice."""
-    root = tmp_path / "films"
+def radiographs(tmp_path: Path) -> Path:
+    """Three radiographs in a tree, the same name twice."""
+    root = tmp_path / "radiographs"
     for name, source in {"a.png": SAMPLES[0], "sub/a.png": SAMPLES[1], "sub/no suffix": SAMPLES[2]}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, root / name)
     return root
 
 
-def test_a_run_keeps_the_contract(films, tmp_path):
+def test_a_run_keeps_the_contract(radiographs, tmp_path):
     out = tmp_path / "out"
-    done = run(films, "--tta", "--cam", 2, "--out", out, "--json")
+    done = run(radiographs, "--tta", "--cam", 2, "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     lines = lines_of(done.stdout)
     assert lines == lines_of((out / "predictions.jsonl").read_text())
-    assert [line["path"] for line in lines] == [str(films / n) for n in ("a.png", "sub/a.png", "sub/no suffix")]
+    assert [line["path"] for line in lines] == [str(radiographs / n) for n in ("a.png", "sub/a.png", "sub/no suffix")]
     overlays = set()
     for line in lines:
         assert set(line) == {
@@ -104,29 +104,29 @@ def test_a_run_keeps_the_contract(films, tmp_path):
     assert "not a medical device" in told["notice"]
 
 
-def test_single_view_and_table(films):
-    done = run(films / "a.png", "--no-tta")
+def test_single_view_and_table(radiographs):
+    done = run(radiographs / "a.png", "--no-tta")
     assert done.returncode == 0
-    assert "1 of 1 films read on cpu" in done.stdout
+    assert "1 of 1 radiographs read on cpu" in done.stdout
     assert "not a medical device" in " ".join(done.stdout.split())
-    (line,) = lines_of(run(films / "a.png", "--no-tta", "--json").stdout)
+    (line,) = lines_of(run(radiographs / "a.png", "--no-tta", "--json").stdout)
     assert (line["tta_mode"], line["variants"]) == ("single", 1)
     assert all(f["std"] is None and f["overlay_file"] is None for f in line["findings"])
 
 
-def test_the_number_of_threads_does_not_change_the_results(films):
-    told = [run(films, "--json", "--threads", n).stdout for n in (1, 2)]
+def test_the_number_of_threads_does_not_change_the_results(radiographs):
+    told = [run(radiographs, "--json", "--threads", n).stdout for n in (1, 2)]
     assert told[0] == told[1]
 
 
-def test_bad_input_costs_itself_alone(films, tmp_path):
-    (films / "b.txt").write_text("not a film")
-    (films / "c.png").write_bytes(SAMPLES[0].read_bytes()[:5000])
-    (films / "d.png").touch()
-    cv2.imwrite(str(films / "e.png"), np.zeros((200, 200), np.uint8))
-    cv2.imwrite(str(films / "f.bmp"), np.zeros((200, 200), np.uint8))
+def test_bad_input_costs_itself_alone(radiographs, tmp_path):
+    (radiographs / "b.txt").write_text("not an image")
+    (radiographs / "c.png").write_bytes(SAMPLES[0].read_bytes()[:5000])
+    (radiographs / "d.png").touch()
+    cv2.imwrite(str(radiographs / "e.png"), np.zeros((200, 200), np.uint8))
+    cv2.imwrite(str(radiographs / "f.bmp"), np.zeros((200, 200), np.uint8))
     out = tmp_path / "out"
-    done = run(films, films / "missing.png", "--no-tta", "--json", "--out", out)
+    done = run(radiographs, radiographs / "missing.png", "--no-tta", "--json", "--out", out)
     assert done.returncode == 1
     assert codes_of(done.stdout) == {
         "b.txt": "not_an_image",
@@ -139,32 +139,32 @@ def test_bad_input_costs_itself_alone(films, tmp_path):
     assert sum(line["status"] == "ok" for line in lines_of(done.stdout)) == 3
     assert lines_of((out / "predictions.jsonl").read_text()) == lines_of(done.stdout)
     assert len((out / "predictions.csv").read_text().splitlines()) == 10
-    table = run(films, "--no-tta").stdout
+    table = run(radiographs, "--no-tta").stdout
     assert "truncated" in table
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets any bytes be a file name")
-def test_a_name_that_is_no_utf8(films):
-    shutil.copy(SAMPLES[0], os.fsencode(films) + b"/b\xff.png")
-    done = run(films, "--no-tta", "--json")
+def test_a_name_that_is_no_utf8(radiographs):
+    shutil.copy(SAMPLES[0], os.fsencode(radiographs) + b"/b\xff.png")
+    done = run(radiographs, "--no-tta", "--json")
     assert done.returncode == 1
     (failed,) = [line for line in lines_of(done.stdout) if line["status"] == "error"]
     assert failed["error"]["code"] == "non_utf8_name"
     assert failed["path"].endswith("b\\xff.png")
-    assert run(films, "--no-tta").returncode == 1
+    assert run(radiographs, "--no-tta").returncode == 1
 
 
-def test_a_link_on_the_way_is_followed_not_guessed(films, tmp_path):
+def test_a_link_on_the_way_is_followed_not_guessed(radiographs, tmp_path):
     """``link/../a.png`` is the file beside the link's target, not the one beside the link."""
-    (tmp_path / "link").symlink_to(films / "sub", target_is_directory=True)
+    (tmp_path / "link").symlink_to(radiographs / "sub", target_is_directory=True)
     shutil.copy(SAMPLES[5], tmp_path / "a.png")
     (line,) = lines_of(run(f"{tmp_path}/link/../a.png", "--no-tta", "--json").stdout)
-    assert line["sha256"] == images.read_film(films / "a.png").sha256
+    assert line["sha256"] == images.read_image(radiographs / "a.png").sha256
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-def test_closed_and_full_standard_output(films, tmp_path):
-    infer = " ".join(map(shlex.quote, [*COMMAND, "infer", str(films), "--no-tta"]))
+def test_closed_and_full_standard_output(radiographs, tmp_path):
+    infer = " ".join(map(shlex.quote, [*COMMAND, "infer", str(radiographs), "--no-tta"]))
     for redirect, status in ((">&-", 2), (">/dev/full", 2), ("| head -c 10 >/dev/null", None)):
         script = f"set -o pipefail; {infer} --json {redirect}"
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
@@ -175,10 +175,10 @@ def test_closed_and_full_standard_output(films, tmp_path):
     assert (out / "predictions.csv").exists()
 
 
-def test_a_console_without_the_characters_of_a_name(films, tmp_path):
-    shutil.copy(SAMPLES[0], films / "日本.png")
+def test_a_console_without_the_characters_of_a_name(radiographs, tmp_path):
+    shutil.copy(SAMPLES[0], radiographs / "日本.png")
     done = subprocess.run(
-        [*COMMAND, "infer", str(films), "--no-tta"],
+        [*COMMAND, "infer", str(radiographs), "--no-tta"],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "cp1252"},
         check=False,
@@ -186,14 +186,14 @@ def test_a_console_without_the_characters_of_a_name(films, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_film_that_breaks_between_runs_loses_its_overlay(films, tmp_path):
+def test_an_image_that_breaks_between_runs_loses_its_overlay(radiographs, tmp_path):
     out = tmp_path / "out"
-    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 0
-    (films / "a.png").write_bytes(b"broken")
-    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 1
+    assert run(radiographs, "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    (radiographs / "a.png").write_bytes(b"broken")
+    assert run(radiographs, "--no-tta", "--cam", 1, "--out", out).returncode == 1
     assert len(list((out / "heatmaps").iterdir())) == 2
-    (films / "a.png").rename(films / "gone.txt")
-    assert run(films / "sub", "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    (radiographs / "a.png").rename(radiographs / "gone.txt")
+    assert run(radiographs / "sub", "--no-tta", "--cam", 1, "--out", out).returncode == 0
     assert all(line["status"] == "ok" for line in lines_of((out / "predictions.jsonl").read_text()))
 
 
@@ -206,17 +206,17 @@ def test_a_hostile_name_does_not_drive_the_terminal(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
-def test_no_permission(films):
-    (films / "b.png").write_bytes(SAMPLES[0].read_bytes())
-    (films / "b.png").chmod(0)
-    (films / "closed").mkdir(mode=0)
-    shutil.copytree(films / "sub", films / "unsearchable")
-    (films / "unsearchable").chmod(0o600)
-    command = [*AS_ANYONE, *COMMAND, "infer", str(films), "--no-tta", "--json"]
+def test_no_permission(radiographs):
+    (radiographs / "b.png").write_bytes(SAMPLES[0].read_bytes())
+    (radiographs / "b.png").chmod(0)
+    (radiographs / "closed").mkdir(mode=0)
+    shutil.copytree(radiographs / "sub", radiographs / "unsearchable")
+    (radiographs / "unsearchable").chmod(0o600)
+    command = [*AS_ANYONE, *COMMAND, "infer", str(radiographs), "--no-tta", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert codes_of(done.stdout) == dict.fromkeys(["b.png", "closed", "a.png", "no suffix"], "permission_denied")
-    alone = [*AS_ANYONE, *COMMAND, "infer", str(films / "unsearchable" / "a.png"), "--json"]
+    alone = [*AS_ANYONE, *COMMAND, "infer", str(radiographs / "unsearchable" / "a.png"), "--json"]
     done = subprocess.run(alone, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert codes_of(done.stdout) == {"a.png": "permission_denied"}
@@ -255,57 +255,60 @@ def test_results_where_nobody_may_write_or_a_file_is(tmp_path, option, place, to
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
 def test_results_that_may_no_longer_be_written(tmp_path):
-    film, out = tmp_path / "a.png", tmp_path / "out"
-    shutil.copy(SAMPLES[1], film)
+    image, out = tmp_path / "a.png", tmp_path / "out"
+    shutil.copy(SAMPLES[1], image)
     drawn = ("--cam", 1, "--report", "--out", out)
-    assert run(film, *drawn, "--no-tta", "--device", "cpu").returncode == 0
-    shutil.copy(SAMPLES[3], film)
+    assert run(image, *drawn, "--no-tta", "--device", "cpu").returncode == 0
+    shutil.copy(SAMPLES[3], image)
     for name in (".", "heatmaps", ".report", "predictions.jsonl", "run.json", ".lock"):
         mode = (out / name).stat().st_mode
         (out / name).chmod(0o555 if (out / name).is_dir() else 0)
-        assert f"{out / name}" in told_of_output(film, *drawn)
+        assert f"{out / name}" in told_of_output(image, *drawn)
         (out / name).chmod(mode)
-    assert run(film, *drawn, "--no-tta", "--device", "cpu").returncode == 0
+    assert run(image, *drawn, "--no-tta", "--device", "cpu").returncode == 0
 
 
-def test_hidden_files_links_and_the_results_directory_are_skipped(films, tmp_path):
-    (films / ".hidden.png").write_bytes(b"x")
-    (films / ".git").mkdir()
-    (films / ".git" / "a.png").write_bytes(b"x")
-    (films / "loop").symlink_to(films, target_is_directory=True)
-    out = films / "results"
+def test_hidden_files_links_and_the_results_directory_are_skipped(radiographs, tmp_path):
+    (radiographs / ".hidden.png").write_bytes(b"x")
+    (radiographs / ".git").mkdir()
+    (radiographs / ".git" / "a.png").write_bytes(b"x")
+    (radiographs / "loop").symlink_to(radiographs, target_is_directory=True)
+    out = radiographs / "results"
     for _ in range(2):
-        done = run(films, "--no-tta", "--json", "--cam", 1, "--out", out)
+        done = run(radiographs, "--no-tta", "--json", "--cam", 1, "--out", out)
         assert done.returncode == 0
         assert len(lines_of(done.stdout)) == 3
 
 
-def test_a_film_named_twice_is_read_once(films):
-    assert len(lines_of(run(films / "a.png", films, f"{films}/./a.png", "--no-tta", "--json").stdout)) == 3
+def test_an_image_named_twice_is_read_once(radiographs):
+    assert (
+        len(lines_of(run(radiographs / "a.png", radiographs, f"{radiographs}/./a.png", "--no-tta", "--json").stdout))
+        == 3
+    )
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
-        ["{films}", "--cam", 1],
-        ["{films}", "--cam", -1],
-        ["{films}", "--colormap", "jet", "--cam", 1, "--out", "{out}"],
-        ["{films}", "--out", "{films}"],
-        ["{films}", "--operating-point", "no such"],
-        ["{films}", "--no-such-option"],
+        ["{radiographs}", "--cam", 1],
+        ["{radiographs}", "--cam", -1],
+        ["{radiographs}", "--colormap", "jet", "--cam", 1, "--out", "{out}"],
+        ["{radiographs}", "--out", "{radiographs}"],
+        ["{radiographs}", "--operating-point", "no such"],
+        ["{radiographs}", "--no-such-option"],
         ["{empty}"],
         ["{empty}/missing.png"],
         [""],
-        ["{films}", "--out", ""],
-        ["{films}", "--threads", 99999999999],
-        ["{films}", "--limit", "max_side=wide"],
+        ["{radiographs}", "--out", ""],
+        ["{radiographs}", "--threads", 99999999999],
+        ["{radiographs}", "--limit", "max_side=wide"],
     ],
     ids=str,
 )
-def test_usage_errors_and_nothing_to_read(films, tmp_path, arguments):
+def test_usage_errors_and_nothing_to_read(radiographs, tmp_path, arguments):
     (tmp_path / "empty").mkdir()
-    places = {"films": films, "out": tmp_path / "out", "empty": tmp_path / "empty"}
+    places = {"radiographs": radiographs, "out": tmp_path / "out", "empty": tmp_path / "empty"}
     done = run(*(str(argument).format(**places) for argument in arguments))
     assert done.returncode == 2
     assert done.stderr
@@ -318,7 +321,7 @@ def test_a_missing_path_alone_still_has_its_line(tmp_path):
     assert lines_of(done.stdout)[0]["error"]["code"] == "not_found"
 
 
-def test_no_model_or_device(films, tmp_path):
+def test_no_model_or_device(radiographs, tmp_path):
     damaged = Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
     (damaged / "maps.onnx").write_bytes(b"")
     for arguments, message in (
@@ -326,7 +329,7 @@ def test_no_model_or_device(films, tmp_path):
         (["--bundle", damaged], "bundle_damaged"),
         (["--device", "abacus"], "device_unavailable"),
     ):
-        done = run(films, *arguments, "--json")
+        done = run(radiographs, *arguments, "--json")
         assert done.returncode == 3
         assert message in done.stderr
         assert "Traceback" not in done.stderr
@@ -344,22 +347,22 @@ def test_an_install_without_any_engine_says_how_to_get_one():
     assert "); install the extra cpu: pip install" in line
 
 
-def test_another_identity_in_the_results_directory(films, tmp_path):
-    assert run(films, "--no-tta", "--out", tmp_path / "out").returncode == 0
-    done = run(films, "--tta", "--out", tmp_path / "out")
+def test_another_identity_in_the_results_directory(radiographs, tmp_path):
+    assert run(radiographs, "--no-tta", "--out", tmp_path / "out").returncode == 0
+    done = run(radiographs, "--tta", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "tta_mode: single there, tta now" in " ".join(done.stderr.split())
 
 
-def test_a_changed_film_and_a_mended_one_are_done_anew(films, tmp_path):
+def test_a_changed_image_and_a_mended_one_are_done_anew(radiographs, tmp_path):
     out = tmp_path / "out"
-    (films / "b.png").write_bytes(b"broken")
-    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 1
-    (films / "b.png").write_bytes(SAMPLES[3].read_bytes())
-    (films / "a.png").write_bytes(SAMPLES[4].read_bytes())
-    assert run(films, "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    (radiographs / "b.png").write_bytes(b"broken")
+    assert run(radiographs, "--no-tta", "--cam", 1, "--out", out).returncode == 1
+    (radiographs / "b.png").write_bytes(SAMPLES[3].read_bytes())
+    (radiographs / "a.png").write_bytes(SAMPLES[4].read_bytes())
+    assert run(radiographs, "--no-tta", "--cam", 1, "--out", out).returncode == 0
     fresh = tmp_path / "fresh"
-    assert run(films, "--no-tta", "--cam", 1, "--out", fresh).returncode == 0
+    assert run(radiographs, "--no-tta", "--cam", 1, "--out", fresh).returncode == 0
     for name in ("predictions.jsonl", "predictions.csv"):
         assert (out / name).read_bytes() == (fresh / name).read_bytes()
     assert {p.name for p in (out / "heatmaps").iterdir()} == {p.name for p in (fresh / "heatmaps").iterdir()}
@@ -377,12 +380,12 @@ def interruptible():
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
-    films = tmp_path / "films"
-    films.mkdir()
+    radiographs = tmp_path / "radiographs"
+    radiographs.mkdir()
     for number in range(60):
-        shutil.copy(SAMPLES[number % len(SAMPLES)], films / f"{number:02}.png")
+        shutil.copy(SAMPLES[number % len(SAMPLES)], radiographs / f"{number:02}.png")
     out = tmp_path / "out"
-    arguments = [*COMMAND, "infer", str(films), "--tta", "--out", str(out)]
+    arguments = [*COMMAND, "infer", str(radiographs), "--tta", "--out", str(out)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = out / "predictions.jsonl"
     deadline = time.monotonic() + 60

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from cxr_edge.backends import DEVICES
-from cxr_edge.images.limits import LIMITS
+from cxr_edge.images.limits import LIMIT_NAMES
 from cxr_edge.model.heatmaps import COLORMAPS
 from tests.command_line import commands
 
@@ -38,7 +38,7 @@ def test_help_is_whole(path, command):
 
 def test_help_names_every_choice():
     help_ = " ".join(run("infer", "--help").stdout.split())
-    for choice in (*DEVICES, *COLORMAPS, *LIMITS):
+    for choice in (*DEVICES, *COLORMAPS, *LIMIT_NAMES):
         assert choice in help_
 
 
@@ -84,8 +84,8 @@ def test_a_shell_completes(words, completed):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_an_option_that_would_be_ignored_is_refused(options, missing, film_path):
-    done = run("infer", str(film_path), *options)
+def test_an_option_that_would_be_ignored_is_refused(options, missing, image_path):
+    done = run("infer", str(image_path), *options)
     assert done.returncode == 2
     assert options[0] in done.stderr
     assert missing in done.stderr

@@ -90,34 +90,34 @@ def upload(page, name: str, data: bytes) -> None:
     page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "", "buffer": data})
 
 
-def test_a_film_is_uploaded_explained_and_not_kept(page, server, model):
+def test_an_image_is_uploaded_explained_and_not_kept(page, server, model):
     upload(page, "<b>chest</b>.png", SAMPLES[1].read_bytes())
-    film = page.locator(".cxr-film")
-    film.wait_for()
+    image = page.locator(".cxr-image")
+    image.wait_for()
     result = model.predict(SAMPLES[1])
     for finding in result.findings:
-        row = film.locator("tr", has=page.get_by_role("button", name=finding.label, exact=True))
+        row = image.locator("tr", has=page.get_by_role("button", name=finding.label, exact=True))
         assert f"{finding.probability:.3f}" in row.inner_text()
         assert ("positive" if finding.positive else "negative") in row.inner_text()
-    film.get_by_role("button", name="Hernia").click()
-    assert "Hernia (negative" in film.locator(".cxr-caption").inner_text()
-    film.get_by_label("Heat map opacity").fill("10")
-    assert film.locator(".cxr-map").evaluate("map => map.style.opacity") == "0.1"
+    image.get_by_role("button", name="Hernia").click()
+    assert "Hernia (negative" in image.locator(".cxr-caption").inner_text()
+    image.get_by_label("Heat map opacity").fill("10")
+    assert image.locator(".cxr-map").evaluate("map => map.style.opacity") == "0.1"
     assert re.search(r"in 6 views .* in \d+ ms on cpu", page.locator(".demo-took").first.inner_text())
 
 
 def test_a_sample_by_other_thresholds_and_views(page, model):
     page.get_by_label("Or take a sample").click()
     page.get_by_role("option", name=SAMPLES[3].stem).click()
-    page.locator(".cxr-film h2", has_text=SAMPLES[3].stem).wait_for()
+    page.locator(".cxr-image h2", has_text=SAMPLES[3].stem).wait_for()
     caption = page.locator(".cxr-caption")
     expect(caption).to_contain_text("Heat map of Effusion")
     page.get_by_role("button", name="Mass").click()
     page.get_by_label("sensitivity_80").check()
-    page.locator(".cxr-film dd", has_text="sensitivity_80").wait_for(state="attached")
+    page.locator(".cxr-image dd", has_text="sensitivity_80").wait_for(state="attached")
     expect(caption).to_contain_text("Heat map of Mass")
     page.get_by_label("one view").check()
-    page.locator(".cxr-film dd", has_text="one view").wait_for(state="attached")
+    page.locator(".cxr-image dd", has_text="one view").wait_for(state="attached")
     expect(caption).to_contain_text("Heat map of Mass")
     assert page.locator(".cxr-map").evaluate("map => map.width") == 512
     result = model.predict(SAMPLES[3], tta=False, operating_point="sensitivity_80")
@@ -134,14 +134,14 @@ def test_what_cannot_be_read_is_told_and_stays_told(page, server):
     page.get_by_role("alert").filter(has_text="truncated").wait_for()
 
 
-def test_a_film_that_is_too_large_is_told_beside_the_one_before(page):
+def test_an_image_that_is_too_large_is_told_beside_the_one_before(page):
     upload(page, "first.png", SAMPLES[1].read_bytes())
-    page.locator(".cxr-film h2", has_text="first.png").wait_for()
+    page.locator(".cxr-image h2", has_text="first.png").wait_for()
     upload(page, "large.dcm", bytes(2 * 2**20))
     alert = page.locator("#demo-refused")
-    expect(alert).to_have_text("large.dcm is larger than 1 MiB and was not read. The film below is the one before it.")
+    expect(alert).to_have_text("large.dcm is larger than 1 MiB and was not read. The image below is the one before it.")
     upload(page, "third.png", SAMPLES[3].read_bytes())
-    page.locator(".cxr-film h2", has_text="third.png").wait_for()
+    page.locator(".cxr-image h2", has_text="third.png").wait_for()
     expect(page.locator(".cxr-caption")).to_contain_text("Heat map of")
     expect(alert).to_have_count(0)
 
@@ -169,12 +169,12 @@ def test_bodies_over_the_limit_are_refused(server):
 
 
 @pytest.mark.parametrize("path", ["https://example.com/", "http:/example.com", "/etc/passwd", "../../etc/passwd", 1])
-def test_a_film_that_was_not_uploaded_is_not_fetched(path, server):
+def test_an_image_that_was_not_uploaded_is_not_fetched(path, server):
     """Gradio would ask the network for an address, whatever its size."""
-    film = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    event = {"data": [film, "six views", "max_f1"], "fn_index": 0, "trigger_id": 5, "session_hash": "elsewhere"}
+    image = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    event = {"data": [image, "six views", "max_f1"], "fn_index": 0, "trigger_id": 5, "session_hash": "elsewhere"}
     answered = requests.post(f"{server.address}gradio_api/queue/join", json=event, timeout=30)
-    assert (answered.status_code, answered.text) == (400, "Expected a film that was uploaded.")
+    assert (answered.status_code, answered.text) == (400, "Expected an image that was uploaded.")
 
 
 def test_pages_of_other_sites_are_refused(server):
@@ -195,13 +195,13 @@ from functools import partial
 
 from cxr_edge.demo import server
 
-server.Forgetting = partial(server.Forgetting, film_seconds=30, upload_seconds=8)
+server.Forgetting = partial(server.Forgetting, image_seconds=30, upload_seconds=8)
 demo = server.demo(max_upload=1 << 20)
 demo.launch(block=False)
 while True:
     input()
     sessions = list(demo._page.state_holder.session_data.values())
-    print(sum("cxr-film" in str(vars(session)) for session in sessions), flush=True)
+    print(sum("cxr-image" in str(vars(session)) for session in sessions), flush=True)
 """
 
 
@@ -214,7 +214,7 @@ def forgetful(tmp_path):
     server.stop()
 
 
-def test_films_and_uploads_are_forgotten(forgetful, new_page):
+def test_images_and_uploads_are_forgotten(forgetful, new_page):
     """Of a closed page at once, of an open one after a while; uploads that broke off, too."""
     server = forgetful
 
@@ -228,7 +228,7 @@ def test_films_and_uploads_are_forgotten(forgetful, new_page):
         page.goto(server.address)
         page.locator("input[type=file]").wait_for(state="attached")
         upload(page, "chest.png", SAMPLES[1].read_bytes())
-        page.locator(".cxr-film").wait_for()  # the same film under one name, of two visitors
+        page.locator(".cxr-image").wait_for()  # the same image under one name, of two visitors
     with socket.create_connection(("127.0.0.1", server.port)) as broken:
         head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2**19}\r\n"
         broken.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode())
@@ -236,11 +236,11 @@ def test_films_and_uploads_are_forgotten(forgetful, new_page):
         server.wait_for(lambda: len(server.kept()) > 0, "an upload on disk")
     assert held() == 2
     pages[0].close()
-    server.wait_for(lambda: held() == 1, "the film of the closed page is forgotten")
-    server.wait_for(lambda: held() == 0, "the film of the page that nobody looks at is forgotten")
+    server.wait_for(lambda: held() == 1, "the image of the closed page is forgotten")
+    server.wait_for(lambda: held() == 0, "the image of the page that nobody looks at is forgotten")
     server.wait_for(lambda: server.kept() == [], "uploads are removed")
     pages[1].get_by_label("sensitivity_80").check()
-    expect(pages[1].locator("#shown")).to_contain_text("No film is here, or it is forgotten")
+    expect(pages[1].locator("#shown")).to_contain_text("No image is here, or it is forgotten")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -249,8 +249,8 @@ def test_it_is_accessible_and_fits(viewport, scheme, new_page, server):
     page = new_page(viewport, color_scheme=scheme)
     page.goto(server.address)
     page.locator("input[type=file]").wait_for(state="attached")
-    upload(page, "film.png", SAMPLES[2].read_bytes())
-    page.locator(".cxr-film").wait_for()
+    upload(page, "image.png", SAMPLES[2].read_bytes())
+    page.locator(".cxr-image").wait_for()
     assert "not for diagnosis" in page.locator(".demo-head").inner_text()
     assert violations(page) == []
     assert not overflows(page)
@@ -277,9 +277,9 @@ def test_the_three_lines_of_a_hosted_space(tmp_path):
     (code,) = (block.code for block in blocks_of(ROOT / "docs" / "demo.md") if block.language == "python")
     (tmp_path / "app.py").write_text(code)
     server = Server(tmp_path, [sys.executable, "app.py"], port=7935)
-    film = {"files": ("film.png", SAMPLES[0].read_bytes())}
-    assert requests.post(f"{server.address}gradio_api/upload", files=film, timeout=30).status_code == 200
-    assert list(tmp_path.glob("cxr-edge-demo-*/*/film.png"))
+    image = {"files": ("image.png", SAMPLES[0].read_bytes())}
+    assert requests.post(f"{server.address}gradio_api/upload", files=image, timeout=30).status_code == 200
+    assert list(tmp_path.glob("cxr-edge-demo-*/*/image.png"))
     server.stop()
     assert server.process.returncode == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "app.py"]

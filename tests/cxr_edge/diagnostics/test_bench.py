@@ -1,4 +1,4 @@
-"""`cxr-edge bench`: it measures what it says, on one's own films too; its times are read by people."""
+"""`cxr-edge bench`: it measures what it says, on one's own images too; its times are read by people."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cxr_edge.diagnostics.bench import SAMPLE
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from tests.conftest import SAMPLES
 
@@ -19,8 +19,8 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-def test_the_film_that_comes_with_it_is_one_of_the_samples():
-    assert read_film(SAMPLE).sha256 in {read_film(path).sha256 for path in SAMPLES}
+def test_the_image_that_comes_with_it_is_one_of_the_samples():
+    assert read_image(SAMPLE).sha256 in {read_image(path).sha256 for path in SAMPLES}
 
 
 @pytest.mark.slow
@@ -31,11 +31,11 @@ def test_figures_belong_together():
     bundle = read_bundle()
     assert (found["bundle"], found["device"], found["precision"]) == (bundle.identity, "cpu", "fp32")
     assert found["gate"] == bundle.manifest.variants["fp32"].gate
-    assert (found["films"], found["threads"], found["views"]) == (2, 2, 6)
+    assert (found["images"], found["threads"], found["views"]) == (2, 2, 6)
     timed = [*found["latency_ms"].values(), *found["network"]]
     assert all(0 < told["p50"] <= told["p90"] <= told["p99"] and told["n"] >= 5 for told in timed)
     assert [row["batch"] for row in found["network"]] == [1, 2, 4, 6]
-    assert all(told["n"] >= 10 and told["films_per_second"] > 0 for told in found["films_per_second"].values())
+    assert all(told["n"] >= 10 and told["images_per_second"] > 0 for told in found["images_per_second"].values())
     assert set(found["shares"]) == {"decode", "resize", "inference", "drawing"}
     assert sum(told["share"] for told in found["shares"].values()) == pytest.approx(1)
     assert found["packages"]["numpy"]
@@ -45,11 +45,11 @@ def test_figures_belong_together():
 def test_it_reads_as_tables_and_says_what_limits_it():
     done = run("--seconds", 0.2, "--device", "cpu")
     assert done.returncode == 0, done.stderr
-    for told in ("Latency of one film", "Films per second", "batch 6", "What limits it", "takes most", "1 film"):
+    for told in ("Latency of one image", "Images per second", "batch 6", "What limits it", "takes most", "1 image"):
         assert told in done.stdout or told.replace("takes", "take") in done.stdout
 
 
-def test_a_film_that_cannot_be_read_is_named_before_anything_is_timed(tmp_path):
+def test_an_image_that_cannot_be_read_is_named_before_anything_is_timed(tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(SAMPLES[0].read_bytes()[:5000])
     done = run(broken)

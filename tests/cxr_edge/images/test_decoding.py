@@ -1,4 +1,4 @@
-"""Decoding: every way a film is stored, and a coded refusal of everything else."""
+"""Decoding: every way an image is stored, and a coded refusal of everything else."""
 
 import io
 import os
@@ -58,37 +58,37 @@ def odd_exif(tag: int) -> bytes:
     ],
     ids=["grey", "rgb", "rgba", "16 bit grey", "16 bit rgb"],
 )
-def test_every_storage_of_a_film_decodes_to_the_same_pixels(film, convert):
-    decoded = images.decode(png(convert(film)))
-    np.testing.assert_array_equal(decoded.pixels, film)
+def test_every_storage_of_an_image_decodes_to_the_same_pixels(image, convert):
+    decoded = images.decode(png(convert(image)))
+    np.testing.assert_array_equal(decoded.pixels, image)
     assert decoded.warnings == ()
 
 
 @pytest.mark.parametrize("mode", ["P", "LA", "1"])
-def test_palette_alpha_and_bilevel_png(film, mode):
+def test_palette_alpha_and_bilevel_png(image, mode):
     buffer = io.BytesIO()
-    image = Image.fromarray(film).convert(mode)
+    image = Image.fromarray(image).convert(mode)
     image.save(buffer, "PNG")
     decoded = images.decode(buffer.getvalue())
     np.testing.assert_array_equal(decoded.pixels, np.asarray(image.convert("L")))
 
 
-def test_transparency_is_ignored(film):
-    rgba = cv2.cvtColor(film, cv2.COLOR_GRAY2BGRA)
+def test_transparency_is_ignored(image):
+    rgba = cv2.cvtColor(image, cv2.COLOR_GRAY2BGRA)
     rgba[:512, :, 3] = 0
-    np.testing.assert_array_equal(images.decode(png(rgba)).pixels, film)
+    np.testing.assert_array_equal(images.decode(png(rgba)).pixels, image)
 
 
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
-def test_jpeg(film, colour):
-    stored = film if colour == "grey" else cv2.cvtColor(film, cv2.COLOR_GRAY2BGR)
+def test_jpeg(image, colour):
+    stored = image if colour == "grey" else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     data = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-    assert np.abs(images.decode(data).pixels.astype(int) - film).max() < 30
+    assert np.abs(images.decode(data).pixels.astype(int) - image).max() < 30
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_exif_orientation_is_honoured(film, orientation, kind):
+def test_exif_orientation_is_honoured(image, orientation, kind):
     turned = {
         1: lambda f: f,
         2: np.fliplr,
@@ -98,17 +98,17 @@ def test_exif_orientation_is_honoured(film, orientation, kind):
         6: lambda f: np.rot90(f, 1),
         7: lambda f: np.rot90(f, 2).T,
         8: lambda f: np.rot90(f, -1),
-    }[orientation](film[:, :700])
+    }[orientation](image[:, :700])
     exif = Image.Exif()
     exif[0x0112] = orientation
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(turned)).save(buffer, kind, exif=exif, quality=100)
     decoded = images.decode(buffer.getvalue()).pixels
     assert decoded.shape == (1024, 700)
-    assert np.abs(decoded.astype(int) - film[:, :700]).mean() < 1
+    assert np.abs(decoded.astype(int) - image[:, :700]).mean() < 1
 
 
-def test_16_bit_is_scaled_not_clipped(film):
+def test_16_bit_is_scaled_not_clipped(image):
     ramp = np.linspace(0, 65535, 1024 * 1024).reshape(1024, 1024).astype(np.uint16)
     decoded = images.decode(png(ramp)).pixels
     assert decoded.min() == 0
@@ -117,19 +117,19 @@ def test_16_bit_is_scaled_not_clipped(film):
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
-def test_16_bit_file_with_few_bits_in_use_is_warned_about(film, bits):
-    (warning,) = images.decode(png(film.astype(np.uint16) << (bits - 8))).warnings
+def test_16_bit_file_with_few_bits_in_use_is_warned_about(image, bits):
+    (warning,) = images.decode(png(image.astype(np.uint16) << (bits - 8))).warnings
     assert f"only {bits} of its 16 bits" in warning.message
     assert f"bits_stored={bits}" in warning.message
-    array = film.astype(np.uint16) << (bits - 8)
+    array = image.astype(np.uint16) << (bits - 8)
     assert images.from_array(array).warnings == (warning,)
     assert images.from_array(array, bits).warnings == ()
 
 
-def test_array_of_16_bits_equals_8_bits(film):
+def test_array_of_16_bits_equals_8_bits(image):
     for bits in (8, 10, 12, 15, 16):
-        stored = np.rint(film * ((2**bits - 1) / 255)).astype(np.uint16)
-        np.testing.assert_array_equal(images.from_array(stored, bits).pixels, film)
+        stored = np.rint(image * ((2**bits - 1) / 255)).astype(np.uint16)
+        np.testing.assert_array_equal(images.from_array(stored, bits).pixels, image)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_array_of_16_bits_equals_8_bits(film):
         (np.zeros((100, 100), np.uint16), "12"),
     ],
 )
-def test_arrays_that_are_no_film_are_refused(array, bits):
+def test_arrays_that_are_no_image_are_refused(array, bits):
     with pytest.raises(errors.InvalidArray, match="expected"):
         images.from_array(array, bits)
 
@@ -171,8 +171,8 @@ def test_other_content_is_refused_by_its_kind(data, error):
 
 
 @pytest.mark.parametrize("channels", ["rgb", "rgba", "grey and alpha"])
-def test_16_bit_colour_keeps_its_depth(film, channels):
-    deep = film.astype(np.uint16) << 4  # 12 bits, which a decoder that drops the low byte turns into 16 levels
+def test_16_bit_colour_keeps_its_depth(image, channels):
+    deep = image.astype(np.uint16) << 4  # 12 bits, which a decoder that drops the low byte turns into 16 levels
     if channels == "grey and alpha":
         data = grey_alpha_16(deep)
     else:
@@ -183,8 +183,8 @@ def test_16_bit_colour_keeps_its_depth(film, channels):
 
 
 @pytest.mark.parametrize("damage", ["end cut out", "zeros", "noise"])
-def test_damaged_jpeg_is_refused_not_guessed(film, damage):
-    data = bytearray(cv2.imencode(".jpg", film)[1].tobytes())
+def test_damaged_jpeg_is_refused_not_guessed(image, damage):
+    data = bytearray(cv2.imencode(".jpg", image)[1].tobytes())
     middle = len(data) // 2
     if damage == "end cut out":
         data[middle:-2] = b""
@@ -195,37 +195,39 @@ def test_damaged_jpeg_is_refused_not_guessed(film, damage):
 
 
 @pytest.mark.parametrize("marker", [b"\xff\xc3", b"\xff\xf7"], ids=["lossless", "JPEG-LS"])
-def test_lossless_jpeg_is_unsupported_not_damaged(film, marker):
-    data = cv2.imencode(".jpg", film)[1].tobytes().replace(b"\xff\xc0", marker, 1)
+def test_lossless_jpeg_is_unsupported_not_damaged(image, marker):
+    data = cv2.imencode(".jpg", image)[1].tobytes().replace(b"\xff\xc0", marker, 1)
     with pytest.raises(errors.UnsupportedFormat, match="convert it to PNG"):
         images.decode(data)
 
 
 @pytest.mark.parametrize("tag", [0x0100, 0x011A])
-def test_odd_exif_tags_do_not_keep_the_film_from_being_turned(film, tag):
+def test_odd_exif_tags_do_not_keep_the_image_from_being_turned(image, tag):
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(np.rot90(film[:, :700]))).save(buffer, "JPEG", exif=odd_exif(tag), quality=100)
+    Image.fromarray(np.ascontiguousarray(np.rot90(image[:, :700]))).save(
+        buffer, "JPEG", exif=odd_exif(tag), quality=100
+    )
     decoded = images.decode(buffer.getvalue())
     assert decoded.pixels.shape == (1024, 700)
 
 
-def test_exif_that_cannot_be_read_is_warned_about(film):
+def test_exif_that_cannot_be_read_is_warned_about(image):
     buffer = io.BytesIO()
-    Image.fromarray(film).save(buffer, "PNG", exif=b"Exif\0\0garbage!")
+    Image.fromarray(image).save(buffer, "PNG", exif=b"Exif\0\0garbage!")
     decoded = images.decode(buffer.getvalue())
-    np.testing.assert_array_equal(decoded.pixels, film)
+    np.testing.assert_array_equal(decoded.pixels, image)
     assert "EXIF" in decoded.warnings[0].message
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
-def test_text_that_inflates_to_much_is_left_alone(film, kind):
+def test_text_that_inflates_to_much_is_left_alone(image, kind):
     bomb = b"comment\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + zlib.compress(bytes(2**28))
-    plain = png(film)
+    plain = png(image)
     tracemalloc.start()
     decoded = images.decode(plain[:33] + png_chunk(kind, bomb) + plain[33:])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    np.testing.assert_array_equal(decoded.pixels, film)
+    np.testing.assert_array_equal(decoded.pixels, image)
     assert peak < 2**24
 
 
@@ -237,14 +239,14 @@ def test_16_bit_levels_that_are_one_grey_are_blank():
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99, 0.9999])
-def test_truncated_files_are_refused_not_padded(film, suffix, share):
-    data = cv2.imencode(suffix, film)[1].tobytes()
+def test_truncated_files_are_refused_not_padded(image, suffix, share):
+    data = cv2.imencode(suffix, image)[1].tobytes()
     with pytest.raises(errors.Truncated):
         images.decode(data[: int(len(data) * share)])
 
 
-def test_damaged_png_is_refused(film):
-    data = bytearray(png(film))
+def test_damaged_png_is_refused(image):
+    data = bytearray(png(image))
     middle = len(data) // 2
     data[middle : middle + 50] = bytes(50)
     with pytest.raises(errors.Truncated):
@@ -257,16 +259,16 @@ def test_size_is_refused_from_the_header_alone(width, height):
         images.decode(png_header(width, height))
 
 
-def test_oversized_jpeg_is_refused_from_the_header_alone(film):
-    data = bytearray(cv2.imencode(".jpg", film)[1].tobytes())
+def test_oversized_jpeg_is_refused_from_the_header_alone(image):
+    data = bytearray(cv2.imencode(".jpg", image)[1].tobytes())
     start = data.index(b"\xff\xc0")
     data[start + 5 : start + 9] = struct.pack(">HH", 60_000, 60_000)
     with pytest.raises(errors.TooLarge):
         images.decode(bytes(data))
 
 
-def test_12_bit_jpeg_is_unsupported_not_damaged(film):
-    data = bytearray(cv2.imencode(".jpg", film)[1].tobytes())
+def test_12_bit_jpeg_is_unsupported_not_damaged(image):
+    data = bytearray(cv2.imencode(".jpg", image)[1].tobytes())
     data[data.index(b"\xff\xc0") + 4] = 12
     with pytest.raises(errors.UnsupportedFormat, match="12-bit"):
         images.decode(bytes(data))
@@ -289,34 +291,34 @@ def test_blank(level):
         images.decode(png(np.full((200, 200), level, np.uint8)))
 
 
-@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "film.png/inside.png", ""])
-def test_names_that_no_file_can_have(film_path, tmp_path, name):
-    shutil.copy(film_path, tmp_path / "film.png")
+@pytest.mark.parametrize("name", ["a\0b.png", "\ud800.png", "image.png/inside.png", ""])
+def test_names_that_no_file_can_have(image_path, tmp_path, name):
+    shutil.copy(image_path, tmp_path / "image.png")
     with pytest.raises((errors.NotFound, errors.NonUtf8Name)):
-        images.read_film(os.path.join(tmp_path, name) if name else name)
+        images.read_image(os.path.join(tmp_path, name) if name else name)
 
 
 def test_files_that_cannot_be_opened(tmp_path):
     with pytest.raises(errors.NotFound):
-        images.read_film(tmp_path / "missing.png")
+        images.read_image(tmp_path / "missing.png")
     with pytest.raises(errors.NotAFile):
-        images.read_film(tmp_path)
+        images.read_image(tmp_path)
     (tmp_path / "empty.png").touch()
     with pytest.raises(errors.EmptyFile):
-        images.read_film(tmp_path / "empty.png")
+        images.read_image(tmp_path / "empty.png")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes, which only POSIX has")
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(errors.NotAFile):
-        images.read_film(tmp_path / "pipe.png")
+        images.read_image(tmp_path / "pipe.png")
 
 
-def test_sha256_is_that_of_the_file(film_path):
+def test_sha256_is_that_of_the_file(image_path):
     import hashlib
 
-    assert images.read_film(film_path).sha256 == hashlib.sha256(Path(film_path).read_bytes()).hexdigest()
+    assert images.read_image(image_path).sha256 == hashlib.sha256(Path(image_path).read_bytes()).hexdigest()
 
 
 @settings(max_examples=300, deadline=None)
@@ -328,8 +330,8 @@ def test_mutated_files_are_read_or_refused_and_nothing_else(data):
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        film = images.decode(bytes(content))
+        image = images.decode(bytes(content))
     except errors.InputError:
         return
-    assert film.pixels.dtype == np.uint8
-    assert film.pixels.ndim == 2
+    assert image.pixels.dtype == np.uint8
+    assert image.pixels.ndim == 2

@@ -15,13 +15,13 @@ import pytest
 from typer.testing import CliRunner
 
 import cxr_edge
-from benchmarks.dicom import films
+from benchmarks.dicom import dicom_files
 from cxr_edge.cli import app
 from cxr_edge.demo.answer import Upload, answer
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.labels import PRIVATE_SCHEME
-from cxr_edge.node.admit import Admission, Admitted
-from cxr_edge.node.config import Config, FolderPeer, Results
+from cxr_edge.node.config import Config, FolderDestination, Results
+from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.work import Workers
 from tests.bundles import make_bundle
@@ -57,7 +57,7 @@ def cut(bundle):
 def written(bundle, tmp_path_factory):
     """The outputs of `infer --report --dicom-out` on a DICOM image with a mass."""
     out = tmp_path_factory.mktemp("out")
-    arguments = ["infer", films.CHEST, SAMPLES[1], "--bundle", bundle, "--out", out, "--cam", 99, "--report",
+    arguments = ["infer", dicom_files.CHEST, SAMPLES[1], "--bundle", bundle, "--out", out, "--cam", 99, "--report",
                  "--dicom-out", out / "dicom", "--dicom-overlays", 99, "--device", "cpu"]  # fmt: skip
     done = CliRunner().invoke(app, list(map(str, arguments)))
     assert done.exit_code == 0, done.output
@@ -66,20 +66,20 @@ def written(bundle, tmp_path_factory):
 
 def worked_on(model, folder: Path, data: bytes) -> dict[str, bytes]:
     """What the node's workers store for an image."""
-    peer = FolderPeer(name="folder", folder=folder / "to")
-    config = Config(data=folder, results=Results(overlays=99), peers=(peer,))
+    destination = FolderDestination(name="folder", folder=folder / "to")
+    config = Config(data=folder, results=Results(overlays=99), destinations=(destination,))
     stored, results = folder / "images", folder / "results"
     stored.mkdir()
     results.mkdir()
     queue, changed = Queue(folder), threading.Condition()
-    assert Admission(stored, queue, model.reading, news=changed).admit(data) is Admitted.QUEUED
+    assert Intake(stored, queue, model.limits, changed=changed).take(data) is IntakeOutcome.QUEUED
     workers = Workers(model, config, queue, stored, results, changed, lambda _: None)
     workers.start(1)
     until = time.monotonic() + 60
-    while queue.counts()["film-waiting"] and time.monotonic() < until:
+    while queue.counts()["image-waiting"] and time.monotonic() < until:
         time.sleep(0.05)
     workers.stop()
-    assert queue.counts()["film-done"] == 1, queue.letters()
+    assert queue.counts()["image-done"] == 1, queue.entries()
     queue.close()
     return {path.name: path.read_bytes() for path in results.iterdir()}
 
@@ -137,7 +137,7 @@ def test_every_finding_is_in_the_structured_report_with_its_code(cut, written):
 
 
 def test_positive_findings_without_a_code_are_drawn_and_outlined(cut, written):
-    result = cut.predict(films.CHEST, heatmaps=True)
+    result = cut.predict(dicom_files.CHEST, heatmaps=True)
     positive = [f.label for f in result.findings if f.positive and result.map_of(f.label).any()]
     captured = {path.stem.partition("-overlay-")[2] for path in (written / "dicom").glob("*-overlay-*.dcm")}
     assert captured == set(positive)
@@ -150,13 +150,13 @@ def test_positive_findings_without_a_code_are_drawn_and_outlined(cut, written):
 
 
 def test_every_label_is_in_the_demo(cut):
-    page = answer(cut, Upload("film.png", SAMPLES[1].read_bytes()), "tta", "max_f1")
+    page = answer(cut, Upload("image.png", SAMPLES[1].read_bytes()), "tta", "max_f1")
     for label in cut.labels:
         assert re.search(re.escape(label.name).replace("_", "_(?:<wbr>)?"), page), label.name
 
 
 def test_every_label_is_in_what_the_node_stores(cut, tmp_path):
-    data = films.written(films.film(cv2.imread(str(SAMPLES[1]), cv2.IMREAD_GRAYSCALE), **STUDY))
+    data = dicom_files.written(dicom_files.image(cv2.imread(str(SAMPLES[1]), cv2.IMREAD_GRAYSCALE), **STUDY))
     stored = worked_on(cut, tmp_path, data)
     (line,) = [json.loads(content) for name, content in stored.items() if name.endswith(".json")]
     assert tuple(line["probabilities"]) == cut.manifest.label_names

@@ -92,7 +92,7 @@ KEYS = [
 def platt(manifest, slope=1.0, without=None):
     names = [label["name"] for label in manifest["labels"]]
     curves = {label: {"slope": slope, "intercept": 0.0} for label in names if label != without}
-    return {"method": "platt", "single": curves, "tta": curves, "fitted_on": "films"}
+    return {"method": "platt", "single": curves, "tta": curves, "fitted_on": "images"}
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -218,13 +218,13 @@ def test_a_graph_with_another_input_is_refused(bundle):
         cxr_edge.load(bundle, device="cpu")
 
 
-def test_a_network_that_gives_nan_is_refused(bundle, film):
+def test_a_network_that_gives_nan_is_refused(bundle, image):
     model = onnx.load(bundle / "model.onnx")
     kernel = next(t for t in model.graph.initializer if list(t.dims) == [256, 15])
     kernel.CopyFrom(onnx.numpy_helper.from_array(np.full((256, 15), np.nan, np.float32), kernel.name))
     replace_file(bundle, "model.onnx", model.SerializeToString())
     with pytest.raises(errors.BundleTensors, match="not a number"):
-        cxr_edge.load(bundle, device="cpu").predict(film)
+        cxr_edge.load(bundle, device="cpu").predict(image)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes, which only POSIX has")
@@ -234,13 +234,13 @@ def test_a_pipe_in_place_of_the_manifest_does_not_hang(tmp_path):
         read_bundle(tmp_path)
 
 
-def test_cutting_at_the_features_leaves_a_runnable_head(film):
+def test_cutting_at_the_features_leaves_a_runnable_head(image):
     model = onnx.load(SHIPPED / "model.onnx")
     head = onnx.utils.Extractor(model).extract_model(["last_conv"], ["logits"])
     from cxr_edge.backends import open_graph
     from cxr_edge.model.preprocess import preprocess
 
     whole = open_graph(model.SerializeToString())
-    logits, last_conv = whole.run(["logits", "last_conv"], {"image": preprocess(film, (224, 224))[np.newaxis]})
+    logits, last_conv = whole.run(["logits", "last_conv"], {"image": preprocess(image, (224, 224))[np.newaxis]})
     (of_head,) = open_graph(head.SerializeToString()).run(["logits"], {"last_conv": last_conv})
     np.testing.assert_allclose(of_head, logits, atol=1e-5)

@@ -27,10 +27,10 @@ def curves(labels, slope, intercept):
 
 
 @pytest.mark.parametrize("tta", [False, True])
-def test_platt_acts_on_the_average_over_the_variants(film_path, labels, tta):
+def test_platt_acts_on_the_average_over_the_variants(image_path, labels, tta):
     single, six = curves(labels, 0.8, -0.5), curves(labels, 1.2, 0.3)
-    raw = model_with(Calibration("identity")).predict(film_path, tta=tta)
-    calibrated = model_with(Calibration("platt", single, six, "films")).predict(film_path, tta=tta)
+    raw = model_with(Calibration("identity")).predict(image_path, tta=tta)
+    calibrated = model_with(Calibration("platt", single, six, "images")).predict(image_path, tta=tta)
     slopes = (1.2 if tta else 0.8) + np.arange(len(labels)) / 10
     expected = expit(slopes * logit(np.array(raw.values)) + (0.3 if tta else -0.5))
     np.testing.assert_allclose(calibrated.values, expected, rtol=1e-6)

@@ -49,9 +49,9 @@ def test_every_finding_must_lie_beyond_its_margin(probabilities, decided):
 @pytest.mark.slow
 def test_the_shipped_rules_decide_the_samples_as_all_variants_do(model):
     for point in model.manifest.operating_points:
-        for film in SAMPLES:
-            adaptive = model.predict(film, adaptive=True, operating_point=point)
-            full = model.predict(film, tta=True, operating_point=point)
+        for image in SAMPLES:
+            adaptive = model.predict(image, adaptive=True, operating_point=point)
+            full = model.predict(image, tta=True, operating_point=point)
             assert adaptive.tta_mode == "adaptive"
             assert adaptive.variants in (2, 6)
             calls = [
@@ -66,41 +66,41 @@ def test_the_shipped_rules_decide_the_samples_as_all_variants_do(model):
 
 
 def test_some_samples_need_two_variants_and_some_all(model):
-    assert {model.predict(film, adaptive=True, operating_point="youden").variants for film in SAMPLES} == {2, 6}
+    assert {model.predict(image, adaptive=True, operating_point="youden").variants for image in SAMPLES} == {2, 6}
 
 
-def test_without_margin_two_variants_are_enough(film_path):
+def test_without_margin_two_variants_are_enough(image_path):
     model = cxr_edge.Model(with_margins(read_bundle(), 0.0), "cpu")
-    adaptive = model.predict(film_path, adaptive=True, heatmaps=True)
+    adaptive = model.predict(image_path, adaptive=True, heatmaps=True)
     assert adaptive.variants == 2
     assert adaptive.findings[0].std is not None
     manifest = model.manifest
     variants = (manifest.tta.variants[0], manifest.tta.variants[3])
     pair = msgspec.structs.replace(manifest, tta=msgspec.structs.replace(manifest.tta, variants=variants))
-    of_two = cxr_edge.Model(replace(read_bundle(), manifest=pair), "cpu").predict(film_path, tta=True, heatmaps=True)
+    of_two = cxr_edge.Model(replace(read_bundle(), manifest=pair), "cpu").predict(image_path, tta=True, heatmaps=True)
     np.testing.assert_allclose(adaptive.values, of_two.values, atol=1e-6)
     np.testing.assert_allclose(adaptive.maps, of_two.maps, rtol=1e-3, atol=1e-5)
 
 
-def test_with_a_wide_margin_it_is_all_variants(film_path):
+def test_with_a_wide_margin_it_is_all_variants(image_path):
     model = cxr_edge.Model(with_margins(read_bundle(), 50.0), "cpu")
-    adaptive = model.predict(film_path, adaptive=True, heatmaps=True)
-    full = model.predict(film_path, tta=True, heatmaps=True)
+    adaptive = model.predict(image_path, adaptive=True, heatmaps=True)
+    full = model.predict(image_path, tta=True, heatmaps=True)
     assert adaptive.variants == 6
     np.testing.assert_allclose(adaptive.values, full.values, atol=1e-6)
     np.testing.assert_allclose(adaptive.maps, full.maps, rtol=1e-3, atol=1e-5)
     assert adaptive.findings[0].std == pytest.approx(full.findings[0].std, abs=1e-6)
 
 
-def test_a_bundle_without_the_rule_says_so(film_path):
+def test_a_bundle_without_the_rule_says_so(image_path):
     model = cxr_edge.Model(with_margins(read_bundle(), None), "cpu")
     with pytest.raises(errors.UnknownOperatingPoint, match="when to stop early"):
-        model.predict(film_path, adaptive=True)
+        model.predict(image_path, adaptive=True)
 
 
-def test_one_variant_cannot_be_adaptive(model, film_path):
+def test_one_variant_cannot_be_adaptive(model, image_path):
     with pytest.raises(ValueError, match="adaptive"):
-        model.predict(film_path, tta=False, adaptive=True)
+        model.predict(image_path, tta=False, adaptive=True)
 
 
 @pytest.mark.parametrize(

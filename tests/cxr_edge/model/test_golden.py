@@ -1,4 +1,4 @@
-"""The SDK's answers on the repository's films against Keras's, recorded by tests/record_golden.py."""
+"""The SDK's answers on the repository's images against Keras's, recorded by tests/record_golden.py."""
 
 import json
 
@@ -23,6 +23,6 @@ def test_probabilities_are_those_of_keras(model, sample, mode):
     np.testing.assert_allclose(result.values, GOLDEN[sample.name][mode], atol=TOLERANCE, rtol=0)
 
 
-def test_the_films_differ_from_one_another():
+def test_the_images_differ_from_one_another():
     values = np.array([GOLDEN[path.name]["single"] for path in SAMPLES])
     assert (values.max(axis=0) - values.min(axis=0) > 10 * TOLERANCE).all()

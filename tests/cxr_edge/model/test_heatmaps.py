@@ -8,8 +8,8 @@ from cxr_edge import errors
 from cxr_edge.model.heatmaps import COLORMAPS, overlay, upsample
 
 
-def test_every_label_has_a_map_over_the_film(model, film):
-    wide = np.ascontiguousarray(film[:700])
+def test_every_label_has_a_map_over_the_image(model, image):
+    wide = np.ascontiguousarray(image[:700])
     result = model.predict(wide, heatmaps=True)
     assert result.maps.shape == (15, 7, 7)
     assert result.maps.dtype == np.float32
@@ -24,17 +24,17 @@ def test_every_label_has_a_map_over_the_film(model, film):
             assert heatmap.max() > 0.9
 
 
-def test_maps_of_a_mirrored_film_are_mirrored(model, film):
-    straight = model.predict(film, tta=True, heatmaps=True).maps
-    mirrored = model.predict(np.ascontiguousarray(film[:, ::-1]), tta=True, heatmaps=True).maps
+def test_maps_of_a_mirrored_image_are_mirrored(model, image):
+    straight = model.predict(image, tta=True, heatmaps=True).maps
+    mirrored = model.predict(np.ascontiguousarray(image[:, ::-1]), tta=True, heatmaps=True).maps
     np.testing.assert_allclose(mirrored[:, :, ::-1], straight, atol=1e-4 * straight.max())
 
 
-def test_without_heatmaps_they_cannot_be_had(model, film):
+def test_without_heatmaps_they_cannot_be_had(model, image):
     with pytest.raises(errors.HeatmapNotComputed, match="heatmaps=True"):
-        model.predict(film).heatmap("Mass")
+        model.predict(image).heatmap("Mass")
     with pytest.raises(KeyError, match="Atelectasis"):
-        model.predict(film, heatmaps=True).heatmap("Gout")
+        model.predict(image, heatmaps=True).heatmap("Gout")
 
 
 def test_an_empty_map_stays_empty():
@@ -52,14 +52,14 @@ def test_upsampling_keeps_the_place():
 
 
 @pytest.mark.parametrize("colormap", COLORMAPS)
-def test_no_colour_where_the_map_is_zero(film, colormap):
-    heatmap = np.zeros(film.shape, np.float32)
+def test_no_colour_where_the_map_is_zero(image, colormap):
+    heatmap = np.zeros(image.shape, np.float32)
     heatmap[:100, :100] = 1
-    picture = overlay(film, heatmap, colormap)
-    np.testing.assert_array_equal(picture[100:], cv2.cvtColor(film, cv2.COLOR_GRAY2BGR)[100:])
-    assert (picture[:100, :100] != film[:100, :100, None]).any()
+    picture = overlay(image, heatmap, colormap)
+    np.testing.assert_array_equal(picture[100:], cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)[100:])
+    assert (picture[:100, :100] != image[:100, :100, None]).any()
 
 
-def test_turbo_shows_importance_in_red(film):
-    blue, _, red = overlay(film, np.ones(film.shape, np.float32))[500, 500].astype(int)
+def test_turbo_shows_importance_in_red(image):
+    blue, _, red = overlay(image, np.ones(image.shape, np.float32))[500, 500].astype(int)
     assert red > blue

@@ -20,9 +20,9 @@ def values(result):
     return np.array(list(result.probabilities.values()))
 
 
-def test_a_result_says_all_it_should(model, film_path):
-    result = model.predict(film_path, tta=True, heatmaps=True)
-    assert result.path == str(film_path)
+def test_a_result_says_all_it_should(model, image_path):
+    result = model.predict(image_path, tta=True, heatmaps=True)
+    assert result.path == str(image_path)
     assert result.tta_mode == "tta"
     assert result.variants == len(model.manifest.tta.variants)
     assert tuple(result.probabilities) == model.manifest.label_names
@@ -37,19 +37,19 @@ def test_a_result_says_all_it_should(model, film_path):
         assert finding.std >= 0
 
 
-def test_a_result_printed_says_what_it_is_not_for(model, film_path):
-    assert "not a medical device" in str(model.predict(film_path))
+def test_a_result_printed_says_what_it_is_not_for(model, image_path):
+    assert "not a medical device" in str(model.predict(image_path))
 
 
-def test_results_travel_between_processes(model, film_path):
-    result = model.predict(film_path, heatmaps=True)
+def test_results_travel_between_processes(model, image_path):
+    result = model.predict(image_path, heatmaps=True)
     again = pickle.loads(pickle.dumps(result))
     assert again.to_dict() == result.to_dict()
     np.testing.assert_array_equal(again.maps, result.maps)
 
 
-def test_results_are_frozen(model, film_path):
-    result = model.predict(film_path, heatmaps=True)
+def test_results_are_frozen(model, image_path):
+    result = model.predict(image_path, heatmaps=True)
     with pytest.raises(AttributeError):
         result.variants = 1
     with pytest.raises(AttributeError):
@@ -60,14 +60,14 @@ def test_results_are_frozen(model, film_path):
     assert len(result.probabilities) == len(result.labels)
 
 
-def test_the_tta_mode_defaults_to_the_manifest(model, film_path):
-    assert model.predict(film_path).tta_mode == model.manifest.tta.default_mode
-    assert model.predict(film_path, tta=False).variants == 1
-    assert all(f.std is None for f in model.predict(film_path, tta=False).findings)
+def test_the_tta_mode_defaults_to_the_manifest(model, image_path):
+    assert model.predict(image_path).tta_mode == model.manifest.tta.default_mode
+    assert model.predict(image_path, tta=False).variants == 1
+    assert all(f.std is None for f in model.predict(image_path, tta=False).findings)
 
 
-def test_path_bytes_and_array_agree(model, film_path, film):
-    by_path, by_bytes, by_array = (model.predict(s) for s in (film_path, film_path.read_bytes(), film))
+def test_path_bytes_and_array_agree(model, image_path, image):
+    by_path, by_bytes, by_array = (model.predict(s) for s in (image_path, image_path.read_bytes(), image))
     np.testing.assert_array_equal(values(by_path), values(by_bytes))
     np.testing.assert_array_equal(values(by_path), values(by_array))
     assert by_path.sha256 == by_bytes.sha256
@@ -75,20 +75,20 @@ def test_path_bytes_and_array_agree(model, film_path, film):
     assert by_array.path is None
 
 
-def test_8_and_16_bit_versions_of_a_film_agree(model, film, tmp_path):
-    cv2.imwrite(str(tmp_path / "deep.png"), film.astype(np.uint16) * 257)
-    reference = values(model.predict(film))
+def test_8_and_16_bit_versions_of_an_image_agree(model, image, tmp_path):
+    cv2.imwrite(str(tmp_path / "deep.png"), image.astype(np.uint16) * 257)
+    reference = values(model.predict(image))
     np.testing.assert_array_equal(values(model.predict(tmp_path / "deep.png")), reference)
-    twelve = np.rint(film * (4095 / 255)).astype(np.uint16)
+    twelve = np.rint(image * (4095 / 255)).astype(np.uint16)
     np.testing.assert_array_equal(values(model.predict(twelve, bits_stored=12)), reference)
 
 
 def test_tta_equals_the_mean_of_single_calls(uncalibrated, sample):
     model = uncalibrated
-    film = cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE)
-    shown = make_variants(preprocess(film, (224, 224)), model.manifest.tta.variants)
+    image = cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE)
+    shown = make_variants(preprocess(image, (224, 224)), model.manifest.tta.variants)
     singles = [values(model.predict(variant, tta=False)) for variant in shown]
-    averaged = model.predict(film, tta=True)
+    averaged = model.predict(image, tta=True)
     np.testing.assert_allclose(values(averaged), np.mean(singles, axis=0), atol=1e-6)
     stds = dict(zip(model.manifest.label_names, np.std(singles, axis=0), strict=True))
     for finding in averaged.findings:
@@ -106,9 +106,9 @@ def test_a_batch_equals_single_calls(model, tta):
         np.testing.assert_array_equal(result.maps, single.maps)
 
 
-def test_a_bad_input_costs_itself_alone(model, film_path, film, tmp_path):
+def test_a_bad_input_costs_itself_alone(model, image_path, image, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
-    sources = [film_path, tmp_path / "text.png", film, np.zeros((100, 100), np.uint8), tmp_path / "missing.png", b""]
+    sources = [image_path, tmp_path / "text.png", image, np.zeros((100, 100), np.uint8), tmp_path / "missing.png", b""]
     results = model.predict_batch(sources, tta=False)
     assert [type(r).__name__ for r in results] == ["Result", "InputFailure", "Result"] + ["InputFailure"] * 3
     assert [r.code for r in results if isinstance(r, cxr_edge.InputFailure)] == [
@@ -131,17 +131,17 @@ def test_threads_that_share_a_model_agree_with_a_serial_run(model):
     np.testing.assert_array_equal(threaded, serial)
 
 
-def test_threads_within_an_inference_do_not_change_it(model, film_path):
+def test_threads_within_an_inference_do_not_change_it(model, image_path):
     two = cxr_edge.load(device="cpu", threads=2)
-    np.testing.assert_allclose(values(two.predict(film_path)), values(model.predict(film_path)), atol=1e-6)
+    np.testing.assert_allclose(values(two.predict(image_path)), values(model.predict(image_path)), atol=1e-6)
 
 
-def test_operating_point(model, film_path):
+def test_operating_point(model, image_path):
     name = model.manifest.default_operating_point
-    chosen = model.predict(film_path, operating_point=name)
-    assert chosen.to_dict() == model.predict(film_path).to_dict()
+    chosen = model.predict(image_path, operating_point=name)
+    assert chosen.to_dict() == model.predict(image_path).to_dict()
     with pytest.raises(errors.UnknownOperatingPoint, match=name):
-        model.predict(film_path, operating_point="no such")
+        model.predict(image_path, operating_point="no such")
 
 
 def test_devices_that_cannot_be_had():
@@ -161,17 +161,17 @@ def test_cuda_is_refused_where_it_is_missing():
     assert "not tensorrt or cuda: " in model.device_reason
 
 
-def test_nonsense_costs_itself_alone(model, film_path):
+def test_nonsense_costs_itself_alone(model, image_path):
     for nonsense in (7, None, "a\0b.png"):
-        good, bad = model.predict_batch([film_path, nonsense], tta=False)
+        good, bad = model.predict_batch([image_path, nonsense], tta=False)
         assert isinstance(good, cxr_edge.Result)
         assert isinstance(bad, cxr_edge.InputFailure)
     with pytest.raises(ValueError, match="threads"):
         cxr_edge.load(threads=0)
 
 
-def test_one_path_is_no_batch(model, film_path):
-    for one in (str(film_path), film_path, b"bytes"):
+def test_one_path_is_no_batch(model, image_path):
+    for one in (str(image_path), image_path, b"bytes"):
         with pytest.raises(TypeError, match="call predict"):
             model.predict_batch(one)
 
@@ -180,24 +180,24 @@ def test_a_model_tells_what_it_is(model):
     assert repr(model) == f"<Model {model.identity} on cpu in fp32>"
 
 
-def test_a_model_cannot_be_changed(model, film_path):
-    before = model.predict(film_path).to_dict()
+def test_a_model_cannot_be_changed(model, image_path):
+    before = model.predict(image_path).to_dict()
     for name in ("device", "identity", "manifest", "labels"):
         with pytest.raises(AttributeError):
             setattr(model, name, None)
     model.manifest.operating_points["max_f1"].tta.thresholds["Mass"] = 0.0
-    assert model.predict(film_path).to_dict() == before
+    assert model.predict(image_path).to_dict() == before
 
 
-def test_a_batch_takes_its_sources_as_it_needs_them(model, film):
+def test_a_batch_takes_its_sources_as_it_needs_them(model, image):
     taken = []
 
-    def films():
+    def images():
         for number in range(50):
             taken.append(number)
-            yield film if number < 3 else b""
+            yield image if number < 3 else b""
 
-    assert len(model.predict_batch(films(), tta=False)) == 50
+    assert len(model.predict_batch(images(), tta=False)) == 50
     assert taken == list(range(50))
 
 
@@ -220,8 +220,8 @@ def test_an_evaluation_by_all_variants_is_decided_with_any_settings(model, sampl
         assert [f.positive for f in decided.findings] == [f.positive for f in predicted.findings]
 
 
-def test_an_evaluation_that_lacks_variants_is_refused(model, film):
-    one = model.evaluate(film, model.settings(tta=False))
+def test_an_evaluation_that_lacks_variants_is_refused(model, image):
+    one = model.evaluate(image, model.settings(tta=False))
     with pytest.raises(ValueError, match="tta=True"):
         model.decide(one, model.settings(tta=True))
 
@@ -243,23 +243,23 @@ def test_a_result_rests_on_what_its_provenance_tells(model):
     assert "6 TTA variants" in provenance.gate or "max Δp to Keras" in provenance.gate
 
 
-def test_results_are_streamed_while_sources_are_still_read(model, film):
+def test_results_are_streamed_while_sources_are_still_read(model, image):
     taken = []
 
-    def films():
+    def images():
         for number in range(200):
             taken.append(number)
-            yield film if number < 3 else b""
+            yield image if number < 3 else b""
 
-    results = model.predict_iter(films(), tta=False)
+    results = model.predict_iter(images(), tta=False)
     assert next(results).ok
     assert len(taken) < 100
     assert [result.ok for result in results] == [True, True] + [False] * 197
 
 
-def test_a_bundle_without_maps_predicts_and_says_that_it_has_none(film):
+def test_a_bundle_without_maps_predicts_and_says_that_it_has_none(image):
     bundle = read_bundle()
     model = cxr_edge.Model(replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, maps=None)), "cpu")
-    assert model.predict(film, tta=True).findings
+    assert model.predict(image, tta=True).findings
     with pytest.raises(errors.HeatmapUnavailable, match="no heat maps"):
-        model.predict(film, heatmaps=True)
+        model.predict(image, heatmaps=True)

@@ -1,4 +1,4 @@
-"""Pictures unlike the training films: real films pass, and what is none is told with its score."""
+"""Pictures unlike the training images: real images pass, and what is none is told with its score."""
 
 import json
 import re
@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 import cxr_edge
-from benchmarks.dicom import films
+from benchmarks.dicom import dicom_files
 from cxr_edge import errors
 from cxr_edge.model.bundle import SHIPPED
 
 OTHERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "on its left side": lambda film: np.rot90(film),
-    "on its right side": lambda film: np.rot90(film, -1),
-    "upside down": lambda film: np.rot90(film, 2),
-    "inverted": lambda film: 255 - film,
-    "a corner of it": lambda film: film[:340, :340],
-    "noise": lambda film: np.random.default_rng(0).integers(0, 256, film.shape, np.uint8),
-    "a gradient": lambda film: np.tile(np.linspace(0, 255, film.shape[1]).astype(np.uint8), (film.shape[0], 1)),
-    "text": lambda film: cv2.putText(np.zeros_like(film), "no film", (100, 500), 0, 6, 255, 20),
+    "on its left side": lambda image: np.rot90(image),
+    "on its right side": lambda image: np.rot90(image, -1),
+    "upside down": lambda image: np.rot90(image, 2),
+    "inverted": lambda image: 255 - image,
+    "a corner of it": lambda image: image[:340, :340],
+    "noise": lambda image: np.random.default_rng(0).integers(0, 256, image.shape, np.uint8),
+    "a gradient": lambda image: np.tile(np.linspace(0, 255, image.shape[1]).astype(np.uint8), (image.shape[0], 1)),
+    "text": lambda image: cv2.putText(np.zeros_like(image), "no image", (100, 500), 0, 6, 255, 20),
 }
 
 
@@ -34,13 +34,13 @@ def told(result) -> list[float]:
     ]
 
 
-def test_films_of_the_collection_pass(model, sample):
+def test_images_of_the_collection_pass(model, sample):
     assert not told(model.predict(sample))
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_what_is_no_upright_chest_film_is_told(model, film, other):
-    result = model.predict(np.ascontiguousarray(OTHERS[other](film)), tta=False)
+def test_what_is_no_upright_chest_image_is_told(model, image, other):
+    result = model.predict(np.ascontiguousarray(OTHERS[other](image)), tta=False)
     (score,) = told(result)
     assert score >= 0
     assert result.ood_score == pytest.approx(score, abs=0.06)
@@ -49,12 +49,12 @@ def test_what_is_no_upright_chest_film_is_told(model, film, other):
 
 
 def test_another_hospitals_chest_passes_and_an_ankle_does_not(model):
-    assert not told(model.predict(films.CHEST, tta=False))
-    assert told(model.predict(films.ANKLE, tta=False))
+    assert not told(model.predict(dicom_files.CHEST, tta=False))
+    assert told(model.predict(dicom_files.ANKLE, tta=False))
 
 
-def test_the_score_is_of_the_unchanged_film_whatever_the_variants(model, film):
-    inverted = 255 - film
+def test_the_score_is_of_the_unchanged_image_whatever_the_variants(model, image):
+    inverted = 255 - image
     scores = [
         told(model.predict(inverted, **options))
         for options in ({"tta": False}, {"tta": True}, {"adaptive": True}, {"tta": False, "heatmaps": True})
@@ -74,9 +74,9 @@ def edited(bundle, change) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_a_bundle_without_the_rule_says_nothing(bundle, film):
+def test_a_bundle_without_the_rule_says_nothing(bundle, image):
     edited(bundle, lambda manifest: manifest.pop("out_of_distribution"))
-    assert not told(cxr_edge.load(bundle, device="cpu").predict(255 - film, tta=False))
+    assert not told(cxr_edge.load(bundle, device="cpu").predict(255 - image, tta=False))
 
 
 def test_a_rule_for_another_network_is_refused(bundle):

@@ -5,31 +5,31 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.preprocess import preprocess
 from tests.conftest import SAMPLES
 
 
-def opencv(film, size):
-    return cv2.resize(film, size[::-1], interpolation=cv2.INTER_AREA)
+def opencv(image, size):
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def test_the_samples_become_exactly_what_opencv_makes_of_them():
     for path in SAMPLES:
-        film = read_film(path).pixels
-        np.testing.assert_array_equal(preprocess(film, (224, 224)), opencv(film, (224, 224)))
+        image = read_image(path).pixels
+        np.testing.assert_array_equal(preprocess(image, (224, 224)), opencv(image, (224, 224)))
 
 
 @given(st.integers(64, 700), st.integers(64, 700), st.integers(1, 320), st.integers(1, 320), st.integers(0, 2**32 - 1))
-def test_any_size_of_film_and_input(height, width, to_height, to_width, seed):
-    film = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
-    ours = preprocess(film, (to_height, to_width))
-    assert np.abs(ours.astype(int) - opencv(film, (to_height, to_width))).max() <= 1
+def test_any_size_of_image_and_input(height, width, to_height, to_width, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    ours = preprocess(image, (to_height, to_width))
+    assert np.abs(ours.astype(int) - opencv(image, (to_height, to_width))).max() <= 1
 
 
-def test_a_film_that_is_larger_than_one_product_may_be():
-    film = np.random.default_rng(0).integers(0, 256, (3056, 4001), dtype=np.uint8)
-    assert np.abs(preprocess(film, (224, 224)).astype(int) - opencv(film, (224, 224))).max() <= 1
+def test_an_image_that_is_larger_than_one_product_may_be():
+    image = np.random.default_rng(0).integers(0, 256, (3056, 4001), dtype=np.uint8)
+    assert np.abs(preprocess(image, (224, 224)).astype(int) - opencv(image, (224, 224))).max() <= 1
 
 
 def test_no_level_leaves_its_range():

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from cxr_edge.errors import NodeConfig
 from cxr_edge.node.config import (
-    DicomPeer,
-    FolderPeer,
+    DicomDestination,
+    FolderDestination,
     Metrics,
     Model,
     Queue,
@@ -24,17 +24,17 @@ from cxr_edge.node.config import (
     Results,
     Tls,
     Watch,
-    WebPeer,
+    WebDestination,
     read_config,
 )  # fmt: skip
 from cxr_edge.node.example import EXAMPLE
 from cxr_edge.node.node import folders
 from tests.conftest import AS_ANYONE
 
-PEER = '[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
+PEER = '[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
 
-DICOM = '[[peers]]\nkind = "dicom"\nname = "a"\nhost = "127.0.0.1"\nport = PORT\nae_title = "A"\n'
-TLS = '[peers.tls]\ncertificate = "no.crt"\nkey = "no.key"\nauthority = "no.ca"\n'
+DICOM = '[[destinations]]\nkind = "dicom"\nname = "a"\nhost = "127.0.0.1"\nport = PORT\nae_title = "A"\n'
+TLS = '[destinations.tls]\ncertificate = "no.crt"\nkey = "no.key"\nauthority = "no.ca"\n'
 
 
 def of(tmp_path: Path, text: str):
@@ -48,22 +48,22 @@ def test_defaults_are_on_loopback(tmp_path: Path) -> None:
     assert config.receive is not None
     assert (config.receive.host, config.receive.ae_title) == ("127.0.0.1", "CXREDGE")
     assert config.receive.max_associations >= 10
-    assert config.peers == (FolderPeer("out", tmp_path / "out"),)
+    assert config.destinations == (FolderDestination("out", tmp_path / "out"),)
 
 
 def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     config = of(tmp_path, EXAMPLE)
-    assert isinstance(config.peers[0], DicomPeer)
+    assert isinstance(config.destinations[0], DicomDestination)
     uncommented = re.sub(r"^# ", "", EXAMPLE, flags=re.M)
     whole = of(tmp_path, uncommented)
-    assert {peer.name for peer in whole.peers} == {"archive", "web-archive", "results"}
-    assert {peer.tls is not None for peer in whole.peers[:2]} == {True}
+    assert {destination.name for destination in whole.destinations} == {"archive", "web-archive", "results"}
+    assert {destination.tls is not None for destination in whole.destinations[:2]} == {True}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_files_of_windows_shells_are_read(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "node.toml").write_text(EXAMPLE, encoding=encoding)
-    assert read_config(tmp_path / "node.toml").peers[0].name == "archive"
+    assert read_config(tmp_path / "node.toml").destinations[0].name == "archive"
 
 
 def test_other_bytes_are_told(tmp_path: Path) -> None:
@@ -74,14 +74,14 @@ def test_other_bytes_are_told(tmp_path: Path) -> None:
 
 def test_the_example_has_every_key() -> None:
     keys = set(re.findall(r"^(?:# )?([a-z_]+) = ", EXAMPLE, re.M))
-    structs = (Receive, DicomPeer, WebPeer, FolderPeer, Model, Results, Queue, Watch, Metrics, Tls)
+    structs = (Receive, DicomDestination, WebDestination, FolderDestination, Model, Results, Queue, Watch, Metrics, Tls)
     fields = {field.name for struct in structs for field in msgspec.structs.fields(struct)}
     assert keys == (fields - {"tls"}) | {"data", "kind"}
 
 
 def test_what_the_example_comments_out_is_the_default(tmp_path: Path) -> None:
     text = re.sub(r"^# (?=(max|idle|negot|tta|adapt|strict|colormap|attempts|first|longest|calling|timeout))", "",
-                  EXAMPLE.partition("# [[peers]]")[0], flags=re.M)  # fmt: skip
+                  EXAMPLE.partition("# [[destinations]]")[0], flags=re.M)  # fmt: skip
     uncommented, plain = of(tmp_path, text), of(tmp_path, EXAMPLE)
     assert replace(uncommented.model, tta=None) == plain.model
     assert replace(uncommented, model=plain.model) == plain
@@ -104,32 +104,36 @@ def test_what_the_example_comments_out_is_the_default(tmp_path: Path) -> None:
         (f'data = "d"\n[model]\ntta = "yes"\n{PEER}', "model.tta: expected true or false, got 'yes'"),
         (f'data = "d"\n[results]\noverlays = -1\n{PEER}', "results.overlays: .* whole number of at least 0, got -1"),
         (f'data = "d"\nmodel = 5\n{PEER}', "model: expected a table of its own, got 5"),
-        ('data = "d"\npeers = 5\n', r"peers: expected \[\[peers\]\] in double brackets, got 5"),
-        ('data = "d"\n[[peers]]\nname = "a"\n', "peers no. 1: expected the key kind, got none"),
-        (f'data = "d"\n{PEER}[[peers]]\nkind = "ftp"\n', "peers no. 2, kind: .* dicom, dicomweb or folder, got 'ftp'"),
+        ('data = "d"\ndestinations = 5\n', r"destinations: expected \[\[destinations\]\] in double brackets, got 5"),
+        ('data = "d"\n[[destinations]]\nname = "a"\n', "destinations no. 1: expected the key kind, got none"),
+        (
+            f'data = "d"\n{PEER}[[destinations]]\nkind = "ftp"\n',
+            "destinations no. 2, kind: .* dicom, dicomweb or folder, got 'ftp'",
+        ),
         (
             'data = "d"\n' + DICOM.replace("PORT", "104").replace("127.0.0.1", ""),
-            "peers no. 1, host: expected a text that is not empty, got ''",
+            "destinations no. 1, host: expected a text that is not empty, got ''",
         ),
         (f'data = "d"\n[receive]\nhost = "0.0.0.0"\n{PEER}', "callers"),
         (f'data = "d"\n[receive]\nhost = "xray.example"\n{PEER}', "callers"),
         (f'data = "d"\n[results]\ncolormap = "jet"\n{PEER}', "turbo"),
-        ('data = "d"\n', "peers"),
+        ('data = "d"\n', "destinations"),
         (f'data = "d"\n{PEER}{PEER}', "name of its own"),
         (f'data = "out/data"\n{PEER}', "apart from each other"),
         (f'data = "d"\n[watch]\nfolder = "d"\n{PEER}', "apart from each other"),
         (f'data = "d"\n[watch]\nfolder = "out"\n{PEER}', "apart from each other"),
-        (f'data = "d"\n[watch]\nfolder = "d/films"\n{PEER}', "apart from each other"),
+        (f'data = "d"\n[watch]\nfolder = "d/images"\n{PEER}', "apart from each other"),
         (
-            'data = "d"\n[[peers]]\nkind = "folder"\nname = "a\\nb"\nfolder = "out"\n',
+            'data = "d"\n[[destinations]]\nkind = "folder"\nname = "a\\nb"\nfolder = "out"\n',
             r"name: expected 1 to 64 .*, got 'a\\nb'",
         ),
         (
-            'data = "d"\n[[peers]]\nkind = "dicomweb"\nname = "w"\nurl = "http://"\n',
+            'data = "d"\n[[destinations]]\nkind = "dicomweb"\nname = "w"\nurl = "http://"\n',
             "url: expected http:// .* host, got 'http://'",
         ),
         (
-            'data = "d"\n[[peers]]\nkind = "dicomweb"\nname = "w"\nurl = "http://pacs.example/"\ntoken_file = "t"\n',
+            'data = "d"\n[[destinations]]\nkind = "dicomweb"\nname = "w"\nurl = "http://pacs.example/"\n'
+            'token_file = "t"\n',
             "use https",
         ),
         ("data = ", "no valid TOML: .* node example"),

@@ -1,4 +1,4 @@
-"""Peers as they are: silent, full, half-way down, behind a proxy that answers for them."""
+"""Destinations as they are: silent, full, half-way down, behind a proxy that answers for them."""
 
 import json
 import socket
@@ -17,12 +17,12 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 
-from benchmarks.dicom import films as dicom_films
-from benchmarks.node import films
+from benchmarks.dicom import dicom_files
+from benchmarks.node import images
 from benchmarks.node.site import wait_for
-from cxr_edge.node.config import DicomPeer, FolderPeer, Peer, WebPeer
+from cxr_edge.node.config import Destination, DicomDestination, FolderDestination, WebDestination
 from cxr_edge.node.config import Queue as QueueConfig
-from cxr_edge.node.deliver import Courier
+from cxr_edge.node.deliver import DeliveryWorker
 from cxr_edge.node.destinations import Lost, Refused, Unreachable, sender_of
 from cxr_edge.node.queue import Queue
 
@@ -35,7 +35,7 @@ pytestmark = [
 def result(folder: Path, number: int, sop_class: str = SecondaryCaptureImageStorage) -> Path:
     """An object to send."""
     path = folder / f"{number}.dcm"
-    path.write_bytes(dicom_films.written(films.make(number, SOPClassUID=sop_class)))
+    path.write_bytes(dicom_files.written(images.make(number, SOPClassUID=sop_class)))
     return path
 
 
@@ -49,7 +49,7 @@ def moody() -> Iterator:
         for sop_class in classes:
             entity.add_supported_context(sop_class)
         servers.append(entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)]))
-        return DicomPeer("moody", "127.0.0.1", servers[-1].server_address[1], "MOODY", timeout_seconds=1)
+        return DicomDestination("moody", "127.0.0.1", servers[-1].server_address[1], "MOODY", timeout_seconds=1)
 
     yield start
     for server in servers:
@@ -63,9 +63,9 @@ def test_what_a_status_means(moody, tmp_path: Path) -> None:
     for stored in (0x0000, 0xB000, 0xB007, 0x0111):
         statuses.append(stored)
         sender.send(path)
-    for about_the_peer in (0xA700, 0xA701, 0x0124):
-        statuses.append(about_the_peer)
-        with pytest.raises(Unreachable, match=f"{about_the_peer:04X}"):
+    for about_the_destination in (0xA700, 0xA701, 0x0124):
+        statuses.append(about_the_destination)
+        with pytest.raises(Unreachable, match=f"{about_the_destination:04X}"):
             sender.send(path)
     for about_the_object, forever in ((0xC000, False), (0xA900, False), (0x0110, False), (0x0122, True)):
         statuses.append(about_the_object)
@@ -128,7 +128,7 @@ def test_an_archive_that_stops_half_way_delays_nobody_for_ever(tmp_path: Path, s
                 time.sleep(5)
 
         threading.Thread(target=accept, daemon=True).start()
-        sender = sender_of(DicomPeer("half", "127.0.0.1", server.getsockname()[1], "HALF", timeout_seconds=1))
+        sender = sender_of(DicomDestination("half", "127.0.0.1", server.getsockname()[1], "HALF", timeout_seconds=1))
         began = time.monotonic()
         with pytest.raises(Unreachable):
             sender.send(result(tmp_path, 0))
@@ -138,16 +138,16 @@ def test_an_archive_that_stops_half_way_delays_nobody_for_ever(tmp_path: Path, s
 
 def test_nobody_is_there(tmp_path: Path) -> None:
     path = result(tmp_path, 0)
-    for peer in (
-        DicomPeer("none", "127.0.0.1", 1, "NONE", timeout_seconds=1),
-        DicomPeer("none", "no-such-host.invalid", 104, "NONE", timeout_seconds=1),
-        WebPeer("none", "http://127.0.0.1:1/dicom-web", timeout_seconds=1),
-        WebPeer("none", "http://no-such-host.invalid/dicom-web", timeout_seconds=1),
-        WebPeer("none", "https://127.0.0.1:99999/", timeout_seconds=1),
-        WebPeer("none", "http://127.0.0.1:1/", timeout_seconds=1, token_file=tmp_path / "none"),
-        FolderPeer("none", path / "below-a-file"),
+    for destination in (
+        DicomDestination("none", "127.0.0.1", 1, "NONE", timeout_seconds=1),
+        DicomDestination("none", "no-such-host.invalid", 104, "NONE", timeout_seconds=1),
+        WebDestination("none", "http://127.0.0.1:1/dicom-web", timeout_seconds=1),
+        WebDestination("none", "http://no-such-host.invalid/dicom-web", timeout_seconds=1),
+        WebDestination("none", "https://127.0.0.1:99999/", timeout_seconds=1),
+        WebDestination("none", "http://127.0.0.1:1/", timeout_seconds=1, token_file=tmp_path / "none"),
+        FolderDestination("none", path / "below-a-file"),
     ):
-        sender = sender_of(peer)
+        sender = sender_of(destination)
         with pytest.raises(Unreachable):
             sender.send(path)
         sender.close()
@@ -197,7 +197,7 @@ JSON = {"Content-Type": "application/dicom+json; charset=utf-8"}
 
 def told(path: Path, reason: int | None = None) -> bytes:
     """What a STOW-RS service says of an object (PS3.18, annex I)."""
-    uid = str(films.make(int(path.stem)).SOPInstanceUID)
+    uid = str(images.make(int(path.stem)).SOPInstanceUID)
     item = {"00081155": {"vr": "UI", "Value": [uid]}}
     if reason is None:
         return json.dumps({"00081199": {"vr": "SQ", "Value": [item]}}).encode()
@@ -208,7 +208,7 @@ def told(path: Path, reason: int | None = None) -> bytes:
 
 def test_what_a_web_answer_means(web: Web, tmp_path: Path) -> None:
     path = result(tmp_path, 0)
-    sender = sender_of(WebPeer("web", web.url, timeout_seconds=1))
+    sender = sender_of(WebDestination("web", web.url, timeout_seconds=1))
     for status, content in ((200, told(path)), (202, told(path)), (409, told(path, 0x0111))):
         web.answers.append((status, JSON, content))
         sender.send(path)
@@ -244,7 +244,7 @@ def test_what_a_web_answer_means(web: Web, tmp_path: Path) -> None:
 
 def test_a_report_in_the_class_that_the_web_takes(web: Web, tmp_path: Path) -> None:
     path = result(tmp_path, 0, Comprehensive3DSRStorage)
-    sender = sender_of(WebPeer("web", web.url, timeout_seconds=1))
+    sender = sender_of(WebDestination("web", web.url, timeout_seconds=1))
     web.answers += [(409, JSON, told(path, 0x0122))] * 3
     with pytest.raises(Refused, match="takes no Comprehensive 3D SR") as refused:
         sender.send(path)
@@ -258,7 +258,7 @@ def test_a_folder_gets_files_that_others_can_read(tmp_path: Path) -> None:
     out.mkdir()
     left = out / ".cxr-edge-0123.part"
     left.touch()
-    sender_of(FolderPeer("out", out)).send(path)
+    sender_of(FolderDestination("out", out)).send(path)
     (copy,) = out.iterdir()
     assert copy.read_bytes() == path.read_bytes()
     plain = tmp_path / "plain"
@@ -266,21 +266,21 @@ def test_a_folder_gets_files_that_others_can_read(tmp_path: Path) -> None:
     assert copy.stat().st_mode == plain.stat().st_mode
 
 
-def delivered(folder: Path, peer: Peer, queue: Queue, until: Callable[[], bool]) -> None:
-    """Let a courier work until something holds."""
+def delivered(folder: Path, destination: Destination, queue: Queue, until: Callable[[], bool]) -> None:
+    """Let a delivery worker work until something holds."""
     settings = QueueConfig(first_wait_seconds=0.05, longest_wait_seconds=0.2, attempts=3)
-    courier = Courier(peer, settings, queue, folder, threading.Condition())
-    courier.start()
+    worker = DeliveryWorker(destination, settings, queue, folder, threading.Condition())
+    worker.start()
     try:
         wait_for(until, "it is delivered", 30)
-        assert courier.alive
+        assert worker.alive
     finally:
-        courier.stop()
+        worker.stop()
 
 
 @pytest.mark.parametrize("mood", ["refuses", "is silent", "is full"])
 def test_an_object_that_the_archive_cannot_take_delays_no_other(moody, tmp_path: Path, mood: str) -> None:
-    bad = films.make(0).SOPInstanceUID
+    bad = images.make(0).SOPInstanceUID
 
     def store(event: evt.Event) -> int:
         if event.request.AffectedSOPInstanceUID != bad:
@@ -292,17 +292,17 @@ def test_an_object_that_the_archive_cannot_take_delays_no_other(moody, tmp_path:
     queue = Queue(tmp_path)
     for number in range(5):
         queue.add(str(number), "")
-        queue.finish_film(queue.take_film(), [("moody", result(tmp_path, number).name)])
+        queue.finish_image(queue.take_image(), [("moody", result(tmp_path, number).name)])
     delivered(tmp_path, moody(store), queue, lambda: queue.counts()["delivery-sent"] == 4)
     if mood == "refuses":
         delivered(tmp_path, moody(store), queue, lambda: queue.counts()["delivery-dead"] == 1)
-        assert queue.letters("dead")[0].attempts == 2
+        assert queue.entries("dead")[0].attempts == 2
     elif mood == "is silent":  # the object is to blame once others went through, again and again
 
         def sent_meanwhile() -> bool:
-            number = len(queue.letters()) // 2
+            number = len(queue.entries()) // 2
             queue.add(str(number), "")
-            queue.finish_film(queue.take_film(), [("moody", result(tmp_path, number).name)])
+            queue.finish_image(queue.take_image(), [("moody", result(tmp_path, number).name)])
             return queue.counts()["delivery-dead"] == 1
 
         delivered(tmp_path, moody(store), queue, sent_meanwhile)
@@ -322,39 +322,39 @@ def test_an_archive_that_answers_nobody_makes_no_dead_letters(moody, tmp_path: P
     queue = Queue(tmp_path)
     for number in range(2):
         queue.add(str(number), "")
-        queue.finish_film(queue.take_film(), [("moody", result(tmp_path, number).name)])
+        queue.finish_image(queue.take_image(), [("moody", result(tmp_path, number).name)])
     delivered(tmp_path, moody(silent), queue, lambda: len(asked) >= 8)
     assert queue.counts()["delivery-waiting"] == 2
-    assert {letter.attempts for letter in queue.letters()} == {0}
+    assert {letter.attempts for letter in queue.entries()} == {0}
     queue.close()
 
 
 def test_what_comes_later_does_not_wait_for_what_failed(moody, tmp_path: Path) -> None:
-    """One object that the archive is always too full for drives the rests up; the next film is sent all the same."""
-    bad = films.make(0).SOPInstanceUID
-    peer = moody(lambda event: 0xA700 if event.request.AffectedSOPInstanceUID == bad else 0x0000)
+    """One object that the archive is always too full for drives the rests up; the next image is sent all the same."""
+    bad = images.make(0).SOPInstanceUID
+    destination = moody(lambda event: 0xA700 if event.request.AffectedSOPInstanceUID == bad else 0x0000)
     queue = Queue(tmp_path)
     queue.add("0", "")
-    queue.finish_film(queue.take_film(), [("moody", result(tmp_path, 0).name)])
-    courier = Courier(peer, QueueConfig(first_wait_seconds=0.5), queue, tmp_path, threading.Condition())
-    courier.start()
+    queue.finish_image(queue.take_image(), [("moody", result(tmp_path, 0).name)])
+    worker = DeliveryWorker(destination, QueueConfig(first_wait_seconds=0.5), queue, tmp_path, threading.Condition())
+    worker.start()
     try:
-        wait_for(lambda: courier.failures >= 4, "the rests are long", 30)
+        wait_for(lambda: worker.failures >= 4, "the rests are long", 30)
         queue.add("1", "")
-        queue.finish_film(queue.take_film(), [("moody", result(tmp_path, 1).name)])
+        queue.finish_image(queue.take_image(), [("moody", result(tmp_path, 1).name)])
         began = time.monotonic()
         wait_for(lambda: queue.counts()["delivery-sent"] == 1, "the other is sent", 30)
         assert time.monotonic() - began < 3  # and not 4 to 8
     finally:
-        courier.stop()
+        worker.stop()
         queue.close()
 
 
 def test_a_result_whose_file_is_gone(moody, tmp_path: Path) -> None:
     queue = Queue(tmp_path)
     queue.add("0", "")
-    queue.finish_film(queue.take_film(), [("moody", "gone.dcm"), ("moody", result(tmp_path, 0).name)])
+    queue.finish_image(queue.take_image(), [("moody", "gone.dcm"), ("moody", result(tmp_path, 0).name)])
     delivered(tmp_path, moody(lambda _: 0), queue, lambda: queue.counts()["delivery-waiting"] == 0)
-    (letter,) = queue.letters("dead")
+    (letter,) = queue.entries("dead")
     assert letter.message == "its file is gone"
     queue.close()

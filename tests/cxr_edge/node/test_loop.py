@@ -10,27 +10,27 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from benchmarks.dicom import films as dicom_films
+from benchmarks.dicom import dicom_files
 from benchmarks.dicom.patient import search
-from benchmarks.node import films
-from benchmarks.node.site import DICOM_PEER, NODE_PORT, ORTHANC_PORT, WEB_PEER, Site, wait_for
+from benchmarks.node import images
+from benchmarks.node.site import DICOM_DESTINATION, NODE_PORT, ORTHANC_PORT, WEB_DESTINATION, Site, wait_for
 from tests.cxr_edge.node.certificates import make as make_certificates
 
 SR_CLASSES = ["1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.22"]
 
 
-@pytest.mark.parametrize("peer", [DICOM_PEER, WEB_PEER], ids=["c-store", "dicomweb"])
-def test_results_arrive_beside_the_film(site: Site, peer: str) -> None:
+@pytest.mark.parametrize("destination", [DICOM_DESTINATION, WEB_DESTINATION], ids=["c-store", "dicomweb"])
+def test_results_arrive_beside_the_image(site: Site, destination: str) -> None:
     site.start_orthanc()
-    site.configure(peer)
+    site.configure(destination)
     site.start_node()
     assert site.run("echoscu", "-aec", "CXREDGE", "127.0.0.1", NODE_PORT) == ""
-    (path,) = films.write(site.folder / "films", [1])  # a film with findings
-    assert site.store(path, dicom_films.CHEST) == [0x0000, 0x0000]
+    (path,) = images.write(site.folder / "images", [1])  # an image with findings
+    assert site.store(path, dicom_files.CHEST) == [0x0000, 0x0000]
     site.settle()
     assert site.count() == 5 + 4
-    for film in (path, dicom_films.CHEST):
-        header = pydicom.dcmread(film, stop_before_pixels=True)
+    for image in (path, dicom_files.CHEST):
+        header = pydicom.dcmread(image, stop_before_pixels=True)
         (study,) = [s for s in site.rest("/studies?expand") if s["MainDicomTags"]["StudyInstanceUID"]
                     == header.StudyInstanceUID]  # fmt: skip
         assert study["PatientMainDicomTags"]["PatientID"] == header.PatientID
@@ -38,25 +38,25 @@ def test_results_arrive_beside_the_film(site: Site, peer: str) -> None:
         assert sorted(one["Modality"] for one in series) == ["OT", "PR", "SR"]
     assert search(site.told()) == []
     metrics = (site.folder / "metrics.txt").read_text()
-    assert 'cxr_edge_films_received_total{outcome="queued",way="dicom"} 2.0' in metrics
-    assert re.search(r'cxr_edge_delivery_seconds_count\{peer="\w+"\} 2\.0', metrics)
+    assert 'cxr_edge_images_received_total{outcome="queued",way="dicom"} 2.0' in metrics
+    assert re.search(r'cxr_edge_delivery_seconds_count\{destination="\w+"\} 2\.0', metrics)
     assert 'cxr_edge_queue{kind="delivery",state="sent"} 9.0' in metrics
     assert "cxr_edge_oldest_waiting_seconds 0.0" in metrics
     assert site.health()["status"] == "ok"
     assert site.stop_node() == 0
 
 
-def test_twice_the_same_film_and_another_under_its_name(site: Site) -> None:
+def test_twice_the_same_image_and_another_under_its_name(site: Site) -> None:
     site.start_orthanc()
     site.configure()
     site.start_node()
-    (path,) = films.write(site.folder / "films", [0])
-    same = films.make(0)
+    (path,) = images.write(site.folder / "images", [0])
+    same = images.make(0)
     again = site.folder / "again.dcm"
-    again.write_bytes(dicom_films.written(same, "1.2.840.10008.1.2"))  # otherwise encoded
-    other = films.make(2, SOPInstanceUID=same.SOPInstanceUID)
+    again.write_bytes(dicom_files.written(same, "1.2.840.10008.1.2"))  # otherwise encoded
+    other = images.make(2, SOPInstanceUID=same.SOPInstanceUID)
     conflicting = site.folder / "conflicting.dcm"
-    conflicting.write_bytes(dicom_films.written(other))
+    conflicting.write_bytes(dicom_files.written(other))
     assert site.store(path, path, again, conflicting, path) == [0, 0, 0, 0x0111, 0]
     site.settle()
     assert site.store(conflicting, path) == [0x0111, 0]
@@ -69,31 +69,31 @@ def test_what_cannot_be_used(site: Site) -> None:
     site.configure()
     site.start_node()
     without_study = site.folder / "a.dcm"
-    ds = films.make(0)
+    ds = images.make(0)
     del ds.StudyInstanceUID
-    without_study.write_bytes(dicom_films.written(ds))
+    without_study.write_bytes(dicom_files.written(ds))
     no_pixels = site.folder / "b.dcm"
-    ds = films.make(2)
+    ds = images.make(2)
     del ds.PixelData
-    no_pixels.write_bytes(dicom_films.written(ds))
-    (good,) = films.write(site.folder / "films", [3])
+    no_pixels.write_bytes(dicom_files.written(ds))
+    (good,) = images.write(site.folder / "images", [3])
     assert site.store(without_study, no_pixels, good) == [0xC000, 0xC000, 0]
     damaged = site.folder / "c.dcm"
     lossless = "1.2.840.10008.1.2.4.70"
-    damaged.write_bytes(dicom_films.written(dicom_films.with_stream(films.make(4), lossless, b"\xff\xd8\xff\xd9")))
+    damaged.write_bytes(dicom_files.written(dicom_files.with_stream(images.make(4), lossless, b"\xff\xd8\xff\xd9")))
     assert site.store(damaged, options=["-xs"]) == [0]
     site.settle()
     letters = site.queue("list", "--state", "dead")
     assert len(letters.splitlines()) == 2  # and a line of counts
-    assert "film-2" in letters
+    assert "image-2" in letters
     assert site.queue("replay", "--all").startswith("1 dead letters wait again")
     site.settle()
-    assert "film-2" in site.queue("list", "--state", "dead")
+    assert "image-2" in site.queue("list", "--state", "dead")
     mended = site.folder / "d.dcm"
-    mended.write_bytes(dicom_films.written(films.make(4)))
+    mended.write_bytes(dicom_files.written(images.make(4)))
     assert site.store(mended) == [0]  # takes the place of the dead one
     site.settle()
-    assert "film-2" not in site.queue("list", "--state", "dead")
+    assert "image-2" not in site.queue("list", "--state", "dead")
     assert "Called AE Title Not Recognized" in site.run("echoscu", "-aec", "WRONG", "127.0.0.1", NODE_PORT)
 
 
@@ -102,22 +102,22 @@ def test_only_named_callers(site: Site) -> None:
     text = (site.folder / "node.toml").read_text()
     (site.folder / "node.toml").write_text(text.replace("[receive]", '[receive]\ncallers = ["XRAY1"]'))
     site.start_node()
-    (path,) = films.write(site.folder / "films", [0])
+    (path,) = images.write(site.folder / "images", [0])
     assert site.store(path, options=["-aet", "XRAY1"]) == [0]
     assert site.store(path, options=["-aet", "XRAY2"]) == [None]
 
 
 def test_the_archive_down_and_up(site: Site) -> None:
-    site.configure(DICOM_PEER + WEB_PEER)
+    site.configure(DICOM_DESTINATION + WEB_DESTINATION)
     site.start_node()
-    paths = films.write(site.folder / "films", range(2))
+    paths = images.write(site.folder / "images", range(2))
     assert site.store(*paths) == [0, 0]
     wait_for(lambda: "takes nothing" in site.log.read_text(), "the archive is missed")
     site.start_orthanc()
     site.settle()
     assert site.count() == 6
     site.stop_orthanc()
-    assert site.store(*films.write(site.folder / "films", [2])) == [0]
+    assert site.store(*images.write(site.folder / "images", [2])) == [0]
     site.stop_node()
     site.start_node()
     site.start_orthanc()
@@ -142,7 +142,7 @@ def test_an_archive_that_takes_no_3d_reports(site: Site, taken: str) -> None:
     site.start_node()
     command = ["storescp", "-xf", profile, "Few", "-od", received, ORTHANC_PORT]
     with subprocess.Popen(site.inside(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as archive:
-        assert site.store(*films.write(site.folder / "films", [1])) == [0]
+        assert site.store(*images.write(site.folder / "images", [1])) == [0]
         site.settle()
         archive.kill()
     objects = [pydicom.dcmread(path) for path in received.iterdir()]
@@ -159,7 +159,7 @@ def test_eight_senders_at_once(site: Site) -> None:
     site.start_orthanc()
     site.configure()
     site.start_node()
-    paths = films.write(site.folder / "films", range(16))
+    paths = images.write(site.folder / "images", range(16))
     statuses: list[int | None] = []
     senders = [threading.Thread(target=lambda part=paths[i::8]: statuses.extend(site.store(*part))) for i in range(8)]
     for sender in senders:
@@ -173,7 +173,7 @@ def test_eight_senders_at_once(site: Site) -> None:
 
 
 def test_a_full_disk(site: Site) -> None:
-    """On a file system of 24 MiB, films are refused by the right status when it is full, and taken when it is not."""
+    """On a file system of 24 MiB, images are refused by the right status when it is full, and taken when it is not."""
     data = site.folder / "data"
     data.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data], capture_output=True).returncode:
@@ -182,7 +182,7 @@ def test_a_full_disk(site: Site) -> None:
         site.start_orthanc()
         site.configure(min_free_mib=0)
         site.start_node()
-        paths = films.write(site.folder / "films", range(4))
+        paths = images.write(site.folder / "images", range(4))
         assert site.store(paths[0]) == [0]
         site.settle()
         ballast = data / "ballast"
@@ -212,7 +212,7 @@ def test_mutual_tls(site: Site) -> None:
     text = (site.folder / "node.toml").read_text()
     (site.folder / "node.toml").write_text(text.replace("[model]", tls))
     site.start_node()
-    (path,) = films.write(site.folder / "films", [0])
+    (path,) = images.write(site.folder / "images", [0])
 
     def store_as(name: str) -> list[int | None]:
         keys = [certificates / f"{name}.key", certificates / f"{name}.crt"]
@@ -224,21 +224,21 @@ def test_mutual_tls(site: Site) -> None:
 
 
 def test_a_message_without_end_is_ended(site: Site) -> None:
-    """What no film needs is not gathered in memory: the bound is told to the node, and the association aborted."""
+    """What no image needs is not gathered in memory: the bound is told to the node, and the association aborted."""
     sender = Path(__file__).parent / "endless.py"
     site.configure()
     site.start_node()
     told = site.run(sys.executable, sender, NODE_PORT, timeout=120)
     assert "aborted after" in told
     assert 128 < int(told.split()[-2]) < 256  # MiB
-    assert site.store(*films.write(site.folder / "films", [0])) == [0]
+    assert site.store(*images.write(site.folder / "images", [0])) == [0]
 
 
-def test_a_result_is_no_film(site: Site) -> None:
+def test_a_result_is_no_image(site: Site) -> None:
     """A result that comes back as an input is refused by its kind, not inferred in a circle."""
-    site.configure('[[peers]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
+    site.configure('[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
     site.start_node()
-    assert site.store(*films.write(site.folder / "films", [1])) == [0]
+    assert site.store(*images.write(site.folder / "images", [1])) == [0]
     site.settle()
     results = sorted((site.folder / "out").glob("*.dcm"))
     assert len(results) == 5

@@ -21,27 +21,27 @@ def queue(tmp_path: Path):
     queue.close()
 
 
-def test_a_film_is_taken_once_and_again_after_a_crash(tmp_path: Path, queue: Queue) -> None:
+def test_an_image_is_taken_once_and_again_after_a_crash(tmp_path: Path, queue: Queue) -> None:
     queue.add("a", "1")
-    film = queue.take_film()
-    assert film is not None
-    assert (film.name, film.attempts) == ("a", 0)
-    assert queue.take_film() is None
+    image = queue.take_image()
+    assert image is not None
+    assert (image.name, image.attempts) == ("a", 0)
+    assert queue.take_image() is None
     after = Queue(tmp_path)  # as a node that starts after a crash
-    again = after.take_film()
+    again = after.take_image()
     assert again is not None
     assert (again.attempts, again.unfinished) == (0, 1)
     after.close()
 
 
-def test_a_film_in_work_at_a_crash_lets_others_come_first(tmp_path: Path, queue: Queue) -> None:
-    """So that one that ends the process each time delays nobody, and a node that is killed often blames no film."""
+def test_an_image_in_work_at_a_crash_lets_others_come_first(tmp_path: Path, queue: Queue) -> None:
+    """So that one that ends the process each time delays nobody, and a node that is killed often blames no image."""
     for name in ("a", "b", "c"):
         queue.add(name, "1")
     taken = []
     for _ in range(6):
         after = Queue(tmp_path)
-        taken.append(after.take_film().name)
+        taken.append(after.take_image().name)
         after.close()
     assert taken == ["a", "b", "c", "a", "b", "c"]
 
@@ -50,15 +50,15 @@ def test_one_name_once_unless_it_is_a_dead_letter(queue: Queue) -> None:
     queue.add("a", "1")
     queue.add("a", "2")
     assert (queue.known("a"), queue.known("b")) == (Known("1", dead=False), None)
-    queue.bury_film(queue.take_film(), "internal", "")
+    queue.bury_image(queue.take_image(), "internal", "")
     assert queue.known("a") == Known("1", dead=True)
     queue.add("a", "2")
     assert queue.known("a") == Known("2", dead=False)
-    assert queue.take_film().attempts == 0
-    assert queue.counts()["film-waiting"] == 1
+    assert queue.take_image().attempts == 0
+    assert queue.counts()["image-waiting"] == 1
 
 
-def test_no_film_is_taken_by_two(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_is_taken_by_two(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(300):
         queue.add(str(number), "")
     taken: list[int] = []
@@ -66,9 +66,9 @@ def test_no_film_is_taken_by_two(queue: Queue, monkeypatch: pytest.MonkeyPatch) 
     sys.setswitchinterval(1e-6)
 
     def work() -> None:
-        while (film := queue.take_film()) is not None:
-            taken.append(film.id)
-            queue.finish_film(film, [])
+        while (image := queue.take_image()) is not None:
+            taken.append(image.id)
+            queue.finish_image(image, [])
 
     workers = [threading.Thread(target=work) for _ in range(4)]
     try:
@@ -83,25 +83,25 @@ def test_no_film_is_taken_by_two(queue: Queue, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_letters_name_is_never_given_to_another(queue: Queue) -> None:
     queue.add("a", "1")
-    queue.finish_film(queue.take_film(), [])
+    queue.finish_image(queue.take_image(), [])
     queue.forget(time.time() + 1, 0)
     queue.add("b", "1")
-    assert queue.letters()[0].id == "film-2"
+    assert queue.entries()[0].id == "image-2"
 
 
-def test_what_waits_for_a_peer_that_is_none_any_more_is_a_dead_letter(queue: Queue) -> None:
+def test_what_waits_for_a_destination_that_is_none_any_more_is_a_dead_letter(queue: Queue) -> None:
     queue.add("a", "1")
-    queue.finish_film(queue.take_film(), [("p", "a-x"), ("q", "a-x")])
+    queue.finish_image(queue.take_image(), [("p", "a-x"), ("q", "a-x")])
     assert queue.bury_those_of_others(["q"]) == 1
-    (letter,) = queue.letters("dead")
-    assert (letter.peer, letter.code) == ("p", "no_peer")
+    (letter,) = queue.entries("dead")
+    assert (letter.destination, letter.code) == ("p", "no_destination")
     assert queue.replay(None, ["q"]) == 0
     assert queue.replay(None, ["p", "q"]) == 1
 
 
-def test_results_wait_for_each_peer(queue: Queue) -> None:
+def test_results_wait_for_each_destination(queue: Queue) -> None:
     queue.add("a", "1")
-    queue.finish_film(queue.take_film(), [("p", "a-x"), ("p", "a-y"), ("q", "a-x")])
+    queue.finish_image(queue.take_image(), [("p", "a-x"), ("p", "a-y"), ("q", "a-x")])
     first, second = queue.due("p", 10)
     assert not queue.sent(first)
     queue.postpone(second, "refused", "why", 60)
@@ -109,11 +109,11 @@ def test_results_wait_for_each_peer(queue: Queue) -> None:
     assert queue.sent(queue.due("q", 10)[0])
     queue.bury(second, "refused", "why")
     assert queue.counts() == {
-        "film-waiting": 0, "film-done": 1, "film-dead": 0,
+        "image-waiting": 0, "image-done": 1, "image-dead": 0,
         "delivery-waiting": 0, "delivery-sent": 2, "delivery-dead": 1,
     }  # fmt: skip
-    (letter,) = queue.letters("dead")
-    assert (letter.peer, letter.object, letter.attempts, letter.message) == ("p", "a-y", 1, "why")
+    (letter,) = queue.entries("dead")
+    assert (letter.destination, letter.object, letter.attempts, letter.message) == ("p", "a-y", 1, "why")
     assert queue.replay([letter.id], ["p", "q"]) == 1
     assert queue.due("p", 10)[0].attempts == 0
 
@@ -121,32 +121,32 @@ def test_results_wait_for_each_peer(queue: Queue) -> None:
 def test_only_what_is_through_is_forgotten(queue: Queue) -> None:
     for name in ("a", "b", "c", "d"):
         queue.add(name, name)
-        film = queue.take_film()
+        image = queue.take_image()
         if name == "d":
-            queue.bury_film(film, "internal", "")
+            queue.bury_image(image, "internal", "")
         else:
-            queue.finish_film(film, [("p", f"{name}-x")])
+            queue.finish_image(image, [("p", f"{name}-x")])
     queue.sent(queue.due("p", 1)[0])
     queue.bury(queue.due("p", 1)[0], "refused", "")
     now = time.time()
     assert queue.forget(now - 60, now - 60) == ([], [])
     assert queue.forget(now + 1, now - 60) == (["a"], ["a-x"])
-    assert sorted(queue.films()) == ["b", "c", "d"]
+    assert sorted(queue.images()) == ["b", "c", "d"]
     assert queue.forget(now + 1, now + 1) == (["b", "d"], ["b-x"])  # dead letters too; what waits never
-    assert sorted(queue.films()) == ["c"]
+    assert sorted(queue.images()) == ["c"]
 
 
 def test_a_clock_that_is_set_back_delays_nothing(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.add("a", "1")
-    queue.postpone_film(queue.take_film(), "disk", "OSError", 300, counts=False)
-    assert queue.take_film() is None
+    queue.postpone_image(queue.take_image(), "disk", "OSError", 300, counts=False)
+    assert queue.take_image() is None
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - 30 * 86_400)
-    assert queue.take_film() is not None
+    assert queue.take_image() is not None
 
 
 def test_what_cannot_be_recorded_has_not_happened(tmp_path: Path) -> None:
-    """A disk that is full when a transaction is to be committed: no film is lost to it, and none is taken by two."""
+    """A disk that is full when a transaction is to be committed: no image is lost to it, and none is taken by two."""
     queue = Queue(tmp_path)
     queue.add("a", "1")
     largest, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -155,47 +155,47 @@ def test_what_cannot_be_recorded_has_not_happened(tmp_path: Path) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (full, hard))
         with pytest.raises(sqlite3.Error):
-            queue.take_film()
+            queue.take_image()
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
-        film = queue.take_film()
-        assert film is not None
+        image = queue.take_image()
+        assert image is not None
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "queue.sqlite-wal").stat().st_size, hard))
         with pytest.raises(sqlite3.Error):
-            queue.finish_film(film, [("p", "a-x")])
-        assert queue._taken == {film.id}
+            queue.finish_image(image, [("p", "a-x")])
+        assert queue._taken == {image.id}
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
         signal.signal(signal.SIGXFSZ, before)
-    queue.release(film)
-    again = queue.take_film()
+    queue.release(image)
+    again = queue.take_image()
     assert again is not None
-    assert (again.attempts, again.unfinished) == (film.attempts, film.unfinished)
+    assert (again.attempts, again.unfinished) == (image.attempts, image.unfinished)
     queue.close()
 
 
-def test_an_attempt_that_is_not_the_films_fault_does_not_count(queue: Queue) -> None:
+def test_an_attempt_that_is_not_the_images_fault_does_not_count(queue: Queue) -> None:
     queue.add("a", "1")
     for _ in range(3):
-        film = queue.take_film()
-        assert (film.attempts, film.unfinished) == (0, 0)
-        queue.release(film)  # as when the disk is so full that nothing can be recorded
-        film = queue.take_film()
-        assert (film.attempts, film.unfinished) == (0, 0)
-        queue.postpone_film(film, "disk", "OSError", 0, counts=False)
-    queue.postpone_film(queue.take_film(), "internal", "ValueError", 0, counts=True)
-    assert queue.take_film().attempts == 1
+        image = queue.take_image()
+        assert (image.attempts, image.unfinished) == (0, 0)
+        queue.release(image)  # as when the disk is so full that nothing can be recorded
+        image = queue.take_image()
+        assert (image.attempts, image.unfinished) == (0, 0)
+        queue.postpone_image(image, "disk", "OSError", 0, counts=False)
+    queue.postpone_image(queue.take_image(), "internal", "ValueError", 0, counts=True)
+    assert queue.take_image().attempts == 1
 
 
-def test_a_film_that_ends_the_process_each_time_is_found_out(tmp_path: Path) -> None:
+def test_an_image_that_ends_the_process_each_time_is_found_out(tmp_path: Path) -> None:
     queue = Queue(tmp_path)
     queue.add("a", "1")
     for attempt in range(3):
         queue.close()
         queue = Queue(tmp_path)
-        film = queue.take_film()
-        assert film is not None
-        assert (film.attempts, film.unfinished) == (0, attempt)
-    queue.postpone_film(film, "internal", "ValueError", 60, counts=True)
-    assert queue.take_film() is None
+        image = queue.take_image()
+        assert image is not None
+        assert (image.attempts, image.unfinished) == (0, attempt)
+    queue.postpone_image(image, "internal", "ValueError", 60, counts=True)
+    assert queue.take_image() is None
     assert queue.oldest_waiting() is not None
     queue.close()

@@ -15,12 +15,12 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import Verification
 
-from benchmarks.node import films
+from benchmarks.node import images
 from benchmarks.node.site import wait_for
-from cxr_edge.images.limits import DEFAULT_READING
-from cxr_edge.node.admit import Admission, Admitted
-from cxr_edge.node.config import DicomPeer, Receive, Tls
+from cxr_edge.images.limits import DEFAULT_LIMITS
+from cxr_edge.node.config import DicomDestination, Receive, Tls
 from cxr_edge.node.destinations.dicom import DicomSender
+from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.receive import Receiver
 from tests.cxr_edge.node.certificates import make as make_certificates
@@ -44,9 +44,9 @@ class Listening:
     def __init__(self, folder: Path, **settings) -> None:
         self.port = free_port()
         self.queue = Queue(folder)
-        (folder / "films").mkdir()
-        admission = Admission(folder / "films", self.queue, DEFAULT_READING)
-        self.receiver = Receiver(Receive(port=self.port, **settings), admission)
+        (folder / "images").mkdir()
+        intake = Intake(folder / "images", self.queue, DEFAULT_LIMITS)
+        self.receiver = Receiver(Receive(port=self.port, **settings), intake)
         self.receiver.start()
 
     def connect(self) -> socket.socket:
@@ -107,8 +107,8 @@ def test_a_silent_tls_handshake_delays_nobody(listening, tmp_path: Path) -> None
     node = listening(negotiation_seconds=5, tls=keys("node"))
     silent = [node.connect() for _ in range(8)]
     began = time.monotonic()
-    peer = DicomPeer("node", "127.0.0.1", node.port, "CXREDGE", tls=keys("scanner"), tls_host_name="node")
-    sender = DicomSender(peer)
+    destination = DicomDestination("node", "127.0.0.1", node.port, "CXREDGE", tls=keys("scanner"), tls_host_name="node")
+    sender = DicomSender(destination)
     assert sender._connected().is_established
     assert time.monotonic() - began < 4, "the handshakes of others were waited for"
     sender.close()
@@ -149,27 +149,27 @@ def test_a_piece_that_is_never_finished_is_ended(listening, trickle: bool) -> No
 
 
 def test_requests_out_of_turn_are_ended(listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sender that does not wait for answers would fill the memory with films that wait to be looked at."""
+    """A sender that does not wait for answers would fill the memory with images that wait to be looked at."""
     node = listening()
-    looked_at = Admission.admit
+    looked_at = Intake.intake
 
-    def slowly(self, data: bytes, **told: str) -> Admitted:
+    def slowly(self, data: bytes, **told: str) -> IntakeOutcome:
         time.sleep(1)
         return looked_at(self, data, **told)
 
-    monkeypatch.setattr(Admission, "admit", slowly)
+    monkeypatch.setattr(Intake, "intake", slowly)
     association = node.associate()
     message = C_STORE()
     message.MessageID, message.Priority = 1, 2
     for number in range(20):
-        film = films.make(number)
-        message.AffectedSOPClassUID, message.AffectedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
-        message.DataSet = io.BytesIO(encode(film, is_implicit_vr=False, is_little_endian=True))
+        image = images.make(number)
+        message.AffectedSOPClassUID, message.AffectedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+        message.DataSet = io.BytesIO(encode(image, is_implicit_vr=False, is_little_endian=True))
         association.dimse.send_msg(message, 3)
         time.sleep(0.2)
     association.join(10)
     assert association.is_aborted
-    assert node.queue.counts()["film-waiting"] <= 2
+    assert node.queue.counts()["image-waiting"] <= 2
 
 
 def test_one_too_many_is_told(listening) -> None:
@@ -198,7 +198,7 @@ def test_connections_are_bounded(listening) -> None:
 def test_stopping_does_not_wait_for_those_who_say_nothing(listening, tmp_path: Path) -> None:
     node = listening()
     association = node.associate()
-    assert association.send_c_store(films.make(0)).Status == 0
+    assert association.send_c_store(images.make(0)).Status == 0
     with node.connect() as half:
         half.sendall(struct.pack(">BBI", 1, 0, 1000) + bytes(10))
         time.sleep(0.2)
@@ -208,4 +208,4 @@ def test_stopping_does_not_wait_for_those_who_say_nothing(listening, tmp_path: P
         association.join(5)
         assert association.is_aborted
         assert ended(half)
-    assert node.queue.counts()["film-waiting"] == 1
+    assert node.queue.counts()["image-waiting"] == 1

@@ -1,4 +1,4 @@
-"""A watched folder: each film once, when it is whole; what is none is put aside; one bad file stops nothing."""
+"""A watched folder: each image once, when it is whole; what is none is put aside; one bad file stops nothing."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import cxr_edge
-from benchmarks.node import films
+from benchmarks.node import images
 from benchmarks.node.site import wait_for
 from cxr_edge.errors import DeviceFailed
-from cxr_edge.images.limits import DEFAULT_READING
-from cxr_edge.node.admit import Admission, Admitted
-from cxr_edge.node.config import Config, FolderPeer, Metrics, Model, Watch
+from cxr_edge.images.limits import DEFAULT_LIMITS
+from cxr_edge.node.config import Config, FolderDestination, Metrics, Model, Watch
+from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.node import Node
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.watch import FolderWatch
@@ -22,16 +22,14 @@ from cxr_edge.node.watch import FolderWatch
 
 @pytest.fixture
 def watching(tmp_path: Path) -> Iterator[Callable[..., tuple[Path, Queue]]]:
-    (tmp_path / "films").mkdir()
+    (tmp_path / "images").mkdir()
     queue = Queue(tmp_path)
     started = []
 
     def start(settle_seconds: float = 0.2, **settings) -> tuple[Path, Queue]:
         folder = tmp_path / "in"
-        admission = Admission(tmp_path / "films", queue, DEFAULT_READING, **settings)
-        started.append(
-            FolderWatch(Watch(folder, settle_seconds=settle_seconds), admission, DEFAULT_READING.max_file_bytes)
-        )
+        intake = Intake(tmp_path / "images", queue, DEFAULT_LIMITS, **settings)
+        started.append(FolderWatch(Watch(folder, settle_seconds=settle_seconds), intake, DEFAULT_LIMITS.max_file_bytes))
         started[-1].start()
         return folder, queue
 
@@ -46,111 +44,111 @@ def refused(folder: Path) -> list[str]:
     return sorted(path.name.split("-", 1)[1] for path in (folder / ".refused").iterdir())
 
 
-def test_films_are_taken_and_others_put_aside(watching, film_path: Path) -> None:
+def test_images_are_taken_and_others_put_aside(watching, image_path: Path) -> None:
     folder, queue = watching()
     long_name = "x" * 240
     (folder / long_name).touch()  # the name does not bear a prefix
     (folder / "desktop.ini").write_text("[.ShellClassInfo]")
     (folder / "a folder").mkdir()
-    (folder / "a folder" / "film.png").write_bytes(film_path.read_bytes())
-    (folder / "the same.png").write_bytes(film_path.read_bytes())
-    films.write(folder, [1])
+    (folder / "a folder" / "image.png").write_bytes(image_path.read_bytes())
+    (folder / "the same.png").write_bytes(image_path.read_bytes())
+    images.write(folder, [1])
     wait_for(lambda: not [path for path in folder.rglob("*") if path.is_file() and ".refused" not in path.parts],
              "all files are taken", 20)  # fmt: skip
-    assert queue.counts()["film-waiting"] == 2
+    assert queue.counts()["image-waiting"] == 2
     assert refused(folder) == [f"empty_file-{'x' * 40}", "unusable-desktop.ini"]
 
 
-def test_a_file_that_still_grows_is_not_taken(watching, film_path: Path) -> None:
+def test_a_file_that_still_grows_is_not_taken(watching, image_path: Path) -> None:
     folder, queue = watching(settle_seconds=2)
-    data = film_path.read_bytes()
-    with (folder / "film.png").open("wb") as file:
+    data = image_path.read_bytes()
+    with (folder / "image.png").open("wb") as file:
         for start in range(0, len(data), len(data) // 20):
             file.write(data[start : start + len(data) // 20])
             file.flush()
             time.sleep(0.05)
-            assert queue.counts()["film-waiting"] == 0
-    wait_for(lambda: queue.counts()["film-waiting"] == 1, "the film is taken", 20)
-    assert queue.take_film().source == "film.png"
+            assert queue.counts()["image-waiting"] == 0
+    wait_for(lambda: queue.counts()["image-waiting"] == 1, "the image is taken", 20)
+    assert queue.take_image().source == "image.png"
 
 
-def test_pictures_that_no_archive_takes_are_put_aside(watching, film_path: Path) -> None:
+def test_pictures_that_no_archive_takes_are_put_aside(watching, image_path: Path) -> None:
     folder, queue = watching(pictures=False)
-    (folder / "film.png").write_bytes(film_path.read_bytes())
-    films.write(folder, [1])
-    wait_for(lambda: queue.counts()["film-waiting"] == 1, "the DICOM film is taken", 20)
-    wait_for(lambda: refused(folder) == ["undeliverable-film.png"], "the picture is put aside", 20)
+    (folder / "image.png").write_bytes(image_path.read_bytes())
+    images.write(folder, [1])
+    wait_for(lambda: queue.counts()["image-waiting"] == 1, "the DICOM image is taken", 20)
+    wait_for(lambda: refused(folder) == ["undeliverable-image.png"], "the picture is put aside", 20)
 
 
-def test_a_folder_that_is_gone_for_a_while(watching, film_path: Path) -> None:
+def test_a_folder_that_is_gone_for_a_while(watching, image_path: Path) -> None:
     folder, queue = watching()
     time.sleep(0.3)
     away = folder.rename(folder.with_name("away"))
     time.sleep(1)
     away.rename(folder)
-    (folder / "film.png").write_bytes(film_path.read_bytes())
-    wait_for(lambda: queue.counts()["film-waiting"] == 1, "the film is taken", 30)
+    (folder / "image.png").write_bytes(image_path.read_bytes())
+    wait_for(lambda: queue.counts()["image-waiting"] == 1, "the image is taken", 30)
 
 
-def test_a_file_from_the_future_and_one_that_may_not_be_read_yet(watching, film_path: Path) -> None:
+def test_a_file_from_the_future_and_one_that_may_not_be_read_yet(watching, image_path: Path) -> None:
     folder, queue = watching()
-    (folder / "film.png").write_bytes(film_path.read_bytes())
-    os.utime(folder / "film.png", (time.time() + 86_400,) * 2)
-    wait_for(lambda: queue.counts()["film-waiting"] == 1, "the film is taken", 20)
+    (folder / "image.png").write_bytes(image_path.read_bytes())
+    os.utime(folder / "image.png", (time.time() + 86_400,) * 2)
+    wait_for(lambda: queue.counts()["image-waiting"] == 1, "the image is taken", 20)
 
 
 def test_a_file_that_takes_the_place_of_one_is_no_victim(
-    watching, film_path: Path, monkeypatch: pytest.MonkeyPatch
+    watching, image_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, queue = watching()
-    other = sorted(film_path.parent.glob("*.png"))[-1]
-    admit = Admission.admit
+    other = sorted(image_path.parent.glob("*.png"))[-1]
+    intake = Intake.intake
 
-    def replaced(self, data: bytes, **told: str) -> Admitted:
-        admitted = admit(self, data, **told)
-        if data == film_path.read_bytes():
+    def replaced(self, data: bytes, **told: str) -> IntakeOutcome:
+        outcome = intake(self, data, **told)
+        if data == image_path.read_bytes():
             (folder / ".next").write_bytes(other.read_bytes())
-            (folder / ".next").rename(folder / "film.png")
-        return admitted
+            (folder / ".next").rename(folder / "image.png")
+        return outcome
 
-    monkeypatch.setattr(Admission, "admit", replaced)
-    (folder / "film.png").write_bytes(film_path.read_bytes())
-    wait_for(lambda: queue.counts()["film-waiting"] == 2, "both films are taken", 20)
-    assert not (folder / "film.png").exists()
+    monkeypatch.setattr(Intake, "intake", replaced)
+    (folder / "image.png").write_bytes(image_path.read_bytes())
+    wait_for(lambda: queue.counts()["image-waiting"] == 2, "both images are taken", 20)
+    assert not (folder / "image.png").exists()
 
 
-def test_a_film_that_is_forgotten_and_sent_anew_keeps_its_file(tmp_path: Path, film_path: Path) -> None:
-    (tmp_path / "films").mkdir()
+def test_an_image_that_is_forgotten_and_sent_anew_keeps_its_file(tmp_path: Path, image_path: Path) -> None:
+    (tmp_path / "images").mkdir()
     queue = Queue(tmp_path)
-    admission = Admission(tmp_path / "films", queue, DEFAULT_READING)
-    data = film_path.read_bytes()
+    intake = Intake(tmp_path / "images", queue, DEFAULT_LIMITS)
+    data = image_path.read_bytes()
     for _ in range(2):
-        assert admission.admit(data) is Admitted.QUEUED
-        assert admission.admit(data) is Admitted.DUPLICATE
-        film = queue.take_film()
-        assert (tmp_path / "films" / film.name).read_bytes() == data
-        queue.finish_film(film, [])
-        assert admission.forget(tmp_path, time.time() + 1, 0) == 1
-        assert list((tmp_path / "films").iterdir()) == []
+        assert intake.take(data) is IntakeOutcome.QUEUED
+        assert intake.take(data) is IntakeOutcome.DUPLICATE
+        image = queue.take_image()
+        assert (tmp_path / "images" / image.name).read_bytes() == data
+        queue.finish_image(image, [])
+        assert intake.forget(tmp_path, time.time() + 1, 0) == 1
+        assert list((tmp_path / "images").iterdir()) == []
     queue.close()
 
 
-def test_films_of_a_queue_that_is_lost_are_taken_again(tmp_path: Path, film_path: Path) -> None:
-    stored = tmp_path / "films"
+def test_images_of_a_queue_that_is_lost_are_taken_again(tmp_path: Path, image_path: Path) -> None:
+    stored = tmp_path / "images"
     stored.mkdir()
     queue = Queue(tmp_path)
-    Admission(stored, queue, DEFAULT_READING).admit(film_path.read_bytes())
+    Intake(stored, queue, DEFAULT_LIMITS).take(image_path.read_bytes())
     queue.close()
     for file in tmp_path.glob("queue.sqlite*"):
         file.unlink()
     (stored / ".cxr-edge-0.part").write_bytes(b"half")
-    (stored / "notes.txt").write_text("no film")
+    (stored / "notes.txt").write_text("no image")
     queue = Queue(tmp_path)
-    admission = Admission(stored, queue, DEFAULT_READING)
-    assert admission.recover() == 1
-    assert admission.recover() == 0
-    film = queue.take_film()
-    assert [path.name for path in stored.iterdir()] == [film.name]
+    intake = Intake(stored, queue, DEFAULT_LIMITS)
+    assert intake.recover() == 1
+    assert intake.recover() == 0
+    image = queue.take_image()
+    assert [path.name for path in stored.iterdir()] == [image.name]
     queue.close()
 
 
@@ -162,44 +160,44 @@ def of_folders(tmp_path: Path) -> Config:
         model=Model(device="cpu", workers=1),
         watch=Watch(tmp_path / "in", settle_seconds=0.2),
         metrics=Metrics(port=19112),
-        peers=(FolderPeer("out", tmp_path / "out"),),
+        destinations=(FolderDestination("out", tmp_path / "out"),),
     )
 
 
-def test_a_device_that_fails_ends_the_node(tmp_path: Path, film_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_fails_ends_the_node(tmp_path: Path, image_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a GPU that is lost is lost to the process; whoever looks after the node starts it again."""
 
     def fail(*_: object, **__: object) -> None:
         raise DeviceFailed("the GPU has fallen off the bus")
 
-    monkeypatch.setattr(cxr_edge.Model, "predict_film", fail)
+    monkeypatch.setattr(cxr_edge.Model, "predict_image", fail)
     node = Node(of_folders(tmp_path))
     node.start()
     try:
-        (tmp_path / "in" / "film.png").write_bytes(film_path.read_bytes())
+        (tmp_path / "in" / "image.png").write_bytes(image_path.read_bytes())
         assert node.ending.wait(20)
     finally:
         node.stop()
     assert isinstance(node.failure, DeviceFailed)
     queue = Queue(tmp_path / "data")
-    assert queue.counts()["film-waiting"] == 1
+    assert queue.counts()["image-waiting"] == 1
     queue.close()
 
 
-def test_from_folder_to_folder(tmp_path: Path, film_path: Path) -> None:
+def test_from_folder_to_folder(tmp_path: Path, image_path: Path) -> None:
     """The whole node in this process."""
     node = Node(of_folders(tmp_path))
     node.start()
     try:
         (tmp_path / "in" / "ward 3").mkdir()
-        (tmp_path / "in" / "ward 3" / "film.png").write_bytes(film_path.read_bytes())
+        (tmp_path / "in" / "ward 3" / "image.png").write_bytes(image_path.read_bytes())
         wait_for(lambda: list((tmp_path / "out").glob("*.json")) != [], "there is a result", 30)
         assert node.wrong() == []
     finally:
         node.stop()
     (line,) = (tmp_path / "out").glob("*.json")
     told = json.loads(line.read_text())
-    assert told["path"] == os.path.join("ward 3", "film.png")
+    assert told["path"] == os.path.join("ward 3", "image.png")
     assert told["status"] == "ok"
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert not list(tmp_path.rglob("*.part"))

@@ -57,7 +57,7 @@ def test_lines_stand_in_input_order_after_errors_and_changes(tmp_path):
     ]
 
 
-def test_films_that_are_not_named_again_are_kept_and_failures_are_not(tmp_path):
+def test_images_that_are_not_named_again_are_kept_and_failures_are_not(tmp_path):
     record(tmp_path, [line("a"), line("b"), failure("broken")])
     record(tmp_path, [line("c"), line("b")])
     paths = [json.loads(text)["path"] for text in (tmp_path / "predictions.jsonl").read_text().splitlines()]

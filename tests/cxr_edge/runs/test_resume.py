@@ -15,13 +15,13 @@ from tests.conftest import SAMPLES
 KILLS = 20
 
 
-def command(films: Path, out: Path) -> list[str]:
+def command(images: Path, out: Path) -> list[str]:
     return [
         sys.executable,
         "-m",
         "cxr_edge",
         "infer",
-        str(films),
+        str(images),
         "--no-tta",
         "--cam",
         "1",
@@ -32,9 +32,9 @@ def command(films: Path, out: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 films, three of them broken."""
-    root = tmp_path_factory.mktemp("films")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 images, three of them broken."""
+    root = tmp_path_factory.mktemp("images")
     for number in range(40):
         shutil.copy(SAMPLES[number % len(SAMPLES)], root / f"{number:02}.png")
     for number in (3, 17, 30):
@@ -43,10 +43,10 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+def unbroken(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     out = tmp_path_factory.mktemp("unbroken") / "out"
     start = time.monotonic()
-    assert subprocess.run(command(films, out), capture_output=True, check=False).returncode == 1
+    assert subprocess.run(command(images, out), capture_output=True, check=False).returncode == 1
     return out, time.monotonic() - start
 
 
@@ -58,7 +58,7 @@ def assert_same_results(out: Path, reference: Path) -> None:
 
 
 def finished_overlays(out: Path) -> dict[str, int]:
-    """Overlays of the films whose lines are complete, with the time they were written."""
+    """Overlays of the images whose lines are complete, with the time they were written."""
     log = out / "predictions.jsonl"
     whole = log.read_bytes().rpartition(b"\n")[0] if log.exists() else b""
     names = [
@@ -71,33 +71,33 @@ def finished_overlays(out: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_killed_at_20_random_moments(films, unbroken, tmp_path):
+def test_killed_at_20_random_moments(images, unbroken, tmp_path):
     reference, duration = unbroken
     shutil.copytree(reference, tmp_path / "finished")
     start = time.monotonic()
-    subprocess.run(command(films, tmp_path / "finished"), capture_output=True, check=False)
+    subprocess.run(command(images, tmp_path / "finished"), capture_output=True, check=False)
     starting = time.monotonic() - start  # which is most of a run, and more so on a busy machine
     moments = random.Random(20)
     out = tmp_path / "out"
     before: dict[str, int] = {}
     progress = []
     for _ in range(KILLS):
-        process = subprocess.Popen(command(films, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(images, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(0.2, starting + duration / 8))
         process.kill()
         process.wait()
         after = finished_overlays(out)
-        assert {name: after[name] for name in before} == before, "a film was done twice, or lost"
+        assert {name: after[name] for name in before} == before, "an image was done twice, or lost"
         before = after
         progress.append(len(after))
-    assert subprocess.run(command(films, out), capture_output=True, check=False).returncode == 1
-    assert {name: finished_overlays(out)[name] for name in before} == before, "a film was done twice"
+    assert subprocess.run(command(images, out), capture_output=True, check=False).returncode == 1
+    assert {name: finished_overlays(out)[name] for name in before} == before, "an image was done twice"
     assert_same_results(out, reference)
     assert len(set(progress)) > 3, "the kills came too early or too late to interrupt anything"
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_killed_in_the_middle_of_a_write(films, unbroken, tmp_path, seed):
+def test_killed_in_the_middle_of_a_write(images, unbroken, tmp_path, seed):
     """Whatever part of the file a write left behind, the rest is computed and nothing twice."""
     reference, _ = unbroken
     out = tmp_path / "out"
@@ -106,7 +106,7 @@ def test_killed_in_the_middle_of_a_write(films, unbroken, tmp_path, seed):
     content = log.read_bytes()
     log.write_bytes(content[: random.Random(seed).randrange(len(content))])
     (out / "predictions.csv").unlink()
-    done = subprocess.run(command(films, out), capture_output=True, text=True, check=False)
+    done = subprocess.run(command(images, out), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 40
     assert_same_results(out, reference)

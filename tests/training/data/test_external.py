@@ -1,4 +1,4 @@
-"""Other hospitals' films, in small directories made to their layouts."""
+"""Other hospitals' images, in small directories made to their layouts."""
 
 import shutil
 
@@ -34,15 +34,15 @@ def chexpert(tmp_path):
 
 @pytest.mark.parametrize(("policy", "edema"), [("ignore", np.nan), ("zeros", 0.0), ("ones", 1.0)])
 def test_chexpert(chexpert, policy, edema):
-    films = read_external("chexpert", chexpert, policy, NIH14)
-    assert films["patient"].tolist() == ["patient64541", "patient64542"], "lateral films are left out"
-    assert all(path.is_file() for path in films["path"])
-    assert films["sex"].tolist() == ["M", "F"]
-    first = films.iloc[0]
+    images = read_external("chexpert", chexpert, policy, NIH14)
+    assert images["patient"].tolist() == ["patient64541", "patient64542"], "lateral images are left out"
+    assert all(path.is_file() for path in images["path"])
+    assert images["sex"].tolist() == ["M", "F"]
+    first = images.iloc[0]
     assert (first["Cardiomegaly"], first["Effusion"], first["Atelectasis"], first["Pneumonia"]) == (1, 1, 0, 0)
     np.testing.assert_equal(first["Edema"], edema)
-    assert films["No Finding"].tolist() == [0, 1]
-    assert films["Mass"].isna().all(), "Lung Lesion is a mass or a nodule: neither is known"
+    assert images["No Finding"].tolist() == [0, 1]
+    assert images["Mass"].isna().all(), "Lung Lesion is a mass or a nodule: neither is known"
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def mimic(tmp_path):
 
 
 def test_mimic(mimic):
-    films = read_external("mimic", mimic, "ignore", NIH14)
-    assert films["image"].tolist() == ["p10/p10000032/s50414267/aa-01.jpg", "p10/p10000764/s57375967/bb-01.jpg"]
-    assert films["path"][0] == mimic / "files/p10/p10000032/s50414267/aa-01.jpg"
-    assert films["No Finding"].tolist() == [1, 0]
-    assert films["Consolidation"].tolist() == [0, 1]
-    assert np.isnan(films["Pneumonia"][1])
-    assert films["view"].tolist() == ["PA", "AP"]
+    images = read_external("mimic", mimic, "ignore", NIH14)
+    assert images["image"].tolist() == ["p10/p10000032/s50414267/aa-01.jpg", "p10/p10000764/s57375967/bb-01.jpg"]
+    assert images["path"][0] == mimic / "files/p10/p10000032/s50414267/aa-01.jpg"
+    assert images["No Finding"].tolist() == [1, 0]
+    assert images["Consolidation"].tolist() == [0, 1]
+    assert np.isnan(images["Pneumonia"][1])
+    assert images["view"].tolist() == ["PA", "AP"]
 
 
 def test_mimics_test_part_alone_where_its_split_is_there(mimic):
@@ -78,11 +78,11 @@ def test_mimics_test_part_alone_where_its_split_is_there(mimic):
 
 def test_ones_own_table(tmp_path):
     (tmp_path / "labels.csv").write_text("image,patient,Effusion,Mass\na.png,p1,1,0\nb/c.png,p2,-1,\n")
-    films = read_external("csv", tmp_path / "labels.csv", "ignore", NIH14)
-    assert films["path"].tolist() == [tmp_path / "a.png", tmp_path / "b" / "c.png"]
-    assert films["Effusion"][0] == 1
-    assert films[["Effusion", "Mass"]].iloc[1].isna().all()
-    assert films[[label for label in NIH14.names if label not in ("Effusion", "Mass")]].isna().all(axis=None)
+    images = read_external("csv", tmp_path / "labels.csv", "ignore", NIH14)
+    assert images["path"].tolist() == [tmp_path / "a.png", tmp_path / "b" / "c.png"]
+    assert images["Effusion"][0] == 1
+    assert images[["Effusion", "Mass"]].iloc[1].isna().all()
+    assert images[[label for label in NIH14.names if label not in ("Effusion", "Mass")]].isna().all(axis=None)
     assert read_external("csv", tmp_path, "ones", NIH14)["Effusion"].tolist() == [1, 1]
 
 
@@ -95,7 +95,7 @@ def test_ones_own_table(tmp_path):
         ("csv", {"labels.csv": "image,Gout\na,1\n"}, "at least one of"),
         ("csv", {"labels.csv": "picture,Mass\na,1\n"}, "lacking the columns"),
         ("csv", {"labels.csv": "image,Mass\na,7\n"}, "expected labels of 1, 0"),
-        ("csv", {"labels.csv": "image,Mass\n"}, "no frontal film"),
+        ("csv", {"labels.csv": "image,Mass\n"}, "no frontal image"),
     ],
 )
 def test_a_folder_in_another_layout_is_refused(tmp_path, kind, files, message):
@@ -106,7 +106,7 @@ def test_a_folder_in_another_layout_is_refused(tmp_path, kind, files, message):
 
 
 def test_chexpert_without_its_views_is_refused(chexpert):
-    """Without them lateral films could not be left out."""
+    """Without them lateral images could not be left out."""
     file = chexpert / "valid.csv"
     file.write_text(file.read_text().replace("Frontal/Lateral", "Position"))
     with pytest.raises(DataError, match="Frontal/Lateral"):
@@ -114,7 +114,7 @@ def test_chexpert_without_its_views_is_refused(chexpert):
 
 
 @pytest.mark.parametrize("kind", ["chexpert", "mimic"])
-def test_films_whose_labels_a_model_does_not_know_are_refused(kind, request):
+def test_images_whose_labels_a_model_does_not_know_are_refused(kind, request):
     root = request.getfixturevalue(kind)
     mass = LabelSet.of([label for label in NIH14.records if label.name == "Mass"])
     with pytest.raises(DataError, match="none of Mass is a label of CheXpert or MIMIC"):
@@ -127,7 +127,7 @@ def test_labels_in_words_are_refused(tmp_path):
         read_external("csv", tmp_path, "ignore", NIH14)
 
 
-def test_a_film_without_its_patient_is_refused(tmp_path):
+def test_an_image_without_its_patient_is_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("image,patient,Mass\na.png,p1,1\nb.png,,0\n")
     with pytest.raises(DataError, match=r"b\.png has no patient"):
         read_external("csv", tmp_path, "ignore", NIH14)

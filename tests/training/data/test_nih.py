@@ -40,9 +40,9 @@ def test_nih_layout(small):
     assert table.set_index("image")[list(NIH14.names)].sum(axis=1).tolist() == [2, 1, 1]
 
 
-def test_films_that_are_not_there_are_left_out(small):
+def test_images_that_are_not_there_are_left_out(small):
     (small / "images_001" / "images" / "1_1.png").unlink()
-    with pytest.warns(UserWarning, match="2 of the table's 3 films"):
+    with pytest.warns(UserWarning, match="2 of the table's 3 images"):
         assert read_dataset(small, NIH14)["image"].tolist() == ["1_0.png", "2_0.png"]
 
 

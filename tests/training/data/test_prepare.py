@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.preprocess import preprocess
 from tests.conftest import ROOT
 from tests.training.conftest import NIH14
 from training.data import prepare as preparing
-from training.data.cache import IDENTITY, TABLE, films_file
-from training.data.films import load_part
+from training.data.cache import IDENTITY, TABLE, images_file
+from training.data.images import load_part
 from training.data.nih import COLUMNS, hash_of_table, read_dataset
 from training.data.prepare import prepare
 from training.errors import DataError
@@ -33,25 +33,25 @@ def test_a_cache_holds_what_the_sdk_sees(data, cache):
     pd.testing.assert_frame_equal(cached[[*COLUMNS, *NIH14.names]], original[[*COLUMNS, *NIH14.names]])
     assert hash_of_table(cached, NIH14.names) == hash_of_table(original, NIH14.names)
     for size in (32, 64):
-        films = load_part(cached.iloc[[5, 59, 0]], size, "some", NIH14).films
+        images = load_part(cached.iloc[[5, 59, 0]], size, "some", NIH14).images
         for index, row in enumerate((5, 59, 0)):
-            expected = preprocess(read_film(original["path"][row]).pixels, (size, size))
-            np.testing.assert_array_equal(films[index], expected)
+            expected = preprocess(read_image(original["path"][row]).pixels, (size, size))
+            np.testing.assert_array_equal(images[index], expected)
 
 
 def test_a_size_that_is_not_there(cache):
-    with pytest.raises(DataError, match=r"films of \[32, 64\] pixels, not of 128"):
+    with pytest.raises(DataError, match=r"images of \[32, 64\] pixels, not of 128"):
         load_part(read_dataset(cache, NIH14), 128, "all", NIH14)
 
 
 @pytest.mark.parametrize("torn", [0, 1, 7])
 def test_an_interrupted_run_goes_on(data, cache, torn, monkeypatch):
-    """Cut as a killed process leaves it: a torn line, films without a line, films half written."""
+    """Cut as a killed process leaves it: a torn line, images without a line, images half written."""
     whole = {path.name: path.read_bytes() for path in cache.iterdir()}
     lines = whole[TABLE].splitlines(keepends=True)
     (cache / TABLE).write_bytes(b"".join(lines[:31]) + lines[31][:torn])
-    os.truncate(films_file(cache, 64), 33 * 64**2 + 100)
-    os.truncate(films_file(cache, 32), 31 * 32**2)
+    os.truncate(images_file(cache, 64), 33 * 64**2 + 100)
+    os.truncate(images_file(cache, 32), 31 * 32**2)
     identity = json.loads(whole[IDENTITY])
     (cache / IDENTITY).write_text(json.dumps({**identity, "finished": False}))
     with pytest.raises(DataError, match="not finished"):
@@ -76,42 +76,42 @@ def test_a_killed_process_can_be_gone_on_with(data, tmp_path):
 
 @pytest.mark.parametrize("left", ["", "labels,im"])
 def test_a_table_killed_before_its_first_line_is_begun_anew(data, tmp_path, left):
-    films = read_dataset(data, NIH14)
-    prepare(films, tmp_path, (32,), NIH14)
+    images = read_dataset(data, NIH14)
+    prepare(images, tmp_path, (32,), NIH14)
     (tmp_path / TABLE).write_text(left)
-    assert prepare(films, tmp_path, (32,), NIH14).empty
+    assert prepare(images, tmp_path, (32,), NIH14).empty
     assert len(read_dataset(tmp_path, NIH14)) == 60
 
 
-def test_unreadable_films_are_listed_and_must_be_mended_or_skipped(data, tmp_path):
-    films = read_dataset(data, NIH14)
+def test_unreadable_images_are_listed_and_must_be_mended_or_skipped(data, tmp_path):
+    images = read_dataset(data, NIH14)
     broken = tmp_path / "broken.png"
-    broken.write_bytes(films["path"][0].read_bytes()[:5000])
-    good = films["path"][7]
-    films.at[7, "path"] = broken
+    broken.write_bytes(images["path"][0].read_bytes()[:5000])
+    good = images["path"][7]
+    images.at[7, "path"] = broken
     out = tmp_path / "cache"
-    (row,) = prepare(films, out, (32,), NIH14).itertuples()
+    (row,) = prepare(images, out, (32,), NIH14).itertuples()
     assert (row.image, row.code) == ("7_0.png", "truncated")
     assert "7_0.png" in (out / "unreadable.csv").read_text()
     with pytest.raises(DataError, match="not finished"):
         read_dataset(out, NIH14)
-    assert len(prepare(films, out, (32,), NIH14, skip_unreadable=True)) == 1
+    assert len(prepare(images, out, (32,), NIH14, skip_unreadable=True)) == 1
     assert len(read_dataset(out, NIH14)) == 59
-    films.at[7, "path"] = good
-    assert prepare(films, out, (32,), NIH14).empty
-    assert set(read_dataset(out, NIH14)["image"]) == set(films["image"])
+    images.at[7, "path"] = good
+    assert prepare(images, out, (32,), NIH14).empty
+    assert set(read_dataset(out, NIH14)["image"]) == set(images["image"])
 
 
 def test_a_cache_belongs_to_one_table_and_its_sizes(data, cache, tmp_path):
-    films = read_dataset(data, NIH14)
-    with pytest.raises(DataError, match="other films or sizes"):
-        prepare(films, cache, (32,), NIH14)
-    with pytest.raises(DataError, match="other films or sizes"):
-        prepare(films[:-1], cache, (32, 64), NIH14)
+    images = read_dataset(data, NIH14)
+    with pytest.raises(DataError, match="other images or sizes"):
+        prepare(images, cache, (32,), NIH14)
+    with pytest.raises(DataError, match="other images or sizes"):
+        prepare(images[:-1], cache, (32, 64), NIH14)
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "note.txt").write_text("mine")
     with pytest.raises(DataError, match="not empty and no cache"):
-        prepare(films, tmp_path / "else", (32,), NIH14)
+        prepare(images, tmp_path / "else", (32,), NIH14)
 
 
 def test_a_cache_of_a_cache_is_refused(cache, tmp_path):

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from tests.training.conftest import NIH14
 from training.data.nih import hash_of_table, read_dataset, read_table
-from training.data.splits import PARTS, Split, require_disjoint_patients, split_films
+from training.data.splits import PARTS, Split, require_disjoint_patients, split_images
 from training.errors import DataError
 
 
 def table(patients, collections=None):
     collections = collections or ["NIH"] * len(patients)
-    films = pd.DataFrame({"patient": patients, "official": "train_val", "collection": collections})
-    films["image"] = [f"{i}.png" for i in range(len(films))]
-    return films
+    images = pd.DataFrame({"patient": patients, "official": "train_val", "collection": collections})
+    images["image"] = [f"{i}.png" for i in range(len(images))]
+    return images
 
 
 def assert_divided(parts, count):
@@ -33,34 +33,36 @@ def assert_divided(parts, count):
     st.sampled_from(["official", "random-80-20"]),
 )
 def test_patients_stay_together(patients, seed, scheme):
-    films = table([*patients, 100, 101, 102])
-    films.loc[len(films)] = {"patient": 999, "official": "test", "collection": "NIH", "image": "x.png"}
-    assert_divided(split_films(films, Split(scheme=scheme, validation=0.2, seed=seed)), len(films))
+    images = table([*patients, 100, 101, 102])
+    images.loc[len(images)] = {"patient": 999, "official": "test", "collection": "NIH", "image": "x.png"}
+    assert_divided(split_images(images, Split(scheme=scheme, validation=0.2, seed=seed)), len(images))
 
 
 @pytest.mark.parametrize(("scheme", "share"), [("official", 0.0), ("random-80-20", 0.2)])
 def test_the_shares(scheme, share):
-    films = table(list(range(1000)))
-    parts = split_films(films, Split(scheme=scheme, validation=0.1))
+    images = table(list(range(1000)))
+    parts = split_images(images, Split(scheme=scheme, validation=0.1))
     assert len(parts["test"]) == 1000 * share
     assert len(parts["validation"]) == pytest.approx(100 * (1 - share), abs=1)
 
 
 def test_a_whole_collection_can_be_held_out():
-    films = table([1, 1, 2, 3, 4, 4], ["A", "B", "A", "B", "B", "B"])
-    parts = split_films(films, Split(validation_collections=("A",)))
+    images = table([1, 1, 2, 3, 4, 4], ["A", "B", "A", "B", "B", "B"])
+    parts = split_images(images, Split(validation_collections=("A",)))
     assert parts["validation"]["image"].tolist() == ["0.png", "2.png"]
-    assert parts["train"]["patient"].tolist() == [3, 4, 4], "patient 1 has a film in A, so none of theirs is trained on"
-    with pytest.raises(DataError, match=r"no film of collection \['C'\]"):
-        split_films(films, Split(validation_collections=("C",)))
+    assert parts["train"]["patient"].tolist() == [3, 4, 4], (
+        "patient 1 has an image in A, so none of theirs is trained on"
+    )
+    with pytest.raises(DataError, match=r"no image of collection \['C'\]"):
+        split_images(images, Split(validation_collections=("C",)))
 
 
 def test_a_patient_in_two_parts_is_an_error():
-    films = table([1, 2, 3, 1])
-    films.loc[3, "official"] = "test"
+    images = table([1, 2, 3, 1])
+    images.loc[3, "official"] = "test"
     with pytest.raises(DataError, match="patient 1 stands in both"):
-        split_films(films, Split(validation=0.5))
-    require_disjoint_patients({"a": films[:2], "b": films[2:3]})
+        split_images(images, Split(validation=0.5))
+    require_disjoint_patients({"a": images[:2], "b": images[2:3]})
 
 
 @pytest.fixture
@@ -75,8 +77,8 @@ def split_file(tmp_path):
 
 
 def test_a_users_own_split(split_file):
-    films = table([1, 1, 2, 3, 4])
-    parts = split_films(films, split_file("0.png,train", "1.png,train", "2.png,validation", "3.png,test"))
+    images = table([1, 1, 2, 3, 4])
+    parts = split_images(images, split_file("0.png,train", "1.png,train", "2.png,validation", "3.png,test"))
     assert {name: part["image"].tolist() for name, part in parts.items()} == {
         "train": ["0.png", "1.png"],
         "validation": ["2.png"],
@@ -91,27 +93,27 @@ def test_a_users_own_split(split_file):
         (["0.png,train", "2.png,holdout"], "holdout"),
         (["0.png,train", "0.png,train"], "twice"),
         (["0.png,train", "9.png,test"], "9.png"),
-        (["0.png,train"], "no film for validation"),
+        (["0.png,train"], "no image for validation"),
     ],
 )
 def test_a_wrong_split_file_is_refused(split_file, rows, message):
     with pytest.raises(DataError, match=message):
-        split_films(table([1, 1, 2]), split_file(*rows))
+        split_images(table([1, 1, 2]), split_file(*rows))
 
 
 def test_a_split_file_needs_its_columns_and_to_be_there(split_file, tmp_path):
     with pytest.raises(DataError, match="lacking"):
-        split_films(table([1, 2]), split_file("0.png,train", header="image,part"))
+        split_images(table([1, 2]), split_file("0.png,train", header="image,part"))
     with pytest.raises(DataError, match="expected a CSV"):
-        split_films(table([1, 2]), Split(scheme="file", file=str(tmp_path / "none.csv")))
+        split_images(table([1, 2]), Split(scheme="file", file=str(tmp_path / "none.csv")))
     (tmp_path / "split.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(DataError, match="no CSV that can be read"):
-        split_films(table([1, 2]), Split(scheme="file", file=str(tmp_path / "split.xlsx")))
+        split_images(table([1, 2]), Split(scheme="file", file=str(tmp_path / "split.xlsx")))
 
 
 @pytest.mark.parametrize("scheme", ["official", "random-80-20"])
 def test_the_full_table_is_divided_by_patient(nih, full_table, scheme):
-    parts = split_films(full_table, Split(scheme=scheme, validation=0.1, seed=7))
+    parts = split_images(full_table, Split(scheme=scheme, validation=0.1, seed=7))
     assert_divided(parts, 112_120)
     assert full_table["patient"].nunique() == 30_805
     share = {name: part["patient"].nunique() / 30_805 for name, part in parts.items()}
@@ -120,7 +122,7 @@ def test_the_full_table_is_divided_by_patient(nih, full_table, scheme):
     else:
         assert share["test"] == pytest.approx(0.2, abs=1e-3)
         assert share["validation"] == pytest.approx(0.08, abs=1e-3)
-    again = split_films(full_table.sample(frac=1, random_state=1), Split(scheme=scheme, validation=0.1, seed=7))
+    again = split_images(full_table.sample(frac=1, random_state=1), Split(scheme=scheme, validation=0.1, seed=7))
     assert {name: hash_of_table(part, NIH14.names) for name, part in again.items()} == {
         name: hash_of_table(part, NIH14.names) for name, part in parts.items()
     }, "the split follows from the patients, not from the order of rows"
@@ -135,8 +137,8 @@ def full_table(nih, tmp_path_factory):
 
 
 def test_the_subset_can_be_held_out_by_collection(nih):
-    films = read_dataset(nih, NIH14)
-    parts = split_films(films, Split(validation_collections=("A",)))
+    images = read_dataset(nih, NIH14)
+    parts = split_images(images, Split(validation_collections=("A",)))
     assert set(parts["validation"]["collection"]) == {"A"}
     assert "A" not in set(parts["train"]["collection"])
     assert len(np.intersect1d(parts["train"]["patient"], parts["validation"]["patient"])) == 0

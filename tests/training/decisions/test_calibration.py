@@ -1,4 +1,4 @@
-"""Calibration curves find the miscalibration that was put in, and are chosen on films they have not seen."""
+"""Calibration curves find the miscalibration that was put in, and are chosen on images they have not seen."""
 
 import msgspec
 import numpy as np
@@ -9,17 +9,17 @@ from cxr_edge.model.calibration import Calibration, calibrate
 from tests.training.conftest import NIH14
 from training.decisions.calibration import METHODS, choose_method, platt, platt_ridge, shared
 
-FILMS = 3000
+IMAGES = 3000
 LABELS = NIH14.names
 COUNT = len(LABELS)
 MASS = LABELS.index("Mass")
 
 
-def miscalibrated(slope, intercept, films=FILMS, seed=0):
+def miscalibrated(slope, intercept, images=IMAGES, seed=0):
     """Truth drawn by true probabilities; reported ones whose log-odds are bent."""
     rng = np.random.default_rng(seed)
-    log_odds = rng.normal(-1, 1.5, (films, COUNT))
-    truth = (rng.random((films, COUNT)) < expit(log_odds)).astype(np.float32)
+    log_odds = rng.normal(-1, 1.5, (images, COUNT))
+    truth = (rng.random((images, COUNT)) < expit(log_odds)).astype(np.float32)
     return truth, expit((log_odds - intercept) / slope)
 
 
@@ -35,15 +35,15 @@ def test_shared_finds_one_curve():
     assert (curve.slope, curve.intercept) == pytest.approx((0.6, -0.5), rel=0.1)
 
 
-def test_few_positive_films_stay_near_the_shared_curve():
-    truth, raw = miscalibrated(0.6, -0.5, films=200)
+def test_few_positive_images_stay_near_the_shared_curve():
+    truth, raw = miscalibrated(0.6, -0.5, images=200)
     truth[:, MASS] = 0
     truth[:2, MASS] = 1
     ridge, free, middle = (method(truth, raw, LABELS)["Mass"] for method in (platt_ridge, platt, shared))
     assert abs(ridge.slope - middle.slope) <= abs(free.slope - middle.slope) + 1e-6
     truth[:, MASS + 1] = 0
     other = LABELS[MASS + 1]
-    assert platt(truth, raw, LABELS)[other] == shared(truth, raw, LABELS)[other], "no positive film: the shared one"
+    assert platt(truth, raw, LABELS)[other] == shared(truth, raw, LABELS)[other], "no positive image: the shared one"
 
 
 def test_a_curve_never_turns_the_ranking_round():
@@ -56,7 +56,7 @@ def test_a_curve_never_turns_the_ranking_round():
 
 
 def test_classes_that_part_give_no_step():
-    truth, raw = miscalibrated(1.0, 0.0, films=200)
+    truth, raw = miscalibrated(1.0, 0.0, images=200)
     truth = (raw > 0.3).astype(np.float32)
     truth[:, MASS] = raw[:, MASS] > np.sort(raw[:, MASS])[-4]
     for method in (platt, platt_ridge):
@@ -70,8 +70,8 @@ def test_classes_that_part_give_no_step():
     ("slope", "intercept", "allowed"),
     [(1.0, 0.0, {"identity", "shared", "platt_ridge"}), (0.5, -1.0, {"shared", "platt_ridge", "platt"})],
 )
-def test_the_choice_is_by_films_a_curve_has_not_seen(slope, intercept, allowed):
-    truth, raw = miscalibrated(slope, intercept, films=400)
+def test_the_choice_is_by_images_a_curve_has_not_seen(slope, intercept, allowed):
+    truth, raw = miscalibrated(slope, intercept, images=400)
     chosen, losses = choose_method(truth, raw, np.arange(400) // 2, LABELS)
     assert chosen in allowed
     assert losses[chosen] == min(losses.values())

@@ -8,13 +8,13 @@ import pytest
 from cxr_edge.model.calibration import Calibration, calibrate
 from cxr_edge.model.manifest import OperatingPoint
 from tests.training.conftest import FIVE, NIH14
-from training.data.films import Part
+from training.data.images import Part
 from training.decisions import decide as decisions
 from training.decisions.decide import decide
 from training.labels import LabelSet
 from training.network.tta import VARIANTS
 
-FILMS = 240
+IMAGES = 240
 
 
 @pytest.fixture(autouse=True)
@@ -24,22 +24,22 @@ def few_resamples(monkeypatch):
 
 
 def validation(labels: LabelSet) -> tuple[Part, np.ndarray]:
-    """Films whose findings are told well, each at a level of its own, and whose normal label is told the wrong way."""
+    """Images whose findings are told well, each at a level of its own, and whose normal label is told the wrong way."""
     rng = np.random.default_rng(0)
-    targets = (rng.random((FILMS, len(labels))) < 0.3).astype(np.float32)
+    targets = (rng.random((IMAGES, len(labels))) < 0.3).astype(np.float32)
     levels = np.linspace(-3, 0, len(labels))
     told = np.where([label.is_finding for label in labels.records], 3.0, -3.0)
     log_odds = levels + told * targets + 0.3 * rng.normal(size=targets.shape)
-    per_variant = log_odds[:, None] + 0.05 * rng.normal(size=(FILMS, len(VARIANTS), len(labels)))
-    table = pd.DataFrame({"patient": np.arange(FILMS) // 2, **dict(zip(labels.names, targets.T, strict=True))})
-    part = Part(np.zeros((FILMS, 1, 1), np.uint8), targets, table, labels)
+    per_variant = log_odds[:, None] + 0.05 * rng.normal(size=(IMAGES, len(VARIANTS), len(labels)))
+    table = pd.DataFrame({"patient": np.arange(IMAGES) // 2, **dict(zip(labels.names, targets.T, strict=True))})
+    part = Part(np.zeros((IMAGES, 1, 1), np.uint8), targets, table, labels)
     return part, (1 / (1 + np.exp(-per_variant))).astype(np.float32)
 
 
 @pytest.mark.parametrize("labels", [NIH14, FIVE], ids=["shipped", "five"])
 def test_every_label_is_calibrated_and_findings_alone_are_decided_on(labels):
     part, per_variant = validation(labels)
-    decided = decide(part, per_variant, "films")
+    decided = decide(part, per_variant, "images")
     calibration = msgspec.convert(decided["calibration"], Calibration)
     assert calibration.method == "platt"
     for mode, raw in (("single", per_variant[:, 0]), ("tta", per_variant.mean(axis=1))):
@@ -58,7 +58,7 @@ def test_every_label_is_calibrated_and_findings_alone_are_decided_on(labels):
 
 def test_variants_that_rank_worse_are_not_the_default():
     part, per_variant = validation(FIVE)
-    assert decide(part, per_variant, "films")["default_tta_mode"] == "tta"
-    noise = np.random.default_rng(1).random((FILMS, len(VARIANTS) - 1, len(FIVE)))
+    assert decide(part, per_variant, "images")["default_tta_mode"] == "tta"
+    noise = np.random.default_rng(1).random((IMAGES, len(VARIANTS) - 1, len(FIVE)))
     per_variant[:, 1:] = 0.2 * per_variant[:, 1:] + 0.8 * noise
-    assert decide(part, per_variant, "films")["default_tta_mode"] == "single"
+    assert decide(part, per_variant, "images")["default_tta_mode"] == "single"

@@ -1,4 +1,4 @@
-"""The rule for pictures unlike the films: what it is fitted against, where its zero lies, how it is counted."""
+"""The rule for pictures unlike the images: what it is fitted against, where its zero lies, how it is counted."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from training.decisions.out_of_distribution import FALSE_ALARMS, KINDS, counted,
 
 
 @pytest.fixture(scope="module")
-def shown(film) -> np.ndarray:
-    return preprocess(film, (224, 224))
+def shown(image) -> np.ndarray:
+    return preprocess(image, (224, 224))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -21,7 +21,7 @@ def test_every_kind_is_another_picture_of_the_same_size_and_reproducible(shown, 
     assert (one != shown).mean() > 0.5
 
 
-def test_films_are_turned_and_inverted_exactly(shown):
+def test_images_are_turned_and_inverted_exactly(shown):
     quarter, half, negative = (
         next(turned([shown], kind, seed=0)) for kind in ("rotated by 90°", "rotated by 180°", "inverted")
     )
@@ -32,9 +32,9 @@ def test_films_are_turned_and_inverted_exactly(shown):
 
 def test_its_zero_lies_where_the_false_alarms_of_validation_are_as_chosen():
     random = np.random.default_rng(0)
-    films, validation = random.normal(0, 1, (2000, 8)), random.normal(0, 1, (1000, 8))
+    images, validation = random.normal(0, 1, (2000, 8)), random.normal(0, 1, (1000, 8))
     others = {"far": random.normal(4, 1, (300, 8)), "aside": random.normal(-4, 1, (300, 8)) * [1, *[0] * 7]}
-    rule = fit_rule(films, {"far": others["far"]}, validation, "numbers")
+    rule = fit_rule(images, {"far": others["far"]}, validation, "numbers")
     assert counted(rule, validation)["warned"]["value"] == pytest.approx(FALSE_ALARMS)
     assert counted(rule, others["far"])["warned"]["value"] == 1
     assert counted(rule, others["aside"])["warned"]["value"] < 0.5  # a kind it was not fitted on, on the other side

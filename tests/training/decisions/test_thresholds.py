@@ -52,12 +52,12 @@ def test_every_operating_point_has_every_finding_and_mode():
     findings = NIH14.findings
     truth = rng.integers(0, 2, (50, len(findings))).astype(np.float32)
     scores = {"single": rng.random(truth.shape), "tta": rng.random(truth.shape)}
-    points = operating_points(truth, scores, findings, "50 films")
+    points = operating_points(truth, scores, findings, "50 images")
     assert list(points) == list(OPERATING_POINTS)
     assert next(iter(points)) == "max_f1"
     for point in points.values():
         for mode, of_mode in scores.items():
-            assert point[mode]["fitted_on"] == "50 films"
+            assert point[mode]["fitted_on"] == "50 images"
             assert tuple(point[mode]["thresholds"]) == findings
             for i, label in enumerate(findings):
                 threshold = point[mode]["thresholds"][label]
@@ -68,7 +68,7 @@ def test_every_operating_point_has_every_finding_and_mode():
 
 @settings(deadline=None)
 @given(PAIRS, st.sampled_from(sorted(OPERATING_POINTS)))
-def test_halfway_to_the_next_score_calls_the_same_films(pairs, name):
+def test_halfway_to_the_next_score_calls_the_same_images(pairs, name):
     truth, scores = arrays(pairs)
     fitted = OPERATING_POINTS[name](truth, scores)
     moved = halfway(fitted, scores)

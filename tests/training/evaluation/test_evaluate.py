@@ -35,8 +35,8 @@ def bundle(finished, data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(bundle, data):
     read = read_bundle(bundle)
-    films, held_out = part_of_split(read, read_dataset(data, NIH14), "test")
-    return evaluate(read, films, "test", held_out, Extras(), BOOTSTRAP)
+    images, held_out = part_of_split(read, read_dataset(data, NIH14), "test")
+    return evaluate(read, images, "test", held_out, Extras(), BOOTSTRAP)
 
 
 def test_a_report_has_every_figure_with_its_interval(report, tmp_path):
@@ -52,7 +52,7 @@ def test_a_report_has_every_figure_with_its_interval(report, tmp_path):
     for point in told["operating_points"].values():
         assert set(point["mean"]) == {"precision", "recall", "f1", "specificity"}
     assert told["calibration"]["before"]["mean"]["ece"]["interval"]
-    assert set(told["subgroups"]) == {"view", "sex", "age", "collection"}, "every test film has its markers blacked"
+    assert set(told["subgroups"]) == {"view", "sex", "age", "collection"}, "every test image has its markers blacked"
     markdown = (tmp_path / "evaluation.md").read_text()
     assert "not for diagnosis" in markdown
     for heading in ("Ranking", "What TTA gains", "Stopping early", "`youden`", "Calibration", "Subgroups"):
@@ -63,8 +63,8 @@ def test_what_is_measured_is_what_the_sdk_emits(report, bundle, data):
     import cxr_edge
 
     model = cxr_edge.load(bundle, device="cpu", threads=1)
-    films, _ = part_of_split(read_bundle(bundle), read_dataset(data, NIH14), "test")
-    emitted = [model.predict(path).values for path in films["path"][:3]]
+    images, _ = part_of_split(read_bundle(bundle), read_dataset(data, NIH14), "test")
+    emitted = [model.predict(path).values for path in images["path"][:3]]
     emitted = np.array(emitted)[:, NIH14.finding_columns]
     np.testing.assert_allclose(report["curves"]["calibrated"][:3], emitted, atol=1e-6)
     thresholds = model.manifest.thresholds("max_f1", model.manifest.tta.default_mode)
@@ -81,11 +81,11 @@ def test_each_look_at_the_test_part_is_recorded(report, tmp_path):
     assert {"date", "commit", "model_sha256", "images"} <= set(first)
 
 
-def test_a_film_that_the_bundle_was_trained_on_cannot_slip_in(bundle, data):
+def test_an_image_that_the_bundle_was_trained_on_cannot_slip_in(bundle, data):
     read = read_bundle(bundle)
-    films = read_dataset(data, NIH14)
+    images = read_dataset(data, NIH14)
     with pytest.raises(DataError, match="could have seen some"):
-        part_of_split(read, films[:-1], "test")
+        part_of_split(read, images[:-1], "test")
 
 
 def test_a_bundle_that_does_not_tell_its_split(bundle, data):
@@ -95,18 +95,18 @@ def test_a_bundle_that_does_not_tell_its_split(bundle, data):
 
     read = read_bundle(bundle)
     silent = replace(read, manifest=msgspec.structs.replace(read.manifest, training={}))
-    with pytest.raises(DataError, match="does not tell how its films were divided"):
+    with pytest.raises(DataError, match="does not tell how its images were divided"):
         part_of_split(silent, read_dataset(data, NIH14), "test")
 
 
-def test_another_models_predictions_are_compared_film_by_film(report, bundle, data, tmp_path):
-    films, _ = part_of_split(read_bundle(bundle), read_dataset(data, NIH14), "test")
+def test_another_models_predictions_are_compared_image_by_image(report, bundle, data, tmp_path):
+    images, _ = part_of_split(read_bundle(bundle), read_dataset(data, NIH14), "test")
     truth, scores = report["curves"]["truth"], report["curves"]["raw"]
     others = tmp_path / "others.csv"
     rows = [f"{name.removesuffix('.png')}.jpg,{a},{b}" for name, a, b in
-            zip(films["image"][:10], truth[:10, 0], 1 - truth[:10, 2], strict=True)]  # fmt: skip
+            zip(images["image"][:10], truth[:10, 0], 1 - truth[:10, 2], strict=True)]  # fmt: skip
     others.write_text("\n".join(["image,Atelectasis,Effusion", *rows]) + "\n")
-    found = compare(truth, scores, films, read_predictions(others, NIH14.findings), BOOTSTRAP)
+    found = compare(truth, scores, images, read_predictions(others, NIH14.findings), BOOTSTRAP)
     assert (found["images"], found["findings_compared"]) == (10, ["Atelectasis", "Effusion"])
     assert found["figures"]["Atelectasis"]["first"]["value"] == 1
     assert found["figures"]["Effusion"]["first"]["value"] == 0
@@ -137,7 +137,7 @@ def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, b
         assert f"expected {changed}" in refused.stderr.splitlines()[-1]
 
 
-def test_the_command_line_on_ones_own_films(tmp_path):
+def test_the_command_line_on_ones_own_images(tmp_path):
     rows = [f"{path},{i},{i % 2},{(i + 1) % 2}" for i, path in enumerate(SAMPLES)]
     (tmp_path / "labels.csv").write_text("\n".join(["image,patient,Effusion,Mass", *rows, "gone.png,9,1,0"]) + "\n")
     command = [sys.executable, "-m", "training", "evaluate", str(tmp_path), "--dataset", "csv", "--out",

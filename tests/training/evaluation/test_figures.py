@@ -16,18 +16,18 @@ FINDINGS = NIH14.findings
 COUNT = len(FINDINGS)
 
 
-def synthetic(films=200, seed=0):
+def synthetic(images=200, seed=0):
     rng = np.random.default_rng(seed)
-    truth = (rng.random((films, COUNT)) < 0.3).astype(float)
+    truth = (rng.random((images, COUNT)) < 0.3).astype(float)
     scores = 1 / (1 + np.exp(-(2 * truth - 1.5 + rng.normal(0, 1, truth.shape))))
     table = pd.DataFrame(
         {
-            "patient": np.arange(films),
-            "collection": rng.choice(["A", "B"], films),
-            "view": rng.choice(["AP", "PA"], films),
-            "sex": rng.choice(["F", "M"], films),
-            "age": rng.integers(0, 95, films),
-            "markers_blacked": rng.random(films) < 0.3,
+            "patient": np.arange(images),
+            "collection": rng.choice(["A", "B"], images),
+            "view": rng.choice(["AP", "PA"], images),
+            "sex": rng.choice(["F", "M"], images),
+            "age": rng.integers(0, 95, images),
+            "markers_blacked": rng.random(images) < 0.3,
         }
     )
     return truth, scores, table
@@ -68,8 +68,8 @@ def mean_of(values):
     return lambda rows: values[rows].mean(keepdims=True)
 
 
-def test_films_of_one_patient_are_drawn_together():
-    """Repeating every film ten times adds no patient, so it must not narrow the interval."""
+def test_images_of_one_patient_are_drawn_together():
+    """Repeating every image ten times adds no patient, so it must not narrow the interval."""
     values = np.random.default_rng(0).normal(size=100)
     (once,) = Bootstrap(1000, jobs=1).figures(mean_of(values), np.arange(100))
     (repeated,) = Bootstrap(1000, jobs=1).figures(mean_of(np.repeat(values, 10)), np.repeat(np.arange(100), 10))
@@ -103,7 +103,7 @@ def test_more_processes_give_the_same_figures():
     assert one == two
 
 
-def test_subgroups_are_measured_on_their_own_films():
+def test_subgroups_are_measured_on_their_own_images():
     truth, scores, table = synthetic()
     found = by_subgroup(truth, scores, table, FINDINGS, BOOTSTRAP)
     assert set(found) == {"view", "sex", "age", "collection", "markers"}
@@ -126,7 +126,7 @@ def test_reliability_of_true_and_of_bent_probabilities():
 
 
 def test_the_interval_of_a_calibration_error_holds_it():
-    """A resample of well calibrated films looks worse calibrated than the films themselves."""
+    """A resample of well calibrated images looks worse calibrated than the images themselves."""
     rng = np.random.default_rng(0)
     p = rng.random((200, COUNT))
     truth = (rng.random(p.shape) < p).astype(float)
@@ -142,7 +142,7 @@ def test_calibration_error_by_hand():
     assert expected_calibration_error(truth, scores) == pytest.approx((3 * abs(0.05 - 1 / 3) + 2 * abs(0.975 - 1)) / 5)
 
 
-def test_means_of_resamples_are_over_the_findings_of_all_films_or_none():
+def test_means_of_resamples_are_over_the_findings_of_all_images_or_none():
     """A resample without Hernia would average easier findings; its mean is no draw of the same figure."""
     truth, scores, table = synthetic()
     for row, label in enumerate(("Hernia", "Mass")):  # both in 40 % of the resamples

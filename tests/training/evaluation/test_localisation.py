@@ -1,4 +1,4 @@
-"""Heat maps against boxes: the measures on maps whose answer is known, and the real bundle on real films."""
+"""Heat maps against boxes: the measures on maps whose answer is known, and the real bundle on real images."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from training.evaluation.predictions import predict_images
 from training.evaluation.resampling import Bootstrap
 
 
-def test_boxes_are_scaled_to_the_film():
+def test_boxes_are_scaled_to_the_image():
     drawn = pd.DataFrame({"x": [512.0], "y": [256.0], "w": [256.0], "h": [512.0]})
     inside = _mask(drawn, (512, 256))
     rows, columns = np.nonzero(inside)
@@ -35,13 +35,13 @@ def test_the_centred_control_points_at_the_middle():
 
 
 def test_the_shipped_bundle_on_boxes(model):
-    films = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": SAMPLES, "patient": range(len(SAMPLES))})
+    images = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": SAMPLES, "patient": range(len(SAMPLES))})
     stems = [path.stem for path in SAMPLES[:3]]
     boxes = pd.DataFrame({"image": [*stems, stems[0]], "finding": ["Effusion", "Mass", "Effusion", "Effusion"],
                           "x": 300, "y": 300, "w": 400, "h": 400})  # fmt: skip
-    mapped = has_boxes(films, boxes)
+    mapped = has_boxes(images, boxes)
     assert mapped.tolist() == [True] * 3 + [False] * (len(SAMPLES) - 3)
-    predictions = predict_images(model, films, mapped)
+    predictions = predict_images(model, images, mapped)
     found = localise(model, predictions, boxes, Bootstrap(20, jobs=1))
     assert (found["cases"], found["images"]) == (3, 3)
     assert found["method"] == model.manifest.maps.method
@@ -71,8 +71,8 @@ def test_a_wrong_list_of_boxes(tmp_path, text, message):
         read_boxes(tmp_path / "boxes.csv", NIH14.findings)
 
 
-def test_films_whose_names_do_not_tell_them_apart_are_refused():
-    films = pd.DataFrame({"image": ["a/view1.jpg", "b/view1.jpg"], "path": SAMPLES[:2], "patient": [0, 1]})
+def test_images_whose_names_do_not_tell_them_apart_are_refused():
+    images = pd.DataFrame({"image": ["a/view1.jpg", "b/view1.jpg"], "path": SAMPLES[:2], "patient": [0, 1]})
     boxes = pd.DataFrame({"image": ["view1"], "finding": ["Mass"], "x": 300, "y": 300, "w": 400, "h": 400})
-    with pytest.raises(DataError, match="several films are called view1"):
-        has_boxes(films, boxes)
+    with pytest.raises(DataError, match="several images are called view1"):
+        has_boxes(images, boxes)

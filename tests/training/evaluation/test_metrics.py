@@ -12,8 +12,8 @@ rng = np.random.default_rng(0)
 COUNT = 14
 
 
-def synthetic(films=300):
-    truth = rng.integers(0, 2, (films, COUNT)).astype(float)
+def synthetic(images=300):
+    truth = rng.integers(0, 2, (images, COUNT)).astype(float)
     return truth, truth + rng.normal(0, 1, truth.shape)
 
 

@@ -12,7 +12,7 @@ from cxr_edge.model.bundle import read_bundle
 from export.__main__ import app as export_app
 from export.gate import LIMITS, Runtime, answers, compare, over_limits
 from tests.conftest import SAMPLES
-from tests.training.conftest import FIVE, RECIPE, write_films
+from tests.training.conftest import FIVE, RECIPE, write_images
 from training.data.nih import read_dataset
 from training.errors import DataError
 from training.evaluation.evaluate import Extras, evaluate, part_of_split, write_evaluation
@@ -25,17 +25,17 @@ BOOTSTRAP = Bootstrap(resamples=20, jobs=1)
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    return write_films(tmp_path_factory.mktemp("data") / "films", FIVE)
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("data") / "images", FIVE)
 
 
 @pytest.fixture(scope="module")
-def fitted(films, five_labels, tmp_path_factory):
+def fitted(images, five_labels, tmp_path_factory):
     """A fit of one epoch, calibrated."""
     stages = (Stage(size=32, epochs=1, learning_rate=1e-3),)
     out = tmp_path_factory.mktemp("run")
-    run.fit_run(films, out, msgspec.structs.replace(RECIPE, labels=str(five_labels), stages=stages))
-    run.calibrate_run(out, films)
+    run.fit_run(images, out, msgspec.structs.replace(RECIPE, labels=str(five_labels), stages=stages))
+    run.calibrate_run(out, images)
     return out
 
 
@@ -48,10 +48,10 @@ def bundle(fitted, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(bundle, films, tmp_path_factory):
+def report(bundle, images, tmp_path_factory):
     boxes = tmp_path_factory.mktemp("boxes") / "boxes.csv"
     read = read_bundle(bundle)
-    table, held_out = part_of_split(read, read_dataset(films, FIVE), "test")
+    table, held_out = part_of_split(read, read_dataset(images, FIVE), "test")
     rows = [f"{image},Line misplaced,200,200,600,600" for image in table["image"][:3]]
     boxes.write_text("\n".join(["image,finding,x,y,w,h", *rows]) + "\n")
     return evaluate(read, table, "test", held_out, Extras(boxes), BOOTSTRAP)

@@ -30,9 +30,9 @@ def counted(monkeypatch) -> tuple[list[str], list[tuple[str, object]]]:
     decode, run = images.decode, Model._run
 
     def decode_and_count(*arguments, **options):
-        film = decode(*arguments, **options)
-        decoded.append(film.sha256)
-        return film
+        image = decode(*arguments, **options)
+        decoded.append(image.sha256)
+        return image
 
     def run_and_count(self, shown, variants, *, heatmaps):
         computed.extend((shown.tobytes(), variant) for variant in variants)
@@ -66,8 +66,8 @@ def test_a_whole_evaluation_with_boxes_takes_no_more(model, counted, tmp_path):
     finding = model.manifest.finding_names[0]
     boxes.write_text(f"image,finding,x,y,w,h\n{CHOSEN[1].name},{finding},300,300,400,400\n")
     marks = {name: [1.0, 0.0, 1.0, 0.0] for name in model.manifest.label_names}
-    films = TABLE.assign(patient=range(4), age=50, sex="F", view="PA", collection="A", markers_blacked=False, **marks)
-    report = evaluate(read_bundle(), films, "csv", "other films", Extras(boxes), Bootstrap(20, jobs=1))
+    images = TABLE.assign(patient=range(4), age=50, sex="F", view="PA", collection="A", markers_blacked=False, **marks)
+    report = evaluate(read_bundle(), images, "csv", "other images", Extras(boxes), Bootstrap(20, jobs=1))
     assert report["localisation"]["cases"] == 1
     assert set(report["adaptive"]) == set(model.manifest.operating_points)
     assert_each_once(counted, model)

@@ -13,13 +13,13 @@ TARGETS = (rng.random((400, 15)) < np.linspace(0.005, 0.6, 15)).astype(np.float3
 TARGETS[0, 0] = 1
 
 
-def test_every_film_is_shown_and_rare_labels_reach_their_number():
+def test_every_image_is_shown_and_rare_labels_reach_their_number():
     rows = epoch_rows(TARGETS, 100, np.random.default_rng(0))
     assert set(rows) == set(range(400))
     assert TARGETS[rows].sum(axis=0).min() >= 100
 
 
-def test_rare_films_are_spread_over_the_epoch():
+def test_rare_images_are_spread_over_the_epoch():
     """The reference project appended them at the end, behind a short shuffle."""
     rare = np.flatnonzero(TARGETS[:, 0])
     rows = epoch_rows(TARGETS, 200, np.random.default_rng(0))
@@ -34,18 +34,18 @@ def test_each_epoch_is_drawn_anew_and_as_long():
     counts = [np.bincount(rows, minlength=400) for rows in epochs]
     assert not np.array_equal(counts[0], counts[1])
     for label in range(15):
-        films = np.flatnonzero(TARGETS[:, label])
-        if 0 < len(films) < 150:
-            assert counts[0][films].min() >= 150 // len(films), "no film is left out while another is shown again"
+        images = np.flatnonzero(TARGETS[:, label])
+        if 0 < len(images) < 150:
+            assert counts[0][images].min() >= 150 // len(images), "no image is left out while another is shown again"
 
 
-def test_without_oversampling_an_epoch_is_every_film_once():
+def test_without_oversampling_an_epoch_is_every_image_once():
     assert sorted(epoch_rows(TARGETS, 0, np.random.default_rng(0))) == list(range(400))
 
 
 @pytest.fixture(scope="module")
-def small(film):
-    return preprocess(film, (128, 128))
+def small(image):
+    return preprocess(image, (128, 128))
 
 
 def test_no_augmentation_changes_nothing(small):
@@ -70,7 +70,7 @@ def test_a_flip_mirrors(small):
     ],
     ids=lambda how: next(f for f in how.__struct_fields__ if getattr(how, f)),
 )
-def test_each_kind_varies_a_film_but_leaves_it_recognisable(small, how):
+def test_each_kind_varies_an_image_but_leaves_it_recognisable(small, how):
     shown = [augment(small, how, np.random.default_rng(seed)) for seed in range(20)]
     assert all(one.shape == small.shape and one.dtype == np.uint8 for one in shown)
     assert sum(np.array_equal(one, small) for one in shown) <= 1

@@ -1,4 +1,4 @@
-"""A student's targets are its labels and what its teachers say of the very films it sees."""
+"""A student's targets are its labels and what its teachers say of the very images it sees."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit
 
 from tests.training.conftest import NIH14, RECIPE
-from training.data.films import load_part
+from training.data.images import load_part
 from training.data.nih import read_dataset
 from training.errors import DataError
 from training.fitting import run
@@ -29,23 +29,23 @@ def teachers(finished, tmp_path):
 
 
 def test_teachers_say_the_mean_of_their_logits_at_any_size(teachers, data):
-    films = load_part(read_dataset(data, NIH14), 32, "all", NIH14).films[:5, ..., None].astype(np.float32)
+    images = load_part(read_dataset(data, NIH14), 32, "all", NIH14).images[:5, ..., None].astype(np.float32)
     logits = [
-        keras.Model(network.input, network.get_layer(LOGITS).output)(films)
+        keras.Model(network.input, network.get_layer(LOGITS).output)(images)
         for network in (at_size(keras.models.load_model(file, compile=False), 32) for file in teachers)
     ]
-    np.testing.assert_allclose(Teachers(teachers, len(NIH14), 32).logits(films), np.mean(logits, axis=0), atol=1e-5)
-    np.testing.assert_allclose(Teachers(teachers[:1], len(NIH14), 32).logits(films), logits[0], atol=1e-5)
+    np.testing.assert_allclose(Teachers(teachers, len(NIH14), 32).logits(images), np.mean(logits, axis=0), atol=1e-5)
+    np.testing.assert_allclose(Teachers(teachers[:1], len(NIH14), 32).logits(images), logits[0], atol=1e-5)
 
 
-def test_targets_are_labels_and_answers_to_the_varied_films_under_the_prior(teachers, data):
+def test_targets_are_labels_and_answers_to_the_varied_images_under_the_prior(teachers, data):
     """The student's logits are the teachers' where the loss is least, whatever the prior."""
     part = load_part(read_dataset(data, NIH14), 32, "all", NIH14)
     recipe = msgspec.structs.replace(RECIPE, distillation=Distillation(teachers, weight=0.75))
     batches = Batches(part, recipe)
-    (films, priors), targets = batches[2]
+    (images, priors), targets = batches[2]
     assert np.abs(priors).max() > 0.1
-    answer = expit(Teachers(teachers, len(NIH14), 32).logits(films) + priors)
+    answer = expit(Teachers(teachers, len(NIH14), 32).logits(images) + priors)
     np.testing.assert_allclose(targets, 0.25 * part.targets[batches.rows(2)] + 0.75 * answer, atol=1e-5)
 
 
@@ -63,7 +63,7 @@ def test_a_student_tells_its_teachers(teachers, data, tmp_path):
 
 
 def test_a_teacher_fitted_on_another_split_is_refused(finished, data, tmp_path):
-    """It may have seen films that its student is validated or tested on."""
+    """It may have seen images that its student is validated or tested on."""
     folder = Path(shutil.copytree(finished, tmp_path / "teacher"))
     told = json.loads((folder / "training.json").read_text())
     told["part_sha256"]["train"] = "0" * 64

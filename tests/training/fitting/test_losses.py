@@ -68,7 +68,7 @@ def test_no_loss_is_infinite_for_extreme_logits():
 
 
 def test_priors_explain_away_what_the_collection_tells():
-    """With a prior the best a network can do without looking at the film is to say nothing."""
+    """With a prior the best a network can do without looking at the image is to say nothing."""
     truth = np.zeros((2000, 15), np.float32)
     truth[:800, 0] = 1  # 80 % of collection A, none of B
     collections = np.repeat(["A", "B"], 1000)

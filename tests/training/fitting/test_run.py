@@ -1,4 +1,4 @@
-"""A whole small fit on real films: what it leaves, what it refuses, and that it survives being killed."""
+"""A whole small fit on real images: what it leaves, what it refuses, and that it survives being killed."""
 
 import csv
 import json
@@ -16,10 +16,10 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.training.conftest import NIH14, RECIPE, RECIPE_TOML
-from training.data.films import load_part
+from training.data.images import load_part
 from training.data.nih import read_dataset
 from training.data.prepare import prepare
-from training.data.splits import Split, split_films
+from training.data.splits import Split, split_images
 from training.decisions.decide import require_enough
 from training.errors import DataError, FitError
 from training.fitting import run
@@ -107,15 +107,15 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_names_the_batch(data, tmp_pat
 
 @pytest.fixture(scope="module")
 def data_with_a_ruined_test_part(data, tmp_path_factory):
-    """Whoever opens a test film here fails."""
+    """Whoever opens a test image here fails."""
     copy = Path(shutil.copytree(data, tmp_path_factory.mktemp("ruined") / "data"))
-    films = read_dataset(copy, NIH14)
-    for path in films.loc[films["official"] == "test", "path"]:
+    images = read_dataset(copy, NIH14)
+    for path in images.loc[images["official"] == "test", "path"]:
         path.write_bytes(b"ruined")
     return copy
 
 
-def test_calibration_opens_no_test_film(finished, data_with_a_ruined_test_part, tmp_path):
+def test_calibration_opens_no_test_image(finished, data_with_a_ruined_test_part, tmp_path):
     """The reference project stopped early and set its thresholds on its test part."""
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     assert run.calibrate_run(copy, data_with_a_ruined_test_part).exists()
@@ -155,16 +155,16 @@ def test_the_metric_of_a_fit_is_over_the_findings(data, tmp_path):
 
 
 def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path, capsys):
-    films = read_dataset(data, NIH14).query("official == 'train_val'")
-    healthy = films[films["No Finding"] == 1].index[:3]
-    parts = films.assign(split="train").assign(split=lambda f: f["split"].where(~f.index.isin(healthy), "validation"))
+    images = read_dataset(data, NIH14).query("official == 'train_val'")
+    healthy = images[images["No Finding"] == 1].index[:3]
+    parts = images.assign(split="train").assign(split=lambda f: f["split"].where(~f.index.isin(healthy), "validation"))
     parts[["image", "split"]].to_csv(tmp_path / "split.csv", index=False)
     split = Split(scheme="file", file=str(tmp_path / "split.csv"))
     with pytest.raises(FitError, match="validation gives no auc"):
         run.fit_run(data, tmp_path / "run", one_short_stage(split=split, stopping=Stopping(keep="best")), resume=True)
     told = capsys.readouterr().out
-    assert "validation 3 films of 3 patients" in told
-    assert "15 films in no part" in told
+    assert "validation 3 images of 3 patients" in told
+    assert "15 images in no part" in told
     assert "`calibrate` will refuse this run" in told
     assert "nothing to go on with" in told
 
@@ -182,7 +182,7 @@ def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
 
 def test_a_fit_from_a_file_tells_which_and_no_folder_of_this_machine(finished, data):
     recipe = one_short_stage(initial=str(finished / "model.keras"))
-    told = provenance(split_films(read_dataset(data, NIH14), recipe.split), recipe, NIH14)
+    told = provenance(split_images(read_dataset(data, NIH14), recipe.split), recipe, NIH14)
     assert told["recipe"]["initial"] == "model.keras"
     assert told["initial"]["training"] == json.loads((finished / "training.json").read_text())
     assert len(told["initial"]["sha256"]) == 64
@@ -204,14 +204,14 @@ def test_a_directory_with_files_of_another_origin_is_refused(data, tmp_path):
         run.fit_run(data, tmp_path, RECIPE)
 
 
-def test_too_few_validation_films_are_told_before_they_are_looked_at(finished, data, monkeypatch):
+def test_too_few_validation_images_are_told_before_they_are_looked_at(finished, data, monkeypatch):
     for later in ("load_network", "load_part", "predict_variants"):
         monkeypatch.setattr(run, later, None)
-    films = read_dataset(data, NIH14)
+    images = read_dataset(data, NIH14)
     with pytest.raises(DataError, match="only one class of Infiltration"):
-        require_enough(films.assign(Infiltration=0), NIH14)
+        require_enough(images.assign(Infiltration=0), NIH14)
     with pytest.raises(DataError, match="at least 5 patients, got 1"):
-        require_enough(films.assign(patient=1), NIH14)
+        require_enough(images.assign(patient=1), NIH14)
     parts = run.split_of(finished, data)
     lacking = {**parts, "validation": parts["validation"].assign(Infiltration=0)}
     monkeypatch.setattr(run, "split_of", lambda *_: lacking)
@@ -240,7 +240,7 @@ def test_early_stopping_keeps_the_best_epoch(data_with_a_ruined_test_part, tmp_p
     assert len(aucs) == min(best + 1 + 2, 6)
     network = keras.models.load_model(tmp_path / "model.keras", compile=False)
     part = load_part(run.split_of(tmp_path, data)["validation"], 32, "validation", NIH14)
-    p = run.predict_variants(network, part.films)[:, 0].astype(np.float64)
+    p = run.predict_variants(network, part.images)[:, 0].astype(np.float64)
     loss = -(part.targets * np.log(p) + (1 - part.targets) * np.log(1 - p)).mean()
     by_epoch = np.array([float(row["val_loss"]) for row in history_of(tmp_path)])
     assert np.argmin(np.abs(by_epoch - loss)) == best
@@ -273,19 +273,19 @@ def test_calibration_and_thresholds_come_from_validation(finished, data):
     assert set(decisions["figures"]["log_loss"]) == {"identity", "shared", "platt", "platt_ridge"}
 
 
-def test_other_films_would_mean_another_split(finished, data, tmp_path):
+def test_other_images_would_mean_another_split(finished, data, tmp_path):
     other = Path(shutil.copytree(data, tmp_path / "other"))
     (other / "0_0.png").unlink()
     with (
         pytest.warns(UserWarning, match="59 of"),
-        pytest.raises(DataError, match=r"expected the .* films the model was fitted with"),
+        pytest.raises(DataError, match=r"expected the .* images the model was fitted with"),
     ):
         run.calibrate_run(finished, other)
 
 
-def test_an_epoch_shows_the_same_films_again_for_the_same_seed(data):
-    films = read_dataset(data, NIH14)
-    part = load_part(films, 32, "all", NIH14)
+def test_an_epoch_shows_the_same_images_again_for_the_same_seed(data):
+    images = read_dataset(data, NIH14)
+    part = load_part(images, 32, "all", NIH14)
     first, second = (Batches(part, RECIPE) for _ in range(2))
     second.begin(3)
     second.begin(0)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.preprocess import preprocess
 from tests.conftest import SAMPLES
 from tests.training.conftest import NIH14
@@ -71,19 +71,19 @@ def test_weights_that_half_precision_cannot_hold_are_refused(value, told):
         round_kernels_to_half(network)
 
 
-def test_lite0_is_transferred(film):
+def test_lite0_is_transferred(image):
     network = initial_network("lite0", COUNT)
     normalised = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization)).output
-    small = preprocess(film, (224, 224))
+    small = preprocess(image, (224, 224))
     (seen,) = np.asarray(keras.Model(network.input, normalised)(small[np.newaxis, ..., np.newaxis].astype(np.float32)))
     np.testing.assert_allclose(seen, np.repeat((small[..., np.newaxis] - 127.0) / 128, 3, axis=-1), atol=1e-5)
 
 
 @pytest.mark.parametrize(("convolution", "norm"), [("stem_conv", "stem_bn"), ("block1a_dwconv", "block1a_bn")])
 def test_lite0_kernels_arrive_in_their_right_order(convolution, norm):
-    """What the convolutions give on real films spreads as Lite0's BatchNorms expect; scrambled kernels do not."""
+    """What the convolutions give on real images spreads as Lite0's BatchNorms expect; scrambled kernels do not."""
     network = initial_network("lite0", COUNT)
-    small = np.stack([preprocess(read_film(path).pixels, (224, 224)) for path in SAMPLES])
+    small = np.stack([preprocess(read_image(path).pixels, (224, 224)) for path in SAMPLES])
     seen = np.asarray(keras.Model(network.input, network.get_layer(convolution).output)(small[..., None].astype("f4")))
     expected = network.get_layer(norm).get_weights()[3]
     assert np.corrcoef(np.log(seen.var(axis=(0, 1, 2)) + 1e-6), np.log(expected + 1e-6))[0, 1] > 0.8
@@ -97,9 +97,9 @@ def test_a_fit_can_start_from_a_file(trained_keras):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_fit_that_starts_from_a_file_computes_what_the_file_does(trained_keras, film):
+def test_a_fit_that_starts_from_a_file_computes_what_the_file_does(trained_keras, image):
     reference = keras.models.load_model(trained_keras, compile=False)
-    small = preprocess(film, (224, 224))[np.newaxis, ..., np.newaxis].astype(np.float32)
+    small = preprocess(image, (224, 224))[np.newaxis, ..., np.newaxis].astype(np.float32)
     np.testing.assert_array_equal(
         np.asarray(initial_network(str(trained_keras), COUNT)(small)), np.asarray(reference(small))
     )
@@ -114,7 +114,7 @@ def downloaded(monkeypatch, tmp_path):
     monkeypatch.setattr("keras.src.applications.efficientnet.file_utils.get_file", lambda *_, **__: str(path))
 
 
-def test_what_was_trained_from_imagenet_is_never_rebuilt_without_its_rescaling(downloaded, film, tmp_path):
+def test_what_was_trained_from_imagenet_is_never_rebuilt_without_its_rescaling(downloaded, image, tmp_path):
     """Keras adds a Rescaling layer with ImageNet weights, which weights alone do not bring along (tensorflow#62193)."""
     first = initial_network("imagenet", COUNT, 64)
     kinds = [type(layer).__name__ for layer in first.layers]
@@ -123,7 +123,7 @@ def test_what_was_trained_from_imagenet_is_never_rebuilt_without_its_rescaling(d
     second = initial_network(str(tmp_path / "stage-1.keras"), COUNT, 96)
     assert second.input_shape == (None, 96, 96, 1)
     assert [type(layer).__name__ for layer in second.layers] == kinds
-    small = preprocess(film, (96, 96))[np.newaxis, ..., np.newaxis].astype(np.float32)
+    small = preprocess(image, (96, 96))[np.newaxis, ..., np.newaxis].astype(np.float32)
     expected, found = (
         np.asarray(keras.Model(n.input, _named(n, "stem_conv").output)(small)) for n in (at_size(first, 96), second)
     )
@@ -134,14 +134,14 @@ def test_what_was_trained_from_imagenet_is_never_rebuilt_without_its_rescaling(d
 
 
 @pytest.mark.parametrize("size", [64, 160, 224])
-def test_weights_serve_any_size(trained_keras, film, size):
+def test_weights_serve_any_size(trained_keras, image, size):
     network = initial_network(str(trained_keras), COUNT, size)
-    small = preprocess(film, (size, size))[np.newaxis, ..., np.newaxis].astype(np.float32)
+    small = preprocess(image, (size, size))[np.newaxis, ..., np.newaxis].astype(np.float32)
     assert network.input_shape == (None, size, size, 1)
     assert np.isfinite(np.asarray(network(small))).all()
 
 
-def test_float32_from_half_precision_computes_the_same(film):
+def test_float32_from_half_precision_computes_the_same(image):
     """With Lite0's normalisation, which set_weights alone would lose."""
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -150,7 +150,7 @@ def test_float32_from_half_precision_computes_the_same(film):
         keras.config.set_dtype_policy("float32")
     single = to_float32(mixed)
     assert {layer.compute_dtype for layer in single.layers} == {"float32"}
-    small = preprocess(film, (64, 64))[np.newaxis, ..., np.newaxis].astype(np.float32)
+    small = preprocess(image, (64, 64))[np.newaxis, ..., np.newaxis].astype(np.float32)
     for name in ("normalization", "stem_bn"):
         expected, found = (
             np.asarray(keras.Model(n.input, _named(n, name).output)(small), np.float32) for n in (mixed, single)

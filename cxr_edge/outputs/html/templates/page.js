@@ -1,12 +1,12 @@
 "use strict";
-// The overview: sorting, filtering, and one film at a time.
+// The overview: sorting, filtering, and one image at a time.
 document.documentElement.classList.add("scripted");
 document.addEventListener("DOMContentLoaded", () => {
   const overview = document.getElementById("overview");
   if (!overview) return;
   const [search, finding, status, shown] = ["search", "finding", "status", "shown"].map((id) => document.getElementById(id));
   const [pager, previous, next, place] = ["pager", "previous", "next", "place"].map((id) => document.getElementById(id));
-  const table = document.getElementById("films");
+  const table = document.getElementById("images");
   const body = table.tBodies[0];
   const order = new Intl.Collator(undefined, { numeric: true });
   const title = document.title;
@@ -26,12 +26,12 @@ document.addEventListener("DOMContentLoaded", () => {
 
   function tellProbabilities() {
     const chosen = finding.value;
-    for (const film of rows) {
-      if (film.failed) continue;
-      const which = chosen === "" ? film.probabilities.indexOf(Math.max(...film.probabilities)) : Number(chosen);
-      film.probability = film.probabilities[which];
-      film.called = chosen === "" ? film.positive > 0 : film.probability >= Number(finding.selectedOptions[0].dataset.threshold);
-      film.row.querySelector(".probability").textContent = (chosen === "" ? `${names[which]} ` : "") + film.probability.toFixed(3);
+    for (const image of rows) {
+      if (image.failed) continue;
+      const which = chosen === "" ? image.probabilities.indexOf(Math.max(...image.probabilities)) : Number(chosen);
+      image.probability = image.probabilities[which];
+      image.called = chosen === "" ? image.positive > 0 : image.probability >= Number(finding.selectedOptions[0].dataset.threshold);
+      image.row.querySelector(".probability").textContent = (chosen === "" ? `${names[which]} ` : "") + image.probability.toFixed(3);
     }
     const heading = table.querySelector('[data-key="probability"]');
     heading.textContent = chosen === "" ? "Highest probability" : `Probability of ${names[Number(chosen)]}`;
@@ -41,23 +41,23 @@ document.addEventListener("DOMContentLoaded", () => {
     const wanted = search.value.toLowerCase();
     const kinds = {
       "": () => true,
-      positive: (film) => !film.failed && film.called,
-      negative: (film) => !film.failed && !film.called,
-      warned: (film) => film.warnings > 0,
-      failed: (film) => film.failed,
+      positive: (image) => !image.failed && image.called,
+      negative: (image) => !image.failed && !image.called,
+      warned: (image) => image.warnings > 0,
+      failed: (image) => image.failed,
     };
     let count = 0;
-    for (const film of rows) {
-      film.row.hidden = !(film.name.toLowerCase().includes(wanted) && kinds[status.value](film));
-      count += !film.row.hidden;
+    for (const image of rows) {
+      image.row.hidden = !(image.name.toLowerCase().includes(wanted) && kinds[status.value](image));
+      count += !image.row.hidden;
     }
-    shown.textContent = `${count} of ${rows.length} films`;
+    shown.textContent = `${count} of ${rows.length} images`;
   }
 
   function sort(key, direction) {
     const compare = key === "name" ? (a, b) => order.compare(a.name, b.name) : (a, b) => a[key] - b[key];
     rows.sort((a, b) => direction * compare(a, b) || a.number - b.number);
-    body.append(...rows.map((film) => film.row));
+    body.append(...rows.map((image) => image.row));
     for (const button of table.querySelectorAll("[data-key]")) {
       const heading = button.closest("th");
       if (button.dataset.key === key) heading.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
@@ -70,25 +70,25 @@ document.addEventListener("DOMContentLoaded", () => {
     sort(heading.querySelector("button").dataset.key, heading.getAttribute("aria-sort") === "ascending" ? 1 : -1);
   }
 
-  const visible = () => rows.filter((film) => film.link && !film.row.hidden).map((film) => film.link.hash);
+  const visible = () => rows.filter((image) => image.link && !image.row.hidden).map((image) => image.link.hash);
 
   function open() {
-    for (const film of document.querySelectorAll(".cxr-film.chosen")) {
-      film.classList.remove("chosen");
-      window.cxrEdge.forget(film);
+    for (const image of document.querySelectorAll(".cxr-image.chosen")) {
+      image.classList.remove("chosen");
+      window.cxrEdge.forget(image);
     }
-    const film = document.querySelector(`.cxr-film[id="${CSS.escape(location.hash.slice(1))}"]`);
-    overview.hidden = Boolean(film);
-    pager.hidden = !film;
+    const image = document.querySelector(`.cxr-image[id="${CSS.escape(location.hash.slice(1))}"]`);
+    overview.hidden = Boolean(image);
+    pager.hidden = !image;
     document.title = title;
-    if (!film) return;
-    film.classList.add("chosen");
-    window.cxrEdge.draw(film);
-    const heading = film.querySelector("h2");
+    if (!image) return;
+    image.classList.add("chosen");
+    window.cxrEdge.draw(image);
+    const heading = image.querySelector("h2");
     document.title = `${heading.textContent}: ${title}`;
     const hashes = visible();
     const at = hashes.indexOf(location.hash);
-    place.textContent = at < 0 ? "" : `Film ${at + 1} of ${hashes.length}`;
+    place.textContent = at < 0 ? "" : `Image ${at + 1} of ${hashes.length}`;
     previous.disabled = at <= 0;
     next.disabled = at < 0 || at === hashes.length - 1;
     heading.tabIndex = -1;
@@ -104,7 +104,7 @@ document.addEventListener("DOMContentLoaded", () => {
   window.addEventListener("hashchange", () => {
     open();
     if (overview.hidden) return;
-    rows.find((film) => film.link?.hash === left)?.link.focus();
+    rows.find((image) => image.link?.hash === left)?.link.focus();
     left = null;
   });
 
@@ -124,11 +124,11 @@ document.addEventListener("DOMContentLoaded", () => {
   filters.addEventListener("reset", () => setTimeout(() => { tellProbabilities(); sort("number", 1); filter(); }));
 
   document.getElementById("print-all").addEventListener("click", () => {
-    const films = visible().map((hash) => document.getElementById(hash.slice(1)));
+    const images = visible().map((hash) => document.getElementById(hash.slice(1)));
     document.body.classList.add("printing");
-    for (const film of films) { film.classList.add("wanted"); window.cxrEdge.draw(film); }
+    for (const image of images) { image.classList.add("wanted"); window.cxrEdge.draw(image); }
     window.print();
-    for (const film of films) { film.classList.remove("wanted"); window.cxrEdge.forget(film); }
+    for (const image of images) { image.classList.remove("wanted"); window.cxrEdge.forget(image); }
     document.body.classList.remove("printing");
   });
 

@@ -1,23 +1,23 @@
-"""The hostile set, in this process and its decoders: codes, time, memory, and the next film is read."""
+"""The hostile set, in this process and its decoders: codes, time, memory, and the next image is read."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.dicom.films import film, written
+from benchmarks.dicom.dicom_files import image, written
 from benchmarks.dicom.hostile import hostile_files
 from cxr_edge import errors, images
 
 
 @pytest.fixture(scope="module")
-def pixels(film_path: Path) -> np.ndarray:
-    return images.read_film(film_path).pixels
+def pixels(image_path: Path) -> np.ndarray:
+    return images.read_image(image_path).pixels
 
 
 @pytest.mark.slow
 def test_each_costs_one_error(pixels):
-    good = written(film(pixels))
+    good = written(image(pixels))
     expected = images.decode(good).pixels
     for name, data, codes in hostile_files(pixels):
         try:

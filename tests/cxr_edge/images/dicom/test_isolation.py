@@ -1,4 +1,4 @@
-"""Decoders run apart: what one does to its process costs one film, within its time and memory."""
+"""Decoders run apart: what one does to its process costs one image, within its time and memory."""
 
 import os
 import signal
@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 import cxr_edge
-from benchmarks.dicom import films
-from benchmarks.dicom.films import JPEG_2000, film, written
-from cxr_edge import Reading, errors, images
+from benchmarks.dicom import dicom_files
+from benchmarks.dicom.dicom_files import JPEG_2000, image, written
+from cxr_edge import InputLimits, errors, images
 from cxr_edge.images.dicom import isolation
 from cxr_edge.images.dicom.elements import Elements
 from cxr_edge.images.dicom.layout import Layout, read_layout
 
 
 @pytest.fixture(scope="module")
-def encoded(film_path: Path) -> bytes:
-    """A compressed film, as a file."""
-    return written(films.compressed(film(images.read_film(film_path).pixels), JPEG_2000))
+def encoded(image_path: Path) -> bytes:
+    """A compressed image, as a file."""
+    return written(dicom_files.compressed(image(images.read_image(image_path).pixels), JPEG_2000))
 
 
 def children() -> list[int]:
@@ -32,14 +32,14 @@ def children() -> list[int]:
     return [int(line) for line in listed.stdout.split()]
 
 
-def test_a_process_is_kept_for_the_next_film(encoded):
+def test_a_process_is_kept_for_the_next_image(encoded):
     images.decode(encoded)
     before = children()
     images.decode(encoded)
     assert children() == before != []
 
 
-def test_a_crash_costs_one_film(encoded):
+def test_a_crash_costs_one_image(encoded):
     images.decode(encoded)
     (child,) = children()[:1]
     os.kill(child, signal.SIGSTOP)
@@ -65,7 +65,7 @@ def test_a_hang_ends_at_the_deadline(encoded, monkeypatch):
     os.kill(child, signal.SIGSTOP)
     begun = time.monotonic()
     with pytest.raises(errors.DecoderFailed, match="met its deadline"):
-        images.decode(encoded, Reading(decode_seconds_per_megapixel=0.001))
+        images.decode(encoded, InputLimits(decode_seconds_per_megapixel=0.001))
     assert time.monotonic() - begun < 30
     assert child not in children()
     assert images.decode(encoded).pixels.shape == (1024, 1024)
@@ -75,20 +75,20 @@ def test_a_hang_ends_at_the_deadline(encoded, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory by what it has")
 def test_memory_is_limited(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 4096, (3000, 2500), dtype=np.uint16)
-    data = written(films.compressed(film(noise, bits=12), JPEG_2000))
+    data = written(dicom_files.compressed(image(noise, bits=12), JPEG_2000))
     assert images.decode(data).pixels.shape == noise.shape
     monkeypatch.setattr(isolation, "DECODE_BYTES", 2**20)
     with pytest.raises((errors.DecoderFailed, errors.Truncated)):
-        images.decode(data, Reading(decode_bytes_per_sample=1))
+        images.decode(data, InputLimits(decode_bytes_per_sample=1))
     monkeypatch.undo()
     assert images.decode(data).pixels.shape == noise.shape
 
 
 def test_a_program_without_a_main_guard_can_use_it(encoded, tmp_path):
-    (tmp_path / "film.dcm").write_bytes(encoded)
+    (tmp_path / "image.dcm").write_bytes(encoded)
     program = tmp_path / "program.py"
     program.write_text(
-        "print('begun')\nfrom cxr_edge import images\nprint(images.read_film('film.dcm').pixels.shape)\n"
+        "print('begun')\nfrom cxr_edge import images\nprint(images.read_image('image.dcm').pixels.shape)\n"
     )
     (tmp_path / "json.py").write_text("raise SystemExit('this directory was looked into')\n")
     told = subprocess.run(
@@ -102,15 +102,15 @@ def test_a_program_without_a_main_guard_can_use_it(encoded, tmp_path):
 
 
 def test_the_processes_end_with_the_program(encoded, tmp_path):
-    (tmp_path / "film.dcm").write_bytes(encoded)
+    (tmp_path / "image.dcm").write_bytes(encoded)
     script = (
         "import os, subprocess, sys\n"
         "from cxr_edge import images\n"
-        "images.read_film(sys.argv[1])\n"
+        "images.read_image(sys.argv[1])\n"
         "print(subprocess.run(['pgrep', '-P', str(os.getpid())], capture_output=True, text=True).stdout, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script, tmp_path / "film.dcm"], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", script, tmp_path / "image.dcm"], capture_output=True, text=True)
     started = [int(line) for line in ended.stdout.split()]
     assert started
     for _ in range(100):
@@ -145,7 +145,7 @@ def test_threads_share_the_processes(encoded):
 
 
 def a_layout() -> Layout:
-    return read_layout(Elements(film(np.zeros((1024, 1024), np.uint8))), Reading())
+    return read_layout(Elements(image(np.zeros((1024, 1024), np.uint8))), InputLimits())
 
 
 def test_nothing_to_start_is_told(encoded, monkeypatch):
@@ -153,7 +153,7 @@ def test_nothing_to_start_is_told(encoded, monkeypatch):
     monkeypatch.setattr(sys, "executable", "")
     monkeypatch.setattr(isolation, "_shared", None)
     with pytest.raises(errors.DecoderFailed, match="isolated=False"):
-        isolation.decode_isolated(JPEG_2000, b"", layout, Reading())
+        isolation.decode_isolated(JPEG_2000, b"", layout, InputLimits())
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(errors.DecoderFailed, match="cannot be started"):
-        isolation.decode_isolated(JPEG_2000, b"", layout, Reading())
+        isolation.decode_isolated(JPEG_2000, b"", layout, InputLimits())

@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.dicom.films import JPEG_2000, compressed, film, written
+from benchmarks.dicom.dicom_files import JPEG_2000, compressed, image, written
 from benchmarks.dicom.patient import PATIENT, found, search
 from cxr_edge import errors, images
 
 
-def patients_films(pixels: np.ndarray) -> dict[str, bytes]:
-    """Good, odd and broken films, all of that patient."""
-    whole = film(pixels, **PATIENT)
+def patients_images(pixels: np.ndarray) -> dict[str, bytes]:
+    """Good, odd and broken images, all of that patient."""
+    whole = image(pixels, **PATIENT)
     data = written(whole)
     return {
         "good": data,
         "compressed": written(compressed(whole, JPEG_2000)),
-        "for processing": written(film(pixels, **PATIENT, PresentationIntentType="FOR PROCESSING")),
+        "for processing": written(image(pixels, **PATIENT, PresentationIntentType="FOR PROCESSING")),
         "cut within the header": data[: data.index(b"Nowherestrasse") + 6],
         "cut within the pixels": data[:-1000],
         "name instead of a number": data.replace(b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x10\x00US\x20\x00"),
         "name in the body part": data.replace(b"CHEST ", b"Qqqarl"),
-        "name in the view": written(film(pixels, **PATIENT, WindowCenter=1, WindowWidth=5)).replace(b"PA", b"Qq"),
+        "name in the view": written(image(pixels, **PATIENT, WindowCenter=1, WindowWidth=5)).replace(b"PA", b"Qq"),
         "name in the character set": _with_element(data, 0x00080005, b"CS", b"Zyxwvut Qqqarl"),
         "name in the modality": data.replace(b"CS\x02\x00CR", b"CS\x02\x00Qq"),
         "name in the window": _with_element(data, 0x00281050, b"DS", b"Zyxwvut "),
@@ -45,15 +45,15 @@ def _with_element(data: bytes, tag: int, vr: bytes, value: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def pixels(film_path: Path) -> np.ndarray:
-    return np.ascontiguousarray(images.read_film(film_path).pixels[::4, ::4])
+def pixels(image_path: Path) -> np.ndarray:
+    return np.ascontiguousarray(images.read_image(image_path).pixels[::4, ::4])
 
 
 @pytest.mark.filterwarnings("always")
 def test_nothing_tells_them(pixels, caplog, capsys, recwarn):
     told = []
     with caplog.at_level(logging.DEBUG):
-        for name, data in patients_films(pixels).items():
+        for name, data in patients_images(pixels).items():
             try:
                 told += [warning.message for warning in images.decode(data).warnings]
             except errors.InputError as error:
@@ -64,11 +64,11 @@ def test_nothing_tells_them(pixels, caplog, capsys, recwarn):
 
 
 def test_no_run_tells_them(pixels, tmp_path):
-    films = tmp_path / "films"
-    films.mkdir()
-    for number, data in enumerate(patients_films(pixels).values()):
-        (films / f"{number:02d}").write_bytes(data)
-    command = [sys.executable, "-X", "dev", "-m", "cxr_edge", "infer", films, "--out", tmp_path / "out"]
+    images = tmp_path / "images"
+    images.mkdir()
+    for number, data in enumerate(patients_images(pixels).values()):
+        (images / f"{number:02d}").write_bytes(data)
+    command = [sys.executable, "-X", "dev", "-m", "cxr_edge", "infer", images, "--out", tmp_path / "out"]
     command += ["--cam", "1", "--report"]
     done = subprocess.run([*command, "--device", "cpu", "--no-tta"], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
@@ -81,6 +81,6 @@ def test_no_run_tells_them(pixels, tmp_path):
 
 def test_the_search_of_logs_finds_a_value(tmp_path):
     (tmp_path / "clean.log").write_text("refused: truncated\n")
-    (tmp_path / "leak.log").write_text("fine\nread the film of CompressedSamples^RG1\nQX-7731-ZZ\n")
+    (tmp_path / "leak.log").write_text("fine\nread the image of CompressedSamples^RG1\nQX-7731-ZZ\n")
     assert not search([tmp_path / "clean.log"])
     assert [line.split(":")[1] for line in search([tmp_path / "clean.log", tmp_path / "leak.log"])] == ["2", "3"]

@@ -1,4 +1,4 @@
-"""Reading DICOM: every transfer syntax gives the same film, and what the header asks for is what is shown."""
+"""Reading DICOM: every transfer syntax gives the same image, and what the header asks for is what is shown."""
 
 import io
 import shutil
@@ -13,20 +13,20 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRLittleEndian
 
-from benchmarks.dicom import films
-from benchmarks.dicom.films import film, with_stream, written
-from cxr_edge import Reading, errors, images
+from benchmarks.dicom import dicom_files
+from benchmarks.dicom.dicom_files import image, with_stream, written
+from cxr_edge import InputLimits, errors, images
 from cxr_edge.images.dicom.codecs import CODECS as READ
 from cxr_edge.model.preprocess import preprocess
 
-HERE = Reading(isolated=False)
+HERE = InputLimits(isolated=False)
 
 
 @pytest.fixture(scope="module")
 def chest() -> Dataset:
-    """The real film at 12 bits, with its window, so that every codec can hold it."""
-    real = pydicom.dcmread(films.CHEST)
-    return film(
+    """The real image at 12 bits, with its window, so that every codec can hold it."""
+    real = pydicom.dcmread(dicom_files.CHEST)
+    return image(
         (real.pixel_array >> 3).astype(np.uint16),
         bits=12,
         PhotometricInterpretation="MONOCHROME1",
@@ -50,25 +50,25 @@ def seen(pixels: np.ndarray) -> np.ndarray:
     return preprocess(pixels, (224, 224)).astype(int)
 
 
-def test_the_real_film_is_shown_as_pydicom_shows_it():
-    real = pydicom.dcmread(films.CHEST)
+def test_the_real_image_is_shown_as_pydicom_shows_it():
+    real = pydicom.dcmread(dicom_files.CHEST)
     expected = 255 * (1 - apply_voi_lut(real.pixel_array, real) / (2**15 - 1))
-    decoded = images.read_film(films.CHEST)
+    decoded = images.read_image(dicom_files.CHEST)
     np.testing.assert_allclose(decoded.pixels, expected, atol=1)
     assert [warning.message for warning in decoded.warnings] == [
         "DICOM: grey levels by the header's window (center 15000, width 30000, LINEAR), inverted (MONOCHROME1)",
     ]
 
 
-@pytest.mark.parametrize("syntax", films.NATIVE)
+@pytest.mark.parametrize("syntax", dicom_files.NATIVE)
 def test_uncompressed_syntaxes_give_the_same_levels(chest, native, syntax):
     np.testing.assert_array_equal(images.decode(written(chest, syntax)).pixels, native)
 
 
 @pytest.mark.parametrize("isolated", [True, False], ids=["isolated", "here"])
-@pytest.mark.parametrize("syntax", films.CODECS)
-def test_compressed_syntaxes_give_the_same_film(chest, native, syntax, isolated):
-    decoded = images.decode(written(films.compressed(chest, syntax)), Reading(isolated=isolated)).pixels
+@pytest.mark.parametrize("syntax", dicom_files.CODECS)
+def test_compressed_syntaxes_give_the_same_image(chest, native, syntax, isolated):
+    decoded = images.decode(written(dicom_files.compressed(chest, syntax)), InputLimits(isolated=isolated)).pixels
     assert np.abs(seen(decoded) - seen(native)).max() <= 1
     name = READ[syntax][0] if syntax in READ else "RLE Lossless"
     if "Lossless" in name and "Near" not in name:
@@ -76,26 +76,26 @@ def test_compressed_syntaxes_give_the_same_film(chest, native, syntax, isolated)
 
 
 def test_every_codec_is_tested():
-    assert set(READ) == {*films.CODECS, films.BASELINE} - {"1.2.840.10008.1.2.5"}
+    assert set(READ) == {*dicom_files.CODECS, dicom_files.BASELINE} - {"1.2.840.10008.1.2.5"}
 
 
-def test_jpeg_baseline_gives_the_same_film(chest, native):
+def test_jpeg_baseline_gives_the_same_image(chest, native):
     levels = (np.frombuffer(chest.PixelData, "<u2").reshape(native.shape) >> 4).astype(np.uint8)
-    eight = film(levels, PhotometricInterpretation="MONOCHROME1", WindowCenter=117, WindowWidth=234)
-    lossy = with_stream(eight, films.BASELINE, imagecodecs.jpeg8_encode(levels, level=95))
+    eight = image(levels, PhotometricInterpretation="MONOCHROME1", WindowCenter=117, WindowWidth=234)
+    lossy = with_stream(eight, dicom_files.BASELINE, imagecodecs.jpeg8_encode(levels, level=95))
     assert np.abs(seen(images.decode(written(lossy)).pixels) - seen(images.decode(written(eight)).pixels)).max() <= 1
 
 
 @pytest.mark.parametrize(
     "program", ["dcmcjpeg +e1", "dcmcjpeg +el", "dcmcjpls", "dcmcjpls +en", "dcmcrle", "dcmconv +td"]
 )
-def test_what_another_toolkit_encodes_gives_the_same_film(chest, native, program, tmp_path):
+def test_what_another_toolkit_encodes_gives_the_same_image(chest, native, program, tmp_path):
     name, *options = program.split()
     if not shutil.which(name):
         pytest.skip("needs DCMTK (Debian package dcmtk)")
-    (tmp_path / "film.dcm").write_bytes(written(chest))
-    subprocess.run([name, *options, tmp_path / "film.dcm", tmp_path / "out.dcm"], check=True, capture_output=True)
-    assert np.abs(seen(images.read_film(tmp_path / "out.dcm").pixels) - seen(native)).max() <= 1
+    (tmp_path / "image.dcm").write_bytes(written(chest))
+    subprocess.run([name, *options, tmp_path / "image.dcm", tmp_path / "out.dcm"], check=True, capture_output=True)
+    assert np.abs(seen(images.read_image(tmp_path / "out.dcm").pixels) - seen(native)).max() <= 1
 
 
 def test_a_data_set_and_its_file_give_the_same(chest, model):
@@ -108,26 +108,26 @@ def test_a_data_set_and_its_file_give_the_same(chest, model):
     assert by_set.sha256 is None
 
 
-def test_an_8_bit_film_without_a_window_equals_its_png_twin(film_path, model):
-    pixels = images.read_film(film_path).pixels
-    decoded = images.decode(written(film(pixels)))
+def test_an_8_bit_image_without_a_window_equals_its_png_twin(image_path, model):
+    pixels = images.read_image(image_path).pixels
+    decoded = images.decode(written(image(pixels)))
     np.testing.assert_array_equal(decoded.pixels, pixels)
     (warning,) = decoded.warnings
     assert warning.message == "DICOM: grey levels over the whole range of 8 bits, without a window"
     assert warning.code == "grey_levels"
-    assert model.predict(written(film(pixels))).values == model.predict(film_path).values
+    assert model.predict(written(image(pixels))).values == model.predict(image_path).values
 
 
 @pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
-def test_without_a_window_the_whole_range_of_the_bits_is_shown(bits, film_path):
-    pixels = images.read_film(film_path).pixels
+def test_without_a_window_the_whole_range_of_the_bits_is_shown(bits, image_path):
+    pixels = images.read_image(image_path).pixels
     deep = np.rint(pixels.astype(float) * (2**bits - 1) / 255).astype(np.uint16)
-    np.testing.assert_array_equal(images.decode(written(film(deep, bits=bits))).pixels, pixels)
+    np.testing.assert_array_equal(images.decode(written(image(deep, bits=bits))).pixels, pixels)
 
 
-def test_a_film_that_uses_few_of_its_bits_is_stretched_and_says_so(film_path):
-    pixels = images.read_film(film_path).pixels
-    decoded = images.decode(written(film(pixels.astype(np.uint16) * 8 + 300, bits=16)))
+def test_an_image_that_uses_few_of_its_bits_is_stretched_and_says_so(image_path):
+    pixels = images.read_image(image_path).pixels
+    decoded = images.decode(written(image(pixels.astype(np.uint16) * 8 + 300, bits=16)))
     low, high = np.percentile(pixels[::4, ::4], [0.5, 99.5])
     expected = np.clip((pixels - low) / (high - low), 0, 1) * 255
     np.testing.assert_allclose(decoded.pixels, expected, atol=1.5)
@@ -141,7 +141,7 @@ def test_windows_are_the_standards(chest, function, signed, slope, intercept):
     levels = levels_of(chest)
     stored = (levels.astype(np.int16) - 2048) if signed else levels
     center, width = slope * stored.mean() + intercept, slope * 2000
-    ds = film(
+    ds = image(
         np.ascontiguousarray(stored),
         bits=12,
         RescaleSlope=slope,
@@ -160,8 +160,8 @@ def test_windows_are_the_standards(chest, function, signed, slope, intercept):
 
 
 def test_a_falling_rescale_turns_the_levels(chest):
-    rising = film(levels_of(chest), bits=12, WindowCenter=1900, WindowWidth=2000, VOILUTFunction="LINEAR_EXACT")
-    falling = film(levels_of(chest), bits=12, WindowCenter=4095 - 1900, WindowWidth=2000)
+    rising = image(levels_of(chest), bits=12, WindowCenter=1900, WindowWidth=2000, VOILUTFunction="LINEAR_EXACT")
+    falling = image(levels_of(chest), bits=12, WindowCenter=4095 - 1900, WindowWidth=2000)
     falling.VOILUTFunction, falling.RescaleSlope, falling.RescaleIntercept = "LINEAR_EXACT", -1, 4095
     upright, turned = (images.decode(written(ds)).pixels.astype(int) for ds in (rising, falling))
     np.testing.assert_allclose(255 - upright, turned, atol=1)
@@ -175,20 +175,20 @@ def test_look_up_tables_are_the_standards(chest, entry_bits):
     item.LUTDescriptor = [len(table), 100, entry_bits]
     item.LUTData = table.tobytes()
     item["LUTData"].VR = "OW"
-    ds = film(levels, bits=12, VOILUTSequence=[item], WindowCenter=1, WindowWidth=2)
+    ds = image(levels, bits=12, VOILUTSequence=[item], WindowCenter=1, WindowWidth=2)
     expected = 255.0 * table[np.clip(levels.astype(int) - 100, 0, 2999)] / (2**entry_bits - 1)
     decoded = images.decode(written(ds))
     np.testing.assert_allclose(decoded.pixels, expected, atol=0.51)
     assert "VOI LUT" in decoded.warnings[0].message
-    modality = film(levels, bits=12, ModalityLUTSequence=[item])
+    modality = image(levels, bits=12, ModalityLUTSequence=[item])
     if entry_bits > 8:
         np.testing.assert_allclose(images.decode(written(modality)).pixels, expected, atol=0.51)
 
 
-def test_padding_is_black_after_inversion_and_not_counted(film_path):
-    pixels = images.read_film(film_path).pixels.astype(np.uint16) * 4 + 100
+def test_padding_is_black_after_inversion_and_not_counted(image_path):
+    pixels = images.read_image(image_path).pixels.astype(np.uint16) * 4 + 100
     pixels[:, :200] = 4095
-    ds = film(pixels, bits=12, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=4000)
+    ds = image(pixels, bits=12, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=4000)
     ds.PixelPaddingRangeLimit = 4095
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         ds[keyword].VR = "US"
@@ -199,48 +199,48 @@ def test_padding_is_black_after_inversion_and_not_counted(film_path):
 
 def test_bits_beside_the_stored_ones_are_left_out(chest, native):
     levels = np.frombuffer(chest.PixelData, "<u2").reshape(native.shape)
-    upper = film((levels << 4) | 5, bits=12, PhotometricInterpretation="MONOCHROME1", WindowCenter=1875)
+    upper = image((levels << 4) | 5, bits=12, PhotometricInterpretation="MONOCHROME1", WindowCenter=1875)
     upper.WindowWidth, upper.HighBit = 3750, 15
     np.testing.assert_array_equal(images.decode(written(upper)).pixels, native)
-    overlaid = film(levels | 0x8000, bits=12, PhotometricInterpretation="MONOCHROME1", WindowCenter=1875)
+    overlaid = image(levels | 0x8000, bits=12, PhotometricInterpretation="MONOCHROME1", WindowCenter=1875)
     overlaid.WindowWidth = 3750
     np.testing.assert_array_equal(images.decode(written(overlaid)).pixels, native)
 
 
-def test_an_inverse_presentation_is_inverted_once(film_path):
-    pixels = images.read_film(film_path).pixels
+def test_an_inverse_presentation_is_inverted_once(image_path):
+    pixels = images.read_image(image_path).pixels
     for attributes in ({"PresentationLUTShape": "INVERSE"}, {"PhotometricInterpretation": "MONOCHROME1"}):
-        np.testing.assert_array_equal(images.decode(written(film(pixels, **attributes))).pixels, 255 - pixels)
-    both = film(pixels, PresentationLUTShape="INVERSE", PhotometricInterpretation="MONOCHROME1")
+        np.testing.assert_array_equal(images.decode(written(image(pixels, **attributes))).pixels, 255 - pixels)
+    both = image(pixels, PresentationLUTShape="INVERSE", PhotometricInterpretation="MONOCHROME1")
     np.testing.assert_array_equal(images.decode(written(both)).pixels, 255 - pixels)
 
 
-def test_a_window_that_breaks_the_rule_is_left_out_and_told(film_path):
-    pixels = images.read_film(film_path).pixels
+def test_a_window_that_breaks_the_rule_is_left_out_and_told(image_path):
+    pixels = images.read_image(image_path).pixels
     for center, width in ((10, 0), (10, -5)):
-        decoded = images.decode(written(film(pixels, WindowCenter=center, WindowWidth=width)))
+        decoded = images.decode(written(image(pixels, WindowCenter=center, WindowWidth=width)))
         np.testing.assert_array_equal(decoded.pixels, pixels)
         assert decoded.warnings[0].message.endswith("the header's window breaks the Standard's rule and was left out")
 
 
-def test_grey_stored_as_colour_is_read_and_colour_refused(film_path):
-    pixels = images.read_film(film_path).pixels
+def test_grey_stored_as_colour_is_read_and_colour_refused(image_path):
+    pixels = images.read_image(image_path).pixels
     rgb = np.dstack([pixels] * 3)
-    np.testing.assert_array_equal(images.decode(written(film(rgb))).pixels, pixels)
-    planes = film(rgb, PlanarConfiguration=1)
+    np.testing.assert_array_equal(images.decode(written(image(rgb))).pixels, pixels)
+    planes = image(rgb, PlanarConfiguration=1)
     planes.PixelData = np.moveaxis(rgb, -1, 0).tobytes()
     np.testing.assert_array_equal(images.decode(written(planes)).pixels, pixels)
-    luma = film(np.dstack([pixels, np.full_like(pixels, 128), np.full_like(pixels, 128)]))
+    luma = image(np.dstack([pixels, np.full_like(pixels, 128), np.full_like(pixels, 128)]))
     luma.PhotometricInterpretation = "YBR_FULL"
     np.testing.assert_array_equal(images.decode(written(luma)).pixels, pixels)
-    lossy = with_stream(film(rgb), films.BASELINE, cv2.imencode(".jpg", rgb)[1].tobytes())
+    lossy = with_stream(image(rgb), dicom_files.BASELINE, cv2.imencode(".jpg", rgb)[1].tobytes())
     lossy.PhotometricInterpretation = "YBR_FULL_422"
     assert np.abs(images.decode(written(lossy)).pixels.astype(int) - pixels).mean() < 2
-    runs = with_stream(film(rgb), "1.2.840.10008.1.2.5", films.rle(rgb))
+    runs = with_stream(image(rgb), "1.2.840.10008.1.2.5", dicom_files.rle(rgb))
     np.testing.assert_array_equal(images.decode(written(runs)).pixels, pixels)
     rgb[100:200, 100:200, 0] //= 2
     with pytest.raises(errors.Colour, match="got colours"):
-        images.decode(written(film(rgb)))
+        images.decode(written(image(rgb)))
 
 
 def test_an_implicit_header_under_an_explicit_name_is_read(chest, native):

@@ -1,4 +1,4 @@
-"""What is no frontal film of a chest, or no film at all, is told by a code; with its instance, as a hash."""
+"""What is no frontal image of a chest, or no image at all, is told by a code; with its instance, as a hash."""
 
 import hashlib
 import subprocess
@@ -11,16 +11,16 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import ExplicitVRLittleEndian
 
 import cxr_edge
-from benchmarks.dicom import films
-from benchmarks.dicom.films import JPEG_2000, film, with_stream, written
-from cxr_edge import Reading, errors, images
+from benchmarks.dicom import dicom_files
+from benchmarks.dicom.dicom_files import JPEG_2000, image, with_stream, written
+from cxr_edge import InputLimits, errors, images
 
-STRICT = Reading(strict=True)
+STRICT = InputLimits(strict=True)
 
 
 @pytest.fixture(scope="module")
-def pixels(film_path) -> np.ndarray:
-    return np.ascontiguousarray(images.read_film(film_path).pixels[::4, ::4])
+def pixels(image_path) -> np.ndarray:
+    return np.ascontiguousarray(images.read_image(image_path).pixels[::4, ::4])
 
 
 def code(keyword_values: dict) -> Dataset:
@@ -53,14 +53,14 @@ def code(keyword_values: dict) -> Dataset:
         ({"WindowCenter": "1\\2", "RescaleSlope": None}, None, ""),
     ],
 )
-def test_what_is_no_film_is_refused(pixels, attributes, error, told):
-    data = written(film(pixels, **attributes))
+def test_what_is_no_image_is_refused(pixels, attributes, error, told):
+    data = written(image(pixels, **attributes))
     if error is None:
         assert images.decode(data).pixels.shape == pixels.shape
         return
     with pytest.raises(error, match=told) as refused:
         images.decode(data)
-    uid = film(pixels).SOPInstanceUID
+    uid = image(pixels).SOPInstanceUID
     assert uid not in str(refused.value)
     if error is not errors.Blank:
         assert f"hash of the SOP instance: {hashlib.sha256(uid.encode()).hexdigest()[:12]}" in str(refused.value)
@@ -68,15 +68,15 @@ def test_what_is_no_film_is_refused(pixels, attributes, error, told):
 
 @pytest.mark.parametrize("keyword", ["Rows", "Columns", "BitsAllocated", "BitsStored"])
 def test_a_missing_attribute_is_named(pixels, keyword):
-    ds = film(pixels)
+    ds = image(pixels)
     delattr(ds, keyword)
     with pytest.raises(errors.InvalidHeader, match=f"one number in {keyword}"):
         images.decode(written(ds))
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, films.DEFLATED])
-def test_a_cut_film_is_known_by_a_hash(pixels, syntax):
-    ds = film(pixels)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, dicom_files.DEFLATED])
+def test_a_cut_image_is_known_by_a_hash(pixels, syntax):
+    ds = image(pixels)
     known = hashlib.sha256(ds.SOPInstanceUID.encode()).hexdigest()[:12]
     data = written(ds, syntax)
     with pytest.raises(errors.Truncated, match=known):
@@ -84,7 +84,7 @@ def test_a_cut_film_is_known_by_a_hash(pixels, syntax):
 
 
 def test_an_object_without_pixels_is_refused(pixels):
-    ds = film(pixels)
+    ds = image(pixels)
     del ds.PixelData
     with pytest.raises(errors.NoPixels):
         images.decode(written(ds))
@@ -98,14 +98,14 @@ def test_an_object_without_pixels_is_refused(pixels):
 
 
 def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(pixels):
-    whole = films.compressed(film(pixels), JPEG_2000)
+    whole = dicom_files.compressed(image(pixels), JPEG_2000)
     whole.Rows = 255
     with pytest.raises(errors.HeaderMismatch, match=r"says 256x255 .* the codestream 256x256"):
         images.decode(written(whole))
 
 
 def test_a_syntax_that_is_not_read_is_named(pixels):
-    video = with_stream(film(pixels), "1.2.840.10008.1.2.4.100", b"\0" * 100)
+    video = with_stream(image(pixels), "1.2.840.10008.1.2.4.100", b"\0" * 100)
     with pytest.raises(errors.UnsupportedFormat, match=r"1\.2\.840\.10008\.1\.2\.4\.100 is not read"):
         images.decode(written(video))
 
@@ -131,9 +131,9 @@ def test_a_syntax_that_is_not_read_is_named(pixels):
     ],
 )
 def test_another_subject_is_a_warning_or_with_strict_a_refusal(pixels, attributes, error):
-    data = written(film(pixels, **attributes))
-    assert "the model knows frontal chest films only" in images.decode(data).warnings[-1].message
-    with pytest.raises(error, match="expected a frontal chest film"):
+    data = written(image(pixels, **attributes))
+    assert "the model knows frontal chest radiographs only" in images.decode(data).warnings[-1].message
+    with pytest.raises(error, match="expected a frontal chest radiograph"):
         images.decode(data, STRICT)
 
 
@@ -152,44 +152,44 @@ def test_another_subject_is_a_warning_or_with_strict_a_refusal(pixels, attribute
         },
     ],
 )
-def test_a_frontal_chest_film_has_no_such_warning(pixels, attributes):
-    assert len(images.decode(written(film(pixels, **attributes)), STRICT).warnings) == 1
+def test_a_frontal_chest_image_has_no_such_warning(pixels, attributes):
+    assert len(images.decode(written(image(pixels, **attributes)), STRICT).warnings) == 1
 
 
 def test_the_ankle_is_told_by_its_header():
-    assert "another part of the body" in images.read_film(films.ANKLE).warnings[1].message
-    model = cxr_edge.load(device="cpu", reading=STRICT)
-    failure, chest = model.predict_batch([films.ANKLE, films.CHEST])
+    assert "another part of the body" in images.read_image(dicom_files.ANKLE).warnings[1].message
+    model = cxr_edge.load(device="cpu", limits=STRICT)
+    failure, chest = model.predict_batch([dicom_files.ANKLE, dicom_files.CHEST])
     assert failure.code == "not_a_chest_image"
     assert chest.findings
 
 
 @pytest.mark.parametrize("package", ["pydicom", "imagecodecs"])
 def test_without_the_extra_the_message_names_it(pixels, package, tmp_path):
-    (tmp_path / "film.dcm").write_bytes(written(films.compressed(film(pixels), JPEG_2000)))
+    (tmp_path / "image.dcm").write_bytes(written(dicom_files.compressed(image(pixels), JPEG_2000)))
     script = (
         f"import sys; sys.modules['{package}'] = None\n"
         "from cxr_edge import errors, images\n"
-        "try: images.read_film(sys.argv[1])\n"
+        "try: images.read_image(sys.argv[1])\n"
         "except errors.MissingPackage as error: print(error)\n"
     )
     told = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "film.dcm"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, tmp_path / "image.dcm"], capture_output=True, text=True, check=True
     ).stdout
     assert f"the package {package} is not installed; install the extra dicom: pip install '.[dicom]'" in told
 
 
 def test_bounds_are_settings(pixels):
-    data = written(film(pixels))
-    for reading in (Reading(max_side=255), Reading(max_pixels=65_535)):
+    data = written(image(pixels))
+    for limits in (InputLimits(max_side=255), InputLimits(max_pixels=65_535)):
         with pytest.raises(errors.TooLarge):
-            images.decode(data, reading)
+            images.decode(data, limits)
     with pytest.raises(errors.TooSmall):
-        images.decode(data, Reading(min_side=257))
+        images.decode(data, InputLimits(min_side=257))
     with pytest.raises(errors.TooLarge, match="attributes"):
-        images.decode(data, Reading(max_header_elements=5))
+        images.decode(data, InputLimits(max_header_elements=5))
     with pytest.raises(ValueError, match="max_side"):
-        Reading(max_side=0)
+        InputLimits(max_side=0)
 
 
 def test_every_refusal_is_documented():
@@ -197,20 +197,20 @@ def test_every_refusal_is_documented():
 
 
 @pytest.mark.parametrize("rest", [b"", b"\0" * 100, b"\xff" * 100, b"hello, I am a text file" * 20])
-def test_the_prefix_alone_is_no_film(rest):
+def test_the_prefix_alone_is_no_image(rest):
     with pytest.raises(errors.InvalidHeader):
         images.decode(b"\0" * 128 + b"DICM" + rest)
 
 
 def test_an_empty_attribute_of_an_unknown_kind_is_absent(pixels):
-    data = written(film(pixels))
+    data = written(image(pixels))
     at = data.index(b"\x02\0\x10\0UI")
     with pytest.raises(errors.InvalidHeader, match="expected a Transfer Syntax UID"):
         images.decode(data[:at] + b"\x02\0\x10\0U\0\0\0" + data[at + 28 :])
 
 
 def test_a_damaged_htj2k_stream_is_refused(pixels):
-    whole = films.compressed(film(pixels), "1.2.840.10008.1.2.4.201")
+    whole = dicom_files.compressed(image(pixels), "1.2.840.10008.1.2.4.201")
     stream = bytearray(next(generate_frames(whole.PixelData, number_of_frames=1)))
     stream[len(stream) // 2 :] = stream[len(stream) // 2 + 3000 :]
     with pytest.raises(errors.Truncated):

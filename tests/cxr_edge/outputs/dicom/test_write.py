@@ -20,7 +20,7 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.uid import ImplicitVRLittleEndian
 
 import cxr_edge
-from benchmarks.dicom import films
+from benchmarks.dicom import dicom_files
 from benchmarks.dicom.patient import PATIENT, found
 from cxr_edge import images
 from cxr_edge.errors import InvalidHeader, NotDicom
@@ -40,19 +40,19 @@ STUDY = {"StudyInstanceUID": "1.2.826.0.1.1", "SeriesInstanceUID": "1.2.826.0.1.
 
 def analysed(model: cxr_edge.Model, data: bytes, **options: object) -> Analysis:
     settings = model.settings(heatmaps=True, **options)
-    return Analyser.of(model, settings, ()).analyse(data, "film", path=None)
+    return Analyser.of(model, settings, ()).analyse(data, "image", path=None)
 
 
-def of_film(model: cxr_edge.Model, data: bytes, overlays: int = 3) -> tuple[cxr_edge.Result, list[ResultObject]]:
+def of_image(model: cxr_edge.Model, data: bytes, overlays: int = 3) -> tuple[cxr_edge.Result, list[ResultObject]]:
     analysis = analysed(model, data)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return analysis.result, write_objects(analysis, overlays=overlays, colormap="turbo")
 
 
-def one_of_each(model: cxr_edge.Model, film: pydicom.Dataset) -> tuple[pydicom.Dataset, ...]:
-    """Report, capture and presentation state of a film with a finding."""
-    _, objects = of_film(model, films.written(film), overlays=1)
+def one_of_each(model: cxr_edge.Model, image: pydicom.Dataset) -> tuple[pydicom.Dataset, ...]:
+    """Report, capture and presentation state of an image with a finding."""
+    _, objects = of_image(model, dicom_files.written(image), overlays=1)
     report, capture, state = map(read, objects)
     return report, capture, state
 
@@ -63,8 +63,8 @@ def read(made: ResultObject) -> pydicom.Dataset:
 
 @pytest.fixture(scope="module")
 def real(model: cxr_edge.Model) -> tuple[cxr_edge.Result, list[ResultObject]]:
-    """The real DICOM film, which has masses, and its results."""
-    return of_film(model, films.CHEST.read_bytes())
+    """The real DICOM image, which has masses, and its results."""
+    return of_image(model, dicom_files.CHEST.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_report_says_what_the_result_says(model: cxr_edge.Model, real: tuple
         decision = by_name["Presence of property"].ConceptCodeSequence[0].CodeMeaning
         told[finding.CodeValue] = probability, decision
         source = by_name["Source of Measurement"].ReferencedSOPSequence[0]
-        assert source.ReferencedSOPInstanceUID == pydicom.dcmread(films.CHEST).SOPInstanceUID
+        assert source.ReferencedSOPInstanceUID == pydicom.dcmread(dicom_files.CHEST).SOPInstanceUID
         parameters = [i.TextValue for i in group.ContentSequence if "TextValue" in i]
         assert f"bundle_sha256={model.bundle_sha256}" in parameters
         assert any("not for diagnosis" in text for text in parameters)
@@ -112,7 +112,7 @@ def test_overlays_and_outlines_of_positive_findings_only(real: tuple) -> None:
         assert "not for diagnosis" in picture.SeriesDescription
         pixels = picture.pixel_array.astype(int)
         assert (np.ptp(pixels, axis=2) > 60).mean() > 0.02  # there is colour
-        assert (np.ptp(pixels, axis=2) < 12).mean() > 0.3  # and grey film around it
+        assert (np.ptp(pixels, axis=2) < 12).mean() > 0.3  # and grey image around it
     layers = read(state).GraphicLayerSequence
     assert [layer.GraphicLayerDescription for layer in layers] == positive
 
@@ -132,17 +132,17 @@ def test_the_outline_runs_around_the_peak(real: tuple) -> None:
     assert (inside & peak).sum() / (inside | peak).sum() > 0.97
 
 
-def test_a_viewer_draws_the_outline_on_the_film_and_not_its_negative(folder: Path, tmp_path: Path) -> None:
+def test_a_viewer_draws_the_outline_on_the_image_and_not_its_negative(folder: Path, tmp_path: Path) -> None:
     state = next(folder.glob("*-outlines.dcm"))
     subprocess.run(
-        [program("dcmp2pgm"), "-p", state, films.CHEST, tmp_path / "shown.pgm"], check=True, capture_output=True
+        [program("dcmp2pgm"), "-p", state, dicom_files.CHEST, tmp_path / "shown.pgm"], check=True, capture_output=True
     )
     shown = cv2.imread(str(tmp_path / "shown.pgm"), cv2.IMREAD_GRAYSCALE)
-    assert np.median(cv2.absdiff(shown, images.read_film(films.CHEST).pixels)) <= 2
+    assert np.median(cv2.absdiff(shown, images.read_image(dicom_files.CHEST).pixels)) <= 2
 
 
 def test_again_the_same_objects_with_other_models_others(model: cxr_edge.Model, real: tuple) -> None:
-    _, again = of_film(model, films.CHEST.read_bytes())
+    _, again = of_image(model, dicom_files.CHEST.read_bytes())
     assert [(made.name, made.sop_instance) for made in again] == [(made.name, made.sop_instance) for made in real[1]]
     here = model.provenance(model.settings(tta=True))
     others = [
@@ -155,8 +155,8 @@ def test_again_the_same_objects_with_other_models_others(model: cxr_edge.Model, 
     assert all(len(uid) <= 64 for uid in uids)
 
 
-def test_every_object_is_its_own_in_the_films_study(real: tuple) -> None:
-    source = pydicom.dcmread(films.CHEST, stop_before_pixels=True)
+def test_every_object_is_its_own_in_the_images_study(real: tuple) -> None:
+    source = pydicom.dcmread(dicom_files.CHEST, stop_before_pixels=True)
     objects = [read(made) for made in real[1]]
     assert len({made.SOPInstanceUID for made in objects}) == len(objects)
     assert len({made.SeriesInstanceUID for made in objects} | {source.SeriesInstanceUID}) == 4
@@ -166,33 +166,33 @@ def test_every_object_is_its_own_in_the_films_study(real: tuple) -> None:
         assert any("nih14-efficientnetb0" in it.ManufacturerModelName for it in made.ContributingEquipmentSequence)
 
 
-@pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, "1.2.840.10008.1.2.2", films.DEFLATED])
+@pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, "1.2.840.10008.1.2.2", dicom_files.DEFLATED])
 @pytest.mark.parametrize(
     ("charset", "name"), [("ISO_IR 100", "Müller^Jürgen"), ("ISO_IR 192", "山田^太郎"), ("ISO_IR 144", "Люкceмбypг")]
 )
 def test_names_are_copied_with_their_character_set(
-    model: cxr_edge.Model, film: np.ndarray, charset: str, name: str, syntax: str | None
+    model: cxr_edge.Model, image: np.ndarray, charset: str, name: str, syntax: str | None
 ) -> None:
-    made = films.film(film, SpecificCharacterSet=charset, **STUDY, **{**PATIENT, "PatientName": name})
-    _, objects = of_film(model, films.written(made, syntax), overlays=1)
+    made = dicom_files.image(image, SpecificCharacterSet=charset, **STUDY, **{**PATIENT, "PatientName": name})
+    _, objects = of_image(model, dicom_files.written(made, syntax), overlays=1)
     for one in map(read, objects):
         assert (one.SpecificCharacterSet, one.PatientName, one.PatientID) == (charset, name, PATIENT["PatientID"])
 
 
 def test_odd_values_are_copied_without_a_word(
-    model: cxr_edge.Model, film: np.ndarray, capfd: pytest.CaptureFixture[str]
+    model: cxr_edge.Model, image: np.ndarray, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    made = films.written(films.film(film, **STUDY, **PATIENT))
+    made = dicom_files.written(dicom_files.image(image, **STUDY, **PATIENT))
     for good, odd in ((b"19330217", b"1933-?-?"), (b"20260101", b"Zyxwvut!")):
         assert good in made
         made = made.replace(good, odd)
-    _, objects = of_film(model, made)
+    _, objects = of_image(model, made)
     assert b"1933-?-?" in objects[0].data
     told = capfd.readouterr()
     assert not found(told.out + told.err)
 
 
-def test_grey_levels_are_handed_on_to_the_presentation_state(model: cxr_edge.Model, film: np.ndarray) -> None:
+def test_grey_levels_are_handed_on_to_the_presentation_state(model: cxr_edge.Model, image: np.ndarray) -> None:
     table = pydicom.Dataset()
     table.add_new(0x00283002, "US", [256, 0, 8])
     table.add_new(0x00283006, "OW", np.arange(256, dtype="<u2").tobytes())
@@ -202,7 +202,7 @@ def test_grey_levels_are_handed_on_to_the_presentation_state(model: cxr_edge.Mod
         ({"RescaleSlope": 2, "RescaleIntercept": -3}, "RescaleSlope"),
         ({"ModalityLUTSequence": [table]}, "ModalityLUTSequence"),
     ):
-        _, objects = of_film(model, films.written(films.film(film, **STUDY, **levels)))
+        _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **levels)))
         state = read(objects[-1])
         assert keyword in state
         assert state.PresentationLUTShape == "IDENTITY"
@@ -218,7 +218,7 @@ def table(first: int, entries: np.ndarray, bits: int, vr: str = "US") -> pydicom
 
 #: Of 12 bits.
 CURVE = (4095 / (1 + np.exp(-(np.arange(4096) - 2048) / 500))).astype(int)
-#: Films whose levels a presentation state has been wrong about: what is done to 12-bit levels, and attributes.
+#: Images whose levels a presentation state has been wrong about: what is done to 12-bit levels, and attributes.
 LEVELS = {
     "a table of 12 bits": (0, {"VOILUTSequence": [table(0, CURVE, 12)]}),
     "a table of 16 bits": (0, {"VOILUTSequence": [table(0, CURVE * 16, 16)]}),
@@ -242,28 +242,28 @@ LEVELS = {
 
 @pytest.mark.parametrize("kind", LEVELS)
 def test_a_viewer_shows_by_the_state_what_was_read(
-    model: cxr_edge.Model, film: np.ndarray, tmp_path: Path, kind: str
+    model: cxr_edge.Model, image: np.ndarray, tmp_path: Path, kind: str
 ) -> None:
     change, attributes = LEVELS[kind]
-    levels = film.astype(np.uint16) * 16 + 8
+    levels = image.astype(np.uint16) * 16 + 8
     levels = levels // 8 if change == "//8" else (levels.astype(np.int16) + change if change else levels)
-    data = films.written(films.film(levels, bits=12, **STUDY, **PATIENT, **attributes))
+    data = dicom_files.written(dicom_files.image(levels, bits=12, **STUDY, **PATIENT, **attributes))
     if kind == "an infinite width":
         data = data.replace(b"DS\x04\x004096", b"DS\x04\x00inf ")
     analysis = analysed(model, data)
     findings = tuple(replace(f, positive=True) for f in analysis.result.findings[:1])
     drawn = replace(analysis, result=replace(analysis.result, findings=findings))
     *_, state = write_objects(drawn, overlays=1, colormap="turbo")
-    (tmp_path / "film.dcm").write_bytes(data)
+    (tmp_path / "image.dcm").write_bytes(data)
     (tmp_path / "state.dcm").write_bytes(state.data)
     assert not errors_of("dciodvfy", "-new", tmp_path / "state.dcm")
-    command = [program("dcmp2pgm"), "-p", "state.dcm", "film.dcm", "shown.pgm"]
+    command = [program("dcmp2pgm"), "-p", "state.dcm", "image.dcm", "shown.pgm"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     shown = cv2.imread(str(tmp_path / "shown.pgm"), cv2.IMREAD_GRAYSCALE)
     assert np.percentile(cv2.absdiff(shown, images.decode(data).pixels), 99) <= 2
 
 
-def test_what_cannot_be_said_in_a_state_costs_the_state_alone(model: cxr_edge.Model, film: np.ndarray) -> None:
+def test_what_cannot_be_said_in_a_state_costs_the_state_alone(model: cxr_edge.Model, image: np.ndarray) -> None:
     huge = {
         "RescaleSlope": "6e305",
         "WindowCenter": "1.2e308",
@@ -271,13 +271,15 @@ def test_what_cannot_be_said_in_a_state_costs_the_state_alone(model: cxr_edge.Mo
         "VOILUTFunction": "LINEAR_EXACT",
     }
     for odd in ({"ShutterShape": "BITMAP"}, huge):
-        _, objects = of_film(model, films.written(films.film(film, **STUDY, **odd)), overlays=1)
+        _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **odd)), overlays=1)
         assert [made.name[33:40] for made in objects] == ["report.", "overlay"], odd
-        assert "no outlines: the film's header" in objects[0].warnings[0].message
+        assert "no outlines: the image's header" in objects[0].warnings[0].message
 
 
-def test_grey_that_is_stored_as_colour_gets_no_state(model: cxr_edge.Model, film: np.ndarray) -> None:
-    _, objects = of_film(model, films.written(films.film(np.repeat(film[..., None], 3, 2), **STUDY)), overlays=1)
+def test_grey_that_is_stored_as_colour_gets_no_state(model: cxr_edge.Model, image: np.ndarray) -> None:
+    _, objects = of_image(
+        model, dicom_files.written(dicom_files.image(np.repeat(image[..., None], 3, 2), **STUDY)), overlays=1
+    )
     assert [made.name[33:40] for made in objects] == ["report.", "overlay"]
     assert "one sample a pixel" in objects[0].warnings[0].message
 
@@ -300,30 +302,30 @@ def test_codes_are_those_of_the_context_groups_that_have_them(model: cxr_edge.Mo
     assert ("DCM", codes.PRESENCE.value) in groups
 
 
-def test_other_pixels_or_another_study_give_other_objects(model: cxr_edge.Model, film: np.ndarray) -> None:
+def test_other_pixels_or_another_study_give_other_objects(model: cxr_edge.Model, image: np.ndarray) -> None:
     same = {**STUDY, "SOPInstanceUID": "1.2.826.0.1.3"}
 
     def written(data: bytes) -> list[set[str]]:
-        _, objects = of_film(model, data, overlays=1)
+        _, objects = of_image(model, data, overlays=1)
         made = list(map(read, objects))
         series, tracked = {one.SeriesInstanceUID for one in made}, set()
         for group in made[0].ContentSequence[-1].ContentSequence:
             tracked |= {item.UID for item in group.ContentSequence if "UID" in item}
         return [{one.name for one in objects}, {one.sop_instance for one in objects}, series, tracked]
 
-    first = written(films.written(films.film(film, **same)))
-    encoded_anew = films.written(films.compressed(films.film(film, **same), films.JPEG_2000))
+    first = written(dicom_files.written(dicom_files.image(image, **same)))
+    encoded_anew = dicom_files.written(dicom_files.compressed(dicom_files.image(image, **same), dicom_files.JPEG_2000))
     assert written(encoded_anew) == first
     for other in (
-        films.film(film[:, ::-1].copy(), **same),
-        films.film(film, **{**same, "StudyInstanceUID": "1.2.826.0.1.9"}),
-        films.film(film, **{**same, "SOPInstanceUID": "1.2.826.0.1.4"}),
+        dicom_files.image(image[:, ::-1].copy(), **same),
+        dicom_files.image(image, **{**same, "StudyInstanceUID": "1.2.826.0.1.9"}),
+        dicom_files.image(image, **{**same, "SOPInstanceUID": "1.2.826.0.1.4"}),
     ):
-        assert all(not ours & theirs for ours, theirs in zip(first, written(films.written(other)), strict=True))
+        assert all(not ours & theirs for ours, theirs in zip(first, written(dicom_files.written(other)), strict=True))
 
 
-def test_long_values_are_cut(model: cxr_edge.Model, film: np.ndarray, tmp_path: Path) -> None:
-    data = films.written(films.film(film, **STUDY))
+def test_long_values_are_cut(model: cxr_edge.Model, image: np.ndarray, tmp_path: Path) -> None:
+    data = dicom_files.written(dicom_files.image(image, **STUDY))
     analysis = analysed(model, data)
     long = replace(analysis.provenance, name=f"{'n' * 64} {'v' * 64}")
     for made in write_objects(replace(analysis, provenance=long), overlays=1, colormap="turbo"):
@@ -332,32 +334,32 @@ def test_long_values_are_cut(model: cxr_edge.Model, film: np.ndarray, tmp_path: 
 
 
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, "1.2.840.10008.1.2.2"])
-def test_how_it_was_deidentified_is_copied(model: cxr_edge.Model, film: np.ndarray, syntax: str | None) -> None:
+def test_how_it_was_deidentified_is_copied(model: cxr_edge.Model, image: np.ndarray, syntax: str | None) -> None:
     method = pydicom.Dataset()
     method.CodeValue, method.CodingSchemeDesignator = "113100", "DCM"
     method.CodeMeaning = "Basic Application Confidentiality Profile"
     told = {"PatientIdentityRemoved": "YES", "DeidentificationMethodCodeSequence": [method]}
-    _, objects = of_film(model, films.written(films.film(film, **STUDY, **told), syntax), overlays=1)
+    _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **told), syntax), overlays=1)
     for made in map(read, objects):
         assert made.DeidentificationMethodCodeSequence[0] == method
 
 
-def test_an_empty_character_set_is_not_copied(model: cxr_edge.Model, film: np.ndarray) -> None:
-    for made in one_of_each(model, films.film(film, **STUDY, SpecificCharacterSet="")):
+def test_an_empty_character_set_is_not_copied(model: cxr_edge.Model, image: np.ndarray) -> None:
+    for made in one_of_each(model, dicom_files.image(image, **STUDY, SpecificCharacterSet="")):
         assert made.get("SpecificCharacterSet", "absent")
 
 
-def test_the_picture_lies_as_the_film(model: cxr_edge.Model, film: np.ndarray) -> None:
+def test_the_picture_lies_as_the_image(model: cxr_edge.Model, image: np.ndarray) -> None:
     for told, copied in ((["L", "F"], ["L", "F"]), (["A", "FR"], ["A", "FR"]), (["Q", "F"], []), ("L", [])):
-        _, capture, state = one_of_each(model, films.film(film, **STUDY, PatientOrientation=told))
+        _, capture, state = one_of_each(model, dicom_files.image(image, **STUDY, PatientOrientation=told))
         assert list(capture.PatientOrientation or []) == copied
         assert (capture.Laterality, state.Laterality) == ("", "")
 
 
-def test_small_and_narrow_films_fill_the_picture(model: cxr_edge.Model, film: np.ndarray) -> None:
+def test_small_and_narrow_images_fill_the_picture(model: cxr_edge.Model, image: np.ndarray) -> None:
     for size, shown in (((300, 360), (853, 1024)), ((400, 1024), (400, 1024))):
-        sized = cv2.resize(film, size, interpolation=cv2.INTER_AREA)
-        _, capture, _ = one_of_each(model, films.film(sized, **STUDY))
+        sized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        _, capture, _ = one_of_each(model, dicom_files.image(sized, **STUDY))
         assert (capture.Columns, capture.Rows) == shown
 
 
@@ -372,20 +374,20 @@ def test_a_caption_stays_within_its_picture(side: int) -> None:
         assert (drawn[:, -1] < 200).all()  # no letter is cut off at the edge
 
 
-def test_colour_is_sampled_as_the_picture_says(model: cxr_edge.Model, film: np.ndarray, tmp_path: Path) -> None:
-    _, capture, _ = one_of_each(model, films.film(film, **STUDY))
+def test_colour_is_sampled_as_the_picture_says(model: cxr_edge.Model, image: np.ndarray, tmp_path: Path) -> None:
+    _, capture, _ = one_of_each(model, dicom_files.image(image, **STUDY))
     stream = next(generate_frames(capture.PixelData, number_of_frames=1))
     assert simplejpeg.decode_jpeg_header(stream)[2:] == ("YCbCr", "422")
     assert capture.PhotometricInterpretation == "YBR_FULL_422"
 
 
-def test_a_lossy_films_losses_stand_before_ours(model: cxr_edge.Model, film: np.ndarray) -> None:
+def test_a_lossy_images_losses_stand_before_ours(model: cxr_edge.Model, image: np.ndarray) -> None:
     lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": 10,
              "LossyImageCompressionMethod": "ISO_15444_1"}  # fmt: skip
-    _, capture, _ = one_of_each(model, films.film(film, **STUDY, **lossy))
+    _, capture, _ = one_of_each(model, dicom_files.image(image, **STUDY, **lossy))
     assert capture.LossyImageCompressionMethod == ["ISO_15444_1", "ISO_10918_1"]
     assert capture.LossyImageCompressionRatio[0] == 10
-    _, capture, _ = one_of_each(model, films.film(film, **STUDY, LossyImageCompression="00"))
+    _, capture, _ = one_of_each(model, dicom_files.image(image, **STUDY, LossyImageCompression="00"))
     assert capture.LossyImageCompressionMethod == "ISO_10918_1"
 
 
@@ -398,9 +400,9 @@ def test_a_lossy_films_losses_stand_before_ours(model: cxr_edge.Model, film: np.
     ],
 )
 def test_pixels_that_are_no_squares(
-    model: cxr_edge.Model, film: np.ndarray, tmp_path: Path, told: dict, keyword: str, value: list
+    model: cxr_edge.Model, image: np.ndarray, tmp_path: Path, told: dict, keyword: str, value: list
 ) -> None:
-    _, objects = of_film(model, films.written(films.film(film[::2].copy(), **STUDY, **told)), overlays=1)
+    _, objects = of_image(model, dicom_files.written(dicom_files.image(image[::2].copy(), **STUDY, **told)), overlays=1)
     _, capture, state = map(read, objects)
     assert (capture.Rows, capture.Columns) == (1024, 1024)
     area = state.DisplayedAreaSelectionSequence[0]
@@ -410,13 +412,13 @@ def test_pixels_that_are_no_squares(
     assert not errors_of("dciodvfy", "-new", tmp_path / "state.dcm")
 
 
-def test_the_films_shutter_is_kept(model: cxr_edge.Model, film: np.ndarray, tmp_path: Path) -> None:
+def test_the_images_shutter_is_kept(model: cxr_edge.Model, image: np.ndarray, tmp_path: Path) -> None:
     shutter = {
         "ShutterShape": ["RECTANGULAR", "CIRCULAR"], "ShutterLeftVerticalEdge": 100,
         "ShutterRightVerticalEdge": 900, "ShutterUpperHorizontalEdge": 50, "ShutterLowerHorizontalEdge": 950,
         "CenterOfCircularShutter": [512, 500], "RadiusOfCircularShutter": 480,
     }  # fmt: skip
-    _, objects = of_film(model, films.written(films.film(film, **STUDY, **shutter)), overlays=1)
+    _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **shutter)), overlays=1)
     state = read(objects[-1])
     assert {keyword: state[keyword].value for keyword in shutter} == shutter
     assert state.ShutterPresentationValue == 0
@@ -428,29 +430,29 @@ def test_two_may_write_one_file(tmp_path: Path) -> None:
     path, contents = tmp_path / "made", [bytes([n]) * 100_000 for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(50):
-            list(pool.map(lambda n: write_atomically(path, contents[n], source=f"film {n}"), range(8)))
+            list(pool.map(lambda n: write_atomically(path, contents[n], source=f"image {n}"), range(8)))
     assert path.read_bytes() in contents
     assert [found.name for found in tmp_path.iterdir()] == ["made"]
 
 
-def test_a_film_without_findings_gets_its_report_alone(model: cxr_edge.Model) -> None:
+def test_an_image_without_findings_gets_its_report_alone(model: cxr_edge.Model) -> None:
     normal = next(path for path in sorted(Path("samples").glob("*.png")) if not any(
         f.positive for f in model.predict(path).findings))  # fmt: skip
-    data = films.written(films.film(images.read_film(normal).pixels, **STUDY))
-    _, objects = of_film(model, data)
+    data = dicom_files.written(dicom_files.image(images.read_image(normal).pixels, **STUDY))
+    _, objects = of_image(model, data)
     assert [made.name.rpartition("-")[2] for made in objects] == ["report.dcm"]
 
 
-def test_what_has_no_identity_gets_no_results(model: cxr_edge.Model, film: np.ndarray, film_path: Path) -> None:
-    with pytest.raises(NotDicom, match="expected a DICOM film"):
-        of_film(model, film_path.read_bytes())
+def test_what_has_no_identity_gets_no_results(model: cxr_edge.Model, image: np.ndarray, image_path: Path) -> None:
+    with pytest.raises(NotDicom, match="expected a DICOM image"):
+        of_image(model, image_path.read_bytes())
     for missing in ("StudyInstanceUID", "SeriesInstanceUID"):
         others = {keyword: value for keyword, value in STUDY.items() if keyword != missing}
         with pytest.raises(InvalidHeader, match=missing):
-            of_film(model, films.written(films.film(film, **others)))
-    hostile = films.written(films.film(film, **STUDY)).replace(b"1.2.826.0.1.1", b"../../etc/cro")
+            of_image(model, dicom_files.written(dicom_files.image(image, **others)))
+    hostile = dicom_files.written(dicom_files.image(image, **STUDY)).replace(b"1.2.826.0.1.1", b"../../etc/cro")
     with pytest.raises(InvalidHeader, match="StudyInstanceUID"):
-        of_film(model, hostile)
+        of_image(model, hostile)
 
 
 def test_other_classes_of_the_report_say_the_same(real: tuple, tmp_path: Path) -> None:
@@ -473,7 +475,7 @@ def test_dciodvfy_finds_no_error(folder: Path) -> None:
 
 
 def test_dcentvfy_finds_no_error(folder: Path) -> None:
-    assert not errors_of("dcentvfy", films.CHEST, *sorted(folder.iterdir()))
+    assert not errors_of("dcentvfy", dicom_files.CHEST, *sorted(folder.iterdir()))
 
 
 def test_dsrdump_finds_no_error(folder: Path) -> None:
@@ -486,11 +488,11 @@ def test_pixelmed_finds_no_error(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_infer_writes_them(tmp_path: Path, film_path: Path, folder: Path) -> None:
+def test_infer_writes_them(tmp_path: Path, image_path: Path, folder: Path) -> None:
     study, out, for_archive = tmp_path / "study", tmp_path / "out", tmp_path / "study" / "results"
     study.mkdir()
-    (study / "film.dcm").write_bytes(films.CHEST.read_bytes())
-    (study / "film.png").write_bytes(film_path.read_bytes())
+    (study / "image.dcm").write_bytes(dicom_files.CHEST.read_bytes())
+    (study / "image.png").write_bytes(image_path.read_bytes())
     command = [sys.executable, "-m", "cxr_edge", "infer", study, "--device", "cpu", "--json"]
     command += ["--out", out, "--dicom-out", for_archive]
     for _ in range(2):  # the second time the results are no inputs, and nothing is done anew
@@ -509,7 +511,7 @@ def test_infer_writes_them(tmp_path: Path, film_path: Path, folder: Path) -> Non
 def test_a_run_with_fewer_overlays_leaves_none_of_an_earlier_one(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "of-another.dcm").touch()
-    command = [sys.executable, "-m", "cxr_edge", "infer", films.CHEST, "--device", "cpu", "--json", "--no-tta"]
+    command = [sys.executable, "-m", "cxr_edge", "infer", dicom_files.CHEST, "--device", "cpu", "--json", "--no-tta"]
     command += ["--dicom-out", tmp_path / "out", "--dicom-overlays"]
     for overlays in ("3", "0"):
         done = subprocess.run([*map(str, command), overlays], capture_output=True, text=True, check=True)
@@ -519,10 +521,10 @@ def test_a_run_with_fewer_overlays_leaves_none_of_an_earlier_one(tmp_path: Path)
 
 
 def test_what_makes_a_result_doubtful_stands_in_every_object(model: cxr_edge.Model) -> None:
-    """A film on its side, and one whose header says it is lateral: the warning reaches whoever sees a result."""
-    upright = images.read_film(films.CHEST).pixels
-    rotated = films.film(np.ascontiguousarray(np.rot90(upright)), **STUDY)
-    result, (report, capture, *_, state) = of_film(model, films.written(rotated))
+    """An image on its side, and one whose header says it is lateral: the warning reaches whoever sees a result."""
+    upright = images.read_image(dicom_files.CHEST).pixels
+    rotated = dicom_files.image(np.ascontiguousarray(np.rot90(upright)), **STUDY)
+    result, (report, capture, *_, state) = of_image(model, dicom_files.written(rotated))
     (doubt,) = result.doubts
     assert "mean little" in doubt.message
     assert doubt in result.warnings
@@ -530,12 +532,13 @@ def test_what_makes_a_result_doubtful_stands_in_every_object(model: cxr_edge.Mod
     for group in groups:
         assert f"warning={doubt}" in [item.TextValue for item in group.ContentSequence if "TextValue" in item]
     drawn = read(state).GraphicAnnotationSequence[0].TextObjectSequence[0].UnformattedTextValue
-    assert "doubtful film" in drawn
-    plain, _ = of_film(model, films.written(films.film(upright, **STUDY)))
+    assert "doubtful image" in drawn
+    plain, _ = of_image(model, dicom_files.written(dicom_files.image(upright, **STUDY)))
     assert plain.doubts == ()
     top = read(capture).pixel_array[:100].astype(int)
     assert (top.max(axis=2) < 40).mean() > 0.5, "there is no caption over most of the upper edge"
-    lateral, _ = of_film(
-        model, films.written(films.film(upright, ViewPosition="LL", **{**STUDY, "BodyPartExamined": "CHEST"}))
+    lateral, _ = of_image(
+        model,
+        dicom_files.written(dicom_files.image(upright, ViewPosition="LL", **{**STUDY, "BodyPartExamined": "CHEST"})),
     )
     assert [warning.code for warning in lateral.doubts] == ["lateral_view"]

@@ -1,4 +1,4 @@
-"""A report of real films, one of them with a hostile name, and of inputs that fail."""
+"""A report of real images, one of them with a hostile name, and of inputs that fail."""
 
 import shutil
 from pathlib import Path
@@ -19,19 +19,19 @@ def infer(*arguments: object, status: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
     for sample in SAMPLES[:3]:
         shutil.copy(sample, folder)
     shutil.copy(SAMPLES[3], folder / HOSTILE)
-    (folder / "letter.txt").write_text("no film")
+    (folder / "letter.txt").write_text("no image")
     return folder
 
 
 @pytest.fixture(scope="module")
-def report(films, tmp_path_factory) -> Path:
+def report(images, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    told = infer(films, "--report", "--out", out, "--device", "cpu", status=1)
+    told = infer(images, "--report", "--out", out, "--device", "cpu", status=1)
     assert str(out / "report.html") in told.replace("\n", "")
     return out / "report.html"
 

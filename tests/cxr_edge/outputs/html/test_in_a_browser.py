@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.heatmaps import COLORMAPS, overlay
 from cxr_edge.outputs.html.picture import jpeg
@@ -19,9 +19,9 @@ from tests.browser import DESKTOP, PHONE, overflows, violations
 from tests.conftest import SAMPLES
 from tests.cxr_edge.outputs.html.conftest import HOSTILE, infer
 
-#: What the page shows of a film, at the size of its drawing: the picture with the map over it, as RGB.
-COMPOSED = """(film) => {
-  const image = film.querySelector("img"), map = film.querySelector(".cxr-map");
+#: What the page shows of an image, at the size of its drawing: the picture with the map over it, as RGB.
+COMPOSED = """(image) => {
+  const image = image.querySelector("img"), map = image.querySelector(".cxr-map");
   const canvas = new OffscreenCanvas(map.width, map.height), context = canvas.getContext("2d");
   context.drawImage(image, 0, 0, map.width, map.height);
   context.globalAlpha = Number(map.style.opacity);
@@ -46,24 +46,24 @@ def page(new_page, report):
 
 
 def names(page) -> list[str]:
-    return page.locator("#films tbody tr:visible th").all_inner_texts()
+    return page.locator("#images tbody tr:visible th").all_inner_texts()
 
 
 def test_the_overview_sorts_and_filters(page, report):
     assert len(names(page)) == 5
-    page.get_by_role("button", name="Film", exact=True).click()
-    assert page.locator("th[aria-sort]").inner_text().startswith("Film")
+    page.get_by_role("button", name="Image", exact=True).click()
+    assert page.locator("th[aria-sort]").inner_text().startswith("Image")
     in_order = names(page)
     assert [Path(name).stem for name in in_order if "0000" in name] == [path.stem for path in SAMPLES[:3]]
-    page.get_by_role("button", name="Film", exact=True).click()
+    page.get_by_role("button", name="Image", exact=True).click()
     assert names(page) == in_order[::-1]
     page.locator("#status").select_option(label="failed")
     assert [name.endswith("letter.txt") for name in names(page)] == [True]
-    assert page.locator("#shown").inner_text() == "1 of 5 films"
+    assert page.locator("#shown").inner_text() == "1 of 5 images"
     page.get_by_role("button", name="Reset").click()
     page.locator("#finding").select_option(label="Effusion")
     page.get_by_role("button", name="Probability of Effusion").click()
-    shown = [float(text) for text in page.locator("#films .probability:visible").all_inner_texts()]
+    shown = [float(text) for text in page.locator("#images .probability:visible").all_inner_texts()]
     assert shown == sorted(shown, reverse=True)
     assert len(shown) == 4
     lines = [json.loads(line) for line in (report.parent / "predictions.jsonl").read_text().splitlines()]
@@ -79,63 +79,63 @@ def test_the_overview_sorts_and_filters(page, report):
         assert set(names(page)) == called, label
         page.locator("#status").select_option(label="not positive")
         assert set(names(page)) == {printable(line["path"]) for line in read} - called, label
-    page.locator("#search").fill("no such film")
+    page.locator("#search").fill("no such image")
     assert names(page) == []
-    assert page.locator("#shown").inner_text() == "0 of 5 films"
+    assert page.locator("#shown").inner_text() == "0 of 5 images"
 
 
-def test_a_film_is_opened_switched_and_faded(page):
-    page.locator("#films tbody tr", has_text="Effusion").first.get_by_role("link").click()
-    film = page.locator(".cxr-film:visible")
-    expect(film).to_have_count(1)
-    chosen = film.locator('.cxr-label[aria-pressed="true"]')
-    caption = film.locator(".cxr-caption")
+def test_an_image_is_opened_switched_and_faded(page):
+    page.locator("#images tbody tr", has_text="Effusion").first.get_by_role("link").click()
+    image = page.locator(".cxr-image:visible")
+    expect(image).to_have_count(1)
+    chosen = image.locator('.cxr-label[aria-pressed="true"]')
+    caption = image.locator(".cxr-caption")
     first = chosen.inner_text()
     assert caption.inner_text().startswith(f"Heat map of {first} (positive, ")
-    before = film.evaluate(COMPOSED)
-    film.get_by_role("button", name="Hernia").click()
+    before = image.evaluate(COMPOSED)
+    image.get_by_role("button", name="Hernia").click()
     assert chosen.all_inner_texts() == ["Hernia"]
     assert "Hernia (negative, " in caption.inner_text()
-    assert film.locator(".cxr-map").get_attribute("aria-label") == caption.inner_text()
-    assert film.evaluate(COMPOSED) != before
-    film.get_by_label("Heat map opacity").fill("0")
-    faded = film.evaluate(COMPOSED)
-    film.get_by_role("button", name="Film alone").click()
+    assert image.locator(".cxr-map").get_attribute("aria-label") == caption.inner_text()
+    assert image.evaluate(COMPOSED) != before
+    image.get_by_label("Heat map opacity").fill("0")
+    faded = image.evaluate(COMPOSED)
+    image.get_by_role("button", name="Image alone").click()
     assert chosen.count() == 0
-    assert film.locator(".cxr-map").is_hidden()
-    film.get_by_role("button", name="Hernia").click()
-    assert film.evaluate(COMPOSED) == faded
+    assert image.locator(".cxr-map").is_hidden()
+    image.get_by_role("button", name="Hernia").click()
+    assert image.evaluate(COMPOSED) == faded
 
 
-def test_films_are_gone_through_by_keyboard_alone(page):
-    page.locator("#films a").first.focus()
+def test_images_are_gone_through_by_keyboard_alone(page):
+    page.locator("#images a").first.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#place")).to_have_text("Film 1 of 4")
+    expect(page.locator("#place")).to_have_text("Image 1 of 4")
     assert page.evaluate("document.activeElement.tagName") == "H2"
-    page.get_by_role("button", name="Next film").focus()
+    page.get_by_role("button", name="Next image").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#place")).to_have_text("Film 2 of 4")
+    expect(page.locator("#place")).to_have_text("Image 2 of 4")
     page.get_by_role("link", name="Overview").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#films")).to_be_visible()
-    expect(page.locator('#films a[href="#film-2"]')).to_be_focused()
+    expect(page.locator("#images")).to_be_visible()
+    expect(page.locator('#images a[href="#image-2"]')).to_be_focused()
 
 
 @pytest.mark.parametrize("colormap", COLORMAPS)
 def test_the_browser_draws_the_map_that_the_sdk_draws(colormap, model, new_page, tmp_path):
     sample = tmp_path / "oblong.png"
-    cv2.imwrite(str(sample), read_film(SAMPLES[1]).pixels[200:968])
+    cv2.imwrite(str(sample), read_image(SAMPLES[1]).pixels[200:968])
     infer(sample, "--report", "--out", tmp_path / "out", "--device", "cpu", "--colormap", colormap)
     page = new_page()
     page.goto((tmp_path / "out" / "report.html").as_uri())
-    film = page.locator(".cxr-film")
+    image = page.locator(".cxr-image")
     result = model.predict(sample, heatmaps=True)
-    kept = cv2.imdecode(np.frombuffer(jpeg(read_film(sample).pixels, 85), np.uint8), cv2.IMREAD_GRAYSCALE)
+    kept = cv2.imdecode(np.frombuffer(jpeg(read_image(sample).pixels, 85), np.uint8), cv2.IMREAD_GRAYSCALE)
     for label in ("Effusion", "No Finding"):
-        button = film.locator(".cxr-label", has_text=label)
+        button = image.locator(".cxr-label", has_text=label)
         if button.get_attribute("aria-pressed") == "false":
             button.click()
-        shown = np.frombuffer(base64.b64decode(film.evaluate(COMPOSED)), np.uint8).reshape(384, 512, 4)[..., :3]
+        shown = np.frombuffer(base64.b64decode(image.evaluate(COMPOSED)), np.uint8).reshape(384, 512, 4)[..., :3]
         drawn = cv2.resize(overlay(kept, result.heatmap(label), colormap), (512, 384), interpolation=cv2.INTER_AREA)
         difference = np.abs(shown.astype(int) - drawn[..., ::-1])
         assert difference.mean() < 2
@@ -144,16 +144,16 @@ def test_the_browser_draws_the_map_that_the_sdk_draws(colormap, model, new_page,
 
 def test_hostile_names_are_shown_and_never_run(page):
     assert any(HOSTILE in name for name in names(page))
-    page.locator("#films a", has_text="onerror").click()
-    expect(page.locator(".cxr-film:visible h2")).to_contain_text(HOSTILE)
+    page.locator("#images a", has_text="onerror").click()
+    expect(page.locator(".cxr-image:visible h2")).to_contain_text(HOSTILE)
     assert page.title() != "run"
     assert page.locator("img[src=x]").count() == 0
 
 
 @pytest.mark.parametrize("width", [320, 481, 801, 960, 1181])
-def test_a_film_is_whole_at_any_width(width, new_page, report):
+def test_an_image_is_whole_at_any_width(width, new_page, report):
     page = new_page({"width": width, "height": 900})
-    page.goto(f"{report.as_uri()}#film-2")
+    page.goto(f"{report.as_uri()}#image-2")
     page.locator(".cxr-caption:visible", has_text="% from the left").wait_for()
     assert page.evaluate("(e => e.scrollWidth - e.clientWidth)(document.querySelector('.chosen .cxr-findings'))") <= 0
     assert not overflows(page)
@@ -166,36 +166,36 @@ def test_it_is_accessible_and_fits(viewport, scheme, new_page, report):
     page.goto(report.as_uri())
     assert violations(page) == []
     assert not overflows(page)
-    page.locator("#films a").nth(1).click()
-    page.locator(".cxr-film:visible summary").click()
+    page.locator("#images a").nth(1).click()
+    page.locator(".cxr-image:visible summary").click()
     assert violations(page) == []
     assert not overflows(page)
 
 
-def test_without_scripts_every_film_is_there(browser, report):
+def test_without_scripts_every_image_is_there(browser, report):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.as_uri())
-    assert page.locator(".cxr-film:visible").count() == 4
+    assert page.locator(".cxr-image:visible").count() == 4
     assert "Heat maps need JavaScript." in page.locator(".cxr-caption").first.inner_text()
     context.close()
 
 
-def test_it_prints_a_film_a_page(page):
-    page.locator("#films a").nth(1).click()
+def test_it_prints_an_image_a_page(page):
+    page.locator("#images a").nth(1).click()
     page.locator(".cxr-caption:visible", has_text="Heat map of").wait_for()
     assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))) == 1
     page.get_by_role("link", name="Overview").click()
-    page.locator("#films a").nth(1).click()
-    film = page.locator(".cxr-film:visible")
-    film.get_by_role("button", name="Hernia").click()
+    page.locator("#images a").nth(1).click()
+    image = page.locator(".cxr-image:visible")
+    image.get_by_role("button", name="Hernia").click()
     page.get_by_role("link", name="Overview").click()
-    expect(page.locator("#films")).to_be_visible()
-    page.evaluate("window.print = () => { window.printed = document.querySelectorAll('.cxr-film.wanted').length; }")
+    expect(page.locator("#images")).to_be_visible()
+    page.evaluate("window.print = () => { window.printed = document.querySelectorAll('.cxr-image.wanted').length; }")
     page.locator("#search").fill("0000")
-    page.get_by_role("button", name="Print these films").click()
+    page.get_by_role("button", name="Print these images").click()
     assert page.evaluate("window.printed") == 3
-    assert page.locator(".cxr-film.wanted").count() == 0
-    page.locator("#films a").nth(1).click()
-    expect(film.locator('.cxr-label[aria-pressed="true"]')).to_have_text("Hernia")
-    expect(film.locator(".cxr-map")).not_to_have_attribute("width", "1")
+    assert page.locator(".cxr-image.wanted").count() == 0
+    page.locator("#images a").nth(1).click()
+    expect(image.locator('.cxr-label[aria-pressed="true"]')).to_have_text("Hernia")
+    expect(image.locator(".cxr-map")).not_to_have_attribute("width", "1")

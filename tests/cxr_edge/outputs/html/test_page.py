@@ -12,8 +12,8 @@ from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.record import decode_record
 from cxr_edge.model.results import NOTICE
 from cxr_edge.outputs.csv import csv_text
-from cxr_edge.outputs.html.film import render_film
-from cxr_edge.outputs.html.picture import LARGE, SMALL, FilmPicture
+from cxr_edge.outputs.html.image import render_image
+from cxr_edge.outputs.html.picture import LARGE, SMALL, ReportImage
 from cxr_edge.support.text import printable
 from tests.conftest import SAMPLES
 from tests.cxr_edge.outputs.html.conftest import HOSTILE, infer
@@ -46,7 +46,7 @@ def test_the_report_says_what_the_lines_say(report):
     run = json.loads((report.parent / "run.json").read_text())
     assert run["bundle_sha256"] in text
     lines = lines_of(report.parent)
-    assert f"4 of {len(lines)} films read" in text
+    assert f"4 of {len(lines)} images read" in text
     for line in lines:
         assert line["path"] in text
         if line["status"] == "error":
@@ -74,16 +74,16 @@ def test_the_page_asks_for_nothing_and_runs_only_its_own(report):
     assert not re.search(r"https?://", re.sub(r"<script>.*?</script>", "", report.read_text(), flags=re.DOTALL))
 
 
-def test_a_run_that_is_done_is_not_computed_again(films, report):
+def test_a_run_that_is_done_is_not_computed_again(images, report):
     before = report.stat().st_mtime_ns
     kept = {file: file.stat().st_mtime_ns for file in (report.parent / ".report").iterdir()}
     assert len(kept) == 4
-    infer(films, "--report", "--out", report.parent, "--device", "cpu", status=1)
+    infer(images, "--report", "--out", report.parent, "--device", "cpu", status=1)
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert report.stat().st_mtime_ns > before
 
 
-def test_films_of_a_run_without_report_are_computed_for_it(tmp_path):
+def test_images_of_a_run_without_report_are_computed_for_it(tmp_path):
     infer(SAMPLES[0], "--out", tmp_path, "--device", "cpu")
     assert not (tmp_path / "report.html").exists()
     infer(SAMPLES[0], "--out", tmp_path, "--device", "cpu", "--report")
@@ -92,17 +92,17 @@ def test_films_of_a_run_without_report_are_computed_for_it(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert page.count("<article") == 2
     assert page.count("no picture kept: run it again with --report") == 1
-    assert "3 of 3 films" in page
+    assert "3 of 3 images" in page
 
 
 def test_a_report_that_no_longer_holds_is_taken_away(tmp_path):
-    film, out = tmp_path / "film.png", tmp_path / "out"
-    film.write_bytes(SAMPLES[0].read_bytes())
-    infer(film, "--out", out, "--report", "--device", "cpu")
-    infer(film, "--out", out, "--device", "cpu")
+    image, out = tmp_path / "image.png", tmp_path / "out"
+    image.write_bytes(SAMPLES[0].read_bytes())
+    infer(image, "--out", out, "--report", "--device", "cpu")
+    infer(image, "--out", out, "--device", "cpu")
     assert (out / "report.html").exists()
-    film.write_bytes(SAMPLES[1].read_bytes())
-    infer(film, "--out", out, "--device", "cpu")
+    image.write_bytes(SAMPLES[1].read_bytes())
+    infer(image, "--out", out, "--device", "cpu")
     assert not (out / "report.html").exists()
 
 
@@ -112,31 +112,31 @@ def test_a_page_that_cannot_be_written_is_told(tmp_path):
 
 
 def test_what_was_kept_of_another_content_is_not_shown(tmp_path):
-    film = tmp_path / "film.png"
-    film.write_bytes(SAMPLES[0].read_bytes())
+    image = tmp_path / "image.png"
+    image.write_bytes(SAMPLES[0].read_bytes())
     out = tmp_path / "out"
-    infer(film, "--out", out, "--report", "--device", "cpu")
+    infer(image, "--out", out, "--report", "--device", "cpu")
     (kept,) = (out / ".report").iterdir()
     old = kept.read_bytes()
-    film.write_bytes(SAMPLES[1].read_bytes())
-    infer(film, "--out", out, "--report", "--device", "cpu")
+    image.write_bytes(SAMPLES[1].read_bytes())
+    infer(image, "--out", out, "--report", "--device", "cpu")
     assert kept.read_bytes() != old
-    whole = msgspec.json.decode(kept.read_bytes(), type=FilmPicture)
+    whole = msgspec.json.decode(kept.read_bytes(), type=ReportImage)
     cut = [msgspec.structs.replace(whole, picture=whole.picture[:99]), msgspec.structs.replace(whole, grid=(3, 3))]
     for broken in (old, b"{", b"", *map(msgspec.json.encode, cut)):
         kept.write_bytes(broken)
-        infer(film, "--out", out, "--report", "--device", "cpu")
+        infer(image, "--out", out, "--report", "--device", "cpu")
         (line,) = lines_of(out)
-        assert msgspec.json.decode(kept.read_bytes(), type=FilmPicture).sha256 == line["sha256"]
+        assert msgspec.json.decode(kept.read_bytes(), type=ReportImage).sha256 == line["sha256"]
 
 
 def test_it_needs_a_directory():
     assert "--out DIR" in infer(SAMPLES[0], "--report", status=2)
 
 
-def test_a_film_is_kept_small(film, model):
-    result = model.predict(film, heatmaps=True)
-    picture = FilmPicture.of(film, result)
+def test_an_image_is_kept_small(image, model):
+    result = model.predict(image, heatmaps=True)
+    picture = ReportImage.of(image, result)
     assert len(picture.maps) == len(result.labels) * 49
     assert len(picture.thumbnail) < 5000
     assert len(picture.picture) < 200_000
@@ -145,15 +145,15 @@ def test_a_film_is_kept_small(film, model):
     assert images.decode(picture.picture).pixels.shape == (LARGE, LARGE)
     assert images.decode(picture.smaller().picture).pixels.shape == (SMALL, SMALL)
     with pytest.raises(HeatmapNotComputed):
-        FilmPicture.of(film, model.predict(film))
+        ReportImage.of(image, model.predict(image))
 
 
 @pytest.mark.parametrize("mode", ["single", "tta", "adaptive"])
-def test_a_film_tells_how_it_was_computed(mode, film, model):
+def test_an_image_tells_how_it_was_computed(mode, image, model):
     options = {"single": {"tta": False}, "tta": {"tta": True}, "adaptive": {"adaptive": True}}[mode]
     settings = model.settings(heatmaps=True, operating_point="youden", **options)
-    result = model.decide(model.evaluate(film, settings), settings)
-    page = render_film(result.record(), FilmPicture.of(film, result), model.provenance(settings), name=HOSTILE)
+    result = model.decide(model.evaluate(image, settings), settings)
+    page = render_image(result.record(), ReportImage.of(image, result), model.provenance(settings), name=HOSTILE)
     text = " ".join("".join(Text(page).said).split())
     assert {
         "single": "one TTA variant",

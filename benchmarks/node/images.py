@@ -1,4 +1,4 @@
-"""Any number of different chest films as DICOM files, from the repository's samples."""
+"""Any number of different chest radiographs as DICOM files, from the repository's samples."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,35 +11,35 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 
-from benchmarks.dicom import films
+from benchmarks.dicom import dicom_files
 from benchmarks.dicom.patient import PATIENT
-from cxr_edge import images
+from cxr_edge.images import read_image
 
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.png"))
 
 
 @cache
 def _pixels(sample: int) -> npt.NDArray[np.uint8]:
-    return images.read_film(SAMPLES[sample]).pixels
+    return read_image(SAMPLES[sample]).pixels
 
 
 def uid(kind: str, number: int) -> UID:
-    """UID of a film, its series or its study."""
+    """UID of an image, its series or its study."""
     return generate_uid(entropy_srcs=[f"{kind} {number}"])
 
 
 def name(number: int) -> str:
-    """What the node calls a film."""
-    return hashlib.sha256(uid("film", number).encode()).hexdigest()
+    """What the node calls an image."""
+    return hashlib.sha256(uid("image", number).encode()).hexdigest()
 
 
 def make(number: int, **attributes: Any) -> Dataset:
-    """Give film ``number``: the pixels of a sample, a study of its own, a patient whose values must be told nowhere."""
+    """Return image ``number``: a sample's pixels, a study of its own, a patient whose values must appear nowhere."""
     pixels = _pixels(number % len(SAMPLES))
-    return films.film(
+    return dicom_files.image(
         pixels,
         **{
-            "SOPInstanceUID": uid("film", number),
+            "SOPInstanceUID": uid("image", number),
             "StudyInstanceUID": uid("study", number),
             "SeriesInstanceUID": uid("series", number),
             **PATIENT,
@@ -50,11 +50,11 @@ def make(number: int, **attributes: Any) -> Dataset:
 
 
 def write(folder: Path, numbers: Iterable[int], **attributes: Any) -> list[Path]:
-    """Write films to files; give their paths."""
+    """Write images to files; give their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in numbers:
         path = folder / f"{number}.dcm"
-        path.write_bytes(films.written(make(number, **attributes)))
+        path.write_bytes(dicom_files.written(make(number, **attributes)))
         paths.append(path)
     return paths

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the heat maps of films as cxr_edge.model.heatmaps does: bicubic, scaled to the maximum, colour over grey.
+// Draws the heat maps of images as cxr_edge.model.heatmaps does: bicubic, scaled to the maximum, colour over grey.
 (() => {
   const COLOURS = {{ colours | tojson }};
   const LARGEST = 512;  // of the drawing, which the page enlarges: a map is smooth
@@ -8,7 +8,7 @@
   const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
   const colours = Object.fromEntries(Object.entries(COLOURS).map(([name, text]) => [name, bytes(text)]));
   const pair = (text) => text.split("x").map(Number);
-  const find = (film, name) => film.querySelector(`.cxr-${name}`);
+  const find = (image, name) => image.querySelector(`.cxr-${name}`);
 
   function weights(from, to) {
     return Array.from({ length: to }, (_, place) => {
@@ -63,32 +63,32 @@
     return { left, top };
   }
 
-  const fade = (film) => { find(film, "map").style.opacity = find(film, "fade").value / 100; };
+  const fade = (image) => { find(image, "map").style.opacity = find(image, "fade").value / 100; };
 
-  function show(film) {
-    const chosen = film.querySelector('.cxr-label[aria-pressed="true"]');
-    const canvas = find(film, "map");
-    const colour = colours[find(film, "colormap").value];
+  function show(image) {
+    const chosen = image.querySelector('.cxr-label[aria-pressed="true"]');
+    const canvas = find(image, "map");
+    const colour = colours[find(image, "colormap").value];
     canvas.hidden = !chosen;
-    find(film, "none").setAttribute("aria-pressed", String(!chosen));
-    paintScale(find(film, "colours"), colour);
-    fade(film);
-    let caption = "The film alone. A label's button shows its heat map.";
+    find(image, "none").setAttribute("aria-pressed", String(!chosen));
+    paintScale(find(image, "colours"), colour);
+    fade(image);
+    let caption = "The image alone. A label's button shows its heat map.";
     if (chosen) {
-      const [rows, columns] = pair(film.dataset.grid);
-      const [height, width] = pair(film.dataset.size);
+      const [rows, columns] = pair(image.dataset.grid);
+      const [height, width] = pair(image.dataset.size);
       const scale = Math.min(1, LARGEST / Math.max(height, width));
-      const map = bytes(film.dataset.maps).subarray(rows * columns * chosen.dataset.map).subarray(0, rows * columns);
+      const map = bytes(image.dataset.maps).subarray(rows * columns * chosen.dataset.map).subarray(0, rows * columns);
       const drawn = [height, width].map((side) => Math.max(1, Math.round(side * scale)));
       const peak = paint(canvas, map, rows, columns, ...drawn, colour);
       const cells = chosen.closest("tr").cells;
       const call = [cells[1].textContent, cells[2].textContent].filter(Boolean).join(", ");
       caption = peak
         ? `Heat map of ${chosen.textContent} (${call}): strongest ${peak.left} % from the left edge of the picture, ${peak.top} % from its top.`
-        : `Nothing in this film supports ${chosen.textContent} (${call}): its heat map is empty.`;
+        : `Nothing in this image supports ${chosen.textContent} (${call}): its heat map is empty.`;
     }
     canvas.setAttribute("aria-label", caption);
-    if (find(film, "caption").textContent !== caption) find(film, "caption").textContent = caption;
+    if (find(image, "caption").textContent !== caption) find(image, "caption").textContent = caption;
   }
 
   function paintScale(canvas, colour) {
@@ -98,26 +98,26 @@
     context.putImageData(picture, 0, 0);
   }
 
-  function choose(film, label) {
-    for (const button of film.querySelectorAll(".cxr-label")) button.setAttribute("aria-pressed", String(button === label));
-    show(film);
+  function choose(image, label) {
+    for (const button of image.querySelectorAll(".cxr-label")) button.setAttribute("aria-pressed", String(button === label));
+    show(image);
   }
 
-  // Whoever comes back to a film finds it as it was left. Where the page is patched (by Gradio), the mark goes with the drawing.
-  const isDrawn = (film) => "drawn" in film.dataset;
-  const nameOf = (film) => film.querySelector("h2").textContent;
-  const choices = new WeakMap();  // what a person chose of a film, for when it comes with other thresholds
-  function draw(film) {
-    if (isDrawn(film)) return show(film);
-    film.dataset.drawn = "";
-    const last = choices.get(film);
-    const isChosen = last?.name === nameOf(film)
+  // Whoever comes back to an image finds it as it was left. Where the page is patched (by Gradio), the mark goes with the drawing.
+  const isDrawn = (image) => "drawn" in image.dataset;
+  const nameOf = (image) => image.querySelector("h2").textContent;
+  const choices = new WeakMap();  // what a person chose of an image, for when it comes with other thresholds
+  function draw(image) {
+    if (isDrawn(image)) return show(image);
+    image.dataset.drawn = "";
+    const last = choices.get(image);
+    const isChosen = last?.name === nameOf(image)
       ? (button) => button.textContent === last.label
       : (button) => button.matches(".cxr-positive .cxr-label");
-    choose(film, Array.from(film.querySelectorAll(".cxr-label")).find(isChosen) ?? null);
+    choose(image, Array.from(image.querySelectorAll(".cxr-label")).find(isChosen) ?? null);
   }
 
-  // A film is drawn when it is first seen: a report may hold a thousand.
+  // An image is drawn when it is first seen: a report may hold a thousand.
   const seen = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
@@ -127,43 +127,43 @@
   });
 
   document.addEventListener("click", ({ target }) => {
-    const film = target.closest?.(".cxr-film");
-    if (!film || !target.matches(".cxr-label, .cxr-none")) return;
+    const image = target.closest?.(".cxr-image");
+    if (!image || !target.matches(".cxr-label, .cxr-none")) return;
     const label = target.matches(".cxr-none, [aria-pressed=true]") ? null : target;
-    choices.set(film, { name: nameOf(film), label: label?.textContent });
-    choose(film, label);
+    choices.set(image, { name: nameOf(image), label: label?.textContent });
+    choose(image, label);
   });
   document.addEventListener("input", ({ target }) => {
-    const film = target.closest?.(".cxr-film");
-    if (film && target.matches(".cxr-fade")) fade(film);
-    if (film && target.matches(".cxr-colormap")) show(film);
+    const image = target.closest?.(".cxr-image");
+    if (image && target.matches(".cxr-fade")) fade(image);
+    if (image && target.matches(".cxr-colormap")) show(image);
   });
   // On paper nothing can be unfolded.
   let unfolded = [];
   window.addEventListener("beforeprint", () => {
-    unfolded = Array.from(document.querySelectorAll(".cxr-film details:not([open])"));
+    unfolded = Array.from(document.querySelectorAll(".cxr-image details:not([open])"));
     for (const part of unfolded) part.open = true;
   });
   window.addEventListener("afterprint", () => { for (const part of unfolded) part.open = false; });
 
   const watch = (node) => {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
-    if (node.matches(".cxr-film")) seen.observe(node);
-    else for (const film of node.querySelectorAll(".cxr-film")) seen.observe(film);
+    if (node.matches(".cxr-image")) seen.observe(node);
+    else for (const image of node.querySelectorAll(".cxr-image")) seen.observe(image);
   };
   const start = () => {
     watch(document.body);
     new MutationObserver((changes) => {
       for (const { type, target, addedNodes } of changes) {
         addedNodes.forEach(watch);
-        if (type === "attributes" && target.matches(".cxr-film") && !isDrawn(target)) draw(target);
+        if (type === "attributes" && target.matches(".cxr-image") && !isDrawn(target)) draw(target);
       }
     }).observe(document.body, { childList: true, subtree: true, attributeFilter: ["data-drawn"] });
   };
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);
 
-  // The memory of a drawing is given back when its film is left.
-  const forget = (film) => { find(film, "map").width = find(film, "map").height = 1; };
+  // The memory of a drawing is given back when its image is left.
+  const forget = (image) => { find(image, "map").width = find(image, "map").height = 1; };
   window.cxrEdge = { draw, forget };
 })();

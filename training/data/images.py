@@ -1,4 +1,4 @@
-"""The films of a part: decoded into memory by the SDK's own code, or read from a cache."""
+"""The images of a part: decoded into memory by the SDK's own code, or read from a cache."""
 
 import os
 from collections.abc import Sequence
@@ -12,38 +12,38 @@ import numpy.typing as npt
 import pandas as pd
 from rich.progress import track
 
-from cxr_edge.images import read_film
+from cxr_edge.images import read_image
 from cxr_edge.model.preprocess import preprocess
-from training.data.cache import CachedFilms, sizes_of
+from training.data.cache import CachedImages, sizes_of
 from training.errors import DataError
 from training.labels import LabelSet
 
 
-class Films(Protocol):
-    """Pre-processed films: an array of (N, size, size) uint8, or a cache's."""
+class Images(Protocol):
+    """Pre-processed images: an array of (N, size, size) uint8, or a cache's."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> npt.NDArray[np.uint8]:
-        """Give one film, (size, size) uint8."""
+        """Give one image, (size, size) uint8."""
         ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """Films and labels of one part of a split.
+    """Images and labels of one part of a split.
 
     Attributes
     ----------
-    films : Films
+    images : Images
     targets : ndarray, (N, labels) float32
         0 and 1.
     table : DataFrame
-        The same films' rows.
+        The same images' rows.
     labels : LabelSet
     """
 
-    films: Films
+    images: Images
     targets: npt.NDArray[np.float32]
     table: pd.DataFrame
     labels: LabelSet
@@ -55,7 +55,7 @@ class Part:
 
 
 def load_part(table: pd.DataFrame, size: int, name: str, labels: LabelSet) -> Part:
-    """Give the films of a part at one size.
+    """Give the images of a part at one size.
 
     Parameters
     ----------
@@ -71,30 +71,32 @@ def load_part(table: pd.DataFrame, size: int, name: str, labels: LabelSet) -> Pa
     Raises
     ------
     cxr_edge.errors.InputError
-        A film cannot be read: a training set with holes is mended, not used.
+        An image cannot be read: a training set with holes is mended, not used.
     DataError
-        The cache holds no films of this size.
+        The cache holds no images of this size.
     """
     if "cache" in table:
-        films: Films = CachedFilms(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
+        images: Images = CachedImages(Path(table["cache"].iloc[0]), size, table["row"].to_numpy())
     else:
-        films = _decode(table["path"], size, name)
-    return Part(films, table[list(labels.names)].to_numpy(np.float32), table, labels)
+        images = _decode(table["path"], size, name)
+    return Part(images, table[list(labels.names)].to_numpy(np.float32), table, labels)
 
 
 def require_sizes(table: pd.DataFrame, sizes: Sequence[int]) -> None:
-    """Raise `DataError` when the films are a cache's that lacks some of the sizes."""
+    """Raise `DataError` when the images are a cache's that lacks some of the sizes."""
     if "cache" not in table:
         return
     cache = Path(table["cache"].iloc[0])
     if lacking := sorted(set(sizes) - set(sizes_of(cache))):
         wanted = " ".join(f"--size {size}" for size in sorted(set(sizes)))
-        raise DataError(f"{cache} holds films of {sizes_of(cache)} pixels, not of {lacking}; prepare another: {wanted}")
+        raise DataError(
+            f"{cache} holds images of {sizes_of(cache)} pixels, not of {lacking}; prepare another: {wanted}"
+        )
 
 
 def _decode(paths: pd.Series, size: int, name: str) -> npt.NDArray[np.uint8]:
     def load(path: Path) -> npt.NDArray[np.uint8]:
-        return preprocess(read_film(path).pixels, (size, size))
+        return preprocess(read_image(path).pixels, (size, size))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.stack(list(track(pool.map(load, paths), f"Reading {name}", total=len(paths))))

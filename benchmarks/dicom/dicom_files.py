@@ -1,4 +1,4 @@
-"""DICOM films for the tests: a real one, and others made from real pixels."""
+"""DICOM images for the tests: a real one, and others made from real pixels."""
 
 import copy
 import importlib.util
@@ -15,7 +15,7 @@ from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 _DATA = Path(importlib.util.find_spec("data_store").origin).parent / "data"
-#: A real frontal film of a chest: CR, 1841x1955, MONOCHROME1, 15 bits, window 15000/30000.
+#: A real frontal image of a chest: CR, 1841x1955, MONOCHROME1, 15 bits, window 15000/30000.
 CHEST = _DATA / "RG1_UNCR.dcm"
 #: Another of an ankle.
 ANKLE = _DATA / "RG3_UNCR.dcm"
@@ -41,7 +41,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DEFLATED)
 
 
-def film(pixels: np.ndarray, *, bits: int | None = None, **attributes: Any) -> Dataset:
+def image(pixels: np.ndarray, *, bits: int | None = None, **attributes: Any) -> Dataset:
     """A Computed Radiography object of given pixels, uncompressed, with no window."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
@@ -82,12 +82,12 @@ def written(ds: Dataset, syntax: str | None = None) -> bytes:
 
 
 def compressed(ds: Dataset, syntax: str) -> Dataset:
-    """The same film with its pixels encoded anew."""
+    """The same image with its pixels encoded anew."""
     return with_stream(ds, syntax, CODECS[syntax](stored(ds), ds.BitsStored))
 
 
 def stored(ds: Dataset) -> np.ndarray:
-    """The stored levels of an uncompressed grey film, (H, W) uint8 or uint16."""
+    """The stored levels of an uncompressed grey image, (H, W) uint8 or uint16."""
     dtype = np.dtype("u1" if ds.BitsAllocated == 8 else "<u2")
     return np.frombuffer(ds.PixelData, dtype, ds.Rows * ds.Columns).reshape(ds.Rows, ds.Columns)
 

@@ -1,7 +1,7 @@
-"""One film as a person sees it: picture, heat map that can be faded, probabilities against their thresholds.
+"""One image as a person sees it: picture, heat map that can be faded, probabilities against their thresholds.
 
-A page that shows `render_film` needs `STYLE` as its style sheet and `script` as a script, once. The script takes up
-every film that appears in the page, also later. Heat maps are drawn in the browser from the 7x7 maps, as
+A page that shows `render_image` needs `STYLE` as its style sheet and `script` as a script, once. The script takes up
+every image that appears in the page, also later. Heat maps are drawn in the browser from the 7x7 maps, as
 `cxr_edge.model.heatmaps.overlay` draws them.
 """
 
@@ -18,11 +18,11 @@ from cxr_edge.model.heatmaps import COLORMAPS, MAX_OPACITY
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.results import NOTICE
-from cxr_edge.outputs.html.picture import FilmPicture
+from cxr_edge.outputs.html.picture import ReportImage
 from cxr_edge.support.text import printable
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
-STYLE: Final = (_TEMPLATES / "film.css").read_text(encoding="utf-8")
+STYLE: Final = (_TEMPLATES / "image.css").read_text(encoding="utf-8")
 
 _MODES: Final = {
     "single": "one TTA variant",
@@ -31,28 +31,28 @@ _MODES: Final = {
 }
 
 
-def render_film(
+def render_image(
     record: ResultRecord,
-    picture: FilmPicture,
+    picture: ReportImage,
     provenance: Provenance,
     *,
     name: str,
     colormap: str = "turbo",
     number: int = 1,
 ) -> str:
-    """Give one film as an HTML ``article``.
+    """Give one image as an HTML ``article``.
 
     Parameters
     ----------
     record : ResultRecord
-    picture : FilmPicture
+    picture : ReportImage
     provenance : Provenance
     name : str
-        What the film is called; shown, never run.
+        What the image is called; shown, never run.
     colormap : str
         One of `cxr_edge.model.heatmaps.COLORMAPS`, at first.
     number : int
-        Its identity in the page, ``film-1``.
+        Its identity in the page, ``image-1``.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def render_film(
     """
     return (
         templates()
-        .get_template("film.html")
+        .get_template("image.html")
         .render(
             name=name,
             number=number,
@@ -101,7 +101,7 @@ def script() -> str:
         name: b64encode(cv2.applyColorMap(levels, code)[:, 0, ::-1].tobytes()).decode()
         for name, code in COLORMAPS.items()
     }
-    return templates().get_template("film.js").render(colours=colours)
+    return templates().get_template("image.js").render(colours=colours)
 
 
 def _rows(record: ResultRecord, provenance: Provenance) -> list[dict[str, Any]]:
