@@ -1,1 +1,1 @@
-"""Ratios of times, measured interleaved in one run."""
+"""Benchmarks: ratios of times, measured interleaved in one run."""

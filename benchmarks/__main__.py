@@ -20,22 +20,20 @@ def main(
     images: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of images.", exists=True, file_okay=False)
     ] = SAMPLES,
-    count: Annotated[int, typer.Option(min=1, help="Files of the directory; the images are repeated in turn.")] = 570,
+    count: Annotated[int, typer.Option(min=1, help="Files of the directory; images are repeated to fill it.")] = 570,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each comparison.")] = 7,
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A comparison or a row; may be given again.")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A comparison or a row; repeatable.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write figures.json, report.md and ratios.png here.")
     ] = None,
     old: Annotated[
         Path | None,
-        typer.Option("--compare", metavar="OLD.json", help="Also tell what changed.", exists=True, dir_okay=False),
+        typer.Option("--compare", metavar="OLD.json", help="Also print what changed.", exists=True, dir_okay=False),
     ] = None,
 ) -> None:
-    """Compare cxr-edge with what would be used instead: on this machine, in one run, interleaved.
+    """Compare cxr-edge with the alternatives: on this machine, in one run, interleaved.
 
-    Exit status: 0 everything that is installed was measured; 1 a contestant failed, the rest is measured; 2 usage.
+    Exit status: 0 everything that is installed was measured; 1 a contestant failed, the rest was measured; 2 usage.
     """
     try:
         rows = choose_rows(only or [])
@@ -58,7 +56,7 @@ def main(
         paths = link_images(found, count, folder)
         record = measure(read_bundle(), comparisons_for(rows), rows, paths, rounds, graphs, status.update)
     record["distinct_images"] = min(len(found), count)
-    _tell(record, before, out)
+    _report(record, before, out)
     if failed := faults(record):
         for fault in failed:
             console.print(fault, style="red", markup=False, highlight=False)
@@ -69,16 +67,16 @@ def _read_record(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise typer.BadParameter(f"{path} is no JSON: {error}", param_hint="--compare") from error
+        raise typer.BadParameter(f"{path} is not valid JSON: {error}", param_hint="--compare") from error
     if record.get("format") != FORMAT:
         raise typer.BadParameter(
-            f"expected figures of format {FORMAT}, got {record.get('format')}; measure them anew with --out",
+            f"expected figures of format {FORMAT}, got {record.get('format')}; measure them again with --out",
             param_hint="--compare",
         )
     return record
 
 
-def _tell(record: dict[str, Any], before: dict[str, Any] | None, out: Path | None) -> None:
+def _report(record: dict[str, Any], before: dict[str, Any] | None, out: Path | None) -> None:
     report = to_markdown(record)
     if before is not None:
         report += "\n\n" + compare(before, record)
@@ -88,7 +86,7 @@ def _tell(record: dict[str, Any], before: dict[str, Any] | None, out: Path | Non
     (out / "figures.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (out / "report.md").write_text(report + "\n", encoding="utf-8")
     if not plot(record, out / "ratios.png"):
-        typer.echo("No ratio was measured: there is no plot.", err=True)
+        typer.echo("No ratio was measured, so no plot was drawn.", err=True)
 
 
 if __name__ == "__main__":

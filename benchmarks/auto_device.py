@@ -1,6 +1,6 @@
 """What ``--device auto`` costs with onnxruntime-gpu and no GPU: ``python -m benchmarks.auto_device CPU GPU``.
 
-CPU and GPU are the Pythons of two environments, with the extras cpu and gpu.
+CPU and GPU are the Python executables of two environments, with the extras cpu and gpu.
 """
 
 import json
@@ -20,7 +20,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 9,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Time whole processes: start, load, all samples with all TTA variants; and one image alone."""
+    """Time whole processes, from start to end: one image, and all samples."""
     images = {"one image": [next(SAMPLES.glob("*.png"))], "eight images": sorted(SAMPLES.glob("*.png"))}
     figures = {
         name: summary(

@@ -9,33 +9,33 @@ ARRAY_TO_RESULT: Final = "array → result"
 ENGINE: Final = "engine only"
 PROCESS: Final = "process start → first result"
 
-#: Graphs that are made before anything is timed: name → the class of `benchmarks.baselines.exports` that makes it.
+#: Graphs that are exported before anything is timed: name → class of `benchmarks.baselines.exports`.
 EXPORTS: Final = {"plain.onnx": "PlainOnnx", "litert.tflite": "LiteRT"}
 
-#: With the same weights, how far an answer may lie from cxr-edge's.
+#: Largest difference of a probability from cxr-edge's, with the same weights.
 ALIKE: Final = 1e-3
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way of doing the work of a comparison.
+    """One way to do the work of a comparison.
 
     Attributes
     ----------
     name : str
-    baseline : str
+    implementation : str
         ``module:Class`` below `benchmarks.baselines`.
     arguments : mapping
     graph : str or None
         One of `EXPORTS`, whose path the class takes as ``graph``.
     ours : bool
-        cxr-edge, whose answers are calibrated; those of all others are raw probabilities of the network.
+        Whether it is cxr-edge, whose probabilities are calibrated; those of all others are raw.
     alike : float or None
-        How far a probability may lie from the comparison's first contestant; None where it computes something else.
+        Largest difference of a probability from the comparison's first contestant; None if it computes something else.
     """
 
     name: str
-    baseline: str
+    implementation: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     graph: str | None = None
     ours: bool = False
@@ -44,19 +44,19 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Contestants that do the same work and are measured interleaved.
+    """Contestants that do the same work, measured interleaved.
 
     Attributes
     ----------
     name, title, boundary : str
     contestants : tuple of Contestant
-        The first is cxr-edge, the reference of all answers.
+        The first is cxr-edge, the reference of all probabilities.
     images : int or None
-        At most so many of the run's images; None for all of them.
+        Largest number of the run's images; None for all of them.
     unit : str
-        What is done per second: ``images/s``, or ``GFLOP/s``.
+        Unit of the rate: ``images/s``, or ``GFLOP/s``.
     tta : bool
-        Answers are averages over all TTA variants of the bundle.
+        Whether probabilities are averages over all TTA variants of the bundle.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Comparison:
     tta: bool = False
 
     def only(self, names: Collection[str]) -> "Comparison":
-        """Give the same comparison with these contestants, and the reference of their answers."""
+        """Return the same comparison with these contestants and the reference alone."""
         kept = tuple(c for c in self.contestants if c.name in names or c is self.contestants[0])
         return Comparison(self.name, self.title, self.boundary, kept, self.images, self.unit, self.tta)
 
@@ -83,9 +83,9 @@ class Row:
     baseline : str or None
         A contestant of the same comparison; None for ``memory``.
     kind : str
-        Of ``speed`` more is better; of ``cost`` and ``memory`` less.
+        More is better for ``speed``, less for ``cost`` and ``memory``.
     target, beyond : float or None
-        What the figure must reach, and what would be better still.
+        What the figure must reach, and what it should reach.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Row:
     beyond: float | None = None
 
     def reaches(self, value: float, target: float) -> bool:
-        """Tell whether a figure is at the target or better."""
+        """Return whether a figure is at the target or better."""
         return value >= target if self.kind == "speed" else value <= target
 
 
@@ -228,21 +228,21 @@ ROWS: Final = (
 
 
 def choose_rows(names: Collection[str]) -> tuple[Row, ...]:
-    """Give the rows of these names or comparisons; all without a name.
+    """Return the rows of these names or comparisons; all rows if there are no names.
 
     Raises
     ------
     ValueError
-        A name is neither.
+        A name is neither a row nor a comparison.
     """
     known = {row.name for row in ROWS} | {comparison.name for comparison in COMPARISONS}
     if unknown := sorted(set(names) - known):
-        raise ValueError(f"expected comparisons or rows out of {', '.join(sorted(known))}; got {', '.join(unknown)}")
+        raise ValueError(f"expected comparisons or rows among {', '.join(sorted(known))}; got {', '.join(unknown)}")
     return tuple(row for row in ROWS if not names or row.name in names or row.comparison in names)
 
 
 def comparisons_for(rows: Collection[Row]) -> tuple[Comparison, ...]:
-    """Give the comparisons that these rows need, with no contestant that none of them needs."""
+    """Return the comparisons of these rows, without contestants that none of them needs."""
     chosen = []
     for comparison in COMPARISONS:
         needed = {name for row in rows if row.comparison == comparison.name for name in (row.subject, row.baseline)}

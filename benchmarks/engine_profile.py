@@ -1,7 +1,7 @@
-"""What the network's time goes into, operator by operator, on one thread: ``python -m benchmarks.engine_profile``.
+"""The network's time, operator by operator, on one thread: ``python -m benchmarks.engine_profile``.
 
-ONNX Runtime's own profiler times every node. Products (convolutions, Gemm) are held against the matrix product of one
-core: what they leave is what the network could at most reach if nothing else took time.
+ONNX Runtime's own profiler times every node. Products (convolutions, Gemm) are compared with the matrix product of one
+core: their rate is what the network could reach at most if nothing else took time.
 """
 
 import json
@@ -35,7 +35,7 @@ def main(
     runs: Annotated[int, typer.Option(min=1, help="Runs of one image.")] = 200,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Say which operators take the network's time, and what share of one core's matrix product is in reach."""
+    """Print which operators take the network's time, and which share of one core's matrix product it can reach."""
     bundle = read_bundle()
     name = bundle.manifest.default_variant
     image = preprocess(read_image(find_images(SAMPLES)[0]).pixels, bundle.manifest.input.size)
@@ -56,7 +56,7 @@ def main(
 
 
 def profile(graph: bytes, output: str, feeds: Mapping[str, np.ndarray], runs: int) -> list[Event]:
-    """Run a graph on one thread, and give the profiler's event of every node in every run after the warm-up."""
+    """Run a graph on one thread; return the profiler's event of every node in every run after the warm-up."""
     runtime = load_runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -77,12 +77,12 @@ def operators(events: Sequence[Event], runs: int) -> list[dict[str, Any]]:
     for event in events:
         nodes[event["name"]].append(event)
     rows: dict[str, dict[str, Any]] = {}
-    for seen in nodes.values():
-        args = seen[0]["args"]
+    for of_node in nodes.values():
+        args = of_node[0]["args"]
         kind = args["op_name"] + (", depthwise" if _depthwise(args) else "")
         row = rows.setdefault(kind, {"operator": kind, "nodes": 0, "ms": 0.0, "mflop": 0.0})
-        row["nodes"] += len(seen) // runs
-        row["ms"] += statistics.median(e["dur"] for e in seen) * (len(seen) // runs) / 1e3
+        row["nodes"] += len(of_node) // runs
+        row["ms"] += statistics.median(e["dur"] for e in of_node) * (len(of_node) // runs) / 1e3
         row["mflop"] += flops(args) / 1e6
     total = sum(row["ms"] for row in rows.values())
     for row in rows.values():
@@ -91,7 +91,7 @@ def operators(events: Sequence[Event], runs: int) -> list[dict[str, Any]]:
 
 
 def flops(args: Mapping[str, Any]) -> int:
-    """Count 2 for each multiply-add of a node, from the shapes it ran with; 0 where it is no product."""
+    """Count 2 for each multiply-add of a node, from the shapes it ran with; 0 if it is not a product."""
     if args["op_name"] not in PRODUCTS:
         return 0
     left, right, result = *_shapes(args["input_type_shape"])[:2], _shapes(args["output_type_shape"])[0]
@@ -99,14 +99,15 @@ def flops(args: Mapping[str, Any]) -> int:
 
 
 def shares(rows: Sequence[Mapping[str, Any]], mflop: float, sgemm: float) -> dict[str, float]:
-    """Give the share of `sgemm` (GFLOP/s) that the whole network reaches, and the one if only products took time.
+    """Return the share of `sgemm` that the whole network reaches, and that it would reach if only products took time.
 
     Parameters
     ----------
     rows : sequence of mapping
     mflop : float
-        Of the network as exported: ONNX Runtime's own products are some percent larger, for it pads channels.
+        Operations of the network as exported. ONNX Runtime executes some percent more, because it pads channels.
     sgemm : float
+        GFLOP/s of the matrix product.
     """
     total, products = sum(row["ms"] for row in rows), sum(row["ms"] for row in rows if row["mflop"])
     return {
@@ -119,7 +120,7 @@ def shares(rows: Sequence[Mapping[str, Any]], mflop: float, sgemm: float) -> dic
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
-    """Give the table and what follows from it."""
+    """Return the table of operators and the shares as Markdown."""
     lines = [
         f"{figures['bundle']} in {figures['precision']} on {figures['machine']['processor']}, one thread, one TTA "
         f"variant; medians of {figures['runs']} runs.",
@@ -145,12 +146,12 @@ def _depthwise(args: Mapping[str, Any]) -> bool:
     return "Conv" in args["op_name"] and _shapes(args["input_type_shape"])[1][1] == 1
 
 
-def _shapes(told: Sequence[Mapping[str, list[int]]]) -> list[list[int]]:
-    return [next(iter(shape.values())) for shape in told]
+def _shapes(typed: Sequence[Mapping[str, list[int]]]) -> list[list[int]]:
+    return [next(iter(shape.values())) for shape in typed]
 
 
 def _sgemm() -> float:
-    """Give GFLOP/s of one core, the median of seven runs."""
+    """Return GFLOP/s of one core, the median of seven runs."""
     baseline = Sgemm([])
     return baseline.work / statistics.median(interleaved({"sgemm": baseline.run}, 7)["sgemm"]) / 1e9
 

@@ -1,8 +1,7 @@
-"""Every device and precision in one run: does it work, does it answer alike, how fast: ``python -m benchmarks.gpu``.
+"""Every device and precision: does it work, are its results the same, how fast is it: ``python -m benchmarks.gpu``.
 
-Needs cxr_edge and NumPy alone, so that it runs on a bare machine with a GPU: parity with float32 on the CPU
-over the repository's images, one TTA variant and all with heat maps, and latency in the same run, interleaved. TensorRT
-engines are built first.
+Results are compared with float32 on the CPU over the repository's samples, for one TTA variant and for all, with heat
+maps. Latencies are measured in the same run, interleaved. TensorRT engines are built first.
 """
 
 import json
@@ -47,13 +46,13 @@ CANDIDATES: Final = (
     ("openvino", "fp32"),
     ("openvino", "bf16"),
 )
-#: Timed beside a batch of all TTA variants.
+#: Batch sizes that are timed besides that of all TTA variants.
 BATCHES: Final = (1, 32)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Calibrated probabilities by one TTA variant and by all, (N, labels) each, and the maps, (N, labels, h, w)."""
+    """Calibrated probabilities of one TTA variant and of all, (N, labels) each, and the maps, (N, labels, h, w)."""
 
     single: npt.NDArray[np.float64]
     tta: npt.NDArray[np.float64]
@@ -61,19 +60,19 @@ class Answers:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the comparison of times.")] = 30,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the timing.")] = 30,
     engines: Annotated[
-        bool, typer.Option("--engines/--no-engines", help="Build TensorRT engines first, in a passing cache.")
+        bool, typer.Option("--engines/--no-engines", help="Build TensorRT engines first, in a temporary cache.")
     ] = True,
-    slow: Annotated[bool, typer.Option("--slow", help="Also tensorrt-ep, which compiles for minutes.")] = False,
+    slow: Annotated[bool, typer.Option("--slow", help="Include tensorrt-ep, which compiles for minutes.")] = False,
     root: Annotated[
         Path | None, typer.Option("--bundle", metavar="DIR", help="Model bundle.", show_default="the shipped one")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything here as JSON.")] = None,
 ) -> None:
-    """Check and time everything that runs the bundle.
+    """Check and time the bundle on every device and in every precision.
 
-    Exit status 3 where there is no GPU; the rest is done all the same.
+    Exit status 3 if there is no GPU; all others are measured all the same.
     """
     with tempfile.TemporaryDirectory(prefix="cxr-edge-engines-") as cache:
         if engines:
@@ -90,7 +89,7 @@ def main(
 
 
 def _check(bundle: Bundle, rounds: int, *, engines: bool, slow: bool) -> dict[str, Any]:
-    # Sessions that wait busily would take the cores from the one that is timed.
+    # Sessions whose threads spin would take cores from the one that is timed.
     resources = Resources(threads=usable_cores(), spinning=False)
     images = [read_image(path).pixels for path in sorted(SAMPLES.glob("*.png"))]
     expected = _answers(Model(bundle, *REFERENCE, resources), images)
@@ -103,7 +102,7 @@ def _check(bundle: Bundle, rounds: int, *, engines: bool, slow: bool) -> dict[st
                 _build_engines(bundle, precision)
             model = Model(bundle, device, precision, resources)
             rows[f"{device}:{precision}"] = {"works": True, **_agreement(expected, _answers(model, images))}
-        except Exception as error:  # one device's fault must not cost the others' figures
+        except Exception as error:  # a failure of one device must not end the measurement of the others
             rows[f"{device}:{precision}"] = {"works": False, "why": f"{type(error).__name__}: {error}"}
     times = _times(bundle, [name for name, row in rows.items() if row["works"]], resources, rounds)
     doctor = examine(bundle, [])
@@ -144,7 +143,7 @@ def _build_engines(bundle: Bundle, precision: str) -> None:
 
 
 def _times(bundle: Bundle, names: list[str], resources: Resources, rounds: int) -> dict[str, Any]:
-    """Time the network alone, array in, probabilities out, by batch size."""
+    """Time the network alone, from array to probabilities, by batch size."""
     tensors = bundle.manifest.tensors
     runtimes = {":".join(REFERENCE): REFERENCE, **{name: tuple(name.split(":")) for name in names}}
     graphs = {name: open_graphs(bundle, *runtime, resources).network for name, runtime in runtimes.items()}

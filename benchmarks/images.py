@@ -1,4 +1,4 @@
-"""The images of a benchmark: real ones, linked under as many names as a directory is to have."""
+"""Images for benchmarks: real ones, linked under as many names as a directory needs."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ def find_images(folder: Path) -> list[Path]:
     Raises
     ------
     FileNotFoundError
-        It holds none.
+        There are none.
     """
     images = sorted(path.resolve() for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not images:
@@ -25,17 +25,17 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def link_images(images: Sequence[Path], count: int, folder: Path) -> list[str]:
-    """Fill a folder with so many distinct names, each of a real image in turn.
+    """Fill a folder with `count` links of distinct names to the images in turn.
 
-    Where this user may not make links (Windows without its developer mode) the images are copied.
+    Where this user may not make links (Windows without developer mode), the images are copied.
 
     Parameters
     ----------
     images : sequence of Path
-        Absolute.
+        Absolute paths.
     count : int
     folder : Path
-        Exists, and is empty.
+        An existing, empty folder.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""What eight bits cost and gain, by how much of the network has them: ``python -m benchmarks.int8 DATA``.
+"""Accuracy and speed of int8, by how much of the network is quantised: ``python -m benchmarks.int8 DATA``.
 
-Developed on validation images alone: each setting is held against float32 as the gate does it.
+Only validation images are used. Each setting is compared with float32 as the gate does it.
 """
 
 import json
@@ -22,16 +22,16 @@ from training.evaluation.evaluate import part_of_split
 from training.evaluation.resampling import Bootstrap
 from training.labels import LabelSet
 
-#: Pointwise convolutions left in float32, and the percentile at which activations are clipped.
+#: Number of pointwise convolutions left in float32, and percentile at which activations are clipped.
 SETTINGS = ((0, 100.0), (0, 99.99), (0, 99.9), (10, 99.99), (14, 99.99), (14, 99.9), (18, 99.99), (22, 99.99))
 
 
 def main(
-    data: Annotated[Path, typer.Argument(help="The data set the bundle was trained by, or a cache.", exists=True)],
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the comparison of times.")] = 15,
+    data: Annotated[Path, typer.Argument(help="The data set the bundle was trained on, or a cache.", exists=True)],
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the timing.")] = 15,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Quantise, gate on validation images, and time all TTA variants of an image, one thread, as a ratio to float32."""
+    """Quantise, apply the gate on validation images, and time all TTA variants of an image against float32."""
     bundle = read_bundle()
     images, _ = part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), "validation")
     exact, *companion = (bundle.files[file] for file in bundle.manifest.graph_files(REFERENCE.precision))

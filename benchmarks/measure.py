@@ -1,4 +1,4 @@
-"""Interleaved timing: every round runs every candidate once, so that noise meets all alike."""
+"""Interleaved timing: every round runs every candidate once, so that noise affects all alike."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ import numpy as np
 
 from cxr_edge.support.parallel import usable_cores
 
-#: Packages whose versions belong to the figures.
+#: Packages whose versions are recorded with the figures.
 PACKAGES: Final = (
     "ai-edge-litert",
     "cxr-edge",
@@ -35,7 +35,7 @@ PACKAGES: Final = (
     "torch",
     "torchxrayvision",
 )
-#: What matters to a network on a CPU, as Linux names it.
+#: CPU features that affect a network's speed, as Linux names them.
 CPU_FEATURES: Final = (
     "avx",
     "avx2",
@@ -75,10 +75,10 @@ def interleaved(
     dict
         Name → seconds of each round.
     """
-    return told_seconds({name: _timed(run) for name, run in candidates.items()}, rounds, warm_up)
+    return self_timed({name: _timed(run) for name, run in candidates.items()}, rounds, warm_up)
 
 
-def told_seconds(
+def self_timed(
     candidates: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1, pause: float = 0.0
 ) -> dict[str, list[float]]:
     """Run candidates that time themselves, in alternating order.
@@ -86,12 +86,12 @@ def told_seconds(
     Parameters
     ----------
     candidates : mapping
-        Name → function that gives its own seconds.
+        Name → function that returns its own seconds.
     rounds : int
     warm_up : int
         Rounds that are not counted.
     pause : float
-        Seconds between two runs, in which the threads of the last one go to sleep.
+        Seconds between two runs, in which the threads of the last one stop spinning.
 
     Returns
     -------
@@ -102,9 +102,9 @@ def told_seconds(
     for number in range(-warm_up, rounds):
         for name in candidates if number % 2 else reversed(candidates):
             time.sleep(pause)
-            told = candidates[name]()
+            elapsed = candidates[name]()
             if number >= 0:
-                seconds[name].append(told)
+                seconds[name].append(elapsed)
     return seconds
 
 
@@ -118,7 +118,7 @@ def _timed(run: Callable[[], object]) -> Callable[[], float]:
 
 
 def summary(seconds: Mapping[str, list[float]], baseline: str) -> dict[str, Any]:
-    """Give medians in milliseconds, and the median of each round's ratio to the baseline.
+    """Return medians in milliseconds, and the median of each round's ratio to the baseline.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def summary(seconds: Mapping[str, list[float]], baseline: str) -> dict[str, Any]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Give the median of what was measured, and its 10th and 90th percentile.
+    """Return the median, the 10th and the 90th percentile of measured values.
 
     Returns
     -------
@@ -152,17 +152,17 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
-    """Give the spread of the ratios of single rounds; see `spread`."""
+    """Return the spread of the ratios of single rounds; see `spread`."""
     return spread([n / d for n, d in zip(numerator, denominator, strict=True)])
 
 
 def load_average() -> tuple[float, ...] | None:
-    """Give the system's load over 1, 5 and 15 minutes; None on Windows, which does not count it."""
+    """Return the system's load over 1, 5 and 15 minutes; None on Windows, which does not report it."""
     return os.getloadavg() if hasattr(os, "getloadavg") else None
 
 
 def machine() -> dict[str, Any]:
-    """Tell what the figures were measured on."""
+    """Describe the machine and the packages that the figures are measured with."""
     return {
         "platform": platform.platform(),
         "processor": _processor(),
@@ -181,13 +181,13 @@ def _processor() -> str:
 
 
 def _features() -> list[str] | None:
-    """Give the instruction sets that matter; None where the system does not tell."""
-    told = _cpuinfo("flags") or _cpuinfo("Features")
-    return [name for name in CPU_FEATURES if name in told.split()] if told else None
+    """Return those of `CPU_FEATURES` that this CPU has; None where the system does not report them."""
+    flags = _cpuinfo("flags") or _cpuinfo("Features")
+    return [name for name in CPU_FEATURES if name in flags.split()] if flags else None
 
 
 def _cpuinfo(key: str) -> str:
-    """Give the first value of a key in Linux's description of its cores; empty elsewhere."""
+    """Return the first value of a key in Linux's ``/proc/cpuinfo``; empty elsewhere."""
     try:
         with open("/proc/cpuinfo") as file:
             return next((line.split(":")[1].strip() for line in file if line.split(":")[0].strip() == key), "")

@@ -1,27 +1,27 @@
-"""What a run found, as Markdown and as a plot, and what changed since an older one."""
+"""The figures of a run as Markdown and as a plot, and their changes since an older run."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-#: Rounds of each run that are needed to tell a change from noise.
+#: Rounds that each run needs to distinguish a change from noise.
 ENOUGH_ROUNDS: Final = 3
 
 Record = Mapping[str, Any]
 
 
 def to_markdown(record: Record) -> str:
-    """Give the rows, the contestants with their settings, and the machine, as Markdown."""
+    """Return the rows, the contestants with their settings, and the machine, as Markdown."""
     return "\n\n".join(
         ["# Comparisons", _opening(record), _rows(record), *_comparisons(record), _gates(record), _machine(record)]
     )
 
 
 def compare(old: Record, new: Record) -> str:
-    """Tell row by row what changed, as Markdown.
+    """Return the changes row by row, as Markdown.
 
-    A change is within noise where it is smaller than the spread of the two runs: half the sum of the widths from
-    10th to 90th percentile, which is when the two intervals overlap.
+    A change is within noise if it is at most half the sum of the widths of both intervals from 10th to 90th
+    percentile, which is about when the two intervals overlap.
     """
     lines = ["| figure | before | now | change | verdict |", "|---|---|---|---|---|"]
     for name in {**old["rows"], **new["rows"]}:
@@ -36,7 +36,7 @@ def plot(record: Record, path: Path) -> bool:
     Returns
     -------
     bool
-        False where no ratio was measured: nothing is drawn then.
+        False if no ratio was measured; then nothing is drawn.
     """
     import matplotlib as mpl
 
@@ -71,9 +71,8 @@ def plot(record: Record, path: Path) -> bool:
 def _opening(record: Record) -> str:
     return (
         f"{record['bundle']}; {record['images']} images; {record['rounds']} rounds after {record['warm_up']} that is "
-        "not counted, every contestant once in each round, in alternating order, "
-        " one at a time in processes of their own. "
-        "Figures are medians over the rounds, with their 10th and 90th percentile."
+        "not counted, every contestant once in each round, in alternating order, one at a time in processes of their "
+        "own. Figures are medians over the rounds, with their 10th and 90th percentile."
     )
 
 
@@ -123,19 +122,19 @@ def _contestants(name: str, measured: Record) -> str:
             continue
         rate, difference = found["rate"], found.get("max_difference")
         seconds = sorted(found["seconds"])[len(found["seconds"]) // 2]
-        told = "" if difference is None else f"{difference:.1e}"
-        told += f" **{_cell(found['failed'])}**" if "failed" in found else ""
+        deviation = "" if difference is None else f"{difference:.1e}"
+        deviation += f" **{_cell(found['failed'])}**" if "failed" in found else ""
         memory = "" if found["peak_mb"] is None else f"{found['peak_mb']:.0f}"
         settings = "; ".join(f"{key}: {value}" for key, value in found["settings"].items())
         lines.append(
             f"| {contestant} | {_number(rate['median'])} | {_number(rate['p10'])}–{_number(rate['p90'])} | "
-            f"{seconds:.4g} | {memory} | {told} | {_cell(settings)} |"
+            f"{seconds:.4g} | {memory} | {deviation} | {_cell(settings)} |"
         )
     return "\n".join(lines)
 
 
 def _gates(record: Record) -> str:
-    """Tell what the measured variants were held to; the whole figures stand in the JSON."""
+    """Return the gate figures of the measured variants; the JSON contains all of them."""
     lines = ["## Gates of the variants that were measured", ""]
     for precision, gate in record["gates"].items():
         lines.append(f"- `{precision}`: {', '.join(f'{key} {value}' for key, value in gate.items())}")
@@ -156,20 +155,20 @@ def _judge(before: Record | None, now: Record | None) -> str:
     if "median" not in before or "median" not in now:
         return "| not comparable: not measured in both"
     change = now["median"] / before["median"] - 1
-    told = f"{change:+.1%} | "
+    cell = f"{change:+.1%} | "
     if before["kind"] == "memory":
-        noise = 0.05 * before["median"]  # one figure a run: allocators differ by a few per cent between two runs
+        noise = 0.05 * before["median"]  # one figure a run, which differs by a few percent between two runs
     elif min(before["n"], now["n"]) < ENOUGH_ROUNDS:
-        return f"{told}too few rounds to tell"
+        return f"{cell}too few rounds"
     else:
         noise = (before["p90"] - before["p10"] + now["p90"] - now["p10"]) / 2
     if abs(now["median"] - before["median"]) <= noise:
-        return f"{told}within noise"
-    return f"{told}{'better' if (change > 0) == (now['kind'] == 'speed') else 'worse'}"
+        return f"{cell}within noise"
+    return f"{cell}{'better' if (change > 0) == (now['kind'] == 'speed') else 'worse'}"
 
 
 def _conditions(old: Record, new: Record) -> list[str]:
-    """Tell what else differs between two runs, or figures would be taken for a change of the code."""
+    """Return what else differs between two runs, or it would be mistaken for a change of the code."""
     pairs = {
         "bundle": (old["bundle"], new["bundle"]),
         "images": (old["images"], new["images"]),
@@ -179,8 +178,8 @@ def _conditions(old: Record, new: Record) -> list[str]:
     packages = old["machine"]["packages"].keys() | new["machine"]["packages"].keys()
     for name in sorted(packages):
         pairs[name] = (old["machine"]["packages"].get(name), new["machine"]["packages"].get(name))
-    told = [f"- {name}: {before}, now {now}" for name, (before, now) in pairs.items() if before != now]
-    return ["", "Not under the same conditions:", "", *told] if told else []
+    changed = [f"- {name}: {before}, now {now}" for name, (before, now) in pairs.items() if before != now]
+    return ["", "Not under the same conditions:", "", *changed] if changed else []
 
 
 def _short(row: Record | None) -> str:

@@ -1,6 +1,6 @@
-"""What the HTML report of many images costs: ``python -m benchmarks.report_page``.
+"""Measure size and speed of the HTML report of many images: ``python -m benchmarks.report_page``.
 
-Needs Chromium and the extra ``dev`` (Playwright).
+Needs Chromium and the group ``dev`` (Playwright).
 """
 
 import json
@@ -21,7 +21,7 @@ from benchmarks.images import SAMPLES, find_images, link_images
 from benchmarks.measure import machine
 
 MEGABYTE = 1e6
-#: What a person does with a report, as the page does it.
+#: Actions of a person in a report, as scripts.
 ACTIONS = {
     "sort by probability": "document.querySelector('[data-key=probability]').click()",
     "filter by name": "{ const s = document.getElementById('search'); s.value = '7'; "
@@ -31,12 +31,14 @@ ACTIONS = {
 
 
 def main(
-    counts: Annotated[list[int] | None, typer.Option("--images", metavar="N", help="Images of a report.")] = None,
-    folder: Annotated[Path, typer.Option(metavar="DIR", help="Real images, named anew in turn.")] = SAMPLES,
+    counts: Annotated[
+        list[int] | None, typer.Option("--images", metavar="N", help="Images in a report; repeatable.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(metavar="DIR", help="Real images, repeated under new names.")] = SAMPLES,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here, as JSON.")] = None,
 ) -> None:
-    """Make reports of 10, 100 and 1,000 images, and open each in turn, in a browser started anew."""
+    """Make reports of 10, 100 and 1,000 images, and open each in turn in a new browser."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise typer.BadParameter("expected chromium on the PATH (Debian: chromium)", param_hint="browser")
@@ -87,7 +89,7 @@ def _make(images: list[Path], count: int, work: Path) -> dict[str, Any]:
 
 
 def _infer(inputs: Path, out: Path, *options: str) -> tuple[float, float]:
-    """Give a run's seconds, and the most memory of its process in megabytes."""
+    """Return a run's duration in seconds, and the peak memory of its process in megabytes."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "cxr_edge", "infer", inputs, "--out", out, "--device", "cpu", *options]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -118,12 +120,12 @@ def _open(browser: Browser, url: str) -> dict[str, float]:
 
 
 def _settle(page: Page) -> None:
-    """Wait until the next picture of the page is drawn."""
+    """Wait until the page has drawn its next frame."""
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
 
 def _renderer_memory() -> float:
-    """Give the resident memory of the browser's largest page process, in megabytes."""
+    """Return the resident memory of the browser's largest page process, in megabytes."""
     pages = [p for p in psutil.Process().children(recursive=True) if "--type=renderer" in " ".join(p.cmdline())]
     return max(page.memory_info().rss for page in pages) / MEGABYTE
 

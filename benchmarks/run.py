@@ -1,4 +1,4 @@
-"""One run of the comparisons: prepare, measure interleaved, hold the answers against each other, make the record."""
+"""One run of the comparisons: prepare, measure interleaved, compare the probabilities, make the record."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.comparisons import EXPORTS, PROCESS, Comparison, Contestant, Row
-from benchmarks.measure import load_average, machine, ratio, spread, told_seconds
+from benchmarks.measure import load_average, machine, ratio, self_timed, spread
 from benchmarks.workers import NotMeasured, Task, Worker, WorkerFailed
 from cxr_edge.model.bundle import Bundle
 from cxr_edge.model.calibration import calibrate
 
 FORMAT: Final = 2
-#: Seconds between two runs: idle threads of the last one stop waiting busily.
+#: Seconds between two runs, in which idle threads of the last one stop spinning.
 PAUSE: Final = 0.25
 WARM_UP: Final = 1
 
 Answers = npt.NDArray[np.float64]
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 def measure(
@@ -30,22 +30,22 @@ def measure(
     images: Sequence[str],
     rounds: int,
     scratch: Path,
-    say: Say,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Measure comparisons one after the other.
 
     Parameters
     ----------
     bundle : Bundle
-        The shipped one, whose calibration makes raw probabilities of baselines comparable.
+        The shipped bundle, whose calibration makes raw probabilities of baselines comparable.
     comparisons : sequence of Comparison
     rows : sequence of Row
     images : sequence of str
     rounds : int
     scratch : Path
         An empty folder for the graphs that baselines need.
-    say : callable
-        Told what is going on.
+    progress : callable
+        Called with a line of text before each step.
 
     Returns
     -------
@@ -53,8 +53,8 @@ def measure(
         The record, ready for JSON.
     """
     before = machine()
-    graphs = _export(comparisons, scratch, say)
-    measured = {c.name: _compare(bundle, c, images, graphs, rounds, say) for c in comparisons}
+    graphs = _export(comparisons, scratch, progress)
+    measured = {c.name: _compare(bundle, c, images, graphs, rounds, progress) for c in comparisons}
     return {
         "format": FORMAT,
         "machine": {**before, "load_average_after": load_average()},
@@ -69,7 +69,7 @@ def measure(
 
 
 def faults(record: Mapping[str, Any]) -> list[str]:
-    """List what went wrong in a run; a package that is not installed is no fault."""
+    """List what failed in a run; a package that is not installed is not a failure."""
     return [
         f"{comparison}: {name}: {contestant['failed']}"
         for comparison, measured in record["comparisons"].items()
@@ -78,11 +78,13 @@ def faults(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _export(comparisons: Sequence[Comparison], scratch: Path, say: Say) -> dict[str, str | NotMeasured | WorkerFailed]:
-    """Make the graphs that baselines need; where that cannot be done, the reason stands in the graph's place."""
+def _export(
+    comparisons: Sequence[Comparison], scratch: Path, progress: Progress
+) -> dict[str, str | NotMeasured | WorkerFailed]:
+    """Export the graphs that baselines need; return a path for each, or the exception if it cannot be exported."""
     graphs: dict[str, str | NotMeasured | WorkerFailed] = {}
     for name in {c.graph for comparison in comparisons for c in comparison.contestants if c.graph}:
-        say(f"exporting {name}")
+        progress(f"exporting {name}")
         path = str(scratch / name)
         try:
             with Worker(Task(f"benchmarks.baselines.exports:{EXPORTS[name]}", [], {"out": path})) as worker:
@@ -99,25 +101,25 @@ def _compare(
     images: Sequence[str],
     graphs: Mapping[str, str | NotMeasured | WorkerFailed],
     rounds: int,
-    say: Say,
+    progress: Progress,
 ) -> dict[str, Any]:
     images = images[: comparison.images]
     contestants: dict[str, dict[str, Any]] = {c.name: {} for c in comparison.contestants}
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for contestant in comparison.contestants:
-            say(f"{comparison.name}: setting up {contestant.name}")
-            with _told(contestants[contestant.name]):
+            progress(f"{comparison.name}: setting up {contestant.name}")
+            with _noting_failure(contestants[contestant.name]):
                 worker = stack.enter_context(Worker(_task(contestant, images, graphs)))
                 worker.run()  # a first call that fails costs its own contestant alone
                 workers[contestant.name] = worker
-        seconds = _run(workers, contestants, comparison, rounds, say)
+        seconds = _run(workers, contestants, comparison, rounds, progress)
         answers: dict[str, Answers | None] = {}
         for name, times in seconds.items():
-            with _told(contestants[name]):
+            with _noting_failure(contestants[name]):
                 answers[name] = workers[name].answers()
                 contestants[name] |= _measured(workers[name], times, comparison)
-    _hold_against_each_other(bundle, comparison, answers, contestants)
+    _compare_probabilities(bundle, comparison, answers, contestants)
     return {
         "title": comparison.title,
         "boundary": comparison.boundary,
@@ -134,7 +136,7 @@ def _measured(worker: Worker, seconds: list[float], comparison: Comparison) -> d
         "seconds": seconds,
         "work": worker.work,
         "rate": spread([worker.work / scale / t for t in seconds]),
-        # Where the worker only starts another process, its own memory says nothing.
+        # A worker that only starts another process has no memory of interest.
         "peak_mb": None if comparison.boundary == PROCESS else round(worker.peak_memory() / 1e6, 1),
     }
 
@@ -148,12 +150,12 @@ def _task(
         if isinstance(graph, Exception):
             raise graph
         arguments["graph"] = graph
-    return Task(f"benchmarks.baselines.{contestant.baseline}", images, arguments)
+    return Task(f"benchmarks.baselines.{contestant.implementation}", images, arguments)
 
 
 @contextmanager
-def _told(found: dict[str, Any]) -> Iterator[None]:
-    """Put down why a contestant was not measured, and let the others go on."""
+def _noting_failure(found: dict[str, Any]) -> Iterator[None]:
+    """Record why a contestant was not measured, and let the others continue."""
     try:
         yield
     except NotMeasured as error:
@@ -167,32 +169,32 @@ def _run(
     contestants: Mapping[str, dict[str, Any]],
     comparison: Comparison,
     rounds: int,
-    say: Say,
+    progress: Progress,
 ) -> dict[str, list[float]]:
-    """Give the seconds of each contestant that lived to the end."""
+    """Return the seconds of each contestant that did not fail."""
 
     def candidate(name: str) -> Callable[[], float]:
         def run() -> float:
-            say(f"{comparison.name}: {name}")
-            told = float("nan")
+            progress(f"{comparison.name}: {name}")
+            elapsed = float("nan")
             if "failed" not in contestants[name]:
-                with _told(contestants[name]):
-                    told = workers[name].run()
-            return told
+                with _noting_failure(contestants[name]):
+                    elapsed = workers[name].run()
+            return elapsed
 
         return run
 
-    seconds = told_seconds({name: candidate(name) for name in workers}, rounds, WARM_UP, PAUSE)
+    seconds = self_timed({name: candidate(name) for name in workers}, rounds, WARM_UP, PAUSE)
     return {name: times for name, times in seconds.items() if "failed" not in contestants[name]}
 
 
-def _hold_against_each_other(
+def _compare_probabilities(
     bundle: Bundle,
     comparison: Comparison,
     answers: Mapping[str, Answers | None],
     contestants: Mapping[str, dict[str, Any]],
 ) -> None:
-    """Put down how far each contestant's probabilities lie from cxr-edge's; too far is a failure."""
+    """Record the largest difference of each contestant's probabilities from cxr-edge's; too large is a failure."""
     reference = answers.get(comparison.contestants[0].name)
     if reference is None:
         return
@@ -207,13 +209,13 @@ def _hold_against_each_other(
         contestants[contestant.name]["max_difference"] = difference
         if contestant.alike is not None and not difference <= contestant.alike:
             contestants[contestant.name]["failed"] = (
-                f"expected the answers of {comparison.contestants[0].name} within {contestant.alike:g}, "
-                f"got a probability off by {difference:.2g}: it computes something else"
+                f"expected the probabilities of {comparison.contestants[0].name} within {contestant.alike:g}, "
+                f"got a difference of {difference:.2g}: it computes something else"
             )
 
 
 def _figure(row: Row, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a row's figure with its spread and whether it reaches its targets, or why there is none."""
+    """Return a row's figure with its spread and whether it reaches its targets, or why it was not measured."""
     figure: dict[str, Any] = {
         "title": row.title,
         "kind": row.kind,
@@ -246,7 +248,7 @@ def _value(row: Row, contestants: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def _gates(bundle: Bundle, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the gate figures of every variant that was measured."""
+    """Return the gate figures of every variant that was measured."""
     settings = [
         contestant["settings"]
         for comparison in measured.values()

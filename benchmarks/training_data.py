@@ -1,6 +1,6 @@
 """Images per second and peak memory of ``prepare`` and of one epoch: ``python -m benchmarks.training_data``.
 
-Directories in NIH's layout are made of real images, repeated under other names.
+The directories have NIH's layout and contain real images, repeated under other names.
 """
 
 import json
@@ -19,7 +19,7 @@ from benchmarks.images import SAMPLES
 from benchmarks.measure import machine
 from training.labels import read_labels
 
-#: Small, so that an epoch of 10,000 images ends within minutes on two cores.
+#: Side of the training images; small, so that an epoch of 10,000 images ends within minutes on two cores.
 SIZE = 64
 
 RECIPE = f"""
@@ -30,7 +30,7 @@ stages = [{{ size = {SIZE}, epochs = 1, learning_rate = 1e-3 }}]
 
 
 def make_layout(root: Path, images: list[Path], count: int) -> Path:
-    """Make a directory as NIH's downloads unpack: folders of 5,000 images, the label table, the test list."""
+    """Make a directory in the layout of NIH's downloads: folders of 5,000 images, the label table, the test list."""
     rng, known = np.random.default_rng(0), read_labels()
     rows, test = [], []
     for index in range(count):
@@ -53,7 +53,7 @@ def make_layout(root: Path, images: list[Path], count: int) -> Path:
 
 
 def measure(*arguments: str) -> tuple[float, float]:
-    """Run a command of the training package; give its seconds and its peak resident memory in MiB."""
+    """Run a command of the training package; return its seconds and its peak resident memory in MiB."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "training", *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -64,7 +64,7 @@ def measure(*arguments: str) -> tuple[float, float]:
 
 
 def measure_count(images: list[Path], count: int) -> dict[str, Any]:
-    """Prepare a directory of so many images, fit one epoch on the cache, and tell what it took."""
+    """Prepare a directory of so many images, fit one epoch on the cache, and return rates and peak memory."""
     with tempfile.TemporaryDirectory() as scratch:
         root = make_layout(Path(scratch, "nih"), images, count)
         recipe = Path(scratch, "recipe.toml")
@@ -81,13 +81,15 @@ def measure_count(images: list[Path], count: int) -> dict[str, Any]:
 
 def main(
     images: Annotated[Path, typer.Option(help="Folder of PNG images.", exists=True, file_okay=False)] = SAMPLES,
-    counts: Annotated[list[int] | None, typer.Option("--count", help="Images of a directory. [2000 and 10000]")] = None,
+    counts: Annotated[
+        list[int] | None, typer.Option("--count", help="Images of a directory; repeatable. [default: 2000 and 10000]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
-    """Measure the training data pipeline at several sizes; start of the processes included."""
+    """Measure the training data pipeline at several sizes, with the start of its processes."""
     paths = sorted(images.glob("*.png"))
     if not paths:
-        raise typer.BadParameter(f"{images} holds no PNG file", param_hint="--images")
+        raise typer.BadParameter(f"{images} contains no PNG file", param_hint="--images")
     figures = {
         "machine": machine(),
         "epoch at": f"{SIZE} pixels, validation included",

@@ -1,6 +1,6 @@
-"""Contestants in processes of their own: thread pools and memory of two runtimes never meet.
+"""Contestants in processes of their own, so that thread pools and memory of two runtimes never interfere.
 
-A worker is told what to run by one line of JSON on its standard input and answers with one line.
+A worker reads requests as lines of JSON from its standard input, and answers each with one line.
 Whatever its libraries print goes to its standard error, and is shown when it dies.
 """
 
@@ -24,10 +24,10 @@ ROOT: Final = Path(__file__).parent.parent
 
 #: Seconds that one answer of a worker may take.
 TIME_LIMIT: Final = 1800.0
-#: Characters of a dead worker's standard error that are told.
+#: Characters of a dead worker's standard error that are reported.
 TAIL: Final = 2000
 
-#: Module → what `pip install` takes in the clone to bring it: a group, or an extra.
+#: Module → the argument of `pip install` in the clone that installs it: a group, or an extra.
 BROUGHT_BY: Final = {
     "ai_edge_litert": "--group bench",
     "keras": "--group export",
@@ -44,51 +44,51 @@ BROUGHT_BY: Final = {
 
 
 class NotMeasured(Exception):
-    """A contestant cannot run here, and that is no fault: a package is missing, or a mode not there yet."""
+    """A contestant cannot run here, which is not a failure: a package is missing, or the bundle lacks a mode."""
 
 
 class WorkerFailed(Exception):
-    """A worker died, took too long, or met an exception."""
+    """A worker died, exceeded its time limit, or raised an exception."""
 
 
-class Baseline(Protocol):
-    """What a worker runs: made with images and arguments, which is the set-up and is not timed.
+class Implementation(Protocol):
+    """What a worker runs. It is constructed with images and arguments; that is the set-up, and is not timed.
 
     Attributes
     ----------
     settings : mapping
-        What it was set to, for the record.
+        Its settings, for the record.
     work : float
-        What one run does, in the unit of its comparison: images, or floating-point operations.
+        Amount of one run, in the unit of its comparison: images, or floating-point operations.
     """
 
     settings: Mapping[str, Any]
     work: float
 
     def run(self) -> npt.NDArray[np.floating[Any]] | None:
-        """Do the work that is timed; give (N, labels) probabilities where there are any."""
+        """Do the work that is timed; return (N, labels) probabilities, if it computes any."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is to set up.
+    """What a worker sets up.
 
     Attributes
     ----------
-    baseline : str
-        ``module:Class`` of a `Baseline`.
+    implementation : str
+        ``module:Class`` of an `Implementation`.
     images : sequence of str
     arguments : mapping
         Keyword arguments of the class.
     """
 
-    baseline: str
+    implementation: str
     images: Sequence[str]
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Worker:
-    """A process that has set up one contestant. A context manager: leaving it ends the process.
+    """A process with one contestant that is set up. As a context manager, it ends the process on exit.
 
     Parameters
     ----------
@@ -99,12 +99,12 @@ class Worker:
     Raises
     ------
     NotMeasured
-        A package of the contestant's is not installed, or it cannot run with this version.
+        A package of the contestant is not installed, or it cannot run with this version.
     WorkerFailed
     """
 
     def __init__(self, task: Task, time_limit: float = TIME_LIMIT) -> None:
-        self._name = task.baseline
+        self._name = task.implementation
         self._time_limit = time_limit
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         self._process = subprocess.Popen(
@@ -117,14 +117,14 @@ class Worker:
             encoding="utf-8",
         )
         try:
-            told = self._ask(
-                {"baseline": task.baseline, "images": list(task.images), "arguments": dict(task.arguments)}
+            answer = self._ask(
+                {"implementation": task.implementation, "images": list(task.images), "arguments": dict(task.arguments)}
             )
         except BaseException:
             self.close()
             raise
-        self.settings: dict[str, Any] = told["settings"]
-        self.work: float = told["work"]
+        self.settings: dict[str, Any] = answer["settings"]
+        self.work: float = answer["work"]
 
     def __enter__(self) -> "Worker":
         return self
@@ -133,7 +133,7 @@ class Worker:
         self.close()
 
     def run(self) -> float:
-        """Do the work once, and give the seconds it took inside the worker.
+        """Do the work once; return the seconds it took inside the worker.
 
         Raises
         ------
@@ -142,12 +142,12 @@ class Worker:
         return float(self._ask({"ask": "run"})["seconds"])
 
     def answers(self) -> npt.NDArray[np.float64] | None:
-        """Give the probabilities of the last run, (N, labels); None where it has none."""
-        told = self._ask({"ask": "answers"})["answers"]
-        return None if told is None else np.array(told, dtype=np.float64)
+        """Return the probabilities of the last run, (N, labels); None if it computed none."""
+        values = self._ask({"ask": "answers"})["answers"]
+        return None if values is None else np.array(values, dtype=np.float64)
 
     def peak_memory(self) -> int:
-        """Give the most memory that was resident so far, in bytes."""
+        """Return the peak resident memory so far, in bytes."""
         return int(self._ask({"ask": "memory"})["bytes"])
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class Worker:
             try:
                 stream.close()
             except BrokenPipeError:
-                continue  # what could not be written to a dead worker is of no use any more
+                continue  # the worker is dead: what could not be written no longer matters
         self._errors.close()
 
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,30 +183,32 @@ class Worker:
             limit.cancel()
         if not line:
             raise self._died(late=late.is_set())
-        told: dict[str, Any] = json.loads(line)
-        if "not_measured" in told:
-            raise NotMeasured(told["not_measured"])
-        if "failed" in told:
-            raise WorkerFailed(f"{self._name}: {told['failed']}")
-        return told
+        answer: dict[str, Any] = json.loads(line)
+        if "not_measured" in answer:
+            raise NotMeasured(answer["not_measured"])
+        if "failed" in answer:
+            raise WorkerFailed(f"{self._name}: {answer['failed']}")
+        return answer
 
     def _died(self, *, late: bool) -> WorkerFailed:
         status = self._process.wait()
         if late:
-            return WorkerFailed(f"{self._name}: expected an answer within {self._time_limit:.0f} s, got none; ended it")
+            return WorkerFailed(
+                f"{self._name}: expected an answer within {self._time_limit:.0f} s, got none; killed it"
+            )
         self._errors.seek(0)
         tail = self._errors.read().decode("utf-8", "replace").strip()[-TAIL:]
-        return WorkerFailed(f"{self._name}: its process ended with status {status}; it said:\n{tail or '(nothing)'}")
+        return WorkerFailed(f"{self._name}: its process ended with status {status}; it printed:\n{tail or '(nothing)'}")
 
 
 def peak_memory() -> int:
-    """Give the most memory of this process that was resident at any time, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     if sys.platform == "win32":
         import psutil
 
         return int(psutil.Process().memory_info().peak_wset)
     if sys.platform == "linux":
-        # ru_maxrss of a fresh process starts at its parent's, which says nothing of the contestant.
+        # ru_maxrss of a new process starts at its parent's value.
         status = Path("/proc/self/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
     import resource
@@ -215,12 +217,12 @@ def peak_memory() -> int:
 
 
 def why_missing(error: ModuleNotFoundError) -> str:
-    """Tell which package is missing and what brings it.
+    """Return which package is missing and how to install it.
 
     Raises
     ------
     ModuleNotFoundError
-        The module is none that a baseline may lack: a fault of ours.
+        No contestant may lack this module: it is a bug.
     """
     module = (error.name or "").partition(".")[0]
     if module not in BROUGHT_BY:
@@ -229,38 +231,38 @@ def why_missing(error: ModuleNotFoundError) -> str:
 
 
 def _serve(questions: IO[str], answers: IO[str]) -> None:
-    """Answer questions until there are no more."""
+    """Answer requests until there are no more."""
 
-    def tell(**told: Any) -> None:
-        answers.write(json.dumps(told) + "\n")
+    def reply(**values: Any) -> None:
+        answers.write(json.dumps(values) + "\n")
         answers.flush()
 
     try:
-        baseline = _set_up(json.loads(questions.readline()))
-        tell(settings={**baseline.settings, **_opencv_threads()}, work=baseline.work)
+        implementation = _set_up(json.loads(questions.readline()))
+        reply(settings={**implementation.settings, **_opencv_threads()}, work=implementation.work)
         last = None
         for line in questions:
             ask = json.loads(line)["ask"]
             if ask == "run":
                 start = time.perf_counter()
-                last = baseline.run()
-                tell(seconds=time.perf_counter() - start)
+                last = implementation.run()
+                reply(seconds=time.perf_counter() - start)
             elif ask == "answers":
-                tell(answers=None if last is None else np.asarray(last, dtype=np.float64).tolist())
+                reply(answers=None if last is None else np.asarray(last, dtype=np.float64).tolist())
             else:
-                tell(bytes=peak_memory())
+                reply(bytes=peak_memory())
     except NotMeasured as error:
-        tell(not_measured=str(error))
+        reply(not_measured=str(error))
     except ModuleNotFoundError as error:
-        tell(not_measured=why_missing(error))
-    except Exception as error:  # whatever a baseline's runtime raises is told to whoever asked
-        tell(failed=f"{type(error).__name__}: {error}")
+        reply(not_measured=why_missing(error))
+    except Exception as error:  # whatever a contestant's runtime raises is reported to the parent process
+        reply(failed=f"{type(error).__name__}: {error}")
 
 
-def _set_up(task: Mapping[str, Any]) -> Baseline:
-    module, _, name = task["baseline"].partition(":")
-    baseline: Baseline = getattr(importlib.import_module(module), name)(task["images"], **task["arguments"])
-    return baseline
+def _set_up(task: Mapping[str, Any]) -> Implementation:
+    module, _, name = task["implementation"].partition(":")
+    made: Implementation = getattr(importlib.import_module(module), name)(task["images"], **task["arguments"])
+    return made
 
 
 def _opencv_threads() -> dict[str, int]:
@@ -268,7 +270,7 @@ def _opencv_threads() -> dict[str, int]:
 
 
 def main() -> None:
-    """Serve, with a standard output that no library can write to."""
+    """Serve requests, with a standard output that no library can write to."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         _serve(sys.stdin, answers)

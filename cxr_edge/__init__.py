@@ -1,4 +1,4 @@
-"""Chest X-ray inference at the edge: a radiograph goes in, findings with their evidence come out.
+"""Chest X-ray inference at the edge: from a radiograph to findings with their evidence.
 
 >>> import cxr_edge
 >>> model = cxr_edge.load()

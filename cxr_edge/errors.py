@@ -3,7 +3,7 @@
 ::
 
     CxrEdgeError
-    ├── InputError                  costs this one input, the rest of a run goes on
+    ├── InputError                  this one input cannot be used; the rest of a run goes on
     │   ├── NotFound                not_found
     │   ├── NotAFile                not_a_file
     │   ├── PermissionDenied        permission_denied
@@ -29,16 +29,16 @@
     │   ├── NotDicom                not_dicom
     │   ├── MissingPackage          missing_package
     │   └── InvalidArray            invalid_array
-    ├── BundleError                 the model cannot be had
+    ├── BundleError                 the model bundle cannot be used
     │   ├── BundleNotFound          bundle_not_found
     │   ├── BundleInvalid           bundle_invalid
     │   ├── BundleVersion           bundle_version
     │   ├── BundleDamaged           bundle_damaged
     │   └── BundleTensors           bundle_tensors
-    ├── DeviceError                 what runs the graphs fails
+    ├── DeviceError                 the device cannot run the graphs
     │   ├── DeviceUnavailable       device_unavailable
     │   └── DeviceFailed            device_failed
-    ├── EngineError                 a TensorRT engine cannot be had
+    ├── EngineError                 a TensorRT engine cannot be built or stored
     │   ├── ModelRefused            model_refused
     │   ├── EngineBuildFailed       engine_build_failed
     │   └── CacheUnusable           cache_unusable
@@ -55,7 +55,7 @@
         ├── OutputBusy              output_busy
         └── OutputUnwritable        output_unwritable
 
-A message says what was expected, what came, and what to do.
+A message states what was expected, what came, and what to do.
 """
 
 import errno
@@ -66,13 +66,13 @@ from cxr_edge._version import __version__
 
 
 def how_to_get(extra: str) -> str:
-    """Say how to install an extra, in a clone and from a wheel: the package is on no index."""
+    """Return how to install an extra, in a clone and from a wheel: no package index has cxr-edge."""
     wheel = f"cxr_edge-{__version__}-py3-none-any.whl"
     return f"install the extra {extra}: pip install '.[{extra}]' in a clone, or '{wheel}[{extra}]'"
 
 
 class CxrEdgeError(Exception):
-    """Base of everything the SDK raises.
+    """Base of every exception that the SDK raises.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class Unreadable(InputError):
 
 
 class NonUtf8Name(InputError):
-    """The file name is not valid UTF-8, so no report could name it."""
+    """The file name is not valid UTF-8, so a report could not name it."""
 
     code = "non_utf8_name"
 
@@ -126,13 +126,13 @@ class EmptyFile(InputError):
 
 
 class NotAnImage(InputError):
-    """The content is no known image format."""
+    """The content is not in a known image format."""
 
     code = "not_an_image"
 
 
 class UnsupportedFormat(InputError):
-    """The content is an image, but of a format or coding that is not read."""
+    """The content is an image, but in a format or coding that is not supported."""
 
     code = "unsupported_format"
 
@@ -150,7 +150,7 @@ class TooLarge(InputError):
 
 
 class TooSmall(InputError):
-    """A side is too short to show a chest."""
+    """A side is too short for a chest radiograph."""
 
     code = "too_small"
 
@@ -162,7 +162,7 @@ class Blank(InputError):
 
 
 class InvalidArray(InputError):
-    """The array's shape, dtype or value range is not that of an image."""
+    """The array's shape, dtype or range of values is not that of an image."""
 
     code = "invalid_array"
 
@@ -174,25 +174,25 @@ class InvalidHeader(InputError):
 
 
 class UnsupportedObject(InputError):
-    """The DICOM object is none of the kinds that hold a radiograph."""
+    """The DICOM object is not of a kind that holds a radiograph."""
 
     code = "unsupported_object"
 
 
 class ForProcessing(InputError):
-    """The DICOM image holds raw detector values, not meant to be looked at."""
+    """The DICOM image holds raw detector values, which are not for presentation."""
 
     code = "for_processing"
 
 
 class MultiFrame(InputError):
-    """The DICOM object holds several pictures."""
+    """The DICOM object holds several frames."""
 
     code = "multi_frame"
 
 
 class Colour(InputError):
-    """The DICOM picture is coloured, which no radiograph is."""
+    """The DICOM image is in colour; a radiograph is not."""
 
     code = "colour"
 
@@ -204,31 +204,31 @@ class NoPixels(InputError):
 
 
 class HeaderMismatch(InputError):
-    """The compressed pixels are of another size or kind than the DICOM header says."""
+    """The compressed pixels differ in size or type from what the DICOM header states."""
 
     code = "header_mismatch"
 
 
 class DecoderFailed(InputError):
-    """The process that decodes compressed pixels crashed, or met its limit of time or memory."""
+    """The process that decodes compressed pixels crashed, or exceeded its limit of time or memory."""
 
     code = "decoder_failed"
 
 
 class NotAChestImage(InputError):
-    """The DICOM header names another part of the body, or no kind of radiograph."""
+    """The DICOM header names a body part other than the chest, or a modality other than radiography."""
 
     code = "not_a_chest_image"
 
 
 class LateralView(InputError):
-    """The DICOM header says that the image is lateral or oblique."""
+    """The DICOM header describes the image as lateral or oblique."""
 
     code = "lateral_view"
 
 
 class NotDicom(InputError):
-    """DICOM results were asked for, and the image is no DICOM file."""
+    """DICOM results were asked for, and the image is not a DICOM file."""
 
     code = "not_dicom"
 
@@ -240,7 +240,7 @@ class MissingPackage(InputError):
 
     @classmethod
     def for_dicom(cls, package: str) -> "MissingPackage":
-        """Name the package, and the extra that brings it."""
+        """Return the error that names the package, and the extra that installs it."""
         return cls(f"this is DICOM, and the package {package} is not installed; {how_to_get('dicom')}")
 
 
@@ -263,7 +263,7 @@ class BundleInvalid(BundleError):
 
 
 class BundleVersion(BundleError):
-    """The manifest has another major format version."""
+    """The manifest has another major format version than this software reads."""
 
     code = "bundle_version"
 
@@ -281,13 +281,13 @@ class BundleTensors(BundleError):
 
 
 class DeviceError(CxrEdgeError):
-    """What runs the graphs fails."""
+    """The device cannot run the graphs."""
 
     code = "device_error"
 
 
 class DeviceUnavailable(DeviceError):
-    """The device that was asked for cannot be had here."""
+    """The device that was asked for is not available here."""
 
     code = "device_unavailable"
 
@@ -299,13 +299,13 @@ class DeviceFailed(DeviceError):
 
 
 class EngineError(CxrEdgeError):
-    """A TensorRT engine cannot be had."""
+    """A TensorRT engine cannot be built or stored."""
 
     code = "engine_error"
 
 
 class ModelRefused(EngineError):
-    """NVIDIA's parser does not take the whole graph."""
+    """NVIDIA's parser does not accept the whole graph."""
 
     code = "model_refused"
 
@@ -353,19 +353,19 @@ class NodeError(CxrEdgeError):
 
 
 class NodeConfig(NodeError):
-    """Its configuration cannot be read, or holds what it should not."""
+    """The node's configuration cannot be read, or a value breaks its rule."""
 
     code = "node_config"
 
 
 class NodeBusy(NodeError):
-    """Another node uses the same data, or the port."""
+    """Another node uses the same data folder, or the port is in use."""
 
     code = "node_busy"
 
 
 class DemoUnavailable(CxrEdgeError):
-    """The demo lacks its package, or the address it is to be served at."""
+    """The demo's package is not installed, or the demo cannot listen at its address."""
 
     code = "demo_unavailable"
 
@@ -402,7 +402,7 @@ class OutputUnwritable(OutputError):
 
     @classmethod
     def at(cls, path: str | Path, error: OSError, option: str = "") -> "OutputUnwritable":
-        """Name what cannot be used, why, and what to do: perhaps give an option another directory."""
+        """Return the error that states what cannot be used, why, and what to do, such as to change an option."""
         other = f", or choose another {option}" if option else ""
-        todo = _REMEDIES.get(error.errno or 0, "mend that")
+        todo = _REMEDIES.get(error.errno or 0, "correct that")
         return cls(f"{path} cannot be used ({error.strerror}); {todo} and run again{other}")

@@ -50,7 +50,8 @@ napoleon_use_param = False
 napoleon_use_rtype = False
 # Types of other projects, whose inventories a build without network cannot read, and of this one's inside.
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections\.abc|os|pathlib|np|npt|numpy|pydicom)\..*|Dataset|ndarray|float32|h|w"),
+    ("py:.*", r"(collections\.abc|os|pathlib|np|npt|numpy|pydicom|msgspec|images)\..*"),
+    ("py:.*", r"Dataset|ndarray|float32|mapping|variants|[hwxy]"),
     ("py:.*", r"cxr_edge\.(backends|model\.bundle|images|model\.manifest)\..*"),
 ]
 

@@ -1,4 +1,4 @@
-"""Scanner-side software with the model inside: a detector's levels in, findings out, within a budget of time.
+"""A scanner's software with the model inside: a detector's levels in, findings out, within a time budget.
 
 python examples/embedded.py samples/*.png
 """
@@ -12,14 +12,14 @@ import numpy as np
 
 import cxr_edge
 
-#: Ways to look at an image, the most thorough first: six views, two to six, one.
-WAYS = ({"tta": True}, {"adaptive": True}, {"tta": False})
-#: Of the detector.
+#: Settings of `Model.predict`, the most thorough first: all TTA variants, as many as the image needs, one.
+MODES = ({"tta": True}, {"adaptive": True}, {"tta": False})
+#: Bits and size of the detector's images.
 BITS, SIZE = 12, (2500, 2048)
 
 
 class Assistant:
-    """A model that is warm before the first patient, and keeps to a budget.
+    """A model that is warmed up before the first patient, and keeps a time budget.
 
     Parameters
     ----------
@@ -28,46 +28,53 @@ class Assistant:
 
     Attributes
     ----------
-    way : dict
-        The most thorough way that this machine does in half of the budget.
+    mode : dict
+        The most thorough of `MODES` that takes less than half of the budget on this machine.
+
+    Raises
+    ------
+    RuntimeError
+        No mode is fast enough.
     """
 
     def __init__(self, budget: float) -> None:
         self.budget = budget
         self.model = cxr_edge.load()
         seconds = {}
-        for number, way in enumerate(WAYS):
-            seconds[number] = self._measured(way)
+        for number, mode in enumerate(MODES):
+            seconds[number] = self._measured(mode)
             if seconds[number] < budget / 2:
-                self.way = way
+                self.mode = mode
                 return
-        raise RuntimeError(f"this machine needs {min(seconds.values()):.2f} s an image: too long for {budget:g} s")
+        raise RuntimeError(
+            f"this machine needs {min(seconds.values()):.2f} s an image: expected less than half of {budget:g} s"
+        )
 
-    def look(self, levels: np.ndarray) -> cxr_edge.Result:
-        """Give the findings of an image, (H, W) uint16, bright bone."""
-        return self.model.predict(levels, bits_stored=BITS, **self.way)
+    def predict(self, levels: np.ndarray) -> cxr_edge.Result:
+        """Return the findings of an image, (H, W) uint16, in which bone is bright."""
+        return self.model.predict(levels, bits_stored=BITS, **self.mode)
 
-    def _measured(self, way: dict[str, bool]) -> float:
+    def _measured(self, mode: dict[str, bool]) -> float:
         image = np.random.default_rng(0).integers(0, 1 << BITS, SIZE, dtype=np.uint16)
         times = []
         for _ in range(4):
             started = time.perf_counter()
-            self.model.predict(image, bits_stored=BITS, **way)
+            self.model.predict(image, bits_stored=BITS, **mode)
             times.append(time.perf_counter() - started)
-        return statistics.median(times[1:])  # the first was the warm-up
+        return statistics.median(times[1:])  # the first is the warm-up
 
 
 def main(paths: list[str]) -> None:
-    """Look at images as they come."""
+    """Infer images one after the other, and print their findings."""
     assistant = Assistant(budget=2.0)
-    print(f"{assistant.model!r}, {assistant.way}")
+    print(f"{assistant.model!r}, {assistant.mode}")
     for path in paths:
-        picture = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
-        if picture is None:
-            raise SystemExit(f"{path} is no picture that can be read")
-        levels = picture.astype(np.uint16) << 4  # as a detector of 12 bits gives them
+        image = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise SystemExit(f"{path} cannot be read as an image")
+        levels = image.astype(np.uint16) << 4  # as from a detector of 12 bits
         started = time.perf_counter()
-        result = assistant.look(levels)
+        result = assistant.predict(levels)
         seconds = time.perf_counter() - started
         late = "" if seconds <= assistant.budget else ", over the budget: show the image without waiting"
         print(f"{path}: {seconds:.3f} s{late}: {result}")

@@ -1,4 +1,4 @@
-"""Scanner-side software beside a node: images out by C-STORE, reports back by C-STORE, findings read from them.
+"""A scanner's software with a node: sends images by C-STORE, receives reports by C-STORE, reads findings from them.
 
 The node's configuration names this program as a destination:
 
@@ -25,12 +25,12 @@ OURS = ("127.0.0.1", 11113, "SCANNER")
 
 
 def send(image: Dataset) -> int:
-    """Send an image to the node; give the status it is answered with."""
+    """Send an image to the node; return the status of its answer."""
     entity = AE(ae_title=OURS[2])
     entity.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
     association = entity.associate(*NODE[:2], ae_title=NODE[2])
     if not association.is_established:
-        raise SystemExit("the node does not answer: is it running, and may this AE title call?")
+        raise SystemExit("the node accepts no association: is it running, and may this AE title call?")
     try:
         return int(association.send_c_store(image).Status)
     finally:
@@ -38,7 +38,7 @@ def send(image: Dataset) -> int:
 
 
 def findings(report: Dataset) -> list[tuple[str, float, str]]:
-    """Read finding, probability and decision from a report (TID 1500)."""
+    """Return finding, probability and decision from a report (TID 1500)."""
     read = []
     for group in report.ContentSequence[-1].ContentSequence:
         items = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
@@ -53,7 +53,7 @@ def findings(report: Dataset) -> list[tuple[str, float, str]]:
 
 
 def is_of(report: Dataset, image: Dataset) -> bool:
-    """Whether a report is of an image: results of earlier images may still be on their way."""
+    """Return whether a report is of an image: results of earlier images may still arrive."""
     return any(
         referenced.ReferencedSOPInstanceUID == image.SOPInstanceUID
         for study in report.CurrentRequestedProcedureEvidenceSequence
@@ -63,11 +63,11 @@ def is_of(report: Dataset, image: Dataset) -> bool:
 
 
 def main(paths: list[str]) -> None:
-    """Send images, and print what comes back."""
+    """Send images, and print their findings."""
     results: queue.Queue[Dataset] = queue.Queue()
 
     def received(event: evt.Event) -> int:
-        if event.request.AffectedSOPClassUID == Comprehensive3DSRStorage:  # the others are for a screen
+        if event.request.AffectedSOPClassUID == Comprehensive3DSRStorage:  # the other objects are for display
             results.put(event.dataset)
         return 0x0000
 
@@ -80,13 +80,16 @@ def main(paths: list[str]) -> None:
             image = pydicom.dcmread(path)
             status = send(image)
             if status != 0x0000:
-                raise SystemExit(f"{path}: the node does not take it: status 0x{status:04X}")
+                raise SystemExit(f"{path}: the node does not accept it: status 0x{status:04X}")
             print(f"{path}: taken")
             try:
                 while not is_of(report := results.get(timeout=60), image):
                     pass
             except queue.Empty:
-                raise SystemExit("no report within a minute; an image that the node knows gets none again") from None
+                raise SystemExit(
+                    "no report within a minute; is this program a destination of the node? An image that the node "
+                    "received before gets no second report"
+                ) from None
             for finding, probability, decision in findings(report):
                 print(f"  {finding}: {probability:.2f}, {decision.lower()}")
             print(f"  {report.SeriesDescription}")

@@ -1,6 +1,6 @@
 """Command line of the export package: ``python -m export``.
 
-Without the name of a command it exports a model, which is what it is for.
+Without the name of a command it exports a model.
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _ExportByDefault(TyperGroup):
-    """Takes a first word that names no command as the model to export."""
+    """Takes a first word that is not a command as the model to export."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, "--help"}:
@@ -36,8 +36,8 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
-    """Tell what a person can mend in one line, and keep the traceback for what is a fault of ours."""
+def _errors_reported() -> Iterator[None]:
+    """Report an error that the user can mend in one line; others keep their traceback."""
     from cxr_edge.errors import CxrEdgeError
     from export.errors import ExportError
     from training.errors import TrainingError
@@ -51,7 +51,7 @@ def _errors_told() -> Iterator[None]:
 
 @app.callback()
 def main() -> None:
-    """From a trained model to a bundle, its variants, and the gate between any two of its runtimes."""
+    """Export a trained model as a bundle, add variants, and compare any two of its runtimes."""
 
 
 @app.command(name="bundle")
@@ -63,16 +63,15 @@ def write_bundle(
     ] = None,
     images: Annotated[Path, typer.Option(metavar="DIR", help="Real images for the parity gate.")] = SAMPLES,
     name: Annotated[
-        str | None, typer.Option(help="Name of the model.", show_default="the folder's that MODEL lies in")
+        str | None, typer.Option(help="Name of the model.", show_default="the name of MODEL's folder")
     ] = None,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
 ) -> None:
     """Export a trained model as a bundle: ONNX graphs, manifest and model card.
 
-    The graphs are held against Keras on real images; over tolerance, nothing is written. Beside
-    the model, training.json (its provenance) and notes.md (for the card) are taken along. `python -m export
-    variant` adds other precisions, `python -m export card` what evaluations measured. The word `bundle` may be left
-    out.
+    The graphs are compared with Keras on real images; over a tolerance, nothing is written. training.json (its
+    provenance) and notes.md (for the card) are read from the model's folder. `python -m export variant` adds other
+    precisions, `python -m export card` what evaluations measured. The word `bundle` may be left out.
     """
     from export.publish import Description, export
 
@@ -82,8 +81,8 @@ def write_bundle(
             f"{decided} does not exist; run `python -m training calibrate` first", param_hint="--decisions"
         )
     decisions_read = _read(decided) or {}
-    if (told := decisions_read.get("model_sha256")) != hash_of_file(model):
-        reason = "was not fitted for this model" if told else "does not tell its model"
+    if (fitted_for := decisions_read.get("model_sha256")) != hash_of_file(model):
+        reason = "was not fitted for this model" if fitted_for else "does not record its model"
         raise typer.BadParameter(
             f"{decided} {reason}; run `python -m training calibrate` again", param_hint="--decisions"
         )
@@ -91,7 +90,7 @@ def write_bundle(
     try:
         msgspec.convert(name, Name)
     except msgspec.ValidationError as error:
-        raise typer.BadParameter(f"{name!r} is no name: {error}", param_hint="--name") from error
+        raise typer.BadParameter(f"{name!r} is not a valid name: {error}", param_hint="--name") from error
     description = Description(
         name=name,
         version=version,
@@ -99,7 +98,7 @@ def write_bundle(
         training=_read(model.with_name("training.json")) or {},
         notes=notes.read_text() if (notes := model.with_name("notes.md")).is_file() else "",
     )
-    with _errors_told():
+    with _errors_reported():
         written = export(model, description, images, out)
     gate = json.loads((written / "manifest.json").read_bytes())["variants"]["fp32"]["gate"]
     typer.echo(f"Wrote {written}. Parity gate: {json.dumps(gate)}")
@@ -120,13 +119,13 @@ def card(
     validation: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of validation.", exists=True)],
     notes: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What else the card tells, instead of its notes so far.", exists=True),
+        typer.Option(metavar="FILE", help="Notes for the card, instead of those so far.", exists=True),
     ] = None,
 ) -> None:
     """Write the figures of evaluations into the card of the bundle that was evaluated."""
     from export.card import write_figures
 
-    with _errors_told():
+    with _errors_reported():
         write_figures(bundle, validation, test, notes.read_text(encoding="utf-8") if notes else None)
     typer.echo(f"Wrote the card of {bundle}")
 
@@ -144,7 +143,7 @@ def variant(
     precision: Annotated[Precision, typer.Argument(help="What to make.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="The data set the bundle was trained by.", exists=True)],
     test: Annotated[
-        bool, typer.Option("--test", help="Gate it on the test images too, once it passes; the look is put on record.")
+        bool, typer.Option("--test", help="Gate it on the test images too, once it passes; the test look is recorded.")
     ] = False,
     resamples: Resamples = 1000,
 ) -> None:
@@ -156,7 +155,7 @@ def variant(
     from export.variants import add_variant
     from training.evaluation.resampling import Bootstrap
 
-    with _errors_told():
+    with _errors_reported():
         gates = add_variant(
             bundle, precision.value, _labelled(bundle, data), Bootstrap(resamples), look_at_test=test
         ).gate
@@ -171,19 +170,19 @@ def verify(
     bundle: Annotated[
         Path | None, typer.Argument(metavar="BUNDLE", help="The bundle.", show_default="the shipped one")
     ] = None,
-    reference: Annotated[str, typer.Option(metavar="DEVICE:PRECISION", help="What is right.")] = "cpu:fp32",
+    reference: Annotated[
+        str, typer.Option(metavar="DEVICE:PRECISION", help="What the candidates are compared with.")
+    ] = "cpu:fp32",
     candidate: Annotated[
         list[str] | None,
         typer.Option(
             metavar="DEVICE:PRECISION",
-            help="What is held against it; may be given more than once.",
+            help="What is compared with it; repeatable.",
             show_default="every other variant, on the CPU",
         ),
     ] = None,
     data: Data = None,
-    part: Annotated[
-        str, typer.Option(help="With --data: validation or test. A look at test is put on record.")
-    ] = "validation",
+    part: Annotated[str, typer.Option(help="With --data: validation or test. A test look is recorded.")] = "validation",
     images: Annotated[
         Path, typer.Option(metavar="DIR", help="Without --data: images without labels.", exists=True)
     ] = SAMPLES,
@@ -195,10 +194,10 @@ def verify(
     resamples: Resamples = 1000,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
 ) -> None:
-    """Hold any runtime or variant of a bundle against another, on real images.
+    """Compare runtimes or variants of a bundle on real images.
 
     Largest and 99th percentile of |Δp|, decisions that flip, heat maps; with the labels of --data also the change of
-    the mean ROC-AUC and of the calibration error, with paired intervals. Exit status 1 where a limit is passed.
+    the mean ROC-AUC and of the calibration error, with paired intervals. Exit status 1 over a limit.
 
     For example:
 
@@ -212,7 +211,7 @@ def verify(
     changed = {"probability": max_probability, "flips": max_flips, "mean_auc": max_auc}
     if part not in ("validation", "test"):
         raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")
-    with _errors_told():
+    with _errors_reported():
         found = verify_runtimes(
             bundle,
             reference,
@@ -239,14 +238,14 @@ def ood(
     others: Annotated[
         list[str] | None,
         typer.Option(
-            "--others", metavar="NAME=DIR", help="Pictures of another kind, to count how many are told; repeatable."
+            "--others", metavar="NAME=DIR", help="Images of another kind, to count the warnings on them; repeatable."
         ),
     ] = None,
     test: Annotated[
-        bool, typer.Option("--test", help="Count on the test images too; the look is put on record.")
+        bool, typer.Option("--test", help="Count on the test images too; the test look is recorded.")
     ] = False,
 ) -> None:
-    """Fit the rule that tells pictures unlike the training images, and write it into the bundle.
+    """Fit the rule that warns of images unlike the training images, and write it into the bundle.
 
     For example:
 
@@ -260,7 +259,7 @@ def ood(
         if not equals or not Path(folder).is_dir():
             raise typer.BadParameter(f"expected NAME=DIR of an existing folder, got {other!r}", param_hint="--others")
         folders[name] = Path(folder)
-    with _errors_told():
+    with _errors_reported():
         rule = add_rule(bundle, _labelled(bundle, data), folders, look_at_test=test)
     typer.echo(json.dumps(rule.figures, indent=1))
 

@@ -40,9 +40,9 @@ def _hashed(data: bytes) -> dict[str, Any]:
 
 
 def _write(files: dict[str, bytes], out: Path) -> Path:
-    """Write to a neighbour directory, load it with the SDK, and only then put it in place."""
+    """Write to a directory beside `out`, load it with the SDK, and only then put it in place."""
     if out.exists() and not (out / MANIFEST).is_file() and any(out.iterdir()):
-        raise ExportError(f"{out} is not empty and no bundle; name another --out")
+        raise ExportError(f"{out} is not empty and not a bundle; name another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         fresh, replaced = Path(scratch, "fresh"), Path(scratch, "replaced")

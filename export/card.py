@@ -39,10 +39,10 @@ reports by text processing; their authors estimate them to be over 90 % accurate
 ## Limits
 
 - Images of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
-  collection may hold more disease than the whole: quote no prevalence or predictive value from it.
+  collection may hold findings more often than the whole: quote no prevalence or predictive value from it.
 - Calibration: {calibration}. It holds for images like those; with another prevalence probabilities are off.
 - Thresholds ({operating_points}) were fitted on the same images; the figures below show how they fare on others.
-- Lateral images, children, and pictures other than chest radiographs get an answer all the same; at most a warning.
+- Lateral images, children, and images other than chest radiographs get an answer all the same; at most a warning.
 - Heat maps have one position for 32 pixels of the network's input before they are enlarged: they
   point at a region, they do not outline it.
 
@@ -61,25 +61,25 @@ This model was fitted on {trained_on} images. With all 112,120 and a GPU:
 Largest difference over {gate_images} images in {gate_variants} TTA variants each: {gate}.
 """
 
-_UNLIKE = """\
-## Pictures unlike the training images
+_OUT_OF_DISTRIBUTION = """\
+## Images unlike the training images
 
-A linear rule on the features before the head warns of pictures other than frontal chest radiographs, upright and whole.
-It was fitted on {fitted_on}, and warns of {false_alarms:.0%} of the validation images. Pictures of other kinds than
+A linear rule on the features before the head warns of images other than frontal chest radiographs, upright and whole.
+It was fitted on {fitted_on}, and warns of {false_alarms:.0%} of the validation images. Images of other kinds than
 those it was fitted on are listed as elsewhere. How many are warned of, with the 95 % interval (Wilson):
 
-| images or pictures | kind | count | warned of |
+| images | kind | count | warned of |
 |---|---|---|---|
 {rows}
 
-No warning does not mean that a picture is a chest radiograph.
+No warning does not mean that an image is a chest radiograph.
 """
 
 _VARIANTS = """\
 ## Other precisions
 
 What they change against float32 in the answers of all labels, by one TTA variant / by all. Each had to stay within its
-limits on validation before it was looked at on the test images, once. Flips: image-findings whose call changes, all
+limits on validation before it was measured on the test images, once. Flips: image-findings whose call changes, all
 operating points together, which the limit holds for, and at the worst of them. AUC: the change of the mean with its
 95 % interval, paired by patient. Maps: the median correlation with float32's, and how many keep their strongest cell.
 {emulation}
@@ -100,7 +100,7 @@ def model_card(manifest: dict[str, Any], measured: dict[str, Any] | None = None)
     Parameters
     ----------
     manifest : dict
-        With what else must be told of this model in ``training.notes``, as Markdown.
+        Any notes on this model are in ``training.notes``, as Markdown.
     measured : dict, optional
         What was measured; see `measured`.
     """
@@ -130,7 +130,7 @@ def model_card(manifest: dict[str, Any], measured: dict[str, Any] | None = None)
 
 
 def _out_of_distribution(rule: dict[str, Any] | None) -> str:
-    """Tell how often the rule warns of what, as far as it was counted."""
+    """Write how often the rule warns, by kind of image."""
     if rule is None:
         return ""
     rows = [
@@ -138,7 +138,9 @@ def _out_of_distribution(rule: dict[str, Any] | None) -> str:
         for part, kinds in rule["figures"].items()
         for kind, counted in kinds.items()
     ]
-    return _UNLIKE.format(fitted_on=rule["fitted_on"], false_alarms=rule["false_alarms"], rows="\n".join(rows))
+    return _OUT_OF_DISTRIBUTION.format(
+        fitted_on=rule["fitted_on"], false_alarms=rule["false_alarms"], rows="\n".join(rows)
+    )
 
 
 def _share(warned: dict[str, float]) -> str:
@@ -159,8 +161,8 @@ def _variant_row(name: str, part: str, figures: dict[str, Any]) -> str:
     modes = [figures["tta_modes"][mode] for mode in ("single", "tta")]
     limits, maps = figures["limits"], figures["maps"]
 
-    def both(tell: Callable[[dict[str, Any]], str]) -> str:
-        return " / ".join(tell(mode) for mode in modes)
+    def both(described: Callable[[dict[str, Any]], str]) -> str:
+        return " / ".join(described(mode) for mode in modes)
 
     cells = (
         name,
@@ -196,7 +198,7 @@ def write_figures(root: Path, validation: Path, test: Path, notes: str | None = 
     validation, test : Path
         Both ``evaluation.json``.
     notes : str, optional
-        What else the card tells, as Markdown, instead of its notes so far.
+        Notes for the card, as Markdown, instead of those so far.
 
     Raises
     ------
@@ -216,7 +218,7 @@ def write_figures(root: Path, validation: Path, test: Path, notes: str | None = 
 
 
 def measured(bundle: Bundle) -> dict[str, Any] | None:
-    """Return what a bundle was measured at: both evaluations and the looks at the test part; None if nothing yet."""
+    """Return what a bundle was measured at: both evaluations and the number of test looks; None if nothing yet."""
     if EVALUATION not in bundle.files:
         return None
     figures: dict[str, Any] = json.loads(bundle.files[EVALUATION])
@@ -224,7 +226,7 @@ def measured(bundle: Bundle) -> dict[str, Any] | None:
 
 
 def _read_report(file: Path, part: str, bundle: Bundle) -> dict[str, Any]:
-    """Read an evaluation of this very network, calibration and thresholds, on a part of its split."""
+    """Read an evaluation of the same network, calibration and thresholds, on a part of its split."""
     try:
         report: dict[str, Any] = json.loads(file.read_bytes())
     except ValueError as error:

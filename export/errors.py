@@ -1,5 +1,5 @@
-"""What can be wrong with an export; the message says what to do."""
+"""Errors of an export; each message states what to do."""
 
 
 class ExportError(Exception):
-    """The model cannot be exported as it must be."""
+    """The model cannot be exported, or not with the same answers."""

@@ -1,8 +1,8 @@
-"""The float16 variant of a graph: half precision inside, what it takes and gives unchanged.
+"""The float16 variant of a graph: half precision inside, inputs and outputs unchanged.
 
 A TensorRT network is strongly typed: it computes in the precision that the ONNX file names. Kept
 in float32 are the normalisation before the first convolution, whose grey levels need it, and the
-final sigmoid. A graph output leaves as float32, and whatever reads it goes on from there, so that
+final sigmoid. A graph output is float32, and the nodes that read it continue from there, so that
 the graph can be cut at its outputs as before.
 
 Convolution kernels are rounded by error diffusion (Floyd and Steinberg 1976), which keeps the sum of
@@ -76,7 +76,7 @@ def emulated(model: ModelProto) -> ModelProto:
 
 
 def _model_like(model: ModelProto, nodes: list[NodeProto], weights: list[TensorProto]) -> ModelProto:
-    """Put nodes and weights between the inputs and outputs of a model, and let the checker look at the whole."""
+    """Put nodes and weights between the inputs and outputs of a model, and check the whole."""
     graph = helper.make_graph(nodes, model.graph.name, model.graph.input, model.graph.output, weights)
     made = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     made.producer_name = model.producer_name
@@ -96,7 +96,7 @@ def _rewritten(node: NodeProto, inputs: list[str], outputs: list[str], casts: di
 
 
 def _kept_in_float32(model: ModelProto) -> set[int]:
-    """Give the places of the nodes before the first convolution, and of a sigmoid that gives an output."""
+    """Return the positions of the nodes before the first convolution, and of a sigmoid whose result is an output."""
     nodes = model.graph.node
     outputs = {output.name for output in model.graph.output}
     kept = {i for i, node in enumerate(nodes) if node.op_type == "Sigmoid" and node.output[0] in outputs}
@@ -163,7 +163,7 @@ class _Rewriter:
         if name in self._weights:
             self._constants[half] = _halved(self._weights[name], half)
         else:
-            # The plain name is taken by what was cast up to give the output.
+            # The plain name is that of the output, cast back to float32.
             half = f"{half}/again" if name in self._outputs else half
             self._cast(name, half, TensorProto.FLOAT16)
         self._halves[name] = half

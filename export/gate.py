@@ -67,7 +67,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Answers:
-    """What a runtime says of images.
+    """What a runtime answers to images.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Answers:
 
 
 def answers(bundle: Bundle, runtime: Runtime, images: pd.DataFrame) -> Answers:
-    """Let a runtime look at images, by all TTA variants, each computed once.
+    """Run a runtime on images, by all TTA variants, each computed once.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def answers(bundle: Bundle, runtime: Runtime, images: pd.DataFrame) -> Answers:
     ExportError
         An image cannot be read.
     cxr_edge.errors.CxrEdgeError
-        The runtime cannot be had.
+        The runtime is not available.
     """
     model, has_maps = Model(bundle, runtime.device, runtime.precision), bundle.manifest.maps is not None
     found = predict_images(model, images, np.full(len(images), has_maps))
     for failure in found.unreadable:
-        raise ExportError(f"{failure['image']} of the gate: {failure['message']}; mend it or leave it out")
+        raise ExportError(f"the gate cannot use {failure['image']}: {failure['message']}; mend it or leave it out")
     maps = [evaluation.average_maps() for evaluation in found.evaluations]
     return Answers(
         found.raw, found.calibrated, np.stack([one for one in maps if one is not None]) if has_maps else None
@@ -148,7 +148,7 @@ def compare(
 
 
 def over_limits(figures: dict[str, Any], limits: Limits) -> list[str]:
-    """Tell every figure that is over its limit, or is no number; empty where the gate is passed."""
+    """List the figures that are over their limit, or not a number; an empty list means that the gate is passed."""
     found = []
     if figures["maps"] is not None:
         found.append(("1 - median correlation of maps", 1 - figures["maps"]["correlation_median"], limits.maps))
@@ -163,12 +163,12 @@ def over_limits(figures: dict[str, Any], limits: Limits) -> list[str]:
 
 
 def flips_count(figures: dict[str, Any], limits: Limits) -> bool:
-    """Tell whether there are images enough for the limit of flips: so many that it allows one."""
+    """Return whether there are enough images for the limit of flips: so many that it allows one."""
     return limits.flips == 0 or figures["images"] * figures["findings"] * limits.flips >= 1
 
 
 def verdict(figures: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    """Give the figures with the limits they were held against, and what is over them."""
+    """Return the figures with the limits they were compared with, and what is over them."""
     return {**figures, "limits": asdict(limits), "over_limits": over_limits(figures, limits)}
 
 

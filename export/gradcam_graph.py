@@ -33,7 +33,7 @@ def read_head(network: keras.Model) -> list[Dense]:
     Raises
     ------
     ExportError
-        The head is something else than pooling, dense layers with ReLU, and a linear last one.
+        The head is not pooling, dense layers with ReLU, and a linear last one.
     """
     names = [layer.name for layer in network.layers]
     head = network.layers[names.index(LAST_CONVOLUTION) + 1 : names.index(LOGITS) + 1]
@@ -55,7 +55,7 @@ def gradcam_graph(head: list[Dense], positions: tuple[int, int]) -> ModelProto:
     Parameters
     ----------
     head : list of Dense
-        As `read_head` gives it; the last one gives the logits.
+        As `read_head` returns it; the last one computes the logits.
     positions : (int, int)
         Height and width of the last convolution's output.
 
@@ -90,7 +90,7 @@ def gradcam_graph(head: list[Dense], positions: tuple[int, int]) -> ModelProto:
 
 
 def _masks(build: "_Builder", pooled: str, hidden: list[Dense]) -> list[str]:
-    """Run the hidden layers forward; give for each where its ReLU passes a gradient, (N, 1, out)."""
+    """Run the hidden layers forward; return for each where its ReLU passes a gradient, (N, 1, out)."""
     masks, x = [], pooled
     zero, axis = build.constant("zero", np.float32(0)), build.constant("axis", np.array([1], np.int64))
     for index, layer in enumerate(hidden):
@@ -103,7 +103,7 @@ def _masks(build: "_Builder", pooled: str, hidden: list[Dense]) -> list[str]:
 
 
 class _Builder:
-    """Collects nodes and constants; every call gives the name of the tensor it made."""
+    """Collects nodes and constants; every call returns the name of the tensor it made."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -118,5 +118,5 @@ class _Builder:
         return name
 
     def shape(self, name: str, *dimensions: int) -> str:
-        """Give a Reshape's target; 0 keeps the batch."""
+        """Add the target shape of a Reshape; 0 keeps the batch."""
         return self.constant(name, np.array(dimensions, np.int64))

@@ -16,7 +16,7 @@ def image_files(folder: Path) -> list[Path]:
     Raises
     ------
     ExportError
-        There is none: a gate without images would let anything pass.
+        There is none: a gate without images would pass anything.
     """
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".png", ".jpg", ".jpeg"})
     if not paths:

@@ -93,7 +93,7 @@ def pointwise_convolutions(model: ModelProto) -> list[NodeProto]:
 
 
 class _Variants(CalibrationDataReader):  # type: ignore[misc]
-    """Hands out one TTA variant of each image, all in turn."""
+    """Feeds one TTA variant of each image, all in turn."""
 
     def __init__(self, images: Iterable[npt.NDArray[np.uint8]]) -> None:
         self._feeds = (

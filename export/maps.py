@@ -18,7 +18,7 @@ def map_agreement(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32
     dict
         Pearson's ``correlation`` over the cells of each map that varies on both sides (median,
         1st percentile, smallest); the share of them with the ``same_strongest_cell``; the share
-        of all maps that are ``empty_on_one_side``. NaN where a map is no number, or none varies.
+        of all maps that are ``empty_on_one_side``. NaN where a map is not a number, or none varies.
     """
     flat = [maps.reshape(-1, maps.shape[2] * maps.shape[3]).astype(np.float64) for maps in (first, second)]
     varies = [np.ptp(maps, axis=1) > 0 for maps in flat]

@@ -15,7 +15,7 @@ from export.errors import ExportError
 from export.simplify import simplify
 from training.network.architecture import LAST_CONVOLUTION, LOGITS, PROBABILITIES
 
-#: The newest that tf2onnx writes without extra Transposes, and old enough for TensorRT 10.
+#: The newest that tf2onnx writes without extra Transposes; TensorRT 10 reads it.
 OPSET = 17
 
 TENSORS = Tensors(image="image", probabilities="probabilities", logits="logits", features="last_conv", maps="maps")
@@ -53,7 +53,7 @@ def network_graph(network: keras.Model) -> ModelProto:
 
 
 def finished(model: ModelProto) -> ModelProto:
-    """Strip what depends on the machine, and let the checker look at the whole model."""
+    """Strip what depends on the machine, and check the whole model."""
     model.doc_string = ""
     model.producer_name, model.producer_version = "cxr-edge", ""
     del model.opset_import[:]
@@ -76,7 +76,7 @@ def _converted(part: keras.Model, input_name: str, output_names: list[str]) -> M
 
 
 def _joined(backbone: ModelProto, head: ModelProto) -> ModelProto:
-    """Join the parts at the last convolution, and let it out.
+    """Join the parts at the last convolution, and make it an output.
 
     Converted as one, the pooling would read the convolution before its transposition to channels
     last, and ``last_conv`` would be a branch beside the path to the logits.

@@ -1,4 +1,4 @@
-"""The rule that tells pictures unlike the training images: fitted, counted, and written into a bundle."""
+"""The rule that warns of images unlike the training images: fitted, counted, and written into a bundle."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,31 +22,31 @@ from export.bundle_files import write_bundle
 from export.card import measured, model_card
 from export.errors import ExportError
 from training.data.images import load_part
-from training.decisions.out_of_distribution import IMAGES_A_KIND, KINDS, Features, counted, fit_rule, turned
+from training.decisions.out_of_distribution import IMAGES_A_KIND, KINDS, Features, count_warnings, fit_rule, transform
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
 from training.labels import LabelSet
 from training.versions import commit
 
-Pictures = Sequence[npt.NDArray[np.uint8]]
+Images = Sequence[npt.NDArray[np.uint8]]
 
-#: The kind of images that nothing was done to.
+#: The kind of unchanged images.
 AS_THEY_ARE: Final = "as they are"
 
 
 class _Network:
-    """The bundle's default variant, as a maker of features."""
+    """The bundle's default variant, which computes features."""
 
     def __init__(self, bundle: Bundle) -> None:
         names, variant = bundle.manifest.tensors, bundle.manifest.variant(bundle.manifest.default_variant)
         self._graph = open_graph(bundle.files[variant.model], "cpu", "fp32", Resources(threads=usable_cores()))
         self._image, self._features = names.image, names.features
 
-    def features(self, pictures: Iterable[npt.NDArray[np.uint8]]) -> Features:
-        return np.stack([self._features_of(picture) for picture in pictures])
+    def features(self, images: Iterable[npt.NDArray[np.uint8]]) -> Features:
+        return np.stack([self._features_of(image) for image in images])
 
-    def _features_of(self, picture: npt.NDArray[np.uint8]) -> Features:
-        (features,) = self._graph.run([self._features], {self._image: np.asarray(picture)[None]})
+    def _features_of(self, image: npt.NDArray[np.uint8]) -> Features:
+        (features,) = self._graph.run([self._features], {self._image: np.asarray(image)[None]})
         return features_of(np.asarray(features[0]))
 
 
@@ -60,9 +60,9 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
     images : DataFrame
         All images of the data set the bundle was trained by; see `part_of_split`.
     others : mapping
-        Kind → folder of pictures that are no chest radiographs, on which the rule is counted, not fitted.
+        Kind → folder of images that are not chest radiographs, on which the rule is counted, not fitted.
     look_at_test : bool
-        Count on the test images too; the look is put on record.
+        Count on the test images too; the test look is recorded.
 
     Raises
     ------
@@ -71,12 +71,12 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
     bundle = read_bundle(root)
     network, size = _Network(bundle), bundle.manifest.input.size[0]
     elsewhere = {kind: _read_folder(folder, size) for kind, folder in others.items()}
-    shown = {part: _images(bundle, images, part, size) for part in ("train", "validation")}
-    chosen = np.random.default_rng(0).permutation(len(shown["train"]))[:IMAGES_A_KIND]
-    changed = [shown["train"][index] for index in chosen]
-    fitted, fitted_on = network.features(shown["train"]), f"{len(shown['train'])} training images"
-    others_of = {kind: network.features(turned(changed, kind, seed=0)) for kind in KINDS}
-    validation = _features_of_kinds(network, shown["validation"], seed=1)
+    images_of = {part: _images(bundle, images, part, size) for part in ("train", "validation")}
+    chosen = np.random.default_rng(0).permutation(len(images_of["train"]))[:IMAGES_A_KIND]
+    changed = [images_of["train"][index] for index in chosen]
+    fitted, fitted_on = network.features(images_of["train"]), f"{len(images_of['train'])} training images"
+    others_of = {kind: network.features(transform(changed, kind, seed=0)) for kind in KINDS}
+    validation = _features_of_kinds(network, images_of["validation"], seed=1)
     rule = fit_rule(
         fitted,
         others_of,
@@ -91,7 +91,7 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
         figures["test"] = _counts(rule, _features_of_kinds(network, _images(bundle, images, "test", size), seed=2))
         record_look(_look_of(bundle, figures["test"]))
     if elsewhere:
-        unlike = {kind: network.features(pictures) for kind, pictures in elsewhere.items()}
+        unlike = {kind: network.features(found) for kind, found in elsewhere.items()}
         figures["elsewhere"] = _counts(rule, unlike)
     rule = msgspec.structs.replace(rule, figures=figures)
     manifest = json.loads((root / MANIFEST).read_bytes()) | {"out_of_distribution": msgspec.to_builtins(rule)}
@@ -100,40 +100,40 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
     return rule
 
 
-def _images(bundle: Bundle, images: pd.DataFrame, part: str, size: int) -> Pictures:
+def _images(bundle: Bundle, images: pd.DataFrame, part: str, size: int) -> Images:
     found = load_part(part_of_split(bundle, images, part)[0], size, part, LabelSet.of(bundle.manifest.labels)).images
     return [found[index] for index in range(len(found))]
 
 
-def _features_of_kinds(network: _Network, images: Pictures, seed: int) -> dict[str, Features]:
-    """Give the features of images as they are, and turned into every kind."""
-    turned_images = {kind: network.features(turned(images, kind, seed)) for kind in KINDS}
-    return {AS_THEY_ARE: network.features(images)} | turned_images
+def _features_of_kinds(network: _Network, images: Images, seed: int) -> dict[str, Features]:
+    """Return the features of images as they are, and transformed into every kind."""
+    transformed = {kind: network.features(transform(images, kind, seed)) for kind in KINDS}
+    return {AS_THEY_ARE: network.features(images)} | transformed
 
 
 def _count_left_out(
     fitted: Features, others_of: Mapping[str, Features], validation: Mapping[str, Features], kind: str
 ) -> dict[str, Any]:
-    """Count a kind by a rule that was fitted without it: what to expect of a kind nobody thought of."""
+    """Count a kind by a rule that was fitted without it: what to expect of an unforeseen kind."""
     without = {other: features for other, features in others_of.items() if other != kind}
     rule = fit_rule(fitted, without, validation[AS_THEY_ARE], f"all but {kind}")
-    return counted(rule, validation[kind])
+    return count_warnings(rule, validation[kind])
 
 
 def _counts(rule: OutOfDistribution, features_of: Mapping[str, Features]) -> dict[str, Any]:
-    return {kind: counted(rule, features) for kind, features in features_of.items()}
+    return {kind: count_warnings(rule, features) for kind, features in features_of.items()}
 
 
-def _read_folder(folder: Path, size: int) -> Pictures:
-    pictures = []
+def _read_folder(folder: Path, size: int) -> Images:
+    images = []
     for path in discover([str(folder)]):
         try:
-            pictures.append(preprocess(read_image(path).pixels, (size, size)))
+            images.append(preprocess(read_image(path).pixels, (size, size)))
         except InputError as error:
             raise ExportError(f"{path}: {error}; take it out of the folder") from error
-    if not pictures:
-        raise ExportError(f"{folder} holds no picture; name another folder")
-    return pictures
+    if not images:
+        raise ExportError(f"{folder} holds no image; name another folder")
+    return images
 
 
 def _look_of(bundle: Bundle, figures: dict[str, Any]) -> dict[str, Any]:

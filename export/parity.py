@@ -77,13 +77,13 @@ def measure(network: keras.Model, model: bytes, gradcam: bytes, images: npt.NDAr
 
 
 def require_parity(differences: Differences) -> None:
-    """Raise `ParityError` where a difference is over its tolerance, or is no number."""
+    """Raise `ParityError` where a difference is over its tolerance, or not a number."""
     for name, found in asdict(differences).items():
         tolerance = asdict(TOLERANCES)[name]
         if not found <= tolerance:
             raise ParityError(
                 f"{name} differ from Keras by {found:.3g}, over the tolerance of {tolerance:g}; no bundle is written. "
-                "A network that was hardly fitted can differ in maps by rounding alone: fit it longer"
+                "The maps of a network that was hardly fitted can differ by rounding alone: fit it longer"
             )
 
 

@@ -39,7 +39,7 @@ class Graphs:
 
 @dataclass(frozen=True)
 class Description:
-    """What the manifest tells beyond the graphs.
+    """What the manifest states beyond the graphs.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Description:
     training : dict
         Where the weights come from.
     notes : str
-        What else the card must tell of this model, as Markdown.
+        Notes for the card, as Markdown.
     """
 
     name: str
@@ -71,7 +71,7 @@ def convert(network: keras.Model) -> Graphs:
 
 
 def export(model: Path, description: Description, images: Path, out: Path) -> Path:
-    """Convert a trained model, hold it against Keras on real images, and write the bundle.
+    """Convert a trained model, compare it with Keras on real images, and write the bundle.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def export(model: Path, description: Description, images: Path, out: Path) -> Pa
 def publish(
     network: keras.Model, graphs: Graphs, description: Description, images: npt.NDArray[np.uint8], out: Path
 ) -> Path:
-    """Gate graphs that are converted already on pre-processed images, and write the bundle; see `export`."""
+    """Gate converted graphs on pre-processed images, and write the bundle; see `export`."""
     differences = measure(network, graphs.model, graphs.maps, images)
     require_parity(differences)
     gate = {"images": len(images), "variants": len(VARIANTS), "largest_difference_to_keras": asdict(differences)}
@@ -155,12 +155,12 @@ def _labels(network: keras.Model, description: Description) -> LabelSet:
     Raises
     ------
     ExportError
-        ``training.json`` does not tell them, or tells another number than the network has.
+        ``training.json`` does not record them, or not as many as the network has.
     """
     labels = LabelSet.of(msgspec.convert(description.training.get("labels", ()), tuple[Label, ...]))
     if len(labels) != network.output_shape[-1]:
         raise ExportError(
-            f"training.json: expected the {network.output_shape[-1]} labels of the network, got {len(labels)}; it lies "
-            "beside a model that `python -m training fit` wrote"
+            f"training.json: expected the {network.output_shape[-1]} labels of the network, got {len(labels)}; "
+            "export a model from the folder that `python -m training fit` wrote"
         )
     return labels

@@ -16,7 +16,7 @@ def gate_table(found: Mapping[str, dict[str, Any]]) -> None:
     Parameters
     ----------
     found : mapping
-        Candidate → what `export.gate.verdict` gives.
+        Candidate → what `export.gate.verdict` returns.
     """
     for candidate, figures in found.items():
         table = Table("", "one TTA variant", "all", "limit", title=f"{candidate}, {figures['images']} images")
@@ -63,7 +63,7 @@ def _rows(figures: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def change(figure: Mapping[str, Any] | None) -> str:
-    """Tell a change with its interval."""
+    """Write a change with its interval."""
     if figure is None:
         return "no labels"
     low, high = figure["interval"]

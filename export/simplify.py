@@ -1,4 +1,4 @@
-"""What the converter leaves in the network and no answer needs: grey in three channels, shapes that come back."""
+"""Removal of what the converter leaves and no answer needs: grey in three channels, shapes that are restored."""
 
 from typing import Final, NamedTuple
 
@@ -27,8 +27,8 @@ def simplify(model: ModelProto) -> ModelProto:
     """Simplify a network in place, where its answers stay the same but for rounding.
 
     A grey image that is repeated over three channels, all scaled alike, becomes one channel, and the kernel of the
-    first convolution its sum over them: what lies outside the image is 0 after the scaling in both. A squeezed and
-    restored shape stays as it was.
+    first convolution becomes its sum over them: the padding outside the image is 0 after the scaling in both. A
+    shape that is squeezed and restored is kept instead.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def _fold_grey(model: ModelProto) -> None:
 
 
 def _line_of_levels(front: ModelProto) -> _Line | None:
-    """Run every grey level through the front of the network; None where channels differ, or it is no line."""
+    """Run every grey level through the front of the network; None where channels differ, or it is not a line."""
     image = front.graph.input[0]
     height, width = (d.dim_value for d in image.type.tensor_type.shape.dim[1:])
     levels = np.resize(np.arange(LEVELS, dtype=np.uint8), (1, height, width))
@@ -98,7 +98,7 @@ def _is_straight(shown: npt.NDArray[np.float64], line: _Line) -> bool:
 
 
 def _keep_shapes(model: ModelProto) -> None:
-    """Pass a Squeeze and the Reshape that undoes it: each breaks the blocked layout of ONNX Runtime's convolutions."""
+    """Bypass a Squeeze and the Reshape that undoes it: they break the blocked layout of ONNX Runtime's convolutions."""
     graph = model.graph
     shapes = _shapes(model)
     made_by = {name: node for node in graph.node for name in node.output}
@@ -112,7 +112,7 @@ def _keep_shapes(model: ModelProto) -> None:
 
 
 def _shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Give the inferred lengths of every tensor but for its first, the batch, where all of them are known."""
+    """Return the inferred lengths of every tensor without its first, the batch, where all of them are known."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.value_info
     lengths = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in inferred}
     return {name: tuple(found[1:]) for name, found in lengths.items() if len(found) > 1 and all(found[1:])}
@@ -124,7 +124,7 @@ def _read_instead(nodes: list[NodeProto], old: str, new: str) -> None:
 
 
 def _drop_unused(model: ModelProto) -> None:
-    """Drop nodes and constants that nothing reads any more, and shapes noted for tensors that are gone."""
+    """Drop nodes and constants that nothing reads any more, and shapes recorded for dropped tensors."""
     graph = model.graph
     while True:
         read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}

@@ -36,7 +36,7 @@ class GateError(ExportError):
 
 @dataclass(frozen=True)
 class Made:
-    """The serialised graphs of a variant, and those that answer for it at the gate.
+    """The serialised graphs of a variant, and those that the gate runs in their place.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ MAKERS = {"fp16": make_fp16, "int8": make_int8}
 
 
 def gate(bundle: Bundle, name: str, made: Made, images: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
-    """Hold a variant against float32 on images with labels; see `export.gate.compare`."""
+    """Compare a variant with float32 on images with labels; see `export.gate.compare`."""
     judged = with_variant(bundle, name, made.precision, made.judged)
     one, two = (answers(judged, runtime, images) for runtime in (REFERENCE, Runtime("cpu", name)))
     return verdict(compare(judged.manifest, one, two, images, bootstrap), LIMITS[name])
@@ -116,7 +116,7 @@ def add_variant(root: Path, name: str, images: pd.DataFrame, bootstrap: Bootstra
         All images of the data set the bundle was trained by; see `part_of_split`.
     bootstrap : Bootstrap
     look_at_test : bool
-        Then gate it on the test images too; the look is put on record.
+        Then gate it on the test images too; the test look is recorded.
 
     Raises
     ------
@@ -138,13 +138,13 @@ def add_variant(root: Path, name: str, images: pd.DataFrame, bootstrap: Bootstra
 
 
 def _companion_file(bundle: Bundle, name: str, made: Made) -> str:
-    """Name the companion of a variant; one that is the default variant's is not stored twice."""
+    """Name the companion of a variant; one that equals the default variant's is not stored twice."""
     _, default = bundle.manifest.graph_files(bundle.manifest.default_variant)
     return default if made.graphs[1] == bundle.files[default] else f"maps.{name}.onnx"
 
 
 def look_of(bundle: Bundle, reference: Runtime, candidate: Runtime, figures: dict[str, Any]) -> dict[str, Any]:
-    """Describe a look at the test part that compared two runtimes."""
+    """Describe a test look that compared two runtimes."""
     return {
         "bundle": bundle.identity,
         "bundle_sha256": bundle.sha256,

@@ -1,4 +1,4 @@
-"""Any runtimes or variants of a bundle against one of them: ``python -m export verify``."""
+"""Runtimes and variants of a bundle compared with one of them: ``python -m export verify``."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ def verify(
     limits: dict[str, float],
     resamples: int,
 ) -> dict[str, dict[str, Any]]:
-    """Hold runtimes against a reference.
+    """Compare runtimes with a reference.
 
     Parameters
     ----------

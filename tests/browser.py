@@ -1,4 +1,4 @@
-"""A real browser for the tests: headless Chromium, pages that tell what went wrong in them, and axe-core."""
+"""A real browser for the tests: headless Chromium, pages that report their errors, and axe-core."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-#: As root Chromium's sandbox cannot be had; the rest keeps it from asking the network for anything of its own.
+#: Chromium has no sandbox when run as root; the other arguments keep it from using the network on its own.
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
@@ -25,7 +25,7 @@ NewPage = Callable[..., Page]
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start Chromium; a test that needs it is skipped where there is none."""
+    """Start Chromium, or skip the test if it is not installed."""
     if CHROMIUM is None:
         pytest.skip("needs a Chromium on the PATH (Debian: chromium)")
     with sync_playwright() as playwright:
@@ -36,7 +36,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def pages_without_errors(browser: Browser, ignored: str = "") -> Iterator[NewPage]:
-    """Give a maker of pages; at the end no page may have had an error, or another warning, in its console."""
+    """Yield a function that opens pages; fail at the end if the console of one had an error, or another warning."""
     errors: list[str] = []
     contexts = []
 
@@ -45,7 +45,7 @@ def pages_without_errors(browser: Browser, ignored: str = "") -> Iterator[NewPag
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda said: errors.append(said.text) if said.type in {"error", "warning"} else None)
+        page.on("console", lambda line: errors.append(line.text) if line.type in {"error", "warning"} else None)
         return page
 
     yield new_page
@@ -55,7 +55,7 @@ def pages_without_errors(browser: Browser, ignored: str = "") -> Iterator[NewPag
 
 
 def violations(page: Page, *, within: str | None = None) -> list[str]:
-    """Give what axe-core finds serious or critical: rule, count, and the first place."""
+    """Return what axe-core finds serious or critical: rule, count, and the first place."""
     found = Axe().run(page, context=within).response["violations"]
     return [
         f"{rule['id']} ({len(rule['nodes'])}): {rule['nodes'][0]['target']} {rule['nodes'][0]['failureSummary']}"
@@ -65,5 +65,5 @@ def violations(page: Page, *, within: str | None = None) -> list[str]:
 
 
 def overflows(page: Page) -> bool:
-    """Tell whether a page must be scrolled sideways."""
+    """Return whether a page must be scrolled sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))

@@ -56,7 +56,7 @@ def make_bundle(out: Path, labels: dict[str, dict[str, Any]], size: int = 224) -
 
 
 def _change_keys(manifest: dict[str, Any], renamed: list[tuple[str, str]]) -> None:
-    """Give every mapping by label its new names."""
+    """Rename the keys of every mapping by label."""
 
     def changed(by_label: dict[str, Any]) -> dict[str, Any]:
         return {new: by_label[old] for old, new in renamed if old in by_label}

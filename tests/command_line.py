@@ -1,4 +1,4 @@
-"""The command line's own account of its commands."""
+"""The commands and options of the command line, as it defines them."""
 
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from cxr_edge.cli import app
 
 @cache
 def commands() -> dict[tuple[str, ...], Any]:
-    """Give every command, groups included, by its words after the program's name."""
+    """Return every command, groups included, by its words after the program's name."""
     found: dict[tuple[str, ...], Any] = {}
 
     def walk(command: Any, words: tuple[str, ...]) -> None:
@@ -23,5 +23,5 @@ def commands() -> dict[tuple[str, ...], Any]:
 
 
 def options_of(command: Any) -> set[str]:
-    """Give the names of a command's options and arguments."""
+    """Return the names of a command's options and arguments."""
     return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}

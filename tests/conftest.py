@@ -1,4 +1,4 @@
-"""Fixtures: the real bundle, the real images the repository carries, and NIH's where they are at hand."""
+"""Fixtures: the real bundle, the real images the repository carries, and NIH's where they are available."""
 
 import os
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return f"tests/{selection.place(collection_path)}" in selection.left_out() or None
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` and xdist look at them
+@pytest.hookimpl(tryfirst=True)  # before `-m` and xdist read them
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     selection.add_markers(items)
     lacking = [item for item in items if selection.lacks(item)]
@@ -64,7 +64,7 @@ def model() -> cxr_edge.Model:
 
 @pytest.fixture(scope="session")
 def uncalibrated() -> cxr_edge.Model:
-    """The shipped bundle, emitting the network's own probabilities."""
+    """The shipped bundle without calibration: the network's own probabilities."""
     bundle = read_bundle()
     manifest = msgspec.structs.replace(bundle.manifest, calibration=Calibration("identity"))
     return cxr_edge.Model(replace(bundle, manifest=manifest), "cpu")
@@ -99,7 +99,7 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="session")
 def no_gpu() -> None:
-    """For what is told where there is no GPU."""
+    """Skip a test of messages without a GPU where there is one."""
     try:
         find_gpu()
     except DeviceUnavailable:

@@ -18,6 +18,6 @@ def copy_tracked(clone: Path, folders: tuple[str, ...] = ("",)) -> None:
 
 
 def readme_command(name: str) -> str:
-    """Give the command that a marker in the README names, as CI reads it."""
+    """Return the command that a marker in the README names, as CI reads it."""
     script = [sys.executable, ROOT / ".ci" / "readme_command.py", name]
     return subprocess.run(script, capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,7 @@
-"""Which tests there are here: their markers, what is left out for want of packages, and the order on several cores.
+"""The selection of tests: their markers, what is left out for lack of packages, and the order on several cores.
 
-The fast part needs the group `test` alone; whatever needs more is named here, so that it is left out in one place, with
-its reason, and not test by test. `CXR_EDGE_TESTS=all` makes it an error that something is left out, as CI wants it.
+The fast part needs only the group `test`. What needs more is named here, so that it is left out in one place, with its
+reason, and not test by test. With `CXR_EDGE_TESTS=all`, as in CI, it is an error that something is left out.
 """
 
 import importlib.util
@@ -47,11 +47,12 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "benchmarks/test_growth.py": ("matplotlib",),
     "benchmarks/test_scenarios.py": ("mlperf_loadgen",),
     "cxr_edge/backends/test_openvino.py": ("openvino",),
-    "cxr_edge/backends/test_tensorrt.py": ("cuda", "tensorrt_rtx"),
+    "cxr_edge/backends/tensorrt/test_graph.py": ("cuda", "tensorrt_rtx"),
     "cxr_edge/demo": ("gradio", "requests"),
     "cxr_edge/backends/tensorrt/test_build.py": ("tensorrt_rtx",),
     "cxr_edge/backends/tensorrt/test_store.py": ("tensorrt_rtx",),
-    "cxr_edge/test_calibration.py": ("scipy",),
+    "cxr_edge/model/test_any_labels.py": ("onnx", "prometheus_client", "pynetdicom", "requests", "watchfiles"),
+    "cxr_edge/model/test_calibration.py": ("scipy",),
     "documentation/test_site.py::test_the_command_line_is_documented": ("sphinx",),
     "documentation/test_site.py::test_the_interface_is_documented": ("sphinx",),
     "documentation/test_site.py::test_the_site_is_built_without_a_warning": ("sphinx",),
@@ -63,12 +64,12 @@ DURATIONS: Final = TESTS / "durations.json"
 
 
 def missing(packages: tuple[str, ...]) -> list[str]:
-    """Give those that are not installed."""
+    """Return the packages that are not installed."""
     return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
 def left_out() -> dict[str, list[str]]:
-    """Give what cannot be collected or run here: path below tests/ or marker → the packages that it lacks."""
+    """Return what cannot be collected or run here: path below tests/ or marker → the packages that it lacks."""
     needs = {f"-m {marker}": missing(packages) for marker, packages in PACKAGES.items()}
     for path in MARKED.keys() | NEEDS.keys():
         packages = (*PACKAGES.get(MARKED.get(path, ""), ()), *NEEDS.get(path, ()))
@@ -77,7 +78,7 @@ def left_out() -> dict[str, list[str]]:
 
 
 def header(absent: Mapping[str, list[str]]) -> list[str]:
-    """Tell what is left out and why: one line for all that lacks the same packages."""
+    """Describe what is left out and why: one line for all that lacks the same packages."""
     by_packages: dict[str, list[str]] = {}
     for what, lacking in absent.items():
         by_packages.setdefault(", ".join(lacking), []).append(what)
@@ -85,18 +86,18 @@ def header(absent: Mapping[str, list[str]]) -> list[str]:
 
 
 def refuse_to_leave_out(absent: Mapping[str, list[str]]) -> None:
-    """Raise where all tests must be there and are not."""
+    """Raise where tests are left out and none may be."""
     if absent and os.environ.get(VARIABLE) == "all":
-        raise pytest.UsageError("\n".join([f"{VARIABLE}=all, and yet", *header(absent)]))
+        raise pytest.UsageError("\n".join([f"{VARIABLE}=all, but tests are left out", *header(absent)]))
 
 
 def place(path: Path) -> str:
-    """Give a path as the tables have it."""
+    """Return a path as the tables above name it."""
     return path.relative_to(TESTS).as_posix() if path.is_relative_to(TESTS) else ""
 
 
 def add_markers(items: list[pytest.Item]) -> None:
-    """Give every test its markers, and the group that runs on one core one after the other: its file."""
+    """Add the markers of every test, and its file as the group that runs on one core, one test after the other."""
     for item in items:
         where = place(item.path)
         for path, marker in MARKED.items():
@@ -112,7 +113,7 @@ def add_markers(items: list[pytest.Item]) -> None:
 
 
 def lacks(item: pytest.Item) -> bool:
-    """Tell whether packages are not installed that this test, or a marker it has, is named with above."""
+    """Return whether packages are missing that the tables above name for this test or for one of its markers."""
     named = NEEDS.get(f"{place(item.path)}::{getattr(item, 'originalname', item.name)}", ())
     return bool(missing(named)) or any(
         item.get_closest_marker(marker) and missing(packages) for marker, packages in PACKAGES.items()

@@ -1,4 +1,4 @@
-"""The bill of materials: a package is refused whose licence nobody allowed."""
+"""The bill of materials: a package whose licence is not allowed is refused."""
 
 import subprocess
 import sys
@@ -12,20 +12,20 @@ from tests.conftest import ROOT
 AGPL = "\n                    GNU AFFERO GENERAL PUBLIC LICENSE\n                       Version 3, 19 November 2007\n"
 PYTHON = next(file for file in files("typing_extensions") or [] if file.name == "LICENSE").read_text()
 
-#: Name, lines of its METADATA; and what is told, nothing where it is allowed.
+#: Name, lines of its METADATA, and the message; empty where it is allowed.
 PACKAGES = [
     ("plain", "License-Expression: MIT", ""),
     ("either", "License-Expression: Apache-2.0 OR GPL-3.0-only", ""),
     ("classified", "Classifier: License :: OSI Approved :: Apache Software License", ""),
     ("copyleft", "License-Expression: GPL-3.0-only", "is under GPL-3.0-only, which is not allowed"),
     ("both", "License-Expression: MIT AND AGPL-3.0-only", "which is not allowed"),
-    ("silent", "Summary: says nothing", "declares no licence"),
+    ("silent", "Summary: without a licence", "declares no licence"),
     ("vague", "Classifier: License :: OSI Approved :: BSD License", "which is no SPDX expression"),
     ("own", "License: our own terms", "declares no licence"),
     ("jinja2", "License-Expression: GPL-2.0-only", "look again"),
 ]  # fmt: skip
 
-#: Name of a package that declares MIT, a file in its dist-info or beside it, its text; and what is told.
+#: Name of a package that declares MIT, a file in its dist-info or beside it, its text, and the message.
 TEXTS = [
     ("heading", "{}/LICENSE", AGPL, "names a GNU licence"),
     ("small", "{}/LICENSE", AGPL.replace("GNU AFFERO", "Gnu Affero"), "names a GNU licence"),
@@ -48,7 +48,7 @@ TEXTS = [
 
 
 def install(site: Path, name: str, lines: str, file: str = "{}/LICENSE", text: str = "") -> None:
-    """Lay a package there that holds its metadata and one file."""
+    """Write a package with its metadata and one file."""
     folder = f"{name.replace('-', '_')}-1.0.dist-info"
     file = file.format(folder)
     version = "2.4" if "License-Expression" in lines else "2.1"
@@ -65,8 +65,8 @@ def python(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", root], check=True)
     python = next(path for path in (root / "bin" / "python", root / "Scripts" / "python.exe") if path.exists())
-    told = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    packages = Path(subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip())
+    command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
     for name, lines, _ in PACKAGES:
         install(packages, name, lines)
     for name, file, text, _ in TEXTS:
@@ -74,13 +74,13 @@ def python(tmp_path_factory) -> Path:
     return python
 
 
-def test_licences_that_nobody_allowed(python, tmp_path):
+def test_licences_that_are_not_allowed_are_refused(python, tmp_path):
     script = ROOT / ".ci" / "bill_of_materials.py"
     done = subprocess.run([sys.executable, script, python, tmp_path / "bill.json"], capture_output=True, text=True)
     assert done.returncode == 1
     assert not (tmp_path / "bill.json").exists()
-    told = {line.split()[0]: line for line in done.stderr.splitlines()[:-1]}
+    printed = {line.split()[0]: line for line in done.stderr.splitlines()[:-1]}
     refused = {name: text for name, *_, text in PACKAGES + TEXTS if text}
-    assert told.keys() == refused.keys()
+    assert printed.keys() == refused.keys()
     for name, text in refused.items():
-        assert text in told[name]
+        assert text in printed[name]

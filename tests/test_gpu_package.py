@@ -1,4 +1,4 @@
-"""ONNX Runtime's GPU package in an environment of its own: what it lacks is named, and nothing falls back unsaid."""
+"""ONNX Runtime's GPU package in an environment of its own: what it lacks is named, and no fallback is silent."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_a_device_that_was_asked_for_names_what_is_missing(python, device, missi
         text=True,
         check=True,
     )
-    assert "CUDAExecutionProvider" in listed.stdout, "listed, and yet not there"
+    assert "CUDAExecutionProvider" in listed.stdout, "it is listed, although its libraries are missing"
     done = run(python, "infer", SAMPLES[0], "--device", device)
     assert done.returncode == 3
     assert done.stdout == ""
@@ -57,16 +57,16 @@ def test_a_device_that_was_asked_for_names_what_is_missing(python, device, missi
         assert library in done.stderr
 
 
-def test_auto_says_what_it_took_and_prints_no_error(python, tmp_path):
+def test_auto_prints_its_choice_and_no_error(python, tmp_path):
     done = run(python, "infer", *SAMPLES[:2], "--out", tmp_path / "out", "--json")
     assert done.returncode == 0
     assert done.stderr == (
         "Device cpu (fp32): the fastest that works here; not tensorrt or cuda: no NVIDIA driver "
         "(libcuda.so.1 is not found).\n"
     )
-    told = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert (told["device"], told["precision"]) == ("cpu", "fp32")
-    assert "libcuda.so.1" in told["device_reason"]
+    recorded = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (recorded["device"], recorded["precision"]) == ("cpu", "fp32")
+    assert "libcuda.so.1" in recorded["device_reason"]
 
 
 def test_auto_answers_as_the_cpu_package_does(python, model):
@@ -77,7 +77,7 @@ def test_auto_answers_as_the_cpu_package_does(python, model):
 
 
 def test_two_packages_at_once_and_half_a_package(python):
-    """Last: it ruins the environment as people do."""
+    """Last: it breaks the environment as users do."""
     pip = [python, "-m", "pip"]
     subprocess.run([*pip, "install", "--quiet", "onnxruntime"], check=True)
     both = run(python, "doctor")

@@ -22,7 +22,7 @@ SOUND = {
         "if TYPE_CHECKING:\n    from ..images.png import Png\n"
         "def load(self, a, b, c, d, e, *f):\n    '''Load.'''\n    from cxr_edge.support import text\n    return text\n"
     ),
-    "cli/app": "import cxr_edge\nfrom cxr_edge.model.model import load",
+    "cli/app": "import cxr_edge\nfrom cxr_edge.model import load",
 }
 
 
@@ -73,7 +73,7 @@ def test_it_counts(house):
 @pytest.mark.parametrize(
     ("module", "source", "fault"),
     [
-        ("images/up", "def late():\n    from cxr_edge.model.model import load\n", "arrows up, cycles"),
+        ("images/up", "def late():\n    from cxr_edge.model import load\n", "arrows up, cycles"),
         ("images/over", "from cxr_edge.backends import base", ""),
         ("backends/types", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import cxr_edge.runs.batch", "up"),
         ("images/door", "from cxr_edge import load", "arrows up"),

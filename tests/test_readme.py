@@ -1,4 +1,4 @@
-"""The README's commands and code do what it says, in a clean copy."""
+"""The README's commands and code work as described, in a clean copy."""
 
 import json
 import os
@@ -21,7 +21,7 @@ OF_VENV = {"pip", "setuptools", "pkg_resources", "_distutils_hack", "wheel"}
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
-    """What a clone would hold, and nothing of this environment."""
+    """The files of a clone, and nothing of this environment."""
     clone = tmp_path_factory.mktemp("newcomer") / "cxr-edge"
     copy_tracked(clone)
     return clone
@@ -57,7 +57,7 @@ def test_the_test_command_is_this_suite():
 
 
 def test_the_python_example(monkeypatch, capsys):
-    """It runs as tests/documentation runs every block, and gives what its comments say."""
+    """It runs as tests/documentation runs every block, and returns what its comments state."""
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(ROOT)
     namespace: dict = {}

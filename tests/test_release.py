@@ -25,9 +25,9 @@ OFFLINE = ("unshare", "--net") if os.name == "posix" and os.geteuid() == 0 else 
 
 
 def test_one_version():
-    told = subprocess.run([sys.executable, "-m", "cxr_edge", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "cxr_edge", "--version"], capture_output=True, text=True, check=True)
     (newest, *_) = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
-    assert told.stdout == f"cxr-edge {cxr_edge.__version__}\n"
+    assert done.stdout == f"cxr-edge {cxr_edge.__version__}\n"
     assert importlib.metadata.version("cxr-edge") == cxr_edge.__version__
     assert newest == cxr_edge.__version__
 
@@ -41,7 +41,7 @@ def test_hooks_before_a_commit_take_the_versions_of_ci():
 
 
 def build(clone: Path, *options: str, umask: int = -1) -> None:
-    """Build into the clone's dist, with the packages that an index has for it."""
+    """Build into the clone's dist, with packages from an index."""
     command = [sys.executable, "-m", "build", *options]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False, umask=umask)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -87,7 +87,7 @@ def test_the_build_is_reproducible(wheel, tmp_path):
 @pytest.mark.installs
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="network namespaces are Linux's")
 def test_a_wheel_runs_offline_from_a_wheelhouse(tmp_path):
-    """As docs/install-offline.md tells it, word by word; then the README's first command."""
+    """By the commands of docs/install-offline.md as they stand; then the README's first command."""
     tried = subprocess.run([*OFFLINE, "cat", "/proc/net/dev"], capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(f"no network namespace can be made here: {tried.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""What is left out is told, and where nothing may be left out it is an error."""
+"""What is left out is reported, and where nothing may be left out it is an error."""
 
 import os
 import subprocess
@@ -11,20 +11,20 @@ from tests.conftest import ROOT
 
 
 def collect(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Collect in a process of its own, on one core, whatever this one was told."""
+    """Collect in a process of its own, on one core, whatever the options of this one."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "CXR_EDGE_"))}
     command = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment | variables, capture_output=True, text=True)
 
 
-def test_what_the_tables_name_is_there():
+def test_what_the_tables_name_exists():
     for name in selection.MARKED.keys() | selection.NEEDS.keys():
         path, _, test = name.partition("::")
         assert (selection.TESTS / path).exists(), name
         assert not test or f"def {test}(" in (selection.TESTS / path).read_text(), name
 
 
-def test_a_missing_package_leaves_out_what_needs_it_and_says_so(monkeypatch):
+def test_a_missing_package_leaves_out_what_needs_it_and_is_reported(monkeypatch):
     monkeypatch.setattr(selection, "PACKAGES", {"node": ("not_there", "pytest")})
     monkeypatch.setattr(selection, "MARKED", {"cxr_edge/node": "node"})
     monkeypatch.setattr(selection, "NEEDS", {"fuzzing": ("pytest",)})
@@ -40,17 +40,17 @@ def test_a_missing_package_leaves_out_what_needs_it_and_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["all", ""])
-def test_pytest_asks(value):
-    told = collect("tests/test_selection.py", CXR_EDGE_TESTS=value)
+def test_pytest_uses_the_selection(value):
+    done = collect("tests/test_selection.py", CXR_EDGE_TESTS=value)
     if value == "all" and (absent := selection.left_out()):
-        assert told.returncode != 0
-        assert selection.header(absent)[0] in told.stderr
+        assert done.returncode != 0
+        assert selection.header(absent)[0] in done.stderr
     else:
-        assert told.returncode == 0, told.stdout + told.stderr
-        assert all(line in told.stdout for line in selection.header(selection.left_out()))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(line in done.stdout for line in selection.header(selection.left_out()))
 
 
-def test_every_test_is_fast_or_says_why_not():
+def test_every_test_is_fast_or_has_a_marker_for_the_reason():
     def count(*chosen: str) -> int:
         return collect("--quiet", *chosen, "tests/cxr_edge/images/dicom", "tests/test_release.py").stdout.count("::")
 

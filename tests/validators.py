@@ -12,7 +12,7 @@ _JAVA_LIMITS = [f"-Djdk.xml.xpath{limit}=0" for limit in ("ExprGrpLimit", "ExprO
 
 
 def program(name: str) -> str:
-    """Where a program is; skips if it is not installed."""
+    """Return the path of a program; skip if it is not installed."""
     path = shutil.which(name)
     if path is None:
         pytest.skip(f"needs {name}")
@@ -20,20 +20,20 @@ def program(name: str) -> str:
 
 
 def errors_of(name: str, *arguments: str | Path) -> list[str]:
-    """Lines that begin with Error, or end in one, of a validator; its exit status is no help."""
+    """Return the lines of a validator's output that report an error; its exit status does not."""
     done = subprocess.run([program(name), *map(str, arguments)], capture_output=True, text=True, errors="replace")
-    told = (done.stdout + done.stderr).splitlines()
-    assert told, f"{name} said nothing at all"
-    return [line for line in told if line.startswith(("Error", "E:", "F:", "Abort"))]
+    printed = (done.stdout + done.stderr).splitlines()
+    assert printed, f"{name} printed nothing"
+    return [line for line in printed if line.startswith(("Error", "E:", "F:", "Abort"))]
 
 
 def pixelmed_errors(report: Path) -> list[str]:
-    """What PixelMed's validator finds wrong with a structured report; warnings aside."""
+    """Return the errors that PixelMed's validator finds in a structured report, without its warnings."""
     jars = [jar for name in ("pixelmed", "javax.json*", "commons-*", "slf4j-*", "hsqldb*", "vecmath*")
             for jar in glob.glob(f"/usr/share/java/{name}.jar")]  # fmt: skip
     if not any("pixelmed" in jar for jar in jars):
         pytest.skip("needs PixelMed (libpixelmed-java)")
     command = [program("java"), *_JAVA_LIMITS, "-cp", ":".join(jars), "com.pixelmed.validate.DicomSRValidator"]
-    told = subprocess.run([*command, str(report)], capture_output=True, text=True, check=True).stdout
-    assert "IOD validation complete" in told
-    return [line for line in told.splitlines() if line.startswith("Error")]
+    printed = subprocess.run([*command, str(report)], capture_output=True, text=True, check=True).stdout
+    assert "IOD validation complete" in printed
+    return [line for line in printed.splitlines() if line.startswith("Error")]

@@ -21,8 +21,8 @@ Data = Annotated[
 
 
 @contextmanager
-def _errors_told(interrupted: str = "Interrupted") -> Iterator[None]:
-    """Tell what a person can mend in one line, and keep the traceback for what is a fault of ours."""
+def _errors_reported(interrupted: str = "Interrupted") -> Iterator[None]:
+    """Report an error that the user can mend in one line; others keep their traceback."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -42,7 +42,7 @@ def main() -> None:
 def prepare(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="CACHE", help="The cache; the same command again resumes it.")],
-    size: Annotated[list[int], typer.Option(min=32, max=4096, help="Side in pixels; may be given more than once.")],
+    size: Annotated[list[int], typer.Option(min=32, max=4096, help="Side in pixels; repeatable.")],
     labels: Annotated[
         str, typer.Option(metavar="NAME", help="Label set: a name, or a JSON file; as in the recipe of the fit.")
     ] = DEFAULT_LABELS,
@@ -55,7 +55,7 @@ def prepare(
     Each file is checked and hashed; what cannot be read is listed in CACHE/unreadable.csv. A fit or an evaluation
     takes CACHE in place of the data set.
     """
-    with _errors_told("Interrupted; the same command goes on where it stopped"):
+    with _errors_reported("Interrupted; the same command continues where it stopped"):
         from training.data.nih import read_dataset
         from training.data.prepare import prepare as prepare_images
         from training.labels import read_labels
@@ -84,18 +84,18 @@ def fit(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change a key of the recipe, as often as you like: --set loss.name=focal --set stages.0.epochs=3. "
+            help="Change a key of the recipe; repeatable: --set loss.name=focal --set stages.0.epochs=3. "
             "Lists as in TOML: --set 'split.validation_collections=[\"A\"]'.",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted fit.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted fit.")] = False,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same seed gives the same weights, at some cost in time.")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")] = False,
 ) -> None:
     """Fit a network; writes model.keras, training.json, history.csv and learning_curves.png."""
-    with _errors_told("Interrupted; the same command with --resume goes on after the last whole epoch"):
+    with _errors_reported("Interrupted; the same command with --resume continues after the last whole epoch"):
         from training.fitting.recipe import change_recipe, read_recipe
         from training.fitting.run import fit_run
 
@@ -121,7 +121,7 @@ def ablate(
 
     The same command in several processes, or on several machines with a shared DIR, shares the work.
     """
-    with _errors_told("Interrupted; the same command goes on after the last whole epoch"):
+    with _errors_reported("Interrupted; the same command continues after the last whole epoch"):
         from training.fitting.ablate import ablate as ablate_variants
         from training.fitting.ablate import read_ablation
         from training.fitting.recipe import read_recipe
@@ -138,12 +138,12 @@ def calibrate(run: Run, data: Data) -> None:
     """Fit calibration and operating points on the validation images; writes decisions.json."""
     from training.fitting.run import calibrate_run
 
-    with _errors_told():
+    with _errors_reported():
         typer.echo(f"Wrote {calibrate_run(run, data)}")
 
 
 class Dataset(str, Enum):
-    """What images an evaluation reads."""
+    """The layouts that an evaluation reads."""
 
     nih = "nih"
     chexpert = "chexpert"
@@ -167,13 +167,11 @@ def evaluate(
             metavar="DATA", help="The data set's folder, or a cache; for csv also the table itself.", exists=True
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The directory of the report.")],
     bundle: Annotated[
         Path | None, typer.Option(metavar="DIR", help="What is evaluated.", show_default="the shipped bundle")
     ] = None,
-    part: Annotated[
-        str, typer.Option(help="Of NIH: validation or test. A look at test is put on record.")
-    ] = "validation",
+    part: Annotated[str, typer.Option(help="Of NIH: validation or test. A test look is recorded.")] = "validation",
     dataset: Annotated[Dataset, typer.Option(help="Whose layout and labels DATA has.")] = Dataset.nih,
     uncertain: Annotated[
         UncertainLabels, typer.Option(help="What an uncertain label (-1) counts as; ignore leaves it out.")
@@ -204,18 +202,18 @@ def evaluate(
 
     if part not in ("validation", "test"):
         raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")
-    with _errors_told():
+    with _errors_reported():
         chosen = read_bundle(bundle)
         labels = LabelSet.of(chosen.manifest.labels)
         if dataset is Dataset.nih:
             images, held_out = part_of_split(chosen, read_dataset(data, labels), part)
         else:
             images = read_external(dataset.value, data, uncertain.value, labels)
-            held_out = f"another data set, {data.name}; whether the model has seen images of it, its user must know"
+            held_out = f"another data set, {data.name}; its user must know whether the model has seen images of it"
             part = dataset.value
         report = measure(chosen, images, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))
         if dataset is Dataset.nih and part == "test":
-            typer.echo(f"Look {record_look(look_of(report))} at the test part is on record.")
+            typer.echo(f"Look {record_look(look_of(report))} at the test part is recorded.")
         for written in write_evaluation(report, out):
             typer.echo(f"Wrote {written}")
         if report["unreadable"]:

@@ -1,4 +1,4 @@
-"""What can be wrong with data, recipe or fit; the message says what to do."""
+"""Errors of data, recipe or fit; each message states what to do."""
 
 
 class TrainingError(Exception):

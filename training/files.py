@@ -1,4 +1,4 @@
-"""Directories that one process writes at a time, and files that are whole or as they were."""
+"""Directories that one process writes at a time, and files that are replaced whole or not at all."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> Path:
-    """Write a JSON file and give its path."""
+    """Write a JSON file and return its path."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
@@ -42,5 +42,5 @@ def write_json(path: Path, content: dict[str, Any]) -> Path:
 
 
 def hash_of_file(path: Path) -> str:
-    """Give the sha256 of a file."""
+    """Return the sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

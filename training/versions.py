@@ -19,5 +19,5 @@ def commit() -> str | None:
 
 
 def versions(*modules: str) -> dict[str, str]:
-    """Tell the versions of importable modules."""
+    """Return the versions of importable modules."""
     return {name: importlib.import_module(name).__version__ for name in modules}

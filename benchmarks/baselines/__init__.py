@@ -1,7 +1,8 @@
-"""Contestants: what users would pick instead, each in its best documented setting, and cxr-edge itself.
+"""Contestants: the alternatives, each in its best documented setting, and cxr-edge itself.
 
-A class here is made with the paths of the images and does its work in `run`; see `benchmarks.workers.Baseline`.
-Its module is imported inside a worker alone, so that a package that is missing costs its own row.
+A class here is constructed with the paths of the images and does its work in `run`; see
+`benchmarks.workers.Implementation`. Its module is imported only inside a worker, so that a missing package costs only
+its own row.
 """
 
 from pathlib import Path

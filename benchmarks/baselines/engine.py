@@ -1,4 +1,4 @@
-"""The network of cxr-edge alone: an array of TTA variants → probabilities."""
+"""The network of cxr-edge alone: a pre-processed array → probabilities."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.preprocess import preprocess
 
-#: Inputs of one run, in batches: long enough for the clock, short enough for a round.
+#: Inputs of one run, in batches: enough for an accurate time, few enough for a short round.
 INPUTS = 24
 
 
 class Engine:
-    """The network on one thread: one image at a time, or all its TTA variants. Its work is in operations."""
+    """The network on one thread: one input, or all TTA variants, at a time. Its work counts operations."""
 
     def __init__(self, images: list[str], tta: bool = False) -> None:
         bundle = read_bundle()

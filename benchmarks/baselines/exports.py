@@ -1,4 +1,4 @@
-"""Graphs that baselines run, made once from the Keras model before anything is timed."""
+"""Graphs that baselines run, exported once from the Keras model before anything is timed."""
 
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,17 @@ from benchmarks.baselines import KERAS_MODEL, SIDE
 
 
 class _Export:
-    """Takes the place of a baseline: its run writes a graph."""
+    """An export in the form of a baseline: its run writes a graph."""
 
     work = 1
     settings: dict[str, Any] = {}  # noqa: RUF012
 
-    def __init__(self, images: list[str], out: str) -> None:  # noqa: ARG002 - every baseline is given images
+    def __init__(self, images: list[str], out: str) -> None:  # noqa: ARG002 - every baseline takes images
         self._out = out
 
 
 class PlainOnnx(_Export):
-    """The Keras model from its three colour channels on, as tf2onnx exports it."""
+    """The Keras model from its three colour channels on, exported by tf2onnx."""
 
     def run(self) -> None:
         """Write the graph."""
@@ -33,7 +33,7 @@ class PlainOnnx(_Export):
 
 
 class LiteRT(_Export):
-    """The Keras model as TensorFlow's converter makes it, in float32."""
+    """The Keras model in float32, exported by TensorFlow's converter."""
 
     def run(self) -> None:
         """Write the flat buffer."""

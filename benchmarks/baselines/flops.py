@@ -1,4 +1,4 @@
-"""How many floating-point operations a network needs for one image, counted from its graph."""
+"""The number of floating-point operations of a network for one image, counted from its graph."""
 
 import math
 
@@ -42,7 +42,7 @@ def _flops(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def _known(node: onnx.NodeProto, shape: tuple[int, ...]) -> tuple[int, ...]:
-    # A batch axis that inference lost is named, and reads as 0.
+    # A batch axis that shape inference lost has a name instead of a size, and reads as 0.
     if not shape or any(dim < 1 for dim in shape[1:]):
         raise ValueError(f"expected known shapes at {node.op_type} {node.name!r}, got {shape}; simplify the graph")
     return (shape[0] or 1, *shape[1:])

@@ -1,4 +1,4 @@
-"""How a script reads an image with OpenCV; the same resizing as cxr-edge's, or the answers would differ."""
+"""Read images with OpenCV, as a script would; resized as cxr-edge does it, or the probabilities would differ."""
 
 from collections.abc import Sequence
 

@@ -13,7 +13,7 @@ from benchmarks.baselines import KERAS_MODEL
 from benchmarks.baselines.images import read_arrays, read_grey, shrink
 from cxr_edge.support.parallel import usable_cores
 
-#: Images that are held in memory before they are predicted, so that a large directory does not grow without bound.
+#: Images that are in memory at the same time, so that a large directory does not need memory without bound.
 BLOCK = 1024
 BATCH = 32
 LAST_CONVOLUTION = "top_activation"
@@ -31,7 +31,7 @@ class Directory:
         self.settings = {"call": f"cv2.imread, model.predict(batch_size={BATCH})", **_threads()}
 
     def run(self) -> Probabilities:
-        """Read a block of images, predict it, go on."""
+        """Read and predict the images, block by block."""
         blocks = (self._images[start : start + BLOCK] for start in range(0, len(self._images), BLOCK))
         return np.concatenate([self._predict(block) for block in blocks])
 
@@ -85,7 +85,7 @@ class Array:
 
 
 class GradientTape:
-    """One decoded image → probabilities and the Grad-CAM maps of the 3 most probable labels, a tape for each."""
+    """One decoded image → probabilities and the Grad-CAM maps of the 3 most probable labels, with a tape for each."""
 
     def __init__(self, images: list[str], top: int = 3) -> None:
         network = _load()
@@ -107,7 +107,7 @@ class GradientTape:
         return values
 
     def _map(self, x: Probabilities, label: int) -> npt.NDArray[np.float32]:
-        """Grad-CAM (Selvaraju et al. 2017): the activations weighted by the mean gradient of their channel."""
+        """Compute Grad-CAM (Selvaraju et al. 2017): activations weighted by the mean gradient of their channel."""
         with tf.GradientTape() as tape:
             activations, probabilities = self._network(x, training=False)
             score = probabilities[:, label]

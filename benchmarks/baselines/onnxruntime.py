@@ -1,4 +1,4 @@
-"""ONNX Runtime in a default session: as a tutorial writes it, and on cxr-edge's own slim graph."""
+"""ONNX Runtime in a default session: as in a tutorial, and with cxr-edge's own slim graph."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ Probabilities = npt.NDArray[np.float32]
 
 
 class Plain:
-    """Files → probabilities: image in colour, three float channels, unslimmed export, one image after the other.
+    """Files → probabilities: images in colour, three float channels, plain export, one image after the other.
 
     Parameters
     ----------
     images : list of str
     graph : str
-        The export as tf2onnx leaves it, which takes (N, 224, 224, 3) float32.
+        Path of the unchanged export of tf2onnx, which takes (N, 224, 224, 3) float32.
     tta : bool
         Average all TTA variants of cxr-edge's bundle, computed as one batch.
     """

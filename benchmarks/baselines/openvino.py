@@ -1,4 +1,4 @@
-"""OpenVINO on cxr-edge's graph, by its performance hints, in float32."""
+"""OpenVINO with cxr-edge's graph and its own performance hints, in float32."""
 
 from typing import Any, Final
 
@@ -11,12 +11,12 @@ from cxr_edge.model.bundle import read_bundle
 
 Probabilities = npt.NDArray[np.float32]
 
-#: On a processor with bfloat16 OpenVINO would round to it by itself, and answer something else.
+#: On a processor with bfloat16, OpenVINO rounds to it by default, which gives other probabilities.
 PRECISION: Final = "f32"
 
 
 class Directory:
-    """Files → probabilities: ``THROUGHPUT``, images handed to an ``AsyncInferQueue`` as they are read."""
+    """Files → probabilities: ``THROUGHPUT``, each image passed to an ``AsyncInferQueue`` as it is read."""
 
     def __init__(self, images: list[str]) -> None:
         self._images = images
@@ -29,7 +29,7 @@ class Directory:
         self.settings |= {"call": "cv2.imread (grey), AsyncInferQueue", "requests": len(self._queue)}
 
     def run(self) -> Probabilities:
-        """Read and hand over one image after the other; wait for the last."""
+        """Read and enqueue one image after the other; wait for the last."""
         for number, image in enumerate(self._images):
             self._queue.start_async({0: read_grey(image)[np.newaxis]}, number)
         self._queue.wait_all()
@@ -58,7 +58,7 @@ def _compile(hint: str) -> tuple[Any, Any, dict[str, Any]]:
     bundle = read_bundle()
     variant = bundle.manifest.variant(bundle.manifest.default_variant)
     core = openvino.Core()
-    # A batch axis that is free costs OpenVINO's CPU plug-in time at every call.
+    # A dynamic batch axis costs OpenVINO's CPU plug-in time in every call.
     model = core.read_model(bundle.files[variant.model])
     model.reshape([1, *bundle.manifest.input.size])
     compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": PRECISION})

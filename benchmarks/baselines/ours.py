@@ -1,4 +1,4 @@
-"""cxr-edge by its public interface, set up as its command line does it."""
+"""cxr-edge, set up as its command line does it."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ class Directory:
     def _settings(self, *, tta: bool, adaptive: bool) -> Settings:
         try:
             return self._model.settings(tta=tta, adaptive=adaptive)
-        except UnknownOperatingPoint as error:  # the bundle has no rule to stop early by
+        except UnknownOperatingPoint as error:  # the bundle has no rule for early exit
             raise NotMeasured(str(error)) from error
 
 

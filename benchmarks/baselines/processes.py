@@ -1,4 +1,4 @@
-"""Processes from their start to their first result, each told to the operating system as a user would start it."""
+"""Processes from their start to their first result, started as a user would start them."""
 
 import importlib.util
 import json
@@ -33,8 +33,8 @@ class CxrEdge:
 
     def run(self) -> npt.NDArray[np.float64]:
         """Start the process and wait for its end."""
-        told = _run("-m", "cxr_edge", "infer", self._image, "--no-tta", "--json")
-        return np.array([list(json.loads(told)["probabilities"].values())])
+        line = _run("-m", "cxr_edge", "infer", self._image, "--no-tta", "--json")
+        return np.array([list(json.loads(line)["probabilities"].values())])
 
 
 class Keras:

@@ -1,4 +1,4 @@
-"""The peak of one core: NumPy's matrix product in float32, at the size that is fastest here."""
+"""The peak rate of one core: NumPy's matrix product in float32, at the fastest size on this machine."""
 
 import time
 from typing import Final
@@ -7,14 +7,14 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 SIZES: Final = (256, 384, 512, 768, 1024, 1536)
-#: Floating-point operations of one run, about: long enough for the clock, short enough for a round.
+#: Approximate floating-point operations of one run: enough for an accurate time, few enough for a short round.
 RUN_FLOPS: Final = 2e10
 
 
 class Sgemm:
-    """A square product on one thread. Its work is in floating-point operations."""
+    """A square product on one thread. Its work counts floating-point operations."""
 
-    def __init__(self, images: list[str]) -> None:  # noqa: ARG002 - every baseline is given images
+    def __init__(self, images: list[str]) -> None:  # noqa: ARG002 - every baseline takes images
         threadpool_limits(1)  # holds until the process ends
         rates = {size: max(_rate(size) for _ in range(5)) for size in SIZES}
         size = max(rates, key=lambda n: rates[n])
@@ -41,7 +41,7 @@ def _matrix(size: int) -> np.ndarray:
 
 
 def _rate(size: int) -> float:
-    """Give floating-point operations per second of about a twentieth of a second's work."""
+    """Return floating-point operations per second, measured over about a twentieth of a second."""
     matrix, repeats = _matrix(size), max(1, round(4e9 / (2 * size**3)))
     out = np.empty_like(matrix)
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The whole job as torchxrayvision's own script does it, on PyTorch; random weights, which cost the same time."""
+"""The same task as in torchxrayvision's own script, on PyTorch; random weights, which take the same time."""
 
 import numpy as np
 import numpy.typing as npt

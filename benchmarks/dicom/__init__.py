@@ -1,1 +1,1 @@
-"""DICOM: what each transfer syntax costs, and what hostile files do."""
+"""Measure the time of each transfer syntax of DICOM, and the effect of hostile files."""

@@ -13,15 +13,15 @@ from benchmarks.images import SAMPLES
 from benchmarks.measure import machine
 from cxr_edge import images
 
-#: What the hostile files are made from.
+#: The image that the hostile files are made from.
 IMAGE = sorted(SAMPLES.glob("*.png"))[0]
 
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds over all transfer syntaxes.")] = 7,
-    repeats: Annotated[int, typer.Option(min=1, help="Processes that meet each hostile file.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Processes that read each hostile file.")] = 3,
     rows: Annotated[int, typer.Option(min=64, help="Height of the image in all transfer syntaxes.")] = 3000,
-    columns: Annotated[int, typer.Option(min=64, help="Its width.")] = 2500,
+    columns: Annotated[int, typer.Option(min=64, help="Width of that image.")] = 2500,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write dicom.json and dicom.md here.")] = None,
 ) -> None:
     """Measure reading in every transfer syntax, and time and memory of each hostile file."""

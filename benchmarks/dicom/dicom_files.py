@@ -1,4 +1,4 @@
-"""DICOM images for the tests: a real one, and others made from real pixels."""
+"""DICOM images for tests and benchmarks: two real ones, and others made from given pixels."""
 
 import copy
 import importlib.util
@@ -15,9 +15,9 @@ from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 _DATA = Path(importlib.util.find_spec("data_store").origin).parent / "data"
-#: A real frontal image of a chest: CR, 1841x1955, MONOCHROME1, 15 bits, window 15000/30000.
+#: A real frontal chest radiograph: CR, 1841x1955, MONOCHROME1, 15 bits, window 15000/30000.
 CHEST = _DATA / "RG1_UNCR.dcm"
-#: Another of an ankle.
+#: A real radiograph of an ankle.
 ANKLE = _DATA / "RG3_UNCR.dcm"
 
 CODECS = {
@@ -42,7 +42,7 @@ NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, D
 
 
 def image(pixels: np.ndarray, *, bits: int | None = None, **attributes: Any) -> Dataset:
-    """A Computed Radiography object of given pixels, uncompressed, with no window."""
+    """Make a Computed Radiography object of given pixels, uncompressed and without a window."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -68,7 +68,7 @@ def image(pixels: np.ndarray, *, bits: int | None = None, **attributes: Any) -> 
 
 
 def written(ds: Dataset, syntax: str | None = None) -> bytes:
-    """The bytes of a file, in an uncompressed transfer syntax or the set's own."""
+    """Return the bytes of a file, in an uncompressed transfer syntax or in the data set's own."""
     ds = copy.deepcopy(ds)
     if syntax is not None:
         if syntax == ExplicitVRBigEndian and ds.BitsAllocated == 16:
@@ -82,18 +82,18 @@ def written(ds: Dataset, syntax: str | None = None) -> bytes:
 
 
 def compressed(ds: Dataset, syntax: str) -> Dataset:
-    """The same image with its pixels encoded anew."""
+    """Return the same image with its pixels compressed."""
     return with_stream(ds, syntax, CODECS[syntax](stored(ds), ds.BitsStored))
 
 
 def stored(ds: Dataset) -> np.ndarray:
-    """The stored levels of an uncompressed grey image, (H, W) uint8 or uint16."""
+    """Return the stored levels of an uncompressed grey image, (H, W) uint8 or uint16."""
     dtype = np.dtype("u1" if ds.BitsAllocated == 8 else "<u2")
     return np.frombuffer(ds.PixelData, dtype, ds.Rows * ds.Columns).reshape(ds.Rows, ds.Columns)
 
 
 def with_stream(ds: Dataset, syntax: str, stream: bytes) -> Dataset:
-    """The same header, with a codestream for its pixels."""
+    """Return the same header with a codestream as its pixels."""
     ds = copy.deepcopy(ds)
     ds.file_meta.TransferSyntaxUID = UID(syntax)
     ds.PixelData = encapsulate([bytes(stream)])
@@ -103,7 +103,7 @@ def with_stream(ds: Dataset, syntax: str, stream: bytes) -> Dataset:
 
 
 def rle(pixels: np.ndarray) -> bytes:
-    """Pixels as DICOM's run lengths."""
+    """Encode pixels as DICOM's run lengths."""
     return RLELosslessEncoder.encode(
         pixels,
         rows=pixels.shape[0],

@@ -1,4 +1,4 @@
-"""Files that are made to harm: each must cost one error, in bounded time and memory."""
+"""Hostile DICOM files: each must cost one error, in bounded time and memory."""
 
 import io
 import struct
@@ -20,12 +20,12 @@ HTJ2K = "1.2.840.10008.1.2.4.201"
 RLE = "1.2.840.10008.1.2.5"
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
-#: File → the codes it may be refused with.
+#: Name, bytes, and the codes that the file may be refused with.
 Expected = tuple[str, bytes, frozenset[str]]
 
 
 def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
-    """Make them from a real image of 8 bits.
+    """Make the files from a real image of 8 bits.
 
     Yields
     ------
@@ -88,18 +88,18 @@ def _changed(ds: Dataset, **attributes: int) -> bytes:
 
 
 def _before_pixels(data: bytes, elements: bytes) -> bytes:
-    """Private attributes before the rest of the data set's group 0028."""
+    """Insert elements before Body Part Examined."""
     at = data.index(b"\x18\x00\x15\x00CS")
     return data[:at] + elements + data[at:]
 
 
 def _deflate_bomb(ds: Dataset) -> bytes:
-    """Pixels of 2 GiB, as their length says."""
+    """Deflate pixels of 2 GiB, as their length states."""
     return _deflated_zeros(ds, struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 2**31))
 
 
 def _deflated_padding(ds: Dataset) -> bytes:
-    """A private attribute of 2 GiB."""
+    """Deflate a private attribute of 2 GiB."""
     return _deflated_zeros(ds, struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, 2**31))
 
 
@@ -117,7 +117,7 @@ def _cut(data: bytes, share: float) -> bytes:
 
 
 def _lying_codestreams(ds: Dataset) -> Iterator[Expected]:
-    """The codestream's own header says 65,500 a side, or 40,000, whatever the DICOM header says."""
+    """Make codestreams whose own header states 65,500 or 40,000 pixels a side, unlike the DICOM header."""
     for name, syntax, patch in (
         ("JPEG lossless, 65500x65500", JPEG_LOSSLESS, _patched_jpeg(b"\xff\xc3")),
         ("JPEG-LS, 65500x65500", JPEG_LS, _patched_jpeg(b"\xff\xf7")),
@@ -174,7 +174,7 @@ def _cut_stream(ds: Dataset, syntax: str) -> bytes:
 
 
 def _hollow(ds: Dataset) -> bytes:
-    """Ends as it should, and lacks its second half: CharLS looks for it for long."""
+    """Cut out the second half of a stream, but keep its end marker: CharLS searches for it for long."""
     encoded = dicom_files.compressed(ds, JPEG_LS)
     stream = next(generate_frames(encoded.PixelData, number_of_frames=1))
     encoded.PixelData = encapsulate([stream[: len(stream) // 2] + b"\xff\xd9"])
@@ -189,7 +189,7 @@ def _long_fragment(ds: Dataset) -> bytes:
 
 
 def _rle_bomb(ds: Dataset) -> bytes:
-    """Runs of 128 equal bytes, 64 times what the header allows."""
+    """Make runs of 128 equal bytes, 64 times as many pixels as the header states."""
     runs = b"\x81\x00" * (ds.Rows * ds.Columns // 2)
     return written(with_stream(ds, RLE, struct.pack("<16I", 1, 64, *[0] * 14) + runs))
 

@@ -1,4 +1,4 @@
-"""A patient whose values nothing may tell; ``python -m benchmarks.dicom.patient FILE …`` searches files for them."""
+"""A patient whose values no output may contain; ``python -m benchmarks.dicom.patient FILE …`` searches for them."""
 
 import re
 import sys
@@ -19,12 +19,12 @@ PATIENT = {
     "InstitutionName": "Spital Zyxwvut",
 }
 VALUES = ("Zyxwvut", "Qqqarl", "QX-7731", "19330217", "Nowherestrasse", "ACC99173", "Grzbl")
-#: What the real images' headers tell of theirs.
+#: Attributes of the patients of the real images.
 _KEYWORDS = ("PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "InstitutionName")
 
 
 def found(text: str) -> list[str]:
-    """The patient's values that a text holds."""
+    """Return the values of the patient that a text contains."""
     return [value for value in VALUES if value in text]
 
 
@@ -35,24 +35,24 @@ def _real_values() -> list[str]:
 
 
 def search(files: list[Path]) -> list[str]:
-    """Tell in which line of which file a value of any patient of the tests stands."""
-    anyones = re.compile("|".join(map(re.escape, [*VALUES, *_real_values()])))
+    """Return the lines of files that contain a value of any patient of the tests."""
+    values = re.compile("|".join(map(re.escape, [*VALUES, *_real_values()])))
     return [
         f"{file}:{number}: {line.strip()[:200]}"
         for file in files
         for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1)
-        if anyones.search(line)
+        if values.search(line)
     ]
 
 
 def lines_of(files: list[Path]) -> int:
-    """How many lines there are to search."""
+    """Return the number of lines to search."""
     return sum(len(file.read_text(errors="replace").splitlines()) for file in files)
 
 
 if __name__ == "__main__":
     logs = [Path(name) for name in sys.argv[1:]]
-    if told := search(logs):
-        sys.exit("\n".join(["values of patients stand in these logs:", *told]))
+    if lines := search(logs):
+        sys.exit("\n".join(["These logs contain values of patients:", *lines]))
     sys.stdout.write(f"No value of a patient in {lines_of(logs)} lines of {len(logs)} logs; {len(VALUES)} made-up ones "
                      f"and {len(_real_values())} of real images were searched for.\n")  # fmt: skip

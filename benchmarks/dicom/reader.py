@@ -1,4 +1,4 @@
-"""The process that meets a hostile file: an image, the file, the image again. Tells JSON on standard output."""
+"""Worker process: reads a good image, a hostile file and the image again; prints JSON to standard output."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import cxr_edge
 
 
 def main(good: Path, hostile: Path) -> None:
-    """Predict all three with one model."""
+    """Predict all three with one model, and print the outcome."""
     model = cxr_edge.load(device="cpu", threads=1)
     before = model.predict(good)
     start = time.perf_counter()

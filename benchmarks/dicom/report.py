@@ -1,11 +1,11 @@
-"""The figures as Markdown."""
+"""Render the figures as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
-    """Give both tables."""
+    """Return both tables."""
     rows, columns = figures["image"]
     versions, hostile = figures["machine"]["packages"], figures["hostile"]
     return "\n".join(
@@ -18,8 +18,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
             "",
             "## Transfer syntaxes",
             "",
-            f"A real chest radiograph enlarged to {columns}x{rows}, 12 bits stored (JPEG Baseline: 8), from the bytes of "
-            "a file to grey levels; decoders isolated. "
+            f"A real chest radiograph enlarged to {columns}x{rows}, 12 bits stored (JPEG Baseline: 8), from the bytes "
+            "of a file to grey levels; decoders isolated. "
             f"Medians of {figures['rounds']} interleaved rounds, and of each "
             "round's ratio to Explicit VR Little Endian. Largest differences in grey levels of 255, of the whole image "
             "and of the 224x224 the network is shown, against the native image of as many bits.",

@@ -1,4 +1,4 @@
-"""One image in every transfer syntax: who decodes it, whether every bit survives, and its time against native."""
+"""Read one image in every transfer syntax: its decoder, whether all bits survive, and its time relative to native."""
 
 from typing import Any, Final
 
@@ -17,11 +17,11 @@ from cxr_edge.images import decode
 from cxr_edge.images.dicom import codecs
 from cxr_edge.model.preprocess import preprocess
 
-#: Bits stored; JPEG's extended process has no more.
+#: Bits stored; the most that JPEG's extended process has.
 BITS: Final = 12
 #: Bits of JPEG's baseline process.
 BASELINE_BITS: Final = 8
-#: Libraries in imagecodecs, by what calls them.
+#: Codec → the library in imagecodecs that it calls.
 LIBRARIES: Final = {
     codecs._jpeg: "libjpeg-turbo",
     codecs._jpeg_ls: "CharLS",
@@ -30,7 +30,7 @@ LIBRARIES: Final = {
 
 
 def syntaxes(shape: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
-    """Read a real image of 12 bits, native and encoded in every transfer syntax, file to grey levels.
+    """Read a real image of 12 bits, native and in every other transfer syntax, from file to grey levels.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def syntaxes(shape: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
     datasets |= {syntax: (dicom_files.compressed(native, syntax), None) for syntax in CODECS}
     eight = _image(shape, BASELINE_BITS)
     datasets[BASELINE] = (with_stream(eight, BASELINE, imagecodecs.jpeg8_encode(stored(eight), level=95)), None)
-    files = {syntax: written(dataset, told) for syntax, (dataset, told) in datasets.items()}
+    files = {syntax: written(dataset, target) for syntax, (dataset, target) in datasets.items()}
     expected = {bits: decode(written(of_bits)).pixels for bits, of_bits in ((BITS, native), (BASELINE_BITS, eight))}
     times = summary(
         interleaved({syntax: lambda data=data: decode(data) for syntax, data in files.items()}, rounds),
@@ -67,7 +67,7 @@ def syntaxes(shape: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
 
 
 def _image(shape: tuple[int, int], bits: int) -> Dataset:
-    """Give the real image in another size, with so many bits and its window."""
+    """Return the real image in another size, with `bits` stored and its window."""
     real = pydicom.dcmread(dicom_files.CHEST)
     height, width = shape
     enlarged = cv2.resize(real.pixel_array, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -89,14 +89,14 @@ def _decoder(syntax: str) -> str:
 
 
 def _differences(decoded: npt.NDArray[Any], expected: npt.NDArray[Any]) -> dict[str, Any]:
-    """Compare the grey levels of the whole image, and those the network is shown."""
+    """Compare the grey levels of the whole image, and those of the network's input."""
 
     def largest(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> int:
         return int(np.abs(one.astype(int) - other.astype(int)).max())
 
-    shown = (224, 224)
+    size = (224, 224)
     return {
         "bit_exact": bool(np.array_equal(decoded, expected)),
         "largest_level": largest(decoded, expected),
-        "largest_shown": largest(preprocess(decoded, shown), preprocess(expected, shown)),
+        "largest_shown": largest(preprocess(decoded, size), preprocess(expected, size)),
     }

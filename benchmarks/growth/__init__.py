@@ -1,1 +1,1 @@
-"""What grows with what: time and memory by images, image size, cores and batch."""
+"""Growth of time and memory with the number of images, their size, cores and batch."""

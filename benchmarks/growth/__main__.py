@@ -18,16 +18,16 @@ from cxr_edge.model.bundle import read_bundle
 def main(
     images: Annotated[Path, typer.Option(help="Folder of PNG images.", exists=True, file_okay=False)] = SAMPLES,
     counts: Annotated[str, typer.Option(help="Numbers of images.")] = "100,1000,10000",
-    sides: Annotated[str, typer.Option(help="Longer sides of the images in pixels.")] = "512,1024,2048,4000",
+    sides: Annotated[str, typer.Option(help="Lengths of the images' longer side in pixels.")] = "512,1024,2048,4000",
     batches: Annotated[str, typer.Option(help="Images in one call of the network.")] = "1,2,4,8,16,32",
     each: Annotated[int, typer.Option(min=2, help="Images in the runs by size and by cores.")] = 200,
-    rounds: Annotated[int, typer.Option(min=1, help=f"Rounds; one with {ONE_ROUND} images or more.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help=f"Rounds; always one for {ONE_ROUND} images or more.")] = 3,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write growth.json, .md and .png here.")] = None,
 ) -> None:
     """Measure how time and memory grow with the number of images, their size, the cores and the batch."""
     paths = sorted(images.glob("*.png"))
     if not paths:
-        raise typer.BadParameter(f"{images} holds no PNG file", param_hint="--images")
+        raise typer.BadParameter(f"{images} contains no PNG file", param_hint="--images")
     numbers = {"--counts": counts, "--sides": sides, "--batches": batches}
     wanted = {option: _numbers(text, option) for option, text in numbers.items()}
     with tempfile.TemporaryDirectory(prefix="cxr-edge-growth-") as folder:
@@ -57,7 +57,7 @@ def _numbers(text: str, option: str) -> list[int]:
         numbers = [int(part) for part in text.split(",")]
     except ValueError as error:
         raise typer.BadParameter(
-            f"expected whole numbers with commas between, got {text!r}", param_hint=option
+            f"expected whole numbers separated by commas, got {text!r}", param_hint=option
         ) from error
     if min(numbers) < 1 or len(set(numbers)) < len(numbers):
         raise typer.BadParameter(f"expected different numbers of at least 1, got {text!r}", param_hint=option)

@@ -1,4 +1,4 @@
-"""Figures of runs: throughput, memory and where it went, and the line through the seconds."""
+"""Figures of runs: throughput, memory and its course, and the line through the seconds."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ import numpy as np
 
 from benchmarks.growth.processes import Run
 
-#: How far the memory of a flat run's last third may lie from that of its middle third.
+#: Largest relative difference between the memory of the last and the middle third of a flat run.
 FLAT: Final = 0.05
 
 
 def throughput(count: int, runs: Sequence[Run]) -> dict[str, Any]:
-    """Give the images per second over the whole process, and after its first result: medians over the runs."""
+    """Return the images per second over the whole process, and after its first result: medians over the runs."""
     seconds = [run.seconds for run in runs]
     after_first = [(count - 1) / (run.seconds - run.first_line) for run in runs if run.first_line is not None]
     return {
@@ -26,7 +26,7 @@ def throughput(count: int, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def memory(runs: Sequence[Run]) -> dict[str, Any]:
-    """Describe the run that took the most memory."""
+    """Return the memory figures of the run that took the most memory."""
     most = max(runs, key=lambda run: run.peak)
     shown = most.memory[:: max(1, len(most.memory) // 100)]
     curve = [(round(when, 2), round(resident, 1)) for when, resident in shown]
@@ -34,13 +34,13 @@ def memory(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def trend(samples: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Say how resident memory went within a run.
+    """Return the course of resident memory within a run.
 
     Returns
     -------
     dict
-        MiB at 10, 50 and 100 % of the run (100: the last look), ``middle_third_mib`` and ``last_third_mib`` (medians),
-        and ``flat``: whether these two lie within `FLAT` of each other.
+        MiB at 10, 50 and 100 % of the run (100: the last sample), ``middle_third_mib`` and ``last_third_mib``
+        (medians), and ``flat``: whether these two differ by at most `FLAT`.
     """
     when, resident = np.array(samples).T
     share = when / when[-1]

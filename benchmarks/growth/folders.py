@@ -1,4 +1,4 @@
-"""Folders of many names and few files: the system keeps these in its cache, so no speed of a disk is measured."""
+"""Folders of many names and few files, which the system keeps in its cache, so that no disk speed is measured."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from cxr_edge.images import read_image
 
 
 def make_folder(images: Sequence[Path], count: int, folder: Path) -> Path:
-    """Fill a folder with `count` names of real images: copies first, then hard links to these."""
+    """Make a folder of `count` names of real images: copies first, then hard links to these."""
     folder.mkdir()
     for number in range(count):
         name = folder / f"{number:06d}.png"
@@ -33,5 +33,5 @@ def resize_images(paths: Sequence[Path], side: int, folder: Path) -> list[Path]:
         resized = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
         written.append(folder / path.name)
         if not cv2.imwrite(str(written[-1]), resized):
-            raise OSError(f"{written[-1]} could not be written; is the disk full?")
+            raise OSError(f"{written[-1]} cannot be written; is the disk full?")
     return written

@@ -1,4 +1,4 @@
-"""The process of a run by batch: the network alone. It imports no more than it runs, for its memory is measured."""
+"""The process of a run by batch: the network alone. It imports only what it runs, because its memory is measured."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Runs, each a process of its own whose resident memory is looked at every few milliseconds."""
+"""Runs, each a process of its own whose resident memory is sampled every few milliseconds."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ class Run:
     seconds : float
         From start to end.
     first_line : float or None
-        Seconds to the first result, which is what starting costs; None where none was seen before the end.
+        Seconds to the first result, which is the cost of starting; None if none was written before the end.
     memory : list of (float, float)
         Seconds since the start, resident memory in MiB.
     output : str
@@ -42,12 +42,12 @@ class Run:
 
     @property
     def peak(self) -> float:
-        """Highest resident memory seen, MiB."""
+        """Return the highest resident memory, MiB."""
         return max(resident for _, resident in self.memory)
 
 
 def infer(folder: Path, count: int, cores: int | None = None) -> Run:
-    """Run ``cxr-edge infer`` on a folder as a process, and see that it answered for every image.
+    """Run ``cxr-edge infer`` on a folder as a process, and check that it wrote a result for every image.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def infer(folder: Path, count: int, cores: int | None = None) -> Run:
 
 
 def watch(command: Sequence[str], lines: Path | None = None) -> Run:
-    """Run a process and look at its resident memory until it ends.
+    """Run a process and sample its resident memory until it ends.
 
     Raises
     ------
@@ -78,11 +78,11 @@ def watch(command: Sequence[str], lines: Path | None = None) -> Run:
     with tempfile.TemporaryFile("w+") as output:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
-        looked_at = psutil.Process(process.pid)
+        watched = psutil.Process(process.pid)
         try:
             while process.poll() is None:
                 now = time.perf_counter() - start
-                memory.append((now, _resident(looked_at)))
+                memory.append((now, _resident(watched)))
                 if first_line is None and lines is not None and lines.exists() and lines.stat().st_size:
                     first_line = now
                 _wait(process)
@@ -91,17 +91,17 @@ def watch(command: Sequence[str], lines: Path | None = None) -> Run:
             process.kill()
             process.wait()
         output.seek(0)
-        told = output.read()
+        printed = output.read()
     if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command[1:4])} … ended with status {process.returncode}: {told[-1000:]}")
-    # A process that is ending, or has not begun yet, has no memory.
-    return Run(seconds, first_line, [(when, resident) for when, resident in memory if resident], told)
+        raise RuntimeError(f"{' '.join(command[1:4])} … ended with status {process.returncode}: {printed[-1000:]}")
+    # A process that is ending, or has not started yet, has no memory.
+    return Run(seconds, first_line, [(when, resident) for when, resident in memory if resident], printed)
 
 
 def _resident(process: psutil.Process) -> float:
     try:
         return float(process.memory_info().rss) / MEBIBYTE
-    except (psutil.NoSuchProcess, psutil.AccessDenied):  # it ended since it was last looked at
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # it ended since `poll`
         return 0.0
 
 
@@ -114,7 +114,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _on_cores(number: int | None) -> Iterator[None]:
-    """Keep this thread to some of its cores, and with it the processes it starts."""
+    """Restrict this thread, and the processes that it starts, to some of its cores."""
     if number is None:
         yield
         return

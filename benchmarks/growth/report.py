@@ -8,7 +8,7 @@ from benchmarks.growth.series import ONE_ROUND
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
-    """Give the four tables."""
+    """Return the four tables as Markdown."""
     fit = figures["images"]["fit"]
     parts = [
         "# Growth",
@@ -28,8 +28,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 
 def plot(figures: Mapping[str, Any], file: Path) -> None:
-    """Draw throughput and peak memory, a panel for each table."""
-    import matplotlib as mpl  # here: without --out it need not be installed
+    """Draw throughput and peak memory, with a panel for each table."""
+    import matplotlib as mpl  # imported here because it is needed only with --out
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
@@ -75,8 +75,8 @@ def _table(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
     columns["peak MiB"] = lambda row: f"{row['peak_mib']:.0f}"
     if key == "images":
         columns["MiB at 10 / 50 / 100 %"] = lambda row: " / ".join(f"{mib:.0f}" for mib in row["at_mib"].values())
-        columns["flat"] = lambda row: {True: "yes", False: "no", None: "too short to say"}[row["flat"]]
-    lines = [list(columns), ["---"] * len(columns), *([tell(row) for tell in columns.values()] for row in rows)]
+        columns["flat"] = lambda row: {True: "yes", False: "no", None: "too short"}[row["flat"]]
+    lines = [list(columns), ["---"] * len(columns), *([cell(row) for cell in columns.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -16,7 +16,7 @@ from benchmarks.growth.network import TIMED
 from benchmarks.growth.processes import Run, infer, watch
 from cxr_edge.support.parallel import usable_cores
 
-#: From this many images on, one round: a run is long enough to be steady by itself.
+#: From this many images on there is one round: such a run is long enough to be steady.
 ONE_ROUND: Final = 10_000
 #: Distinct images of each size.
 ENLARGED: Final = 8
@@ -69,7 +69,7 @@ def by_batch(paths: Sequence[Path], batches: Sequence[int], rounds: int) -> dict
 
 
 def _interleaved(candidates: Mapping[int, Callable[[], Run]], rounds: int) -> dict[int, list[Run]]:
-    """Run every candidate once a round, so that the machine's noise meets all alike."""
+    """Run every candidate once a round, so that the machine's noise affects all alike."""
     runs: dict[int, list[Run]] = {number: [] for number in candidates}
     for turn in range(rounds):
         for number, run in candidates.items():

@@ -1,1 +1,1 @@
-"""What the hot path takes, counted and not timed: instructions, allocations, calls and nodes against a baseline."""
+"""The cost of the hot path, counted and not timed: instructions, allocations, calls and nodes against a baseline."""

@@ -11,14 +11,14 @@ from benchmarks.instructions.measure import ValgrindMissing, measure
 
 
 def main(
-    renew: Annotated[bool, typer.Option("--record", help="Take what is counted now as the baseline.")] = False,
+    renew: Annotated[bool, typer.Option("--record", help="Record the counts as the new baseline.")] = False,
 ) -> None:
-    """Count what one image takes, and hold it against the baseline.
+    """Count what one image costs, and compare it with the baseline.
 
     CPU instructions under valgrind (an emulated CPU with AVX2 and without AVX-512), bytes of arrays, calls of the
     network, nodes of the graphs. About two minutes.
 
-    Exit status: 0 all within the margins, or recorded; 1 a count differs; 3 nothing can be counted or compared here.
+    Exit status: 0 all within the margins, or recorded; 1 a count differs; 3 counts cannot be made or compared here.
     """
     try:
         counts, identity = measure()
@@ -33,19 +33,21 @@ def main(
         typer.echo("No baseline is recorded yet.", err=True)
     else:
         for difference in other:
-            typer.echo(f"The baseline holds for another {difference}.", err=True)
+            typer.echo(f"The baseline was recorded with another {difference}.", err=True)
     if renew:
         record(counts, identity)
         typer.echo(f"Recorded in {BASELINE.name}.")
     elif other:
         raise typer.Exit(3)
     elif any(row.verdict != "same" for row in rows):
-        typer.echo("More is a regression to mend; where it is meant, or less: --record, and commit the baseline.")
+        typer.echo(
+            "More is a regression to fix. If it is intended, or if it is less: run --record, and commit the baseline."
+        )
         raise typer.Exit(1)
 
 
 def _print(rows: list[Row]) -> None:
-    """Show every count that has a margin, and of the exact ones what differs."""
+    """Print every count that has a margin, and those exact counts that differ."""
     console = Console()
     for kind in dict.fromkeys(row.kind for row in rows):
         of_kind = [row for row in rows if row.kind == kind]
@@ -56,8 +58,8 @@ def _print(rows: list[Row]) -> None:
         table = Table("", "one image", "baseline", "change", title=f"{kind}, margin {of_kind[0].margin:.0%}")
         for row in shown:
             change = "" if row.change is None else f"{row.change:+.2%}"
-            told = change if row.verdict == "same" else f"{change} {row.verdict}".strip()
-            table.add_row(row.name, _number(row.found), _number(row.baseline), told)
+            cell = change if row.verdict == "same" else f"{change} {row.verdict}".strip()
+            table.add_row(row.name, _number(row.found), _number(row.baseline), cell)
         console.print(table)
 
 

@@ -1,4 +1,4 @@
-"""Memory that a function allocates for arrays, by tracemalloc, which NumPy and OpenCV's arrays report to."""
+"""Memory that a function allocates for arrays, by tracemalloc, to which NumPy reports (OpenCV's arrays are NumPy's)."""
 
 import sys
 import tracemalloc
@@ -6,15 +6,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-#: Python's own small objects are no copies of an image.
+#: Smaller blocks are Python's own objects and not copies of an image.
 LEAST: Final = 4096
 
 
 def allocated(function: Callable[[], object]) -> tuple[int, int]:
     """Count the bytes that a function allocates in blocks of at least `LEAST`.
 
-    tracemalloc knows what is held, not what was held in between. So it is asked after every bytecode instruction,
-    of which none makes more than one array in Python; what a C function takes and gives back counts once.
+    tracemalloc reports what is allocated now, and the peak since its last reset. So it is read after every bytecode
+    instruction, none of which makes more than one array in Python. What a C function allocates and frees counts once.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def allocated(function: Callable[[], object]) -> tuple[int, int]:
         start, _ = tracemalloc.get_traced_memory()
         held = start
         sys.settrace(after_each)
-        kept = function()  # its result counts as held
+        kept = function()  # keep its result allocated
         sys.settrace(before)
         del kept
     finally:

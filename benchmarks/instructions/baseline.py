@@ -1,4 +1,4 @@
-"""Counts held against recorded ones, which hold for certain versions, a bundle and a CPU."""
+"""Counts compared with recorded ones, which are valid for certain versions, a bundle and a CPU."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from benchmarks.instructions.measure import Counts
 
 BASELINE: Final = Path(__file__).parent / "baseline.json"
 
-#: By how much of the baseline a count may differ, by kind; other kinds must be equal.
+#: Share of the baseline by which a count may differ, by kind; counts of other kinds must be equal.
 MARGINS: Final = {"instructions": 0.03, "bytes allocated": 0.03, "bytes at the peak": 0.03}
 
 Verdict = Literal["same", "more", "less"]
@@ -23,7 +23,7 @@ class Baseline:
     Attributes
     ----------
     identity : dict
-        What they hold for.
+        The versions, the bundle and the CPU that they are valid for.
     margins : dict
         Kind → share by which a count may differ; 0 where a kind is not named.
     counts : dict
@@ -37,7 +37,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Row:
-    """One count beside its baseline; None where only one of them has it."""
+    """One count and its baseline; None if one of the two is missing."""
 
     kind: str
     name: str
@@ -47,14 +47,14 @@ class Row:
 
     @property
     def change(self) -> float | None:
-        """Share of the baseline by which it differs."""
+        """Return the share of the baseline by which it differs; None without a baseline."""
         if self.found is None or not self.baseline:
             return None
         return self.found / self.baseline - 1
 
     @property
     def verdict(self) -> Verdict:
-        """``more`` or ``less`` beyond the margin, or ``same``."""
+        """Return ``more`` or ``less`` beyond the margin, or ``same``."""
         found, expected = self.found or 0, self.baseline or 0
         if abs(found - expected) <= self.margin * expected:
             return "same"
@@ -62,7 +62,7 @@ class Row:
 
 
 def compare(counts: Counts, baseline: Baseline) -> list[Row]:
-    """Hold counts against a baseline, every kind and name of either."""
+    """Compare counts with a baseline, for every kind and name in either."""
     rows = []
     for kind in {**baseline.counts, **counts}:
         found, expected = counts.get(kind, {}), baseline.counts.get(kind, {})
@@ -72,7 +72,7 @@ def compare(counts: Counts, baseline: Baseline) -> list[Row]:
 
 
 def differences(baseline: Baseline, identity: Mapping[str, str]) -> list[str]:
-    """Tell in what this machine differs from the one that the baseline holds for.
+    """Return in what this machine differs from the one that the baseline is valid for.
 
     A key that `identity` leaves out is not compared.
     """
@@ -84,13 +84,13 @@ def differences(baseline: Baseline, identity: Mapping[str, str]) -> list[str]:
 
 
 def read_baseline() -> Baseline:
-    """Read the recorded baseline; an empty one, which holds for nothing, if there is none."""
+    """Read the recorded baseline; return an empty one if there is none."""
     if not BASELINE.exists():
         return Baseline({}, MARGINS, {})
     return Baseline(**json.loads(BASELINE.read_text()))
 
 
 def record(counts: Counts, identity: Mapping[str, str]) -> None:
-    """Write counts as the baseline from now on."""
+    """Write counts as the new baseline."""
     text = json.dumps(asdict(Baseline(dict(identity), MARGINS, counts)), indent=1, ensure_ascii=False)
     BASELINE.write_text(f"{text}\n")

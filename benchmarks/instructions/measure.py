@@ -1,7 +1,7 @@
-"""Counting: a process under valgrind's callgrind, and one without, each on one thread.
+"""Counting: one process under valgrind's callgrind, and one without, each on one thread.
 
-Valgrind shows every program the same CPU, as far as the host has its features: Intel's Haswell, with AVX2 and FMA
-and without AVX-512. So ONNX Runtime, NumPy and OpenCV take their AVX2 kernels, on any such host the same.
+Valgrind emulates the same CPU on every host that has its features: Intel's Haswell, with AVX2 and FMA and without
+AVX-512. So ONNX Runtime, NumPy and OpenCV choose the same AVX2 kernels on all of them.
 """
 
 import json
@@ -24,7 +24,7 @@ from cxr_edge.model.bundle import read_bundle
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("numpy", "onnxruntime", "opencv-python-headless", "isal", "kornia-rs", "simplejpeg", "onnx")
 
-#: Hashing varies from process to process otherwise; a test run reports nothing to ONNX Runtime's makers.
+#: Without PYTHONHASHSEED, hashing varies from process to process; a benchmark sends no telemetry.
 _SETTLED: Final = {
     "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
@@ -36,11 +36,11 @@ Counts = dict[str, dict[str, int]]
 
 
 class ValgrindMissing(RuntimeError):
-    """There is no valgrind on this machine."""
+    """Valgrind is not installed on this machine."""
 
 
 def identity() -> dict[str, str]:
-    """Tell what the counts hold for, but for the processor, which only a process under valgrind sees.
+    """Return what the counts are valid for, except the processor, which only a process under valgrind sees.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def measure() -> tuple[Counts, dict[str, str]]:
     counts : dict
         Kind → name → count, for one image.
     identity : dict
-        What they hold for.
+        What they are valid for.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def measure() -> tuple[Counts, dict[str, str]]:
 
 def _instructions() -> tuple[dict[str, int], str]:
     with tempfile.TemporaryDirectory() as scratch:
-        told: dict[str, Any] = json.loads(
+        printed: dict[str, Any] = json.loads(
             _run(
                 [
                     _valgrind(),
@@ -96,19 +96,20 @@ def _instructions() -> tuple[dict[str, int], str]:
             )
         )
         between = read_dumps(Path(scratch))
-    images = told["images"]
+    images = printed["images"]
     if len(between) != 2 * len(images):
         raise RuntimeError(
-            f"expected {2 * len(images)} marks, got {len(between)}: something else calls {MARKER}; choose another"
+            f"expected {2 * len(images)} marks, got {len(between)}: something else calls {MARKER}; choose another "
+            "marker function"
         )
     counts = {name: round(count / images[name]) for name, count in zip(images, between[1::2], strict=True)}
-    return counts, told["processor"]
+    return counts, printed["processor"]
 
 
 def read_dumps(folder: Path) -> list[int]:
     """Read the main thread's instructions between marks: callgrind's files ``counts.1-01``, ``counts.2-01`` and so on.
 
-    What a library does in a thread of its own at a time of its own (ONNX Runtime 1.31 does) is no image's work.
+    Other threads are left out: a library may work in the background (as ONNX Runtime 1.31 does), for no image.
     """
     dumps = sorted(folder.glob("counts.*-01"), key=lambda path: int(path.suffix[1:-3]))
     texts = [path.read_text(errors="replace") for path in dumps]

@@ -1,7 +1,7 @@
-"""Nodes of a graph by operator, as stored and as ONNX Runtime optimises it: a lost fusion shows.
+"""Nodes of a graph by operator, as stored and as ONNX Runtime optimises it, so that a lost fusion is visible.
 
-At the level EXTENDED, whose fusions do not depend on the CPU; the blocked layout that the level ALL adds does.
-That one is lost only with twice the instructions.
+The optimisation level is EXTENDED, whose fusions do not depend on the CPU. The blocked layout that the level ALL adds
+depends on it; its loss would show in the instructions, which would double.
 """
 
 import tempfile

@@ -1,7 +1,7 @@
-"""The hot path in parts, each a function that does it for one image.
+"""The hot path in parts, each a function that processes one image.
 
-The network is a part of its own. All others get its recorded answer: its 200 million instructions would hide an
-extra copy of an image in them, and valgrind, which emulates every fused multiply-add lane by lane, takes 20 s for each.
+The network is a part of its own. All other parts use its recorded answer: its 200 million instructions would hide an
+extra copy of an image. Also, valgrind emulates every fused multiply-add lane by lane, and takes 20 s for one input.
 """
 
 import copy
@@ -20,7 +20,7 @@ from cxr_edge.model.preprocess import preprocess
 from cxr_edge.model.record import encode_record
 from cxr_edge.model.tta import make_variants
 from cxr_edge.outputs.base import Analysis
-from cxr_edge.outputs.overlays import OverlayFiles
+from cxr_edge.outputs.overlays import FOLDER, OverlayFiles
 
 IMAGE: Final = Path(__file__).parents[2] / "samples" / "00004533_020.png"
 NETWORK: Final = "network alone, one variant"
@@ -28,7 +28,7 @@ NETWORK: Final = "network alone, one variant"
 
 @dataclass(frozen=True)
 class HotPath:
-    """The parts by name, and the network that all but one of them meet.
+    """The parts by name, and the recorded network that all but one of them use.
 
     Attributes
     ----------
@@ -41,12 +41,12 @@ class HotPath:
 
 
 class RecordedNetwork:
-    """A network that answers every input as it did the first, at no cost, and keeps the size of every batch.
+    """A network that answers every input as it did the first, at no cost, and records the size of every batch.
 
     Parameters
     ----------
     network : Graph
-        Run once, on one input.
+        The network to record; run once, on one input.
     image, features : str
         Names of its input, and of the output that may stay on the device.
     shown : ndarray, (1, H, W) uint8
@@ -63,21 +63,21 @@ class RecordedNetwork:
 
     @property
     def device(self) -> str:
-        """The device of the network that was recorded."""
+        """Return the device of the recorded network."""
         return self._network.device
 
     @property
     def inputs(self) -> Mapping[str, Tensor]:
-        """Its inputs."""
+        """Return the inputs of the recorded network."""
         return self._network.inputs
 
     @property
     def outputs(self) -> Mapping[str, Tensor]:
-        """Its outputs."""
+        """Return the outputs of the recorded network."""
         return self._network.outputs
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Value], keep: Collection[str] = ()) -> list[Value]:
-        """Give the recorded answer; see `cxr_edge.backends.base.Graph`."""
+        """Return the recorded answer; see `cxr_edge.backends.base.Graph`."""
         (batch,) = feeds.values()
         self.batches.append(len(batch))
         return [
@@ -98,12 +98,12 @@ class RecordedNetwork:
 
 
 def hot_path(model: Model, scratch: Path) -> HotPath:
-    """Give the hot path of one image, 1024x1024 grey, a PNG.
+    """Return the hot path of one image, a grey PNG of 1024x1024 pixels.
 
     Parameters
     ----------
     model : Model
-        On the device ``cpu``, one thread.
+        A model on the device ``cpu``, with one thread.
     scratch : Path
         An existing folder for overlays.
     """
@@ -119,6 +119,7 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
     image = images.decode(data)
     result = around.decide(around.evaluate(image, settings, path=str(IMAGE)), settings)
     analysis = Analysis(str(IMAGE), image, result, around.provenance(settings))
+    (scratch / FOLDER).mkdir(exist_ok=True)
     record, overlay = result.record(), OverlayFiles(scratch, 1, "turbo")
     parts: dict[str, Callable[[], object]] = {
         "decode a PNG, 1024x1024": lambda: images.decode(data),
@@ -136,12 +137,12 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
 
 
 def batches_of(path: HotPath) -> dict[str, Any]:
-    """Tell for each part how often it calls the network, and how many inputs it gives it in all."""
-    told = {}
+    """Return for each part how often it calls the network, and with how many inputs in all."""
+    counts = {}
     for name, part in path.parts.items():
         path.network.batches.clear()
         part()
         if path.network.batches:
-            told[f"{name}: calls"] = len(path.network.batches)
-            told[f"{name}: inputs"] = sum(path.network.batches)
-    return told
+            counts[f"{name}: calls"] = len(path.network.batches)
+            counts[f"{name}: inputs"] = sum(path.network.batches)
+    return counts

@@ -1,4 +1,4 @@
-"""The process that is counted: prints what it found as JSON.
+"""The process that is counted; it prints its results as JSON.
 
 ``instructions`` runs under callgrind, which writes its counts at every `MARKER`; ``rest`` runs without.
 """
@@ -19,11 +19,12 @@ from benchmarks.instructions.nodes import count_nodes, optimised
 from benchmarks.instructions.paths import NETWORK, HotPath, batches_of, hot_path
 from cxr_edge.model.bundle import read_bundle
 
-#: A function of the C library that nothing else calls here, and what calls it.
+#: A function of the C library that nothing else calls here, and the Python function that calls it.
 MARKER: Final = "getppid"
 _mark: Final = os.getppid
 
-#: Images before those that are counted, and images counted. The network was warmed up when its answer was recorded.
+#: Images before those that are counted, and images that are counted; `MANY` for parts that are not listed. The network
+#: was warmed up when its answer was recorded.
 _WARM_UP: Final = {NETWORK: 0}
 IMAGES: Final = {NETWORK: 1}
 MANY: Final = 2
@@ -35,8 +36,8 @@ def main(what: str) -> None:
     model = cxr_edge.load(device="cpu", threads=1)
     with tempfile.TemporaryDirectory() as scratch:
         path = hot_path(model, Path(scratch))
-        told = _run_marked(path) if what == "instructions" else _count_rest(path)
-    print(json.dumps(told))
+        results = _run_marked(path) if what == "instructions" else _count_rest(path)
+    print(json.dumps(results))
 
 
 def _run_marked(path: HotPath) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def _run_marked(path: HotPath) -> dict[str, Any]:
         for _ in range(_WARM_UP.get(name, MANY)):
             part()
         gc.collect()
-        gc.disable()  # or a collection would be charged to whichever part it falls into
+        gc.disable()  # or a collection would count for the part in which it happens
         _mark()
         for _ in range(IMAGES.get(name, MANY)):
             part()
@@ -57,7 +58,7 @@ def _run_marked(path: HotPath) -> dict[str, Any]:
 
 
 def _count_rest(path: HotPath) -> dict[str, dict[str, int]]:
-    calls = batches_of(path)  # warms up, too
+    calls = batches_of(path)  # this is also the warm-up
     memory = {name: allocated(part) for name, part in path.parts.items()}
     bundle = read_bundle()
     nodes = {}

@@ -16,15 +16,13 @@ from benchmarks.node.site import DICOM_DESTINATION, missing
 
 
 def main(
-    crashes: Annotated[bool, typer.Option(help="Kill it, fail it, fill its disk.")] = True,
-    scale: Annotated[float, typer.Option(min=0.01, help="Trials of crashes: 1 takes about 20 minutes.")] = 1.0,
-    minutes: Annotated[float, typer.Option(min=0, help="Time of the load; 0 leaves it out.")] = 30,
-    images: Annotated[int, typer.Option(min=16, help="Most images of the load.")] = 20_000,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write or complete node.json and node.md here.")
-    ] = None,
+    crashes: Annotated[bool, typer.Option(help="Kill the node, stop the archive, fill the disk.")] = True,
+    scale: Annotated[float, typer.Option(min=0.01, help="Number of crash trials; 1 takes about 20 minutes.")] = 1.0,
+    minutes: Annotated[float, typer.Option(min=0, help="Duration of the load; 0 leaves it out.")] = 30,
+    images: Annotated[int, typer.Option(min=16, help="Images of the load, at most.")] = 20_000,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write or update node.json and node.md here.")] = None,
 ) -> None:
-    """Measure the node with the real programs around it: what crashes lose and double, and what load it bears.
+    """Measure the node between real programs: results lost or doubled by crashes, and speed under load.
 
     Needs Linux, root (for a network namespace), and Debian's dcmtk, orthanc, orthanc-dicomweb and strace.
     """
@@ -52,8 +50,8 @@ def main(
         raise typer.Exit(1)
 
 
-def _progress(what: str) -> None:
-    typer.echo(f"{time.strftime('%T')} {what}", err=True)
+def _progress(text: str) -> None:
+    typer.echo(f"{time.strftime('%T')} {text}", err=True)
 
 
 if __name__ == "__main__":

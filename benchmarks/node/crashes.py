@@ -1,4 +1,4 @@
-"""The crash table: what is lost, what is doubled, when the node is killed and when others fail it."""
+"""The crash table: results lost and doubled when the node is killed, the archive stops or the disk is full."""
 
 import os
 import random
@@ -13,14 +13,14 @@ from benchmarks.node import images
 from benchmarks.node.site import DICOM_DESTINATION, WEB_DESTINATION, Site
 from benchmarks.node.verdict import Row, judged
 
-#: Images that have findings, and so several results each.
+#: Samples with positive findings, which give several results each.
 MANY = [1, 3, 4, 5]
-#: System calls at which a node can die half-way: what makes files durable, names them, and talks to others.
+#: System calls at which a node can die half-way: those that flush and rename files, and send over the network.
 STEPS = {"fsync": 12, "fdatasync": 12, "rename": 8, "pwrite64": 20, "unlink": 3, "sendto": 24}
 
 
 def killed_at_random(folder: Path, trials: int, seed: int, destination: str = DICOM_DESTINATION) -> Row:
-    """SIGKILL at a random moment, while images are being sent; the node is started again each time."""
+    """Kill the node at random moments while images are being sent, and start it again each time."""
     chance = random.Random(seed)
     with RunningSite(folder, destination) as site:
         numbers: list[int] = []
@@ -42,7 +42,7 @@ def killed_at_random(folder: Path, trials: int, seed: int, destination: str = DI
 
 
 def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:
-    """SIGKILL on entering the first, second, … call of each kind that one of the node's threads makes."""
+    """Kill the node as a thread enters its first, second, … system call of each kind."""
     rows = []
     for call, most in steps.items():
         with RunningSite(folder / call, DICOM_DESTINATION) as site:
@@ -71,7 +71,7 @@ def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:
 
 
 def archive_down(folder: Path, trials: int) -> Row:
-    """The archive is switched off while images come, and on again."""
+    """Stop the archive while images come, and start it again."""
     with RunningSite(folder, DICOM_DESTINATION + WEB_DESTINATION) as site:
         site.start_node()
         numbers = []
@@ -88,7 +88,7 @@ def archive_down(folder: Path, trials: int) -> Row:
 
 
 def twice(folder: Path, trials: int) -> Row:
-    """Two senders send the same image at once, and again when it is delivered."""
+    """Send the same image from two senders at once, and again when it is delivered."""
     with RunningSite(folder, DICOM_DESTINATION) as site:
         site.start_node()
         numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
@@ -103,7 +103,7 @@ def twice(folder: Path, trials: int) -> Row:
 
 
 def conflicting(folder: Path, trials: int) -> Row:
-    """The same SOP Instance UID with other pixels: answered with 0x0111, and nothing of it is delivered."""
+    """Send another image under the same SOP Instance UID: it is answered with 0x0111, and not delivered."""
     with RunningSite(folder, DICOM_DESTINATION) as site:
         site.start_node()
         numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
@@ -122,7 +122,7 @@ def conflicting(folder: Path, trials: int) -> Row:
 
 
 def eight_senders(folder: Path, trials: int) -> Row:
-    """Eight senders at once, images of their own each."""
+    """Send different images from eight senders at once."""
     with RunningSite(folder, DICOM_DESTINATION) as site:
         site.start_node()
         numbers = []
@@ -136,7 +136,7 @@ def eight_senders(folder: Path, trials: int) -> Row:
 
 
 def full_disk(folder: Path, trials: int) -> Row:
-    """The disk fills up while images come, and is emptied."""
+    """Fill the disk while images come, and free it again."""
     folder.mkdir(parents=True)
     data = folder / "data"
     data.mkdir()
@@ -164,7 +164,7 @@ def full_disk(folder: Path, trials: int) -> Row:
 
 
 def all_rows(folder: Path, scale: float, progress: Callable[[str], None]) -> list[Row]:
-    """The whole table; `scale` 1 takes about a quarter of an hour."""
+    """Return the whole table; `scale` 1 takes about a quarter of an hour."""
 
     def times(number: int) -> int:
         return max(1, round(number * scale))
@@ -186,7 +186,7 @@ def all_rows(folder: Path, scale: float, progress: Callable[[str], None]) -> lis
 
 
 class RunningSite(Site):
-    """A site with an archive that runs and a node that is configured."""
+    """A site with a running archive and a configured node."""
 
     def __init__(self, folder: Path, destination: str, min_free_mib: int = 16) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ class RunningSite(Site):
 
 
 def _send(site: Site, numbers: list[int]) -> list[threading.Thread]:
-    """Send images, each from a scanner of its own that does not give up."""
+    """Send images, each from a scanner of its own that repeats until it succeeds."""
     paths = images.write(site.folder / "images", list(dict.fromkeys(numbers)))
     by_number = dict(zip(dict.fromkeys(numbers), paths, strict=True))
     senders = [threading.Thread(target=site.store_until_taken, args=(by_number[number],)) for number in numbers]

@@ -24,12 +24,12 @@ def _pixels(sample: int) -> npt.NDArray[np.uint8]:
 
 
 def uid(kind: str, number: int) -> UID:
-    """UID of an image, its series or its study."""
+    """Return the UID of an image, its series or its study."""
     return generate_uid(entropy_srcs=[f"{kind} {number}"])
 
 
 def name(number: int) -> str:
-    """What the node calls an image."""
+    """Return the node's name of an image."""
     return hashlib.sha256(uid("image", number).encode()).hexdigest()
 
 
@@ -50,7 +50,7 @@ def make(number: int, **attributes: Any) -> Dataset:
 
 
 def write(folder: Path, numbers: Iterable[int], **attributes: Any) -> list[Path]:
-    """Write images to files; give their paths."""
+    """Write images to files; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in numbers:

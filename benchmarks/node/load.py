@@ -1,4 +1,4 @@
-"""The node under load: images a second, the time from an image's sending to its results at the archive, memory."""
+"""The node under load: images per second, time from sending an image to its results at the archive, memory."""
 
 import itertools
 import re
@@ -20,26 +20,26 @@ from benchmarks.node.verdict import Row, judged
 from cxr_edge.node.logs import short
 
 SENDERS = 8
-#: Share of the time in which images come one by one, at half of the rate that was reached before.
+#: Share of the time in which images come at a steady rate, half of the rate that was reached before.
 PACED = 1 / 6
 _DELIVERED = re.compile(r"^(\S+ [\d:]+,\d+) INFO image (\w+): all results at ")
 _SAMPLING_SECONDS = 5.0
-#: Images by which the node has all its memory: decoders, arenas, caches.
+#: Images after which the node has allocated its decoders, arenas and caches.
 _WARM = 50
 
 
 @dataclass(frozen=True)
 class Phase:
-    """How images were sent in a part of the run, and what came of it.
+    """One part of the run: how images were sent, and how long they took.
 
     Attributes
     ----------
     name : str
     images : int
     seconds : float
-        From the first image's sending to the last one's results.
+        From the first sending to the last result.
     p50, p90, p99, largest : float
-        Seconds from the start of an image's sending to its last result at the archive.
+        Seconds from the start of sending an image to its last result at the archive.
     """
 
     name: str
@@ -51,17 +51,17 @@ class Phase:
     largest: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is recorded, with the rate."""
+        """Return the phase as it is recorded, with the rate."""
         return {**asdict(self), "images_per_second": self.images / self.seconds}
 
 
 def load(site: Site, seconds: float, most: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Load a node, first as much as it takes, then half of that.
+    """Load a node, first to its capacity, then with half of that rate.
 
     Parameters
     ----------
     site : Site
-        With an archive that runs, and a node that is configured and not started.
+        With a running archive, and a configured node that is not started.
     seconds : float
     most : int
         Images.
@@ -88,19 +88,19 @@ def load(site: Site, seconds: float, most: int, progress: Callable[[str], None])
 
 
 class Scanners:
-    """Senders of images, and what became of each."""
+    """Senders of images, and when each image's results arrived."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self.sent = 0
-        #: Image, as the log names it → when its results were at the archive.
+        #: Short name of an image, as in the log → when all its results were at the archive.
         self._delivered: dict[str, float] = {}
         threading.Thread(target=self._follow, daemon=True).start()
 
     def all_at_once(self, seconds: float, most: int) -> Phase:
-        """Eight senders, each of which sends an image and waits for its results."""
+        """Run eight senders, each of which sends an image and waits for its results."""
         end = time.monotonic() + seconds
         times: list[tuple[float, float]] = []
 
@@ -116,7 +116,7 @@ class Scanners:
         return _phase(f"{SENDERS} senders, each with one image on the way", began, times)
 
     def at_rate(self, rate: float, seconds: float, most: int) -> Phase:
-        """Images at a steady rate, whatever becomes of those before."""
+        """Send images at a steady rate, without waiting for earlier ones."""
         began, senders = time.time(), []
         with ThreadPoolExecutor(SENDERS) as pool:
             for number in range(max(1, min(most, int(rate * seconds)))):
@@ -126,7 +126,7 @@ class Scanners:
         return _phase("steady, at half of that", began, times)
 
     def _send(self) -> tuple[float, str]:
-        """Make an image and send it; give when its sending began, and its name."""
+        """Make an image and send it; return when its sending began, and its name."""
         with self._lock:
             number = next(self._numbers)
             self.sent += 1
@@ -137,7 +137,7 @@ class Scanners:
         return began, images.name(number)
 
     def _wait_for(self, name: str) -> float:
-        wait_for(lambda: short(name) in self._delivered, f"image {short(name)} is through", 120)
+        wait_for(lambda: short(name) in self._delivered, f"all results of image {short(name)} are delivered", 120)
         return self._delivered[short(name)]
 
     def _follow(self) -> None:
@@ -147,7 +147,7 @@ class Scanners:
 
 
 class Memory:
-    """Resident memory of the node and its decoders, looked at every few seconds until `stop`."""
+    """Resident memory of the node and its decoders, sampled every few seconds until `stop`."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -157,7 +157,7 @@ class Memory:
         self._thread.start()
 
     def stop(self) -> list[dict[str, float]]:
-        """Give seconds, images through and MiB of each look."""
+        """Stop; return seconds, finished images and MiB of each sample."""
         self._stopping.set()
         self._thread.join()
         return self._samples
@@ -179,7 +179,7 @@ class Memory:
 
 
 def summary(samples: list[dict[str, float]]) -> dict[str, float]:
-    """Give memory at the start (once the node is warm), in the middle and at the end, and the most, in MiB."""
+    """Return memory at the start (once the node is warm), in the middle and at the end, and the most, in MiB."""
     warm = [sample["mib"] for sample in samples if sample["images"] >= _WARM] or [sample["mib"] for sample in samples]
     few = max(1, len(warm) // 20)
     middle = len(warm) // 2
@@ -202,7 +202,7 @@ def _phase(name: str, began: float, times: list[tuple[float, float]]) -> Phase:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Give the lines of a file as they come, for ever."""
+    """Yield the lines of a file as they are written, for ever."""
     with path.open(errors="replace") as file:
         rest = ""
         while True:

@@ -7,14 +7,14 @@ from benchmarks.node.load import summary
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
-    """Give the tables that there are."""
+    """Return the tables of the figures that were measured."""
     machine = figures["machine"]
     parts = [
         "# The node between dcmtk and Orthanc",
         "",
         f"{machine['processor']}, {machine['cores']} cores, for sender, node and archive together; loopback. Images of "
-        "1024x1024, 8 bits, from the repository's samples, each with an identity and a study of its own; all TTA "
-        "variants. A result is each DICOM object that an image must give.",
+        "1024x1024, 8 bits, from the repository's samples, each with UIDs and a study of its own; all TTA variants. "
+        "Each DICOM object that an image must give counts as a result.",
     ]
     if "crashes" in figures:
         parts += ["", "## Crashes", "", *_crashes(figures["crashes"])]
@@ -25,8 +25,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     head = (
-        "| event | trials | images | results | received | lost | doubled | dead letters | lines told "
-        "| of them a patient's |"
+        "| event | trials | images | results | received | lost | doubled | dead letters | lines printed "
+        "| with patient data |"
     )
     columns = ("event", "trials", "images", "expected", "received", "lost", "doubled", "dead", "lines", "values")
     total = {name: sum(row[name] for row in rows) for name in columns[1:]}
@@ -37,10 +37,9 @@ def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| **all** | {' | '.join(str(total[name]) for name in columns[1:])} |",
         "",
         "*SIGKILL at the nth call* is sent by strace as a thread enters its nth such system call: flushing (`fsync`, "
-        "`fdatasync`), naming, removing and writing files, sending to a destination. A trial counts where the node was "
-        "killed so. Results of dead letters count as lost. "
-        "*Lines told* are those of the node's log, its queue, its metrics "
-        "and `queue list`.",
+        "`fdatasync`), renaming, removing and writing files, sending to a destination. A trial counts if the node was "
+        "killed in this way. Results of dead letters count as lost. *Lines printed* are those of the node's log, its "
+        "queue, its metrics and `queue list`.",
     ]
 
 
@@ -58,8 +57,8 @@ def _load(load: Mapping[str, Any]) -> list[str]:
         ),
         "",
         f"{load['minutes']:.0f} minutes. Resident memory of the node: {memory['start']:.0f} MiB at the start (once 50 "
-        f"images are through), {memory['middle']:.0f} in the middle, {memory['end']:.0f} at the end, at most "
+        f"images are done), {memory['middle']:.0f} in the middle, {memory['end']:.0f} at the end, at most "
         f"{memory['most']:.0f}. Results: {verdict['expected']} expected, {verdict['received']} received, "
-        f"{verdict['lost']} lost, {verdict['doubled']} doubled. Of {verdict['lines']} lines of log, queue and metrics "
-        f"{verdict['values']} hold a value of a patient.",
+        f"{verdict['lost']} lost, {verdict['doubled']} doubled. Of {verdict['lines']} lines of log, queue and metrics, "
+        f"{verdict['values']} contain patient data.",
     ]

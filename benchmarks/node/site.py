@@ -1,6 +1,6 @@
-"""A hospital on one machine: a network namespace of its own, in which dcmtk, the node and Orthanc talk.
+"""A hospital on one machine: a network namespace of its own, in which dcmtk, the node and Orthanc communicate.
 
-Orthanc listens on all addresses and cannot be told not to; in the namespace there is loopback alone.
+Orthanc always listens on all addresses; the namespace has only loopback.
 """
 
 import json
@@ -55,7 +55,7 @@ timeout_seconds = 10
 
 
 def missing() -> str | None:
-    """What this machine lacks for such a site; None if nothing."""
+    """Return what this machine lacks for such a site; None if nothing."""
     absent = [name for name in PROGRAMS if shutil.which(name, path=SYSTEM) is None]
     if absent:
         return f"needs {', '.join(absent)}"
@@ -66,12 +66,12 @@ def missing() -> str | None:
 
 
 class Site:
-    """A namespace and what runs in it; a context manager that ends all of it.
+    """A namespace and the programs in it; a context manager that ends all of them.
 
     Parameters
     ----------
     folder : Path
-        For data, configuration and logs.
+        Folder of data, configuration and logs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,12 +97,12 @@ class Site:
         self._holder.stdout.close()
 
     def inside(self, command: Iterable[object]) -> list[str]:
-        """A command line that runs in the namespace; a bare name is that of a program of the system's."""
+        """Return a command line that runs in the namespace; a bare name is that of a system program."""
         name, *arguments = map(str, command)
         return ["nsenter", "-t", str(self._holder.pid), "-n", shutil.which(name, path=SYSTEM) or name, *arguments]
 
     def run(self, *command: object, timeout: float = 60) -> str:
-        """Run a program; give what it says."""
+        """Run a program; return its output."""
         done = subprocess.run(
             self.inside(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
         )
@@ -111,7 +111,7 @@ class Site:
     # -- Orthanc
 
     def start_orthanc(self, **settings: Any) -> None:
-        """Start the archive, on what it held before."""
+        """Start the archive, with the objects that it had before."""
         config = {
             "Name": "archive", "StorageDirectory": str(self.folder / "orthanc"), "IndexDirectory":
             str(self.folder / "orthanc"), "DicomPort": ORTHANC_PORT, "HttpPort": HTTP_PORT, "DicomAet": "ORTHANC",
@@ -125,21 +125,21 @@ class Site:
         wait_for(lambda: self.rest("/system") is not None, "Orthanc answers")
 
     def stop_orthanc(self) -> None:
-        """Switch the archive off."""
+        """Stop the archive."""
         assert self.orthanc is not None
         self.orthanc.terminate()
         self.orthanc.wait(30)
 
     def rest(self, path: str) -> Any:
-        """What Orthanc answers; None if it does not."""
-        told = self.run("curl", "-s", "--max-time", "20", f"http://127.0.0.1:{HTTP_PORT}{path}")
+        """Return Orthanc's answer; None if there is none."""
+        answer = self.run("curl", "-s", "--max-time", "20", f"http://127.0.0.1:{HTTP_PORT}{path}")
         try:
-            return json.loads(told)
+            return json.loads(answer)
         except ValueError:
             return None
 
     def objects_by_study(self) -> dict[str, int]:
-        """How many objects the archive holds of each study, by its UID."""
+        """Return how many objects of each study the archive has, by its UID."""
         uids = {study["ID"]: study["MainDicomTags"]["StudyInstanceUID"] for study in self.rest("/studies?expand")}
         held = dict.fromkeys(uids.values(), 0)
         for series in self.rest("/series?expand"):
@@ -147,11 +147,11 @@ class Site:
         return held
 
     def count(self) -> int:
-        """How many objects the archive holds."""
+        """Return how many objects the archive has."""
         return int((self.rest("/statistics") or {"CountInstances": -1})["CountInstances"])
 
     def stored_uids(self) -> list[str]:
-        """SOP Instance UID of each object, as often as it was stored as a new one."""
+        """Return Orthanc's id of each object, as often as it was stored as a new one."""
         changes: list[str] = []
         since = 0
         while True:
@@ -173,10 +173,10 @@ class Site:
         (self.folder / "node.toml").write_text(text + destinations + more)
 
     def start_node(self, *before: object, wait: bool = True, log_level: str = "DEBUG") -> None:
-        """Start the node, perhaps under another program."""
+        """Start the node, if `before` is given as a child of that command."""
         command = [*before, sys.executable, "-m", "cxr_edge", "node", "--config", self.folder / "node.toml"]
         with self.log.open("ab") as log:
-            # A session of its own, so that a program that the node runs under is killed with it.
+            # A session of its own, so that a parent such as strace is killed together with the node.
             self.node = subprocess.Popen(
                 self.inside([*command, "--log-level", log_level]), stdout=log, stderr=log, start_new_session=True
             )
@@ -185,63 +185,63 @@ class Site:
 
     @property
     def log(self) -> Path:
-        """What the node says."""
+        """Return the path of the node's log."""
         return self.folder / "node.log"
 
     def dead(self) -> bool:
-        """Whether the node has ended."""
+        """Return whether the node has ended."""
         return self.node is not None and self.node.poll() is not None
 
     def kill_node(self) -> None:
-        """SIGKILL, from outside."""
+        """Send SIGKILL."""
         assert self.node is not None
         with suppress(ProcessLookupError):
             os.killpg(self.node.pid, signal.SIGKILL)
         self.node.wait()
 
     def stop_node(self) -> int:
-        """SIGTERM; give the exit status."""
+        """Send SIGTERM; return the exit status."""
         assert self.node is not None
         self.node.terminate()
         return self.node.wait(60)
 
     def health(self) -> dict[str, Any] | None:
-        """What the node says of itself; None if it does not answer."""
-        told = self.run("curl", "-s", "--max-time", "5", f"http://127.0.0.1:{METRICS_PORT}/healthz")
-        return json.loads(told) if told.startswith("{") else None
+        """Return the node's health report; None if it does not answer."""
+        answer = self.run("curl", "-s", "--max-time", "5", f"http://127.0.0.1:{METRICS_PORT}/healthz")
+        return json.loads(answer) if answer.startswith("{") else None
 
     def settle(self, seconds: float = 120) -> None:
-        """Wait until nothing waits."""
+        """Wait until the queue is empty."""
 
         def settled() -> bool:
             found = self.health()
             return found is not None and not found["queue"]["image-waiting"] + found["queue"]["delivery-waiting"]
 
-        wait_for(settled, "nothing waits any more", seconds)
+        wait_for(settled, "the queue is empty", seconds)
 
-    def told(self) -> list[Path]:
-        """All that the node says to anybody but its destinations: log, metrics, queue."""
+    def outputs(self) -> list[Path]:
+        """Return files of all that the node shows to anything but its destinations: log, metrics, queue."""
         queue, metrics = self.folder / "queue.txt", self.folder / "metrics.txt"
         queue.write_text(self.queue("list", "--most", 1_000_000))
         metrics.write_text(self.run("curl", "-s", f"http://127.0.0.1:{METRICS_PORT}/metrics"))
         return [self.log, queue, metrics, self.folder / "data" / "queue.sqlite"]
 
     def queue(self, *arguments: object) -> str:
-        """``cxr-edge node queue …``."""
+        """Run ``cxr-edge node queue …``; return its output."""
         command = [sys.executable, "-m", "cxr_edge", "node", "queue", *arguments, "--config", self.folder / "node.toml"]
         return self.run(*command)
 
     # -- dcmtk
 
     def store(self, *images: Path, called: str = "CXREDGE", options: Iterable[object] = ()) -> list[int | None]:
-        """Send images over one association; give the status of each, None where there was none."""
+        """Send images over one association; return the status of each, None where there was none."""
         address = ["127.0.0.1", NODE_PORT]
-        told = self.run("storescu", "-d", "-nh", "-R", "-aec", called, *options, *address, *images, timeout=600)
-        statuses: list[int | None] = [int(code, 16) for code in re.findall(r"DIMSE Status +: 0x([0-9a-f]{4})", told)]
+        log = self.run("storescu", "-d", "-nh", "-R", "-aec", called, *options, *address, *images, timeout=600)
+        statuses: list[int | None] = [int(code, 16) for code in re.findall(r"DIMSE Status +: 0x([0-9a-f]{4})", log)]
         return statuses + [None] * (len(images) - len(statuses))
 
     def store_until_taken(self, image: Path, seconds: float = 90) -> int:
-        """Send an image as a scanner does: again, until it is answered with success; give the number of tries."""
+        """Send an image as a scanner does, again until it is answered with success; return the number of tries."""
         tries = 0
 
         def taken() -> bool:
@@ -254,7 +254,7 @@ class Site:
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Wait until something holds.
+    """Wait until a condition holds.
 
     Raises
     ------

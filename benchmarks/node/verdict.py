@@ -1,4 +1,4 @@
-"""What the archive should hold, and what it holds: results lost and doubled."""
+"""What the archive should have, and what it has: results lost and doubled."""
 
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -22,13 +22,13 @@ class Row:
         What was done to the node.
     trials : int
     images : int
-        Answered with success.
+        Images that were answered with success.
     expected, received, lost, doubled : int
-        Result objects.
+        Numbers of result objects.
     dead : int
-        Dead letters, images and results, whose results are among those that are lost.
+        Dead letters, both images and results; their results count as lost, too.
     lines, values : int
-        Of the node's log, queue and metrics; and those of them in which a value of a patient stands.
+        Lines of the node's log, queue and metrics; and those among them that contain patient data.
     """
 
     event: str
@@ -43,13 +43,13 @@ class Row:
     values: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is recorded."""
+        """Return the row as it is recorded."""
         return asdict(self)
 
 
 @cache
 def results_of(sample: int) -> int:
-    """How many objects an image of a sample gives."""
+    """Return how many result objects an image of a sample gives."""
     model = cxr_edge.load(device="cpu")
     analyser = Analyser.of(model, model.settings(heatmaps=True), ())
     analysis = analyser.analyse(dicom_files.written(images.make(sample)), images.name(sample), path=None)
@@ -57,7 +57,7 @@ def results_of(sample: int) -> int:
 
 
 def judged(site: Site, row: Row, numbers: list[int]) -> Row:
-    """Compare the archive with what images of these numbers must have given, each in a study of its own."""
+    """Compare the archive with the results that images of these numbers must give, each in a study of its own."""
     held = site.objects_by_study()
     for number in dict.fromkeys(numbers):
         expected = results_of(number % len(images.SAMPLES))
@@ -66,12 +66,12 @@ def judged(site: Site, row: Row, numbers: list[int]) -> Row:
         row.received += found
         row.lost += max(0, expected - found)
         row.doubled += max(0, found - expected)
-    for found in held.values():  # of images that nobody sent
+    for found in held.values():  # results of images that were never sent
         row.received += found
         row.doubled += found
     health = site.health()
     if health is not None:
         row.dead = health["queue"]["image-dead"] + health["queue"]["delivery-dead"]
-    told = site.told()
-    row.lines, row.values = patient.lines_of(told), len(patient.search(told))
+    outputs = site.outputs()
+    row.lines, row.values = patient.lines_of(outputs), len(patient.search(outputs))
     return row

@@ -1,1 +1,1 @@
-"""MLPerf Inference's edge scenarios, driven by MLCommons' LoadGen, whose figures these are; no MLPerf results."""
+"""MLPerf Inference's edge scenarios, measured by MLCommons' LoadGen. These are not MLPerf results."""

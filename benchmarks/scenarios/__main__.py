@@ -26,7 +26,7 @@ from cxr_edge.support.parallel import usable_cores
 MOST_IMAGES: Final = 64
 NOTE: Final = (
     "Not MLPerf results: LoadGen ran with a minimum duration of {seconds:g} s and no minimum number of queries, where "
-    "MLPerf's rules ask for at least 600 s, fixed numbers of queries, and an accuracy run. INVALID is LoadGen's own "
+    "MLPerf's rules require at least 600 s, fixed numbers of queries, and an accuracy run. INVALID is LoadGen's own "
     "verdict on such a short run."
 )
 
@@ -43,16 +43,16 @@ def main(
     scenarios: Annotated[
         list[Scenario] | None, typer.Option("--scenario", help="Only this one; repeatable.", show_default="all")
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Measure all TTA variants, too.")] = True,
-    cam: Annotated[bool, typer.Option("--cam/--no-cam", help="Measure heat maps, too.")] = True,
+    tta: Annotated[bool, typer.Option("--tta/--no-tta", help="Also measure all TTA variants.")] = True,
+    cam: Annotated[bool, typer.Option("--cam/--no-cam", help="Also measure heat maps.")] = True,
     seconds: Annotated[float, typer.Option(min=0.1, help="Least duration of each run.")] = 10.0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Measure latency and throughput in MLPerf Inference's edge scenarios, boundary by boundary."""
     paths = sorted(images.glob("*.png"))
     if not paths:
-        raise typer.BadParameter(f"{images} holds no PNG file", param_hint="--images")
-    cv2.setNumThreads(1)  # as `cxr-edge infer` has it
+        raise typer.BadParameter(f"{images} contains no PNG file", param_hint="--images")
+    cv2.setNumThreads(1)  # as in `cxr-edge infer`
     bundle, read = read_bundle(root), read_images(_spread(paths, MOST_IMAGES))
     figures: dict[str, Any] = {
         "note": NOTE.format(seconds=seconds),
@@ -77,7 +77,7 @@ def main(
 
 
 def _spread(paths: Sequence[Path], most: int) -> list[Path]:
-    """Take images evenly over the folder, so that all fit in memory."""
+    """Choose at most `most` images, evenly over the folder, so that all fit in memory."""
     count = min(len(paths), most)
     return [paths[i * len(paths) // count] for i in range(count)]
 

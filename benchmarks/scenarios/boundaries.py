@@ -1,4 +1,4 @@
-"""What is timed of the way of an image. Images are in memory: reading a disk is no part of any boundary."""
+"""Boundaries: the parts of an image's processing that are timed. Images are in memory; no boundary reads the disk."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,17 +36,17 @@ class Images:
 
 @dataclass(frozen=True)
 class Boundary:
-    """What is timed of the way of an image.
+    """The part of an image's processing that is timed.
 
     Attributes
     ----------
     name : str
     samples : sequence
-        What goes in, one for each image.
+        The inputs, one for each image.
     run : callable
-        Takes one of them.
+        Processes one of them.
     inputs : int
-        Of one call of the network.
+        Inputs in one call of the network.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Boundary:
 
 
 def read_images(paths: Sequence[Path]) -> Images:
-    """Read images, decode them, and code them as JPEG."""
+    """Read images, decode them, and encode them as JPEG."""
     pixels = [read_image(path).pixels for path in paths]
     return Images(
         png=[path.read_bytes() for path in paths],
@@ -68,9 +68,9 @@ def read_images(paths: Sequence[Path]) -> Images:
 def boundaries(
     model: Model, bundle: Bundle, threads: int, images: Images, *, tta: bool, cam: bool
 ) -> Iterator[Boundary]:
-    """Give what is measured, from the inside to the outside.
+    """Yield the boundaries, from the network alone to whole files.
 
-    Heat maps are those that a result keeps, at the network's resolution; `Result.heatmap` enlarges them later.
+    Heat maps are those of a result, at the network's resolution; `Result.heatmap` enlarges them later.
     """
     manifest = bundle.manifest
     names = manifest.tensors
@@ -85,7 +85,7 @@ def boundaries(
         yield Boundary(
             f"array → result, {count} variants", images.pixels, lambda pixels: model.predict(pixels, tta=True), count
         )
-    if cam:
+    if cam and manifest.maps is not None:
         yield Boundary(
             "array → result, heat maps", images.pixels, lambda pixels: model.predict(pixels, tta=False, heatmaps=True)
         )

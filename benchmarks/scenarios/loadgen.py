@@ -1,4 +1,4 @@
-"""LoadGen and the system that answers it: all that touches its package."""
+"""LoadGen and the system under test; the only module that imports LoadGen's package."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +15,10 @@ except ModuleNotFoundError as missing:
 
 
 class SystemUnderTest:
-    """Answer LoadGen's queries.
+    """Answers LoadGen's queries.
 
-    Every sample is completed, failed or not: LoadGen waits for all of them, and an exception that crosses into it
-    ends the process. After a failure the samples left are completed without work, so that the run ends soon.
+    Every sample is completed, failed or not: LoadGen waits for all of them, and an exception in its callback ends the
+    process. After a failure the remaining samples are completed without work, so that the run ends soon.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class SystemUnderTest:
         self.error: Exception | None = None
         self._stopped = False
         self._boundary = boundary
-        # One image at a time is run in LoadGen's own thread: no hand-over that would count as latency.
+        # One image at a time runs in LoadGen's own thread, so that no hand-over counts as latency.
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     def take(self, queries: Sequence[loadgen.QuerySample]) -> None:
-        """Take a query's samples; LoadGen calls it."""
+        """Process the samples of a query; LoadGen calls this."""
         for query in queries:
             if self._pool is None:
                 self._answer(query.id, query.index)
@@ -42,10 +42,10 @@ class SystemUnderTest:
                 self._pool.submit(self._answer, query.id, query.index)
 
     def flush(self) -> None:
-        """Nothing waits for more queries; LoadGen calls it."""
+        """Do nothing: no sample waits for more queries; LoadGen calls this."""
 
     def stop(self) -> None:
-        """Complete what comes from now on without work."""
+        """Complete all further samples without work."""
         self._stopped = True
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class SystemUnderTest:
         try:
             if not self._stopped:
                 self._boundary.run(self._boundary.samples[index])
-        except Exception as error:  # whatever it is, it is told by `measure`, once LoadGen has ended
+        except Exception as error:  # `measure` raises it once LoadGen has ended
             self.error = self.error or error
             self.stop()
         finally:
@@ -65,14 +65,14 @@ class SystemUnderTest:
 
 
 def settings_for(scenario: Scenario, seconds: float, per_sample: float) -> loadgen.TestSettings:
-    """Have a scenario run for so many seconds at least, where a sample takes about `per_sample` of them."""
+    """Return settings for a run of at least `seconds`, where a sample takes about `per_sample` seconds."""
     settings = loadgen.TestSettings()
     settings.scenario = getattr(loadgen.TestScenario, scenario.value)
     settings.mode = loadgen.TestMode.PerformanceOnly
     settings.min_duration_ms = round(seconds * 1e3)
     settings.min_query_count = 1
-    # LoadGen prepares its queries by what it is told to expect, and ends early where they run out: half the time of
-    # the warm-up leaves enough. Offline has one query of 1.1 times what it expects to fit into the duration.
+    # LoadGen prepares its queries by the expected latency, and ends early if they run out: half the latency of the
+    # warm-up gives enough. Offline has one query of 1.1 times the samples that are expected to fit into the duration.
     settings.single_stream_expected_latency_ns = round(per_sample * 1e9 / 2)
     settings.multi_stream_expected_latency_ns = round(per_sample * settings.multi_stream_samples_per_query * 1e9 / 2)
     settings.offline_expected_qps = 1.1 / per_sample
@@ -80,7 +80,7 @@ def settings_for(scenario: Scenario, seconds: float, per_sample: float) -> loadg
 
 
 def drive(system: SystemUnderTest, count: int, settings: loadgen.TestSettings, folder: str) -> None:
-    """Run LoadGen to its end, in a thread of its own: Ctrl-C must not strike inside one of its callbacks."""
+    """Run LoadGen to its end, in a thread of its own, so that Ctrl-C does not interrupt one of its callbacks."""
     logs = loadgen.LogSettings()
     logs.log_output.outdir = folder
     logs.log_output.copy_summary_to_stdout = False

@@ -33,7 +33,7 @@ def measure(boundary: Boundary, scenario: Scenario, concurrency: Concurrency, se
         settings = settings_for(scenario, seconds, _warm_up(boundary, concurrency.workers))
         with tempfile.TemporaryDirectory(prefix="cxr-edge-loadgen-") as folder:
             drive(system, len(boundary.samples), settings, folder)
-            told = read_log(Path(folder) / "mlperf_log_detail.txt")
+            log = read_log(Path(folder) / "mlperf_log_detail.txt")
     except Exception as error:
         system.error = system.error or error
     finally:
@@ -47,12 +47,12 @@ def measure(boundary: Boundary, scenario: Scenario, concurrency: Concurrency, se
         "threads": concurrency.threads,
         "workers": concurrency.workers,
         "batch": boundary.inputs,
-        **figures(scenario, told),
+        **figures(scenario, log),
     }
 
 
 def _warm_up(boundary: Boundary, workers: int) -> float:
-    """Run some samples as the scenario will, twice; give the faster pass's seconds per sample."""
+    """Run some samples as the scenario will, twice; return the seconds per sample of the faster pass."""
     samples = [boundary.samples[i % len(boundary.samples)] for i in range(max(8, 2 * workers))]
     passes = []
     for _ in range(2):

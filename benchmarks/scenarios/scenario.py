@@ -1,6 +1,6 @@
-"""The scenarios, and how many images each works on at a time; one sample is one study, which is one image.
+"""The scenarios, and how many images each processes at a time. One sample is one study, which is one image.
 
-SingleStream sends one image after the other, MultiStream eight a query, Offline all at once.
+SingleStream sends one image after the other, MultiStream eight in a query, Offline all at once.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Concurrency:
 
 
 def concurrency_of(scenario: Scenario, cores: int) -> Concurrency:
-    """Put all cores on one image for the shortest latency, or one image on each for the most images a second."""
+    """Return all cores for one image, for the shortest latency; or one core for each, for the highest throughput."""
     if scenario is Scenario.SINGLE_STREAM:
         return Concurrency(threads=cores, workers=1)
     return Concurrency(threads=1, workers=cores)

@@ -1,4 +1,4 @@
-"""Devices: which back end runs a graph."""
+"""Devices: the back ends that run graphs."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ def open_graph(onnx: bytes, device: str = "cpu", precision: str = "fp32", resour
     device : str
         A key of `DEVICES`.
     precision : str
-        Name of the variant the graph is of; or ``bf16`` with a float32 graph, for OpenVINO.
+        Name of the graph's variant; or ``bf16`` with a float32 graph, for OpenVINO.
     resources : Resources
 
     Raises

@@ -1,4 +1,4 @@
-"""What a back end offers: one graph, opened once, run from any thread; it knows no task."""
+"""The interface of a back end: one graph, opened once, run from any thread. Independent of any task."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-#: An array, or what a graph kept on its device: opaque, and good as an input of a graph on the same device.
+#: An array, or an output that a graph kept on its device: opaque, and an input for graphs on the same device.
 Value = Any
 
 #: A dimension of a tensor: its length, or None where any length will do.
@@ -20,15 +20,15 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class Resources:
-    """What a graph may take of the machine.
+    """What a graph may use of the machine.
 
     Attributes
     ----------
     threads : int
         CPU threads that share one inference.
     spinning : bool
-        Let idle CPU threads wait busily for a moment: a faster next inference, at the cost of whatever else
-        the cores should do.
+        Let idle CPU threads wait busily for a moment: the next inference is faster, at the cost of other
+        work on the same cores.
     gpu_memory : int
         Bytes on the GPU for one graph: weights, work space and buffers. What CUDA itself takes, and
         outputs that a caller keeps, come on top.
@@ -61,7 +61,7 @@ class Graph(Protocol):
 
     @property
     def device(self) -> str:
-        """The device it truly runs on."""
+        """The device that the graph actually runs on."""
 
     @property
     def inputs(self) -> Mapping[str, Tensor]:
@@ -78,7 +78,7 @@ class Graph(Protocol):
         ----------
         outputs : sequence of str
         feeds : mapping
-            Input → array, or what a graph of the same device kept.
+            Input → array, or an output that a graph kept on the same device.
         keep : collection of str
             Outputs that stay on the device.
 
@@ -89,6 +89,6 @@ class Graph(Protocol):
 
 
 def on_host(value: Value) -> Array:
-    """Give what a graph kept on its device as an array."""
+    """Return an output that a graph kept on its device as an array."""
     array: Array = value if isinstance(value, np.ndarray) else value.numpy()
     return array

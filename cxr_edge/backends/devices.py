@@ -1,4 +1,4 @@
-"""The one table of devices: what each is called, what it computes in, and how it opens a graph."""
+"""The table of devices: the name of each, its precisions, and how it opens a graph."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ class Device:
     Attributes
     ----------
     name : str
-        What ``--device`` takes.
+        As ``--device`` takes it.
     open : callable
         (serialised graph, precision, resources) → graph. The packages of a back end are imported here, and only here.
     preferred_precision : str or None
-        Computed in unless another is asked for; None: the bundle's default.
+        Used unless another is asked for; None: the bundle's default.
     own_precisions : tuple of str
         Precisions that this device alone computes in.
     auto_rank : int or None
-        Its place among the devices that ``auto`` tries, the fastest first; None: not tried, as it compiles for minutes
-        when a model is first loaded.
+        Position among the devices that ``auto`` tries, the fastest first. None: not tried, because it compiles for
+        minutes when a model is first loaded.
     on_gpu : bool
         Whether it takes GPU memory.
     spins : bool
@@ -75,10 +75,10 @@ _TABLE: Final = (
 #: Name → device.
 DEVICES: Final[Mapping[str, Device]] = MappingProxyType({device.name: device for device in _TABLE})
 
-#: What ``--device`` takes.
+#: Names that ``--device`` takes.
 DEVICE_NAMES: Final = ("auto", *DEVICES)
 
-#: What ``auto`` tries, the fastest first.
+#: Devices that ``auto`` tries, the fastest first.
 AUTO: Final = tuple(
     device.name
     for device in sorted(

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs as the driver tells of them: asked before anything that would crash or fall back without one."""
+"""NVIDIA GPUs as the driver reports them: asked before anything that would crash or fall back without a GPU."""
 
 import ctypes
 import sys
@@ -37,7 +37,7 @@ def find_gpu() -> Gpu:
     Raises
     ------
     DeviceUnavailable
-        There is no driver, or it has no GPU; the message names what is missing.
+        The driver is missing, or it finds no GPU; the message names what is missing.
     """
     try:
         driver = ctypes.CDLL(DRIVER)
@@ -47,7 +47,7 @@ def find_gpu() -> Gpu:
     count, device, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     _call(driver, "cuDeviceGetCount", ctypes.byref(count))
     if count.value == 0:
-        raise DeviceUnavailable("the NVIDIA driver sees no GPU")
+        raise DeviceUnavailable("the NVIDIA driver finds no GPU")
     name, memory, major, minor = ctypes.create_string_buffer(256), ctypes.c_size_t(), ctypes.c_int(), ctypes.c_int()
     _call(driver, "cuDeviceGet", ctypes.byref(device), ctypes.c_int(0))
     _call(driver, "cuDeviceGetName", name, ctypes.c_int(len(name)), device)
@@ -68,5 +68,5 @@ def _call(driver: ctypes.CDLL, function: str, *arguments: object) -> None:
     if status:
         name = ctypes.c_char_p()
         driver.cuGetErrorName(status, ctypes.byref(name))
-        told = name.value.decode() if name.value else f"error {status}"
-        raise DeviceUnavailable(f"the NVIDIA driver cannot be used ({function}: {told})")
+        reason = name.value.decode() if name.value else f"error {status}"
+        raise DeviceUnavailable(f"the NVIDIA driver cannot be used ({function}: {reason})")

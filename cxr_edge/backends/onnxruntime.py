@@ -1,4 +1,4 @@
-"""ONNX Runtime on CPU, CUDA and TensorRT, asked after its creation what it really runs on."""
+"""ONNX Runtime on CPU, CUDA and TensorRT. Every session is asked, once made, what it actually runs on."""
 
 import contextlib
 import ctypes
@@ -25,7 +25,7 @@ PROVIDERS: Final = {
 
 NO_FOLDER: Final = "/external weights are not read"
 
-#: What ONNX Runtime's providers are linked against, up to and including ONNX Runtime 1.31.
+#: Libraries that ONNX Runtime's providers are linked against, up to and including ONNX Runtime 1.31.
 _CUDNN: Final = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 _TENSORRT: Final = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
 
@@ -34,7 +34,7 @@ _REMEDY: Final = {
     "tensorrt-ep": "check `nvidia-smi`; it needs CUDA 13, cuDNN 9 and TensorRT 10",
 }
 
-#: Operators that take the time; what only moves shapes about may stay on the CPU.
+#: Operators that take most of the time. Operators that only handle shapes may stay on the CPU.
 _WORK: Final = frozenset({"Conv", "FusedConv", "Gemm", "MatMul", "FusedMatMul"})
 
 _DTYPES: Final = {
@@ -91,15 +91,15 @@ class OnnxRuntimeGraph:
             )
         if left := _left_elsewhere(self._session, device):
             raise DeviceUnavailable(
-                f"{device}: ONNX Runtime {runtime.__version__} did not give {', '.join(left)} to {PROVIDERS[device]}; "
-                "update onnxruntime-gpu"
+                f"{device}: ONNX Runtime {runtime.__version__} did not assign {', '.join(left)} to "
+                f"{PROVIDERS[device]}; update onnxruntime-gpu"
             )
         self._device = device
         self._memory = "cpu" if device == "cpu" else "cuda"
 
     @property
     def device(self) -> str:
-        """The device it truly runs on."""
+        """The device that the graph actually runs on."""
         return self._device
 
     @property
@@ -124,22 +124,22 @@ class OnnxRuntimeGraph:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # as above
             raise DeviceFailed(
-                f"{self._device} failed while it computed ({error}); what was done before is not harmed: give the same "
-                "command again to go on, or another --device with another --out"
+                f"{self._device} failed while it computed ({error}); finished results are kept: run the same "
+                "command again to go on, or choose another --device and another --out"
             ) from error
         found = zip(outputs, binding.get_outputs(), strict=True)
         return [value if name in keep else value.numpy() for name, value in found]
 
 
 def load_runtime() -> ModuleType:
-    """Import ONNX Runtime, which from 1.29 on would report to Microsoft what it loads, without being asked.
+    """Import ONNX Runtime with its telemetry off: from 1.29 on it reports to Microsoft which models it loads.
 
-    ``ORT_DISABLE_TELEMETRY`` is read when it is imported; whoever has set it has decided.
+    ``ORT_DISABLE_TELEMETRY`` is read on import. A value that is already set is left as it is.
 
     Raises
     ------
     DeviceUnavailable
-        It is not installed, or what is left of it does not work.
+        ONNX Runtime is not installed, or only a part of it is.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
@@ -151,7 +151,7 @@ def load_runtime() -> ModuleType:
     except ImportError as error:
         raise DeviceUnavailable(f"ONNX Runtime cannot be loaded ({error}); install it again") from error
     if not hasattr(runtime, "InferenceSession"):
-        # onnxruntime and onnxruntime-gpu share a folder: removing one takes the other's files with it.
+        # onnxruntime and onnxruntime-gpu share a folder: to remove one also removes files of the other.
         raise DeviceUnavailable(
             "ONNX Runtime is installed in part only; uninstall onnxruntime and onnxruntime-gpu, then "
             f"{how_to_get('cpu')}; with an NVIDIA GPU, gpu instead of cpu"
@@ -160,7 +160,7 @@ def load_runtime() -> ModuleType:
 
 
 def faults_of(device: str, runtime: ModuleType) -> list[str]:
-    """Tell everything that a device lacks here, before a session that would fall back is made."""
+    """Return everything that a device lacks here; a session made without it would fall back to another device."""
     if device == "cpu":
         return []
     faults = []
@@ -181,21 +181,21 @@ def faults_of(device: str, runtime: ModuleType) -> list[str]:
 
 
 def missing_cuda_libraries(runtime: ModuleType) -> list[str]:
-    """Load the CUDA and cuDNN libraries that ONNX Runtime needs, and tell which are not there.
+    """Load the CUDA and cuDNN libraries that ONNX Runtime needs, and return those that are missing.
 
-    ONNX Runtime's own loader prints them, and looks in NVIDIA's packages as well as in the system; cuDNN
-    it passes over in silence.
+    ONNX Runtime's own loader looks in NVIDIA's packages and in the system, and prints what is missing. It
+    does not report a missing cuDNN.
     """
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         runtime.preload_dlls()
-    printed = [line for line in told.getvalue().splitlines() if line.startswith("Failed to load ")]
+    printed = [line for line in output.getvalue().splitlines() if line.startswith("Failed to load ")]
     missing = [line.removeprefix("Failed to load ").partition(":")[0] + " is not found" for line in printed]
     return [*missing, *_missing(_CUDNN)]
 
 
 def missing_tensorrt() -> list[str]:
-    """Load the TensorRT that ONNX Runtime is linked against, and tell if it is not there."""
+    """Load the TensorRT that ONNX Runtime is linked against, and return it if it is missing."""
     if importlib.util.find_spec("tensorrt_libs"):
         with contextlib.suppress(ImportError):
             importlib.import_module("tensorrt_libs")  # NVIDIA's wheel loads its libraries
@@ -240,7 +240,7 @@ def _providers(device: str, onnx: bytes, precision: str, resources: Resources) -
 
 
 def _left_elsewhere(session: Any, device: str) -> list[str]:
-    """Tell which of the operators that do the work the provider did not take; older versions cannot say."""
+    """Return the operators of `_WORK` that the provider did not take; empty where an older version cannot report it."""
     if device == "cpu" or not hasattr(session, "get_provider_graph_assignment_info"):
         return []
     parts = session.get_provider_graph_assignment_info()

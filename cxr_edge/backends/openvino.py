@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in float32 or bfloat16; it says after compiling what it really computes in."""
+"""OpenVINO on the CPU, in float32 or bfloat16. After compiling it is asked what it actually computes in."""
 
 import importlib
 import queue
@@ -9,7 +9,7 @@ from cxr_edge.backends.base import Resources, Tensor, Value
 from cxr_edge.errors import BundleTensors, DeviceFailed, DeviceUnavailable, UnknownPrecision, how_to_get
 from cxr_edge.support.parallel import usable_cores
 
-#: Precision → OpenVINO's name of it.
+#: Precision → OpenVINO's name for it.
 PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
 
 _DTYPES: Final = {"f32": "float32", "f16": "float16", "u8": "uint8", "i64": "int64"}
@@ -46,7 +46,7 @@ class OpenVinoGraph:
             raise UnknownPrecision(
                 f"openvino computes in {' or '.join(PRECISIONS)}, not in {precision}; name one of them"
             )
-        streams = max(1, usable_cores() // resources.threads)  # with one, images would wait for each other
+        streams = max(1, usable_cores() // resources.threads)  # with one stream, images would wait for each other
         settings = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": resources.threads * streams,
@@ -66,7 +66,7 @@ class OpenVinoGraph:
 
     @property
     def device(self) -> str:
-        """The device it truly runs on."""
+        """The device that the graph actually runs on."""
         return "openvino"
 
     @property
@@ -94,7 +94,9 @@ class OpenVinoGraph:
             request.infer(dict(feeds))
             return [request.get_tensor(name).data.copy() for name in outputs]
         except RuntimeError as error:
-            raise DeviceFailed(f"openvino failed while it computed ({error}); start again to go on") from error
+            raise DeviceFailed(
+                f"openvino failed while it computed ({error}); run the same command again to go on"
+            ) from error
         finally:
             self._requests.put(request)
 

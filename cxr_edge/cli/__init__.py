@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints."""
+"""The command line: parse arguments, call the SDK, print results."""
 
 import warnings
 from typing import Annotated
@@ -16,7 +16,7 @@ from cxr_edge.cli.node import node_app
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # boxes cut long names at 80 columns, and would stand in every pipe
+    rich_markup_mode=None,  # boxes cut long names at 80 columns, also in pipes
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(infer)
@@ -39,8 +39,8 @@ def main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Chest X-ray findings with heat maps, on whatever the edge box has.
+    """Chest X-ray findings with heat maps, on the hardware of an edge box.
 
     A research tool, not a medical device: not for diagnosis.
     """
-    warnings.filterwarnings("ignore", module="pydicom")  # what matters of a header is told with its image
+    warnings.filterwarnings("ignore", module="pydicom")  # what matters in a header is reported with its image

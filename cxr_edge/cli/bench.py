@@ -1,4 +1,4 @@
-"""``cxr-edge bench``: how fast this machine is, and what limits it."""
+"""``cxr-edge bench``: measure how fast this machine is, and what limits it."""
 
 import json
 from typing import Annotated, Any
@@ -20,7 +20,8 @@ def bench(
         typer.Argument(
             metavar="PATH",
             show_default="an image of 1024x1024 that comes with cxr-edge",
-            help="Images to time (PNG, JPEG, DICOM) or directories; the first 64. Your own tell what decoding takes.",
+            help="Images to time (PNG, JPEG, DICOM) or directories; the first 64 are used. Decoding time depends on "
+            "the images, so time your own.",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -36,10 +37,10 @@ def bench(
 ) -> None:
     """Measure latency, throughput and what limits them, on this machine.
 
-    Latency: one image at a time, all threads on it, from the bytes of its file to its result. Images per second: one
-    image on each core, as a directory is done. The network alone by batch. And what one image takes, step by step, on
-    one
-    core. Exit status: 0; 2 usage, or an image that cannot be read; 3 the model or the device cannot be had.
+    Latency: one image at a time on all threads, from the bytes of its file to its result. Images per second: one
+    image on each core, as in a directory run. The network alone, by batch size. The steps of one image, on one core.
+
+    Exit status: 0; 2 usage, or an image that cannot be read; 3 the model or the device is unavailable.
     """
     from cxr_edge.cli.terminal import phases
     from cxr_edge.diagnostics.bench import MOST_IMAGES, SAMPLE, Subject
@@ -47,7 +48,7 @@ def bench(
 
     images = [_image(path) for path in discover(paths or [str(SAMPLE)])[:MOST_IMAGES]]
     if not images:
-        raise typer.BadParameter("the directory holds no file", param_hint="PATH")
+        raise typer.BadParameter("the directory contains no file", param_hint="PATH")
     try:
         subject = Subject(read_bundle(bundle), device, precision, threads or usable_cores())
         with phases("measuring") as show:
@@ -63,7 +64,7 @@ def bench(
 
 
 def _image(path: str) -> bytes:
-    """Read an image, and see that it can be decoded: a refusal is not to end a measurement half-way."""
+    """Read an image and decode it once, so that a refused image fails before the measurement starts."""
     try:
         data = read_bytes(path)
         decode(data)
@@ -88,35 +89,35 @@ def _print(found: dict[str, Any]) -> None:
                 "start": f"load {found['load_ms']:.0f} ms, first result {found['first_result_ms']:.0f} ms after that",
             },
             "Latency of one image, file to result": {
-                name.removeprefix("one image, "): _percentiles(told) for name, told in found["latency_ms"].items()
+                name.removeprefix("one image, "): _percentiles(times) for name, times in found["latency_ms"].items()
             },
             "Images per second, one image per core": {
-                name: f"{told['images_per_second']:.1f} (n {told['n']})"
-                for name, told in found["images_per_second"].items()
+                name: f"{rate['images_per_second']:.1f} (n {rate['n']})"
+                for name, rate in found["images_per_second"].items()
             },
             "Network alone": {
-                f"batch {row['batch']}": f"{_percentiles(row)}; {row['views_per_second']:.0f} views/s"
+                f"batch {row['batch']}": f"{_percentiles(row)}; {row['inputs_per_second']:.0f} inputs/s"
                 for row in found["network"]
             },
-            "What limits it: one image on one core, one view and one overlay": {
-                name: f"{told['ms']:7.2f} ms {told['share']:5.0%} {'█' * round(30 * told['share'])}"
-                for name, told in found["shares"].items()
+            "What limits it: one image on one core, one TTA variant and one overlay": {
+                name: f"{step['ms']:7.2f} ms {step['share']:5.0%} {'█' * round(30 * step['share'])}"
+                for name, step in found["shares"].items()
             },
         },
         _advice(found["shares"]),
     )
 
 
-def _percentiles(told: dict[str, float]) -> str:
-    return f"p50 {told['p50']:.2f}  p90 {told['p90']:.2f}  p99 {told['p99']:.2f} ms (n {told['n']})"
+def _percentiles(times: dict[str, float]) -> str:
+    return f"p50 {times['p50']:.2f}  p90 {times['p90']:.2f}  p99 {times['p99']:.2f} ms (n {times['n']})"
 
 
 def _advice(shares: dict[str, dict[str, float]]) -> str:
     largest = max(shares, key=lambda name: shares[name]["share"])
     remedies = {
-        "decode": "Decoding takes most: smaller images, or JPEG, would help; a faster device would not.",
-        "resize": "Resizing takes most: images of fewer pixels would help.",
-        "inference": "Inference takes most: a GPU, --no-tta or --adaptive would help; see `cxr-edge doctor`.",
-        "drawing": "Overlays take most: leave out --cam, or ask for fewer.",
+        "decode": "Decoding takes most of the time: smaller images, or JPEG, would help; a faster device would not.",
+        "resize": "Resizing takes most of the time: images of fewer pixels would help.",
+        "inference": "Inference takes most of the time: a GPU, --no-tta or --adaptive would help (`cxr-edge doctor`).",
+        "drawing": "Overlays take most of the time: leave out --cam, or ask for fewer.",
     }
     return remedies[largest]

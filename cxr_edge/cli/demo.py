@@ -1,4 +1,4 @@
-"""``cxr-edge demo``: the page in the browser."""
+"""``cxr-edge demo``: serve the demo page for a browser."""
 
 from typing import Annotated
 
@@ -13,25 +13,27 @@ from cxr_edge.support.loopback import is_loopback
 
 def demo(
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen. Another than loopback opens it to the network.")
+        str,
+        typer.Option(metavar="ADDRESS", help="Address to listen on; all but loopback are open to the network."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="The port there.")] = 7860,
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port to listen on.")] = 7860,
     bundle: BundleOption = None,
     device: DeviceOption = "auto",
     precision: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="as infer", help="A variant of the bundle.")
+        str | None, typer.Option(metavar="NAME", show_default="as for infer", help="A variant of the bundle.")
     ] = None,
     max_upload: Annotated[int, typer.Option(metavar="MIB", min=1, max=512, help="Refuse images that are larger.")] = 32,
     concurrency: Annotated[
-        int, typer.Option(metavar="N", min=1, max=64, help="Images in work at the same time; others wait.")
+        int, typer.Option(metavar="N", min=1, max=64, help="Images processed at the same time; others wait.")
     ] = 1,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Show the model in the browser: upload an image or take a sample, see findings and heat maps.
+    """Show the model in the browser: upload an image or choose a sample, see findings and heat maps.
 
-    Runs until Ctrl-C. Images stay in memory while their page is open, for ten minutes at most. Needs the extra demo.
+    Runs until Ctrl-C. Images stay in memory while their page is open, for at most ten minutes. Needs the extra demo.
 
-    Exit status: 0 stopped; 2 usage, a missing package or the port; 3 the model or the device cannot be had.
+    Exit status: 0 stopped; 2 usage, a missing package, or the port is unavailable; 3 the model or the device is
+    unavailable.
 
     For example:
 
@@ -47,12 +49,12 @@ def demo(
         )
         if not is_loopback(host):
             typer.echo(
-                f"cxr-edge: {host} is not loopback: whoever reaches this machine can upload images and see the page; "
-                "nothing asks who they are, and nothing is encrypted.",
+                f"cxr-edge: warning: {host} is not a loopback address: anyone who can reach this machine can open the "
+                "page and upload images; there is no authentication and no encryption.",
                 err=True,
             )
         address = served.launch(host, port, open_browser=open_browser, block=False)
-        typer.echo(f"{address}  (Ctrl-C ends it)  {NOTICE}", err=True)
+        typer.echo(f"{address}  (Ctrl-C stops it)  {NOTICE}", err=True)
         served.wait()
     except (DemoUnavailable, UnknownPrecision) as error:
         fail(error, USAGE)

@@ -1,4 +1,4 @@
-"""``cxr-edge doctor``: what this machine has, what works, what is missing."""
+"""``cxr-edge doctor``: report what this machine has, what works, and what is missing."""
 
 import json
 from pathlib import Path
@@ -22,16 +22,16 @@ def doctor(
             metavar="NAME",
             autocompletion=devices,
             show_default="all but tensorrt-ep",
-            help=f"Try only this: {', '.join(DEVICE_NAMES)}.",
+            help=f"Try only this device: {', '.join(DEVICE_NAMES)}.",
         ),
     ] = None,
     bundle: BundleOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Say what this machine has, and which devices truly work.
+    """Report what this machine has, and which devices work.
 
-    It says what the others lack, too. Each device is tried by running the model on it. Exit status: 0; 3 where no
-    device that was tried works.
+    Each device is tried by running the model on it; for one that fails, the report states what is missing. Exit status:
+    0; 3 if none of the tried devices works.
     """
     from cxr_edge.diagnostics.doctor import TRIED, examine
 
@@ -43,7 +43,7 @@ def doctor(
         typer.echo(json.dumps(found, indent=1))
     else:
         _print(found)
-    works = any(told["works"] for told in found["devices"].values())
+    works = any(tried["works"] for tried in found["devices"].values())
     raise typer.Exit(0 if works else NO_MODEL_OR_DEVICE)
 
 
@@ -55,7 +55,7 @@ def _print(found: dict[str, Any]) -> None:
             "Machine": _machine(found),
             "GPU": _gpu(found),
             "DICOM": _dicom(found["dicom"]),
-            "Devices": {name: _device(name, told) for name, told in found["devices"].items()},
+            "Devices": {name: _device(name, tried) for name, tried in found["devices"].items()},
             "Model": _model(found["bundle"]),
             "Engines": _engines(found["engines"]),
             "Problems": {str(i): problem for i, problem in enumerate(found["problems"], 1)} or {"": "none found"},
@@ -76,36 +76,36 @@ def _machine(found: dict[str, Any]) -> dict[str, str]:
 
 def _gpu(found: dict[str, Any]) -> dict[str, str]:
     gpu, cuda = found["gpu"], found["cuda"]
-    told = {
+    rows = {
         "GPU": f"{gpu['name']}, {gpu['architecture']}, {gpu['memory'] / 2**30:.0f} GiB; driver for CUDA {gpu['cuda']}"
         if gpu["found"]
         else gpu["why"]
     }
     if "listed" in cuda:
-        told["ONNX Runtime lists"] = f"{', '.join(cuda['listed'])} (listed is not working: see Devices)"
+        rows["ONNX Runtime lists"] = f"{', '.join(cuda['listed'])} (listed does not mean working: see Devices)"
         missing = cuda["missing_libraries"]
-        told["libraries"] = (
-            "not looked for: this ONNX Runtime is for the CPU"
+        rows["libraries"] = (
+            "not searched for: this ONNX Runtime is for the CPU"
             if missing is None
-            else ", ".join(missing) or "CUDA, cuDNN and TensorRT are found"
+            else ", ".join(missing) or "CUDA, cuDNN and TensorRT were found"
         )
-    return told
+    return rows
 
 
 def _dicom(dicom: dict[str, Any]) -> dict[str, str]:
     if missing := dicom["missing_packages"]:
         return {"read": f"no: {' and '.join(missing)} missing; {how_to_get('dicom')}"}
-    alone = "" if len(dicom["decoder_limits"]) > 1 else " alone: this system does not limit a process's memory"
+    alone = "" if len(dicom["decoder_limits"]) > 1 else " only: this system does not limit a process's memory"
     return {
         "read": "yes",
-        "decoders": f"in processes apart, with a {' and a limit of '.join(dicom['decoder_limits'])}{alone}",
+        "decoders": f"in separate processes, with a {' and a limit of '.join(dicom['decoder_limits'])}{alone}",
     }
 
 
-def _device(name: str, told: dict[str, Any]) -> str:
-    if not told["works"]:
-        return f"no: {told['why'].removeprefix(f'{name}: ')}"
-    return f"works, {told['precision']}" + (f"; {told['why']}" if told["why"] else "")
+def _device(name: str, tried: dict[str, Any]) -> str:
+    if not tried["works"]:
+        return f"no: {tried['why'].removeprefix(f'{name}: ')}"
+    return f"works, {tried['precision']}" + (f"; {tried['why']}" if tried["why"] else "")
 
 
 def _model(bundle: dict[str, Any]) -> dict[str, str]:

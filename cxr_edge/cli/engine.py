@@ -1,4 +1,4 @@
-"""``cxr-edge engine``: TensorRT engines, checked, built and listed."""
+"""``cxr-edge engine``: check, build and list TensorRT engines."""
 
 import json
 import re
@@ -23,19 +23,19 @@ from cxr_edge.model.bundle import Bundle, read_bundle
 engine_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="TensorRT engines: check a model, build for a GPU, list the cache.",
+    help="Check, build and list TensorRT engines.",
 )
 
 
 class Precision(str, Enum):
-    """Variants that engines are built of."""
+    """Bundle variants that engines can be built from."""
 
     fp16 = "fp16"
     fp32 = "fp32"
 
 
 class Package(str, Enum):
-    """NVIDIA's packages."""
+    """NVIDIA's packages that parse models and build engines."""
 
     tensorrt = "tensorrt"
     rtx = "rtx"
@@ -45,7 +45,9 @@ PrecisionOption = Annotated[Precision, typer.Option(help="Variant of the bundle.
 PackageOption = Annotated[
     Package | None,
     typer.Option(
-        "--package", show_default="tensorrt where it is installed, else rtx", help="Whose parser and builder."
+        "--package",
+        show_default="tensorrt where it is installed, else rtx",
+        help="Package to parse and build with.",
     ),
 ]
 
@@ -62,24 +64,24 @@ def check(
     package: PackageOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Say whether NVIDIA's parser takes the whole model.
+    """Check whether NVIDIA's parser accepts the whole model.
 
-    Names every node that it refuses. Needs no GPU with TensorRT for RTX (extra rtx). Exit status: 0 all is taken; 1
-    something is refused; 3 the bundle or the package cannot be had.
+    Names every node that it refuses. With TensorRT for RTX (extra rtx), this needs no GPU. Exit status: 0 all nodes are
+    accepted; 1 some are refused; 3 the bundle or the package is unavailable.
     """
     for option in ("bundle", "precision"):
         if graphs and given(context, option):
-            raise typer.BadParameter("it names a bundle's graphs: leave it out, or ONNX", param_hint=f"--{option}")
-    with _errors_told():
+            raise typer.BadParameter("it selects a bundle's graphs: leave out this, or ONNX", param_hint=f"--{option}")
+    with _errors_printed():
         library = _library(package)
         named = {str(p): p.read_bytes() for p in graphs} if graphs else _graphs(read_bundle(bundle), precision)
         refused = {name: refusals(library, data) for name, data in named.items()}
     if json_output:
-        told = {name: [msgspec.to_builtins(r) for r in found] for name, found in refused.items()}
-        typer.echo(json.dumps({"library": library.name, "version": library.version, "refused": told}))
+        nodes = {name: [msgspec.to_builtins(r) for r in found] for name, found in refused.items()}
+        typer.echo(json.dumps({"library": library.name, "version": library.version, "refused": nodes}))
     else:
         for name, found in refused.items():
-            typer.echo(f"{name}: {f'{len(found)} nodes refused' if found else 'taken whole'}")
+            typer.echo(f"{name}: {f'{len(found)} nodes refused' if found else 'all nodes accepted'}")
             for refusal in found:
                 typer.echo(f"  {refusal}")
         typer.echo(f"by the parser of {library.name} {library.version}", err=True)
@@ -91,7 +93,8 @@ def build(
     bundle: BundleOption = None,
     precision: PrecisionOption = Precision.fp16,
     batch: Annotated[
-        str, typer.Option(metavar="MIN,BEST,MAX", help="Views at a time: least, made fastest for, most.")
+        str,
+        typer.Option(metavar="MIN,BEST,MAX", help="Batch sizes: smallest, optimised for, largest."),
     ] = "1,6,32",
     target: Annotated[
         str | None,
@@ -99,20 +102,22 @@ def build(
     ] = None,
     package: PackageOption = None,
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Run in newer TensorRT versions too; slower.")
+        bool, typer.Option("--version-compatible", help="Make engines that newer TensorRT versions run too; slower.")
     ] = False,
     hardware_compatible: Annotated[
-        bool, typer.Option("--hardware-compatible", help="Run on every GPU from Ampere (sm_80) on; slower.")
+        bool, typer.Option("--hardware-compatible", help="Make engines for every GPU from Ampere (sm_80) on; slower.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Build again what the cache holds.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build engines again that the cache already has.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Build the engines of a bundle's two graphs into the cache.
 
-    The cache is this user's. With the package tensorrt on the GPU that is to run them; with TensorRT for RTX (extra
-    rtx) on any machine, for RTX GPUs. An engine that the cache holds is not built again. Exit status: 0 built or
-    there; 1 NVIDIA's parser refuses the model; 2 usage; 3 the bundle, the package or the GPU cannot be had, or a
-    build failed.
+    Each user has a cache of their own. With the package tensorrt, build on the GPU that will run the engines; with
+    TensorRT for RTX (extra rtx), build on any machine, for RTX GPUs. Engines that the cache already has are not built
+    again.
+
+    Exit status: 0 built, or in the cache already; 1 NVIDIA's parser refuses the model; 2 usage; 3 the bundle, the
+    package or the GPU is unavailable, or a build failed.
 
     For example:
 
@@ -124,7 +129,7 @@ def build(
     if target is not None and not re.fullmatch(r"sm_\d{2,3}", target):
         raise typer.BadParameter(f"expected an architecture such as sm_86, got {target!r}", param_hint="--target")
     hardware: Hardware = "ampere_plus" if hardware_compatible else "none"
-    with _errors_told():
+    with _errors_printed():
         library = _library(package)
         settings = Settings(_target(library, target), profile, version_compatible, hardware)
         opened = read_bundle(bundle)
@@ -134,11 +139,11 @@ def build(
             with _progress(f"{name} for {settings.architecture}") as progress:
                 stored[name] = build_stored(library, name, data, precision.value, settings, progress, force=force)
     if json_output:
-        told = {
+        built = {
             name: {"file": str(file), "fresh": fresh, **msgspec.to_builtins(description)}
             for name, (file, description, fresh) in stored.items()
         }
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(built))
         return
     for name, (file, description, fresh) in stored.items():
         made = f"built in {description.seconds:.1f} s" if fresh else "in the cache already"
@@ -147,11 +152,11 @@ def build(
 
 @engine_app.command(name="list")
 def list_cache(json_output: JsonOption = False) -> None:
-    """List the engines that the cache holds.
+    """List the engines in the cache.
 
-    Says what is wrong with those that must not be run. Exit status: 0; 3 the cache cannot be used.
+    States what is wrong with engines that must not be run. Exit status: 0; 3 the cache cannot be used.
     """
-    with _errors_told():
+    with _errors_printed():
         stored = list_engines()
     if json_output:
         typer.echo(json.dumps([engine.to_dict() for engine in stored]))
@@ -159,7 +164,7 @@ def list_cache(json_output: JsonOption = False) -> None:
     for engine in stored:
         typer.echo(f"{engine.file.name}: {_line(engine)}")
     if not stored:
-        typer.echo("The cache holds no engine; `cxr-edge engine build` makes one.", err=True)
+        typer.echo("The cache contains no engine; `cxr-edge engine build` makes one.", err=True)
 
 
 def _line(engine: Stored) -> str:
@@ -183,13 +188,13 @@ def _line(engine: Stored) -> str:
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
+def _errors_printed() -> Iterator[None]:
     try:
         yield
     except CxrEdgeError as error:
         fail(error, SOME_FAILED if isinstance(error, ModelRefused) else NO_MODEL_OR_DEVICE)
     except KeyboardInterrupt:
-        typer.echo("Interrupted; nothing half-built is left.", err=True)
+        typer.echo("Interrupted; no partly built engine is left.", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -217,14 +222,14 @@ def _profile(batch: str) -> Profile:
 def _require_variants(profile: Profile, variants: int) -> None:
     if profile.smallest > 1 or profile.largest < variants:
         raise typer.BadParameter(
-            f"TTA variants come 1 to {variants} at a time: expected MIN 1 and MAX of at least {variants}, got "
-            f"{profile.told}",
+            f"calls hold 1 to {variants} TTA variants: expected MIN 1 and MAX of at least {variants}, got "
+            f"{profile.text}",
             param_hint="--batch",
         )
 
 
 def _target(library: Library, target: str | None) -> str:
-    """Give the architecture to build for. TensorRT itself measures on the GPU, so it must be there."""
+    """Return the architecture to build for. TensorRT measures on the GPU itself, so the GPU must be present."""
     if target is not None and library.for_rtx:
         return target
     try:

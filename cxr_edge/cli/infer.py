@@ -1,4 +1,4 @@
-"""``cxr-edge infer``: what radiographs show."""
+"""``cxr-edge infer``: find out what chest radiographs show."""
 
 import io
 import os
@@ -54,9 +54,9 @@ from cxr_edge.runs.directory import REPORT, RunDirectory
 from cxr_edge.support.parallel import usable_cores
 from cxr_edge.support.text import printable, printable_path
 
-#: Positive findings that are drawn in DICOM results, unless told otherwise.
+#: Default of ``--dicom-overlays``: positive findings that are drawn in DICOM results.
 DICOM_OVERLAYS: Final = 3
-#: With a results directory to look into, a longer table is cut to this many rows.
+#: Most rows of the printed table where a results directory has all results.
 MAX_ROWS: Final = 100
 
 
@@ -71,15 +71,15 @@ def infer(
         typer.Option(
             parser=directory,
             metavar="DIR",
-            help="Write predictions.jsonl, predictions.csv, heatmaps/ and run.json here. An interrupted run goes on "
-            "where it stopped when the same command is given again.",
+            help="Write predictions.jsonl, predictions.csv, heatmaps/ and run.json here. The same command resumes an "
+            "interrupted run.",
         ),
     ] = None,
     report: Annotated[
         bool,
         typer.Option(
             "--report",
-            help="Write report.html too: one page with every image, its heat maps and its findings; needs --out.",
+            help="Also write report.html: one page with every image, its heat maps and its findings; needs --out.",
         ),
     ] = False,
     dicom_out: Annotated[
@@ -87,8 +87,8 @@ def infer(
         typer.Option(
             parser=directory,
             metavar="DIR",
-            help="Write DICOM results of DICOM images here: a structured report, the overlays of positive findings as "
-            "Secondary Captures, their outlines as a presentation state.",
+            help="Write DICOM results of DICOM images here: a structured report, overlays of positive findings as "
+            "Secondary Captures, and their outlines as a presentation state.",
         ),
     ] = None,
     dicom_overlays: Annotated[
@@ -98,34 +98,34 @@ def infer(
         bool | None,
         typer.Option(
             "--tta/--no-tta",
-            show_default="as the bundle says",
-            help="Average over the bundle's TTA variants of an image, or take the unchanged image alone.",
+            show_default="set by the bundle",
+            help="Average over the bundle's TTA variants of each image, or use the unchanged image alone.",
         ),
     ] = None,
     adaptive: Annotated[
         bool,
         typer.Option(
             "--adaptive",
-            help="With TTA: leave out the variants after the first ones where they are not likely to change the "
-            "decision on any finding.",
+            help="With TTA: evaluate only the first variants where the others are unlikely to change the decision on "
+            "any finding.",
         ),
     ] = False,
     cam: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Heat-map overlays for the N most probable diseases; needs --out.")
+        int, typer.Option(metavar="N", min=0, help="Heat-map overlays for the N most probable findings; needs --out.")
     ] = 0,
     device: Annotated[
         str,
         typer.Option(
             metavar="NAME",
             autocompletion=devices,
-            help=f"One of {', '.join(DEVICE_NAMES)}. auto takes the fastest that truly works here.",
+            help=f"One of {', '.join(DEVICE_NAMES)}. auto takes the fastest that works here.",
         ),
     ] = "auto",
     precision: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            show_default="fp16 with TensorRT, else as the bundle says",
+            show_default="fp16 with TensorRT, else set by the bundle",
             help="A variant of the bundle, such as fp32, fp16 or int8; with openvino also bf16.",
         ),
     ] = None,
@@ -135,7 +135,7 @@ def infer(
         typer.Option(
             metavar="NAME",
             autocompletion=operating_points,
-            show_default="as the bundle says",
+            show_default="set by the bundle",
             help="Set of thresholds, such as max_f1, youden or sensitivity_80.",
         ),
     ] = None,
@@ -151,35 +151,35 @@ def infer(
         int | None, typer.Option(metavar="N", min=1, max=256, show_default="all cores", help="CPU threads to use.")
     ] = None,
     spin: Annotated[
-        bool, typer.Option("--spin/--no-spin", help="Let idle CPU threads wait busily for a moment.")
+        bool, typer.Option("--spin/--no-spin", help="Let idle CPU threads spin for a moment before they sleep.")
     ] = True,
     gpu_memory: Annotated[
-        int, typer.Option(metavar="MIB", min=64, help="Most GPU memory for each of the two graphs.")
+        int, typer.Option(metavar="MIB", min=64, help="Largest GPU memory for each of the two graphs.")
     ] = Resources.gpu_memory // MEBIBYTE,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Refuse DICOM images that are lateral, or of no chest, by their header."),
+        typer.Option("--strict", help="Refuse DICOM images that are lateral, or not of the chest, by their header."),
     ] = False,
     limits: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=VALUE", help=f"A bound on inputs: {', '.join(LIMIT_NAMES)}; repeatable."),
+        typer.Option("--limit", metavar="NAME=VALUE", help=f"A limit on inputs: {', '.join(LIMIT_NAMES)}; repeatable."),
     ] = None,
     isolate: Annotated[
         bool,
         typer.Option(
             "--isolate/--no-isolate",
-            help="Decode compressed DICOM in processes of their own, so that a hostile image ends its decoder and not "
-            "the run. --no-isolate decodes within the run: for images that you trust.",
+            help="Decode compressed DICOM in separate processes, so that a hostile image ends its decoder and not the "
+            "run. --no-isolate decodes in the process of the run: for images that you trust.",
         ),
     ] = True,
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")
     ] = False,
 ) -> None:
-    """Say what radiographs show.
+    """Report the findings of chest radiographs.
 
-    Exit status: 0 all read; 1 some inputs failed; 2 usage, or nothing found;
-    3 the model or the device cannot be had; 130 interrupted.
+    Exit status: 0 all images were read; 1 some inputs failed; 2 usage, or no input found; 3 the model or the device is
+    unavailable; 130 interrupted.
 
     For example:
 
@@ -195,7 +195,7 @@ def infer(
     """
     _prepare_streams(json_lines)
     _check_choices(out, cam, colormap, report=report, tta=tta, adaptive=adaptive)
-    _check_of_use(context, drawn=bool(cam or report or (dicom_out and dicom_overlays)))
+    _check_effect(context, drawn=bool(cam or report or (dicom_out and dicom_overlays)))
     inputs = _inputs(paths, {"--out": out, "--dicom-out": dicom_out}, json_lines)
     _make_dicom_directory(dicom_out)
     input_limits = _input_limits(limits or [], strict=strict, isolated=isolate)
@@ -237,7 +237,7 @@ def infer(
     except CxrEdgeError as error:
         fail(error, NO_MODEL_OR_DEVICE)
     except KeyboardInterrupt:
-        resume = f" {out} keeps what is done: give the same command again to go on." if out else ""
+        resume = f" {out} has the results so far: give the same command again to resume." if out else ""
         typer.echo(f"Interrupted.{resume}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(SOME_FAILED if failures else 0)
@@ -263,14 +263,14 @@ def _inputs(paths: list[str], outputs: dict[str, Path | None], json_lines: bool)
         for path in inputs if json_lines else ():
             _print_json(failure_of(path, missing).record())
         for path in paths:
-            why = "the directory holds no file" if os.path.isdir(path) else str(missing)
+            why = "the directory contains no file" if os.path.isdir(path) else str(missing)
             typer.echo(f"cxr-edge: {printable(printable_path(path))}: {why}", err=True)
         raise typer.Exit(USAGE)
     return inputs
 
 
 def _make_dicom_directory(path: Path | None) -> None:
-    """Make the directory, and look whether what writes into it is installed, before an hour of images is read."""
+    """Make the directory and check that the packages for DICOM results are installed, before any image is read."""
     if path is None:
         return
     if (missing := next((name for name in ("pydicom", "highdicom") if find_spec(name) is None), None)) is not None:
@@ -286,7 +286,7 @@ def _make_dicom_directory(path: Path | None) -> None:
 
 
 def _exists(path: str) -> bool:
-    """Tell whether something is there, or hidden behind a permission, which is an error of its own."""
+    """Return whether a path exists, or may exist: a missing permission is reported later, as an error of its own."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -300,23 +300,25 @@ def _check_choices(
     out: Path | None, cam: int, colormap: str, *, report: bool, tta: bool | None, adaptive: bool
 ) -> None:
     if adaptive and tta is False:
-        raise typer.BadParameter("it chooses among the views of --tta: leave out --no-tta", param_hint="--adaptive")
+        raise typer.BadParameter("it chooses among the variants of --tta: leave out --no-tta", param_hint="--adaptive")
     if cam and out is None:
-        raise typer.BadParameter("overlays need a directory: add --out DIR", param_hint="--cam")
+        raise typer.BadParameter("overlays are written into a results directory: add --out DIR", param_hint="--cam")
     if report and out is None:
-        raise typer.BadParameter("it needs a directory: add --out DIR", param_hint="--report")
+        raise typer.BadParameter("the report is written into a results directory: add --out DIR", param_hint="--report")
     if colormap not in COLORMAPS:
         raise typer.BadParameter(f"expected one of {', '.join(COLORMAPS)}, got {colormap!r}", param_hint="--colormap")
 
 
-def _check_of_use(context: typer.Context, *, drawn: bool) -> None:
-    """Refuse options that the others leave nothing to do for."""
+def _check_effect(context: typer.Context, *, drawn: bool) -> None:
+    """Refuse options that would have no effect beside the others."""
     device = context.params["device"]
     if given(context, "dicom_overlays") and context.params["dicom_out"] is None:
-        raise typer.BadParameter("it bounds what is drawn there: add --dicom-out DIR", param_hint="--dicom-overlays")
+        raise typer.BadParameter(
+            "it limits overlays in DICOM results: add --dicom-out DIR", param_hint="--dicom-overlays"
+        )
     if given(context, "colormap") and not drawn:
         raise typer.BadParameter(
-            "it colours heat maps, and none are asked for: add --cam N, --report or --dicom-out DIR",
+            "it sets the colours of heat maps, and none was requested: add --cam N, --report or --dicom-out DIR",
             param_hint="--colormap",
         )
     chosen = DEVICES.get(device)
@@ -324,7 +326,7 @@ def _check_of_use(context: typer.Context, *, drawn: bool) -> None:
         raise typer.BadParameter(f"--device {device} uses no GPU: leave one of the two out", param_hint="--gpu-memory")
     if given(context, "spin") and chosen is not None and not chosen.spins:
         raise typer.BadParameter(
-            f"--device {device} has no threads that would spin: leave one of the two out", param_hint="--spin/--no-spin"
+            f"--device {device} has no threads that spin: leave one of the two out", param_hint="--spin/--no-spin"
         )
 
 
@@ -346,7 +348,7 @@ def _input_limits(limits: list[str], *, strict: bool, isolated: bool) -> InputLi
 
 
 def _outputs(out: Path | None, cam: int, dicom_out: Path | None, dicom_overlays: int, colormap: str) -> list[Output]:
-    """Choose the outputs of a run; a new one is registered here."""
+    """Return the outputs of a run; a new kind of output is registered here."""
     outputs: list[Output] = []
     if out is not None and cam:
         outputs.append(OverlayFiles(out, cam, colormap))
@@ -375,7 +377,7 @@ def _write_report(run: RunDirectory, provenance: Provenance, pictures: ReportPic
 
 
 def _consume(records: Iterator[Record], total: int, json_lines: bool, keep_all: bool) -> tuple[list[Record], int]:
-    """Run, printing JSON lines as they come; return the records to show in a table, and the number of failures."""
+    """Run, print JSON lines as they come; return the records to show in a table, and the number of failures."""
     shown: list[Record] = []
     failures = 0
     with _progress(total) as advance:
@@ -410,7 +412,7 @@ def _print_json(record: Record) -> None:
 def _print_table(
     shown: list[Record], failures: int, total: int, model: Model, out: list[Path], report: Path | None
 ) -> None:
-    # Rich takes a tenth of a second to import, which a program that reads JSON lines need not wait for.
+    # Rich takes a tenth of a second to import; programs that read JSON lines need not wait for it.
     from cxr_edge.cli.terminal import print_findings
 
     where = f"Results in {' and '.join(map(str, out))}. " if out else ""

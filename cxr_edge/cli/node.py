@@ -1,4 +1,4 @@
-"""``cxr-edge node``: a store-and-forward node, and its queue."""
+"""``cxr-edge node``: run the store-and-forward node, and manage its queue."""
 
 import json
 import sqlite3
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PACKAGES: Final = ("pydicom", "highdicom", "pynetdicom", "prometheus_client", "watchfiles", "requests")
 
 node_app = typer.Typer(rich_markup_mode=None)
-queue_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the queue, and replay dead letters.")
+queue_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List the queue, and replay dead letters.")
 node_app.add_typer(queue_app, name="queue")
 
 ConfigOption = Annotated[
@@ -40,10 +40,11 @@ def node(
 ) -> None:
     """Receive images by DICOM or from a folder, infer, and deliver results to archives.
 
-    Runs until SIGTERM or Ctrl-C, then finishes what is in work. What waits is on disk, and goes on at the next start.
+    Runs until SIGTERM or Ctrl-C, then finishes the images in progress. Waiting images and deliveries are on disk, and
+    continue at the next start.
 
-    Exit status: 0 stopped; 2 the configuration or the port; 3 the model or the device cannot be had, or the device
-    failed.
+    Exit status: 0 stopped; 2 the configuration is wrong, or the port or the queue cannot be used; 3 the model or the
+    device is unavailable, or the device failed.
 
     For example:
 
@@ -53,11 +54,11 @@ def node(
 
       cxr-edge node queue list --config node.toml --state dead
     """
-    if (asked := context.invoked_subcommand) is not None:
+    if (subcommand := context.invoked_subcommand) is not None:
         if given(context, "log_level"):
-            raise typer.BadParameter(f"`{asked}` keeps no log: leave it out", param_hint="--log-level")
-        if config is not None and asked != "queue":
-            raise typer.BadParameter(f"`{asked}` reads no configuration: leave it out", param_hint="--config")
+            raise typer.BadParameter(f"`{subcommand}` writes no log: leave it out", param_hint="--log-level")
+        if config is not None and subcommand != "queue":
+            raise typer.BadParameter(f"`{subcommand}` reads no configuration: leave it out", param_hint="--config")
         context.obj = config  # for `queue`, which takes it before or after its own name
         return
     if log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -82,7 +83,7 @@ def node(
 
 @node_app.command()
 def example() -> None:
-    """Print a configuration to start from."""
+    """Print an example configuration to start from."""
     _need_packages()
     from cxr_edge.node.example import EXAMPLE
 
@@ -103,30 +104,29 @@ def list_(
     context: typer.Context,
     config: ConfigOption = None,
     state: Annotated[
-        str | None, typer.Option(metavar="STATE", help="waiting, done, sent or dead; all, if left out.")
+        str | None, typer.Option(metavar="STATE", help="waiting, done, sent or dead; all if left out.")
     ] = None,
-    most: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many, the oldest first.")] = 100,
+    most: Annotated[int, typer.Option(metavar="N", min=1, help="Largest number of entries, oldest first.")] = 100,
     json_lines: JsonOption = False,
 ) -> None:
     """List images and deliveries.
 
-    Tells hashes, states, attempts and errors; nothing of a patient. Exit status: 0; 2 usage, or no queue.
+    Prints hashes, states, attempts and errors; no patient data. Exit status: 0; 2 usage, or no queue.
     """
     if state not in (None, "waiting", "done", "sent", "dead"):
         raise typer.BadParameter(f"expected waiting, done, sent or dead, got {state!r}", param_hint="--state")
     with _queue(_queue_config(context, config)) as queue:
-        letters, counts = queue.entries(state, most), queue.counts()  # type: ignore[arg-type]
-    for letter in letters:
-        entry = {name: getattr(letter, name) for name in letter.__dataclass_fields__}
+        entries, counts = queue.entries(state, most), queue.counts()  # type: ignore[arg-type]
+    for entry in entries:
         if json_lines:
-            typer.echo(json.dumps(entry))
+            typer.echo(json.dumps({name: getattr(entry, name) for name in entry.__dataclass_fields__}))
             continue
-        age = time.time() - letter.received
-        to = f" {(letter.object or '').rpartition('-')[2]} -> {letter.destination}" if letter.destination else ""
-        why = f"  {letter.code}: {letter.message}" if letter.code else ""
+        age = time.time() - entry.received
+        to = f" {(entry.object or '').rpartition('-')[2]} -> {entry.destination}" if entry.destination else ""
+        why = f"  {entry.code}: {entry.message}" if entry.code else ""
         typer.echo(
-            f"{letter.id:<14} {letter.state:<8} {letter.image[:12]}{to}  "
-            f"{letter.attempts} {'refusals' if letter.destination else 'tries'}, {age:.0f} s{why}"
+            f"{entry.id:<14} {entry.state:<8} {entry.image[:12]}{to}  "
+            f"{entry.attempts} {'refusals' if entry.destination else 'tries'}, {age:.0f} s{why}"
         )
     if not json_lines:
         typer.echo(", ".join(f"{name}: {number}" for name, number in counts.items()), err=True)
@@ -136,14 +136,16 @@ def list_(
 def replay(
     context: typer.Context,
     identifiers: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="As `list` shows them: image-3, delivery-17.")
+        list[str] | None, typer.Argument(metavar="ID", help="Dead letters as `list` shows them: image-3, delivery-17.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Replay all dead letters.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Let dead letters be tried again; a running node takes them up.
+    """Put dead letters back into the queue.
 
-    Exit status: 0; 1 some of those named are no dead letters; 2 usage, or no queue.
+    A running node tries them again.
+
+    Exit status: 0; 1 some of the given IDs are not dead letters; 2 usage, or no queue.
     """
     if bool(identifiers) == every:
         raise typer.BadParameter("expected identifiers, or --all", param_hint="ID")
@@ -155,7 +157,7 @@ def replay(
     typer.echo(f"{number} dead letters wait again.")
     if identifiers and number < len(set(identifiers)):
         typer.echo(
-            "The others are no dead letters, or of a destination that is configured no more: see `list`.", err=True
+            "The others are not dead letters, or their destination is not in the configuration: see `list`.", err=True
         )
         raise typer.Exit(1)
 
@@ -169,7 +171,7 @@ def _need_packages() -> None:
 
 def _queue_config(context: typer.Context, config: Path | None) -> "Config":
     if config is not None and context.obj is not None:
-        raise typer.BadParameter("expected it once, got it before `queue` and after", param_hint="--config")
+        raise typer.BadParameter("expected it once, got it both before and after `queue`", param_hint="--config")
     return _config(config or context.obj)
 
 

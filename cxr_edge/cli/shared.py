@@ -1,4 +1,4 @@
-"""What the commands share: exit statuses, options, and errors as one line."""
+"""Exit statuses, options and error output that the commands share."""
 
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -18,24 +18,24 @@ INTERRUPTED: Final = 130
 
 
 def directory(text: str) -> Path:
-    """Read a directory's path."""
+    """Parse the path of a directory."""
     if not text:
         raise typer.BadParameter("an empty path; is a shell variable unset?")
     return Path(text)
 
 
 def devices() -> tuple[str, ...]:
-    """Complete ``--device`` in a shell."""
+    """Return the completions of ``--device`` for a shell."""
     return DEVICE_NAMES
 
 
 def operating_points() -> list[str]:
-    """Complete ``--operating-point`` in a shell, with those of the shipped bundle."""
+    """Return the completions of ``--operating-point`` for a shell: those of the shipped bundle."""
     return list(msgspec.json.decode((SHIPPED / MANIFEST).read_bytes())["operating_points"])
 
 
 def given(context: typer.Context, option: str) -> bool:
-    """Return whether an option stands in the command, be it with its default."""
+    """Return whether an option was given on the command line, even with its default value."""
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -51,6 +51,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard
 
 
 def fail(error: CxrEdgeError, status: int) -> NoReturn:
-    """Tell an error in one line, and end with a status."""
+    """Print an error as one line, and exit with a status."""
     typer.echo(f"cxr-edge: {error.code}: {printable(str(error))}", err=True)
     raise typer.Exit(status) from error

@@ -1,4 +1,4 @@
-"""Results as people read them in a terminal: a progress bar, a table, a closing line."""
+"""Terminal output: progress bars, tables, a closing line."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from cxr_edge.support.text import printable
 
 @contextmanager
 def image_counter(total: int) -> Iterator[Any]:
-    """Show a progress bar on standard error where that is a terminal.
+    """Show a progress bar of images on standard error, where that is a terminal.
 
     Yields
     ------
@@ -39,12 +39,12 @@ def image_counter(total: int) -> Iterator[Any]:
 
 @contextmanager
 def phases(title: str) -> Iterator[Any]:
-    """Show the phases of something long on standard error where that is a terminal.
+    """Show the phases of a long task on standard error, where that is a terminal.
 
     Yields
     ------
     callable
-        To be called with a phase's name and its share that is done, 0 to 1.
+        To be called with a phase's name and the share of it that is done, 0 to 1.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -65,10 +65,11 @@ def print_findings(records: Sequence[Record], total: int, closing: str) -> None:
     Parameters
     ----------
     records : sequence of Record
-        All or the first of them.
+        All records, or the first of them.
     total : int
-        How many there are in all.
+        Number of all records.
     closing : str
+        Last line of the output.
     """
     console = Console()
     console.print(_table(records))
@@ -109,5 +110,5 @@ def _summary(record: Record) -> Text:
 
 
 def _plain(text: str) -> Text:
-    """Show text from outside without letting it drive the terminal."""
+    """Return text from outside with its control characters made visible, so that it cannot control the terminal."""
     return Text(printable(text))

@@ -1,4 +1,4 @@
-"""The demo in the browser: an image goes in, findings with their heat maps come out.
+"""The browser demo: upload an image, see its findings and heat maps.
 
 ::
 
@@ -6,7 +6,7 @@
 
     demo().launch()
 
-is the whole ``app.py`` of a hosted Space. Needs the extra ``demo``.
+These lines are the whole ``app.py`` of a hosted Space. Needs the extra ``demo``.
 """
 
 from cxr_edge.demo.server import Demo, demo

@@ -1,4 +1,4 @@
-"""One image's answer, as HTML: its findings and heat maps, or what was wrong with it in words."""
+"""The demo's answer to one image, as HTML: findings and heat maps, or the error."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from cxr_edge.outputs.html.picture import ReportImage
 
 @dataclass(frozen=True)
 class Upload:
-    """An image as it came: held in memory while its page is open, and nowhere else.
+    """An image as it was uploaded; held in memory only, while its page is open.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Upload:
 
 
 def answer(model: Model, upload: Upload, mode: str, operating_point: str) -> str:
-    """Say what an image shows.
+    """Analyse an image and render the answer.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def answer(model: Model, upload: Upload, mode: str, operating_point: str) -> str
     Returns
     -------
     str
-        HTML. An image that cannot be used is answered with its code and message.
+        HTML. For an image that cannot be used, the error code and message.
     """
     started = time.perf_counter()
     settings = model.settings(
@@ -66,5 +66,5 @@ def answer(model: Model, upload: Upload, mode: str, operating_point: str) -> str
 
 
 def alert(what: str, why: str) -> str:
-    """Tell an error so that it stays in the page, and a screen reader says it."""
+    """Return an error as HTML that stays in the page and that screen readers announce."""
     return str(Markup('<div class="demo-alert" role="alert"><strong>{}.</strong> {}</div>').format(what, why))

@@ -1,4 +1,4 @@
-"""What the demo's server refuses before Gradio sees it: everything that its page does not ask for."""
+"""The filter before Gradio: it refuses every request that the demo's own page does not make."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -13,13 +13,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-#: Bytes of a request that is no upload: choices, and the name of an upload.
-MOST_WORDS: Final = 65_536
-#: Uploads that may wait in the folder, in lengths of the longest.
-WAITING: Final = 16
+#: Largest body, in bytes, of a request that is not an upload: choices, and the name of an upload.
+MAX_REQUEST_BYTES: Final = 65_536
+#: Uploads of the largest size that the folder may hold.
+MAX_WAITING_UPLOADS: Final = 16
 
 _UPLOAD, _EVENT = "/gradio_api/upload", "/gradio_api/queue/join"
-_ASKED: Final = {
+_ALLOWED: Final = {
     "GET": (
         "/", "/theme.css", "/favicon.ico", "/robots.txt",
         "/gradio_api/queue/data", "/gradio_api/upload_progress", "/gradio_api/startup-events", "/gradio_api/app_id",
@@ -27,24 +27,24 @@ _ASKED: Final = {
     "HEAD": ("/",),
     "POST": (_UPLOAD, _EVENT, "/gradio_api/reset", "/gradio_api/cancel"),
 }  # fmt: skip
-_ASKED_BELOW: Final = {"GET": ("/static/", "/assets/", "/svelte/", "/gradio_api/heartbeat/")}
+_ALLOWED_BELOW: Final = {"GET": ("/static/", "/assets/", "/svelte/", "/gradio_api/heartbeat/")}
 
 
 class Bounds:
-    """ASGI middleware.
+    """ASGI middleware that passes on only the requests of the demo's page.
 
-    Gradio offers far more than this page needs: it gives out what lies in its upload folder to whoever names it,
-    fetches addresses that a visitor names, runs events past the queue, writes sessions to disk.
+    Gradio offers far more than this page needs: it serves any file of its upload folder by name, fetches URLs that a
+    visitor names, runs events past the queue, and writes sessions to disk.
 
     Parameters
     ----------
     app : ASGI application
     most : int
-        Bytes of an upload.
+        Largest upload, in bytes.
     folder : Path
-        Where Gradio puts uploads.
+        Gradio's upload folder.
     local : bool
-        The server listens on loopback: a page elsewhere whose name leads here is refused (DNS rebinding).
+        Whether the server listens on loopback. Requests by any other host name are then refused (DNS rebinding).
     """
 
     def __init__(self, app: App, most: int, folder: Path, local: bool) -> None:
@@ -57,33 +57,35 @@ class Bounds:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         path = scope["path"]
-        most = self._most if path == _UPLOAD else MOST_WORDS
+        most = self._most if path == _UPLOAD else MAX_REQUEST_BYTES
         announced = headers.get("content-length", "0")
-        if not _is_asked(scope["method"], path):
-            await _refuse(send, 404, "The page of this server asks for nothing of that name.")
+        if not _is_allowed(scope["method"], path):
+            await _refuse(send, 404, "This server answers only what its own page requests.")
         elif self._is_foreign(headers, scope["method"]):
             await _refuse(
-                send, 403, "Another site's page asks: open this server by its own address, such as localhost."
+                send,
+                403,
+                "Expected a request from this server's own page: open it by its own address, such as localhost.",
             )
         elif not announced.isdecimal() or len(announced) > 20 or int(announced) > most:
             await _refuse(send, 413, f"Expected at most {most} bytes.")
-        elif path == _UPLOAD and _bytes_below(self._folder) > WAITING * self._most:
-            await _refuse(send, 503, "Too many uploads wait: try again in a minute.")
+        elif path == _UPLOAD and _bytes_below(self._folder) > MAX_WAITING_UPLOADS * self._most:
+            await _refuse(send, 503, "Too many uploads are waiting: try again in a minute.")
         elif path == _EVENT:
             await self._pass_event(scope, receive, send)
         else:
             await self._app(scope, _counted(receive, most), send)
 
     def _is_foreign(self, headers: dict[str, str], method: str) -> bool:
-        """Tell whether a browser says that another site asks; anybody may link to the page."""
+        """Return whether a request is from another site's page; links to the page are allowed."""
         if self._local and not is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or ""):
             return True
         is_link = method == "GET" and headers.get("sec-fetch-mode") == "navigate"
         return headers.get("sec-fetch-site") == "cross-site" and not is_link
 
     async def _pass_event(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass an event on whose files, if it names any, are uploads."""
-        counted, body = _counted(receive, MOST_WORDS), b""
+        """Pass an event on if every file that it names is an upload; refuse it otherwise."""
+        counted, body = _counted(receive, MAX_REQUEST_BYTES), b""
         more = True
         while more:
             message = await counted()
@@ -111,14 +113,14 @@ class Bounds:
         return Path(path).resolve().is_relative_to(self._folder)
 
 
-def _is_asked(method: str, path: str) -> bool:
+def _is_allowed(method: str, path: str) -> bool:
     if ".." in path:
         return False
-    return path in _ASKED.get(method, ()) or path.startswith(_ASKED_BELOW.get(method, ("\0",)))
+    return path in _ALLOWED.get(method, ()) or path.startswith(_ALLOWED_BELOW.get(method, ("\0",)))
 
 
 def _paths(value: object) -> Iterator[object]:
-    """Give whatever an event calls a path, however deep."""
+    """Yield every value under a key ``path``, at any depth."""
     if isinstance(value, dict):
         for key, below in value.items():
             if key == "path":
@@ -136,12 +138,12 @@ def _bytes_below(folder: Path) -> int:
         try:
             total += path.stat().st_size
         except FileNotFoundError:
-            continue  # forgotten meanwhile
+            continue  # removed meanwhile
     return total
 
 
 def _counted(receive: Receive, most: int) -> Receive:
-    """Take what is more than announced, or was not announced and is too much, for the end of the connection."""
+    """Wrap `receive` so that a body of more than `most` bytes ends as if the client had disconnected."""
     received = 0
 
     async def counted() -> Message:

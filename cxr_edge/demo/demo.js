@@ -1,14 +1,14 @@
-/* Gradio says of a file that is too large only what fades away, beside an image that was uploaded before. */
+/* Gradio reports a file that is too large only by a message that fades, while the result of an earlier upload stays. */
 (() => {
   const most = Number(document.currentScript.dataset.most);
-  const told = "demo-refused";
-  const look = (files) => {
-    document.getElementById(told)?.remove();
+  const alertId = "demo-refused";
+  const check = (files) => {
+    document.getElementById(alertId)?.remove();
     const large = [...(files ?? [])].find((file) => file.size > most);
     const shown = document.getElementById("shown");
     if (!large || !shown) return;
     const alert = document.createElement("div");
-    alert.id = told;
+    alert.id = alertId;
     alert.className = "demo-alert";
     alert.setAttribute("role", "alert");
     const image = shown.querySelector(".cxr-image");
@@ -21,6 +21,6 @@
       observer.disconnect();
     }).observe(shown, { childList: true, subtree: true });
   };
-  document.addEventListener("change", (event) => { if (event.target.type === "file") look(event.target.files); }, true);
-  document.addEventListener("drop", (event) => look(event.dataTransfer?.files), true);
+  document.addEventListener("change", (event) => { if (event.target.type === "file") check(event.target.files); }, true);
+  document.addEventListener("drop", (event) => check(event.dataTransfer?.files), true);
 })();

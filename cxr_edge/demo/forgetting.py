@@ -1,7 +1,7 @@
-"""What the demo forgets, and when: uploads on disk, and the images of visitors in memory.
+"""Removal of visitors' data: uploads on disk, and images in memory.
 
-Gradio alone keeps the image of a closed page for an hour, the picture that was shown for ever, and an upload that broke
-off on disk until the server ends.
+Gradio itself keeps the image of a closed page for an hour, the result that was shown for ever, and an interrupted
+upload on disk until the server ends.
 """
 
 import shutil
@@ -11,20 +11,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-#: Seconds after which an image that nobody looks at is forgotten.
+#: Seconds after its last use at which an image is removed from memory.
 IMAGE_SECONDS: Final = 600
-#: Seconds that an upload lies on disk; it is read within a few, unless others are before it.
+#: Seconds that an upload stays on disk; it is read within a few, unless others are before it.
 UPLOAD_SECONDS: Final = 120
 
 
 class Forgetting:
-    """A thread that forgets, every few seconds.
+    """A thread that removes old images and uploads, every few seconds.
 
     Parameters
     ----------
     sessions : gradio.state_holder.StateHolder
     folder : Path
-        Of uploads.
+        Gradio's upload folder.
     image_seconds, upload_seconds : float
     """
 
@@ -38,7 +38,7 @@ class Forgetting:
         self._thread.start()
 
     def end(self) -> None:
-        """Stop; what is left goes with the folder and the process."""
+        """Stop the thread; what is left is removed with the folder and the process."""
         self._ended.set()
         self._thread.join()
 
@@ -48,8 +48,8 @@ class Forgetting:
             self._forget_uploads()
 
     def _forget_images(self) -> None:
-        """Remove sessions whose page is closed, or that were not used for long, with all that was shown in them."""
-        limit = datetime.now() - timedelta(seconds=self._image_seconds)  # noqa: DTZ005 - as Gradio notes it
+        """Remove sessions whose page is closed or that have expired, with everything shown in them."""
+        limit = datetime.now() - timedelta(seconds=self._image_seconds)  # noqa: DTZ005 - as Gradio records it
         holder = self._sessions
         for name, session in list(holder.session_data.items()):
             if session.is_closed or holder.time_last_used.get(name, limit) <= limit:
@@ -64,4 +64,4 @@ class Forgetting:
                 if max(below.stat().st_mtime for below in (path, *path.rglob("*"))) <= limit:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             except FileNotFoundError:
-                continue  # Gradio moved it: looked at again the next time
+                continue  # Gradio moved it: the next round sees it

@@ -1,4 +1,4 @@
-"""The demo's page: what a person can choose, and what happens then."""
+"""The demo's page: its controls, and what they do."""
 
 from pathlib import Path
 from typing import Any, Final, cast
@@ -20,19 +20,19 @@ TITLE: Final = "Chest radiograph findings"
 
 _DEMO_STYLE: Final = (Path(__file__).parent / "demo.css").read_text(encoding="utf-8")
 _DEMO_SCRIPT: Final = (Path(__file__).parent / "demo.js").read_text(encoding="utf-8")
-_NOTHING_YET: Final = '<p class="demo-took">Upload an image or take a sample.</p>'
+_NOTHING_YET: Final = '<p class="demo-took">Upload an image or choose a sample.</p>'
 _NO_IMAGE: Final = (
-    '<p class="demo-took" role="status">No image is here, or it is forgotten: upload one, or take a sample.</p>'
+    '<p class="demo-took" role="status">No image is loaded, or it has been removed: upload one, or choose a sample.</p>'
 )
 _INTRODUCTION: Final = (
     f'<div class="demo-head"><h1>{TITLE}</h1><p><strong>{NOTICE}</strong> '
-    "A model of {count} labels, with a heat map of each; its card below says what it was trained on. "
-    "Expect it to be wrong.</p></div>"
+    "A model of {count} labels, with a heat map of each; the model card below describes its training data. "
+    "Expect errors.</p></div>"
 )
 
 
 def head(max_upload: int) -> str:
-    """Give what the page's head needs to show images, and to tell of an upload over `max_upload` bytes."""
+    """Return the HTML of the page's head: styles, scripts, and the check for uploads over `max_upload` bytes."""
     return (
         f'<meta name="robots" content="noindex"><style>{STYLE}{_DEMO_STYLE}</style><script>{script()}</script>'
         f'<script data-most="{max_upload}">{_DEMO_SCRIPT}</script>'
@@ -51,7 +51,7 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
     max_upload : int
         Bytes.
     concurrency : int
-        Images in work at the same time.
+        Images processed at the same time.
 
     Returns
     -------
@@ -89,23 +89,23 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
                 sample = gr.Dropdown(
                     list(images),
                     value=None,
-                    label="Or take a sample: real images of NIH ChestX-ray14 (NIH Clinical Center)",
+                    label="Or choose a sample: real images of NIH ChestX-ray14 (NIH Clinical Center)",
                     visible=bool(images),
                 )
                 point = gr.Radio(
                     list(manifest.operating_points),
                     value=manifest.default_operating_point,
-                    label="Operating point: which thresholds",
+                    label="Operating point (set of thresholds)",
                 )
                 mode = gr.Radio(_modes(manifest), value=manifest.tta.default_mode, label="Test-time augmentation (TTA)")
         shown = gr.HTML(_NOTHING_YET, js_on_load=None, apply_default_css=False, elem_id="shown")
         with gr.Accordion("Model card", open=False):
             gr.Markdown(card)
         gr.HTML(
-            '<p class="demo-took">An upload lies in a private temporary folder of this server for '
-            f"{UPLOAD_SECONDS // 60} minutes; the image stays in its memory while this page is open, for "
-            f"{IMAGE_SECONDS // 60} minutes after the last change at most. Upload no images of patients to a server "
-            "that is not yours.</p>",
+            '<p class="demo-took">An upload is kept in a private temporary folder of this server for '
+            f"{UPLOAD_SECONDS // 60} minutes. The image stays in memory while this page is open, for at most "
+            f"{IMAGE_SECONDS // 60} minutes after the last change. Do not upload images of patients to a server that "
+            "is not yours.</p>",
             js_on_load=None,
             apply_default_css=False,
         )
@@ -120,7 +120,7 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
 
 
 def _modes(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return the TTA modes that every operating point knows, in words."""
+    """Return the TTA modes that all operating points have, as (text, mode) pairs."""
     modes = [(f"all {len(manifest.tta.variants)} variants", "tta"), ("the unchanged image", "single")]
     if all(point.adaptive is not None for point in manifest.operating_points.values()):
         modes.append(("adaptive", "adaptive"))

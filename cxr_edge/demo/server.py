@@ -1,4 +1,4 @@
-"""The demo as a server: a model loaded once, a private folder for uploads that goes with it."""
+"""The demo's server: a model that is loaded once, and a private folder for uploads that is removed at the end."""
 
 import atexit
 import os
@@ -23,9 +23,9 @@ from cxr_edge.support.loopback import is_loopback
 from cxr_edge.support.parallel import usable_cores
 
 DEFAULT_MAX_UPLOAD: Final = 32 * MEBIBYTE
-#: Images that may wait, and visitors whose image is remembered.
+#: Images that may wait, and visitors whose image is kept in memory.
 QUEUE, VISITORS = 16, 16
-#: What a form adds to its file.
+#: Bytes that a form may add to its file.
 _FORM: Final = MEBIBYTE
 
 _upload_folder: str | None = None
@@ -41,16 +41,16 @@ def demo(
 ) -> "Demo":
     """Load a model and lay out the demo's page; `Demo.launch` opens it.
 
-    In the main thread, SIGTERM ends the process from here on as `sys.exit` does, so that no upload stays behind.
+    Called in the main thread, this also makes SIGTERM end the process as `sys.exit` does, so that no upload is left.
 
     Parameters
     ----------
     bundle, device, precision
         As for `cxr_edge.load`.
     max_upload : int
-        Most bytes of an image.
+        Largest image file, in bytes.
     concurrency : int
-        Images in work at the same time; they share the cores.
+        Images processed at the same time; they share the cores.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def demo(
         raise ValueError(f"expected max_upload of at least {MEBIBYTE} and concurrency of at least 1")
     folder = _prepare_gradio()
     opened = read_bundle(bundle)
-    # Between two visitors nobody needs busy cores.
+    # Between two visitors, spinning threads would keep cores busy for nothing.
     resources = Resources(threads=max(1, usable_cores() // concurrency), spinning=False)
     model = Model(opened, device, precision, resources, InputLimits(max_file_bytes=max_upload))
     from cxr_edge.demo.page import build
@@ -79,7 +79,7 @@ def demo(
 
 
 class Demo:
-    """The demo's page over a loaded model. Made by `demo`."""
+    """The demo's page with its loaded model; made by `demo`."""
 
     def __init__(self, page: Any, max_upload: int, folder: Path) -> None:
         self._page, self._max_upload, self._folder = page, max_upload, folder
@@ -93,9 +93,9 @@ class Demo:
         Parameters
         ----------
         host : str, optional
-            ``127.0.0.1`` if left out, or what ``GRADIO_SERVER_NAME`` says, as a hosted Space sets it.
+            Default: ``GRADIO_SERVER_NAME``, which a hosted Space sets, else ``127.0.0.1``.
         port : int, optional
-            The first free one from 7860 on if left out, or what ``GRADIO_SERVER_PORT`` says.
+            Default: ``GRADIO_SERVER_PORT``, else the first free port from 7860 on.
         open_browser : bool
         block : bool
             Return only when the server ends.
@@ -108,7 +108,7 @@ class Demo:
         Raises
         ------
         DemoUnavailable
-            The port or address cannot be had.
+            The port or address cannot be used.
         """
         from gradio import themes
         from starlette.middleware import Middleware
@@ -141,26 +141,28 @@ class Demo:
                 app_kwargs={"middleware": [bounds]},
             )
         except OSError as error:
-            raise DemoUnavailable(f"no port is free ({error}); end what listens there") from error
+            raise DemoUnavailable(
+                f"expected a free port, found none ({error}); end the program that uses it, or choose another port"
+            ) from error
         self._forgetting = Forgetting(self._page.state_holder, self._folder)
         if block:
             self.wait()
         return str(address)
 
     def wait(self) -> None:
-        """Return when the server ends, or on Ctrl-C with KeyboardInterrupt."""
+        """Wait until the server ends; Ctrl-C raises KeyboardInterrupt."""
         while self._page.is_running:
             time.sleep(0.2)
 
     def close(self) -> None:
-        """End the server, and forget what it held."""
+        """End the server, and remove the data of its visitors."""
         self._page.close()
         if self._forgetting is not None:
             self._forgetting.end()
 
 
 def _try_address(host: str, port: int) -> None:
-    """Say why an address cannot be had: Gradio would call all reasons a port in use."""
+    """Raise DemoUnavailable if an address cannot be used, with the reason: Gradio reports every one as a used port."""
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
@@ -168,12 +170,12 @@ def _try_address(host: str, port: int) -> None:
         reason = str(error.strerror).partition(" (while")[0]
         raise DemoUnavailable(
             f"{host} port {port} cannot be listened on ({reason}); choose another port by --port, another "
-            "address by --host, or end what listens there"
+            "address by --host, or end the program that uses it"
         ) from error
 
 
 def _prepare_gradio() -> Path:
-    """Import Gradio so that it keeps to itself: it tells nobody of this, and writes into a folder that goes with us."""
+    """Import Gradio with telemetry off, and with a private upload folder that is removed when the process ends."""
     global _upload_folder
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -191,5 +193,5 @@ def _prepare_gradio() -> Path:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """End on SIGTERM as on Ctrl-C: by default Python would leave at once, and uploads stay."""
+    """Exit on SIGTERM by `sys.exit`: by default Python would end at once, and leave uploads behind."""
     sys.exit(0)

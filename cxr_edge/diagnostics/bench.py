@@ -1,4 +1,4 @@
-"""How fast this machine is, and what limits it: the content of ``cxr-edge bench``."""
+"""Measure how fast this machine is, and what limits it: the content of ``cxr-edge bench``."""
 
 import os
 import time
@@ -27,16 +27,17 @@ from cxr_edge.support.parallel import map_in_order
 #: The image that is timed where none is named: one of NIH ChestX-ray14, 1024x1024, PNG.
 SAMPLE: Final = Path(__file__).parent / "sample.png"
 
-#: Images held in memory; of a longer list, the first.
+#: Most images held in memory: the first of a longer list.
 MOST_IMAGES: Final = 64
-#: Least runs of each measurement, however long they take.
+#: Fewest runs of each measurement, however long they take.
 LEAST_RUNS: Final = 5
-#: Inputs in one call of the network: up to what devices are opened for.
+#: Inputs in one call of the network: at most as many as devices are opened for.
 BATCHES: Final = (1, 2, 4, 6)
 PERCENTILES: Final = (50, 90, 99)
 
 T = TypeVar("T")
-Say = Callable[[str, float], None]
+#: Called with the name of a step, and the share of all steps that is done, 0 to 1.
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Subject:
     device : str
     precision : str or None
     threads : int
-        CPU threads that share one image where one image is timed, and images in work at a time elsewhere.
+        CPU threads that share one image where single images are timed; otherwise images in work at a time.
     """
 
     bundle: Bundle
@@ -62,20 +63,17 @@ class Subject:
         return Model(self.bundle, self.device, self.precision, Resources(threads=threads))
 
 
-def bench(
-    subject: Subject, images: Sequence[bytes], seconds: float, say: Callable[[str, float], None]
-) -> dict[str, Any]:
+def bench(subject: Subject, images: Sequence[bytes], seconds: float, progress: Progress) -> dict[str, Any]:
     """Measure latency, throughput, and the shares of the steps.
 
     Parameters
     ----------
     subject : Subject
     images : sequence of bytes
-        Files, PNG or JPEG; each is known to be readable.
+        Content of image files that can be decoded.
     seconds : float
-        About how long it may take.
-    say : callable
-        Told what is going on, and the share that is done.
+        About how long all measurements may take.
+    progress : callable
 
     Returns
     -------
@@ -94,20 +92,20 @@ def bench(
     alone.predict(images[0])
     first = time.perf_counter() - began
     steps: list[tuple[str, Callable[[float], Any]]] = [
-        ("one image, one view", lambda s: _latency(lambda image: alone.predict(image, tta=False), images, s)),
-        ("one image, all views", lambda s: _latency(lambda image: alone.predict(image, tta=True), images, s)),
-        ("one image, one view, heat maps",
+        ("one image, one variant", lambda s: _latency(lambda image: alone.predict(image, tta=False), images, s)),
+        ("one image, all variants", lambda s: _latency(lambda image: alone.predict(image, tta=True), images, s)),
+        ("one image, one variant, heat maps",
          lambda s: _latency(lambda image: alone.predict(image, tta=False, heatmaps=True), images, s)),
-        ("images/s, one view", lambda s: _throughput(subject, images, s, tta=False)),
-        ("images/s, all views", lambda s: _throughput(subject, images, s, tta=True)),
+        ("images/s, one variant", lambda s: _throughput(subject, images, s, tta=False)),
+        ("images/s, all variants", lambda s: _throughput(subject, images, s, tta=True)),
         ("network, by batch", lambda s: _batches(subject, images, s)),
         ("shares", lambda s: _shares(subject, images, s)),
     ]  # fmt: skip
     found = {}
     for number, (name, step) in enumerate(steps):
-        say(name, number / len(steps))
+        progress(name, number / len(steps))
         found[name] = step(seconds / len(steps))
-    say("done", 1.0)
+    progress("done", 1.0)
     return {
         "machine": {**machine(), "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None},
         "packages": packages(),
@@ -118,18 +116,18 @@ def bench(
         "precision": alone.precision,
         "threads": subject.threads,
         "images": len(images),
-        "views": len(subject.bundle.manifest.tta.variants),
+        "variants": len(subject.bundle.manifest.tta.variants),
         "load_ms": loading * 1e3,
         "first_result_ms": first * 1e3,
         "latency_ms": {name: found[name] for name, _ in steps[:3]},
-        "images_per_second": {"one view": found["images/s, one view"], "all views": found["images/s, all views"]},
+        "images_per_second": {name: found[f"images/s, {name}"] for name in ("one variant", "all variants")},
         "network": found["network, by batch"],
         "shares": found["shares"],
     }
 
 
 def _latency(run: Callable[[T], object], items: Sequence[T], seconds: float) -> dict[str, float]:
-    """Time one item after the other; percentiles in ms."""
+    """Time one item after the other; return the percentiles in ms."""
     for item in islice(cycle(items), LEAST_RUNS):
         run(item)
     times = []
@@ -140,12 +138,12 @@ def _latency(run: Callable[[T], object], items: Sequence[T], seconds: float) -> 
         times.append(time.perf_counter() - began)
         if len(times) >= LEAST_RUNS and time.perf_counter() > until:
             break
-    told = np.percentile(times, PERCENTILES) * 1e3
-    return {"n": len(times), **{f"p{p}": float(value) for p, value in zip(PERCENTILES, told, strict=True)}}
+    milliseconds = np.percentile(times, PERCENTILES) * 1e3
+    return {"n": len(times), **{f"p{p}": float(value) for p, value in zip(PERCENTILES, milliseconds, strict=True)}}
 
 
 def _throughput(subject: Subject, images: Sequence[bytes], seconds: float, *, tta: bool) -> dict[str, float]:
-    """Work on one image per thread, as a directory run does."""
+    """Measure images per second with one image per thread, as a directory run works."""
     with _one_opencv_thread():
         model = subject.model(1)
         until = time.perf_counter() + seconds
@@ -164,7 +162,7 @@ def _until(items: Iterator[T], until: float, least: int) -> Iterator[T]:
 
 
 def _batches(subject: Subject, images: Sequence[bytes], seconds: float) -> list[dict[str, float]]:
-    """Time the network alone, on all threads, from an array of views to probabilities."""
+    """Time the network alone, on all threads, from a batch of TTA variants to probabilities."""
     manifest = subject.bundle.manifest
     names = manifest.tensors
     resources = Resources(threads=subject.threads)
@@ -174,13 +172,13 @@ def _batches(subject: Subject, images: Sequence[bytes], seconds: float) -> list[
     rows = []
     for size in sizes:
         feeds = {names.image: make_variants(image, manifest.tta.variants[:size])}
-        told = _latency(lambda fed: network.run([names.probabilities], fed), [feeds], seconds / len(sizes))
-        rows.append({"batch": size, **told, "views_per_second": 1e3 * size / told["p50"]})
+        latency = _latency(lambda fed: network.run([names.probabilities], fed), [feeds], seconds / len(sizes))
+        rows.append({"batch": size, **latency, "inputs_per_second": 1e3 * size / latency["p50"]})
     return rows
 
 
 def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[str, dict[str, float]]:
-    """Time the steps of an image one by one, on one thread: medians in ms, and their shares of the sum."""
+    """Time the steps of an image one by one, on one thread; return medians in ms, and their shares of the sum."""
     manifest = subject.bundle.manifest
     names, size = manifest.tensors, manifest.input.size
     with _one_opencv_thread():
@@ -197,7 +195,7 @@ def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[s
         steps: dict[str, tuple[Callable[[Any], object], Sequence[Any]]] = {
             "decode": (decode, images),
             "resize": (lambda image: preprocess(image.pixels, size), decoded),
-            "inference": (lambda views: network.run([names.probabilities], {names.image: views}), shown),
+            "inference": (lambda batch: network.run([names.probabilities], {names.image: batch}), shown),
             "drawing": (draw, list(zip(decoded, results, strict=True))),
         }
         medians = {name: _latency(run, items, seconds / len(steps))["p50"] for name, (run, items) in steps.items()}
@@ -207,7 +205,7 @@ def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[s
 
 @contextmanager
 def _one_opencv_thread() -> Iterator[None]:
-    """Where an image is worked on per core, threads of OpenCV would only take turns with the others."""
+    """Limit OpenCV to one thread: with one image per core, more threads would only compete with each other."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -1,4 +1,4 @@
-"""What stands on this machine, what works, and what is missing: the content of ``cxr-edge doctor``."""
+"""Find out what this machine has, what works and what is missing: the content of ``cxr-edge doctor``."""
 
 import importlib.metadata
 import os
@@ -28,11 +28,11 @@ PACKAGES: Final = (
     "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "cuda-bindings",
 )  # fmt: skip
 
-#: What the extra ``dicom`` brings.
+#: Packages that the extra ``dicom`` installs.
 DICOM_PACKAGES: Final = ("pydicom", "imagecodecs")
 
-#: Packages that overwrite each other's files, with what should be there instead.
-RIVALS: Final = (
+#: Packages that overwrite each other's files, with what should be installed instead.
+CONFLICTS: Final = (
     (("onnxruntime", "onnxruntime-gpu"), "onnxruntime", "the extra gpu on a machine with an NVIDIA GPU, else cpu"),
     (
         (
@@ -48,14 +48,14 @@ RIVALS: Final = (
 
 
 def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
-    """Look at the machine.
+    """Examine the machine, and try the devices.
 
     Parameters
     ----------
     bundle : Bundle
-        What is run on each device.
+        The model that is run on each device.
     devices : sequence of str
-        Which are tried.
+        The devices to try.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def examine(bundle: Bundle, devices: Sequence[str]) -> dict[str, Any]:
 
 
 def try_device(bundle: Bundle, device: str) -> dict[str, Any]:
-    """Open a bundle on a device and compute on it, maps included; tell what failed if it did.
+    """Open a bundle on a device and compute with it, maps included; return what works, or why it failed.
 
     ``tensorrt-ep`` compiles a model for minutes on its first run.
     """
@@ -95,7 +95,7 @@ def try_device(bundle: Bundle, device: str) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Tell the versions of Python and cxr-edge, and what the processor is."""
+    """Return the versions of Python and cxr-edge, and a description of the processor."""
     simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
     return {
         "cxr_edge": __version__,
@@ -109,7 +109,7 @@ def machine() -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Tell the versions of the packages that take part in an inference."""
+    """Return the versions of the packages that take part in an inference."""
     found = {}
     for name in PACKAGES:
         try:
@@ -119,17 +119,17 @@ def packages() -> dict[str, str]:
     return found
 
 
-def rivalries(packages: dict[str, str]) -> list[str]:
-    """Tell which packages overwrite each other's files, and what to install instead."""
+def conflicts(packages: dict[str, str]) -> list[str]:
+    """Return which packages overwrite each other's files, and what to install instead."""
     problems = []
-    for rivals, what, remedy in RIVALS:
-        there = [name for name in rivals if name in packages]
-        if len(there) > 1:
+    for names, what, remedy in CONFLICTS:
+        installed = [name for name in names if name in packages]
+        if len(installed) > 1:
             problems.append(
-                f"{' and '.join(there)} overwrite each other's files: uninstall them "
-                f"(`{os.path.basename(sys.executable)} -m pip uninstall {' '.join(there)}`), then install {remedy}"
+                f"{' and '.join(installed)} overwrite each other's files: uninstall them "
+                f"(`{os.path.basename(sys.executable)} -m pip uninstall {' '.join(installed)}`), then install {remedy}"
             )
-        if not there and what == "onnxruntime":
+        if not installed and what == "onnxruntime":
             problems.append(
                 f"ONNX Runtime is not installed; {how_to_get('cpu')}; with an NVIDIA GPU, gpu instead of cpu"
             )
@@ -144,7 +144,7 @@ def _gpu() -> dict[str, Any]:
 
 
 def _cuda() -> dict[str, Any]:
-    """Tell what ONNX Runtime lists, and what its providers would find."""
+    """Return the devices that ONNX Runtime lists, and the libraries that its providers miss."""
     try:
         runtime = load_runtime()
     except DeviceUnavailable as error:
@@ -155,7 +155,7 @@ def _cuda() -> dict[str, Any]:
 
 
 def _dicom(installed: dict[str, str]) -> dict[str, Any]:
-    """Tell whether DICOM is read, and what holds a decoder of compressed pixels."""
+    """Return which packages for DICOM are missing, and which limits a decoder of compressed pixels has."""
     missing = [name for name in DICOM_PACKAGES if name not in installed]
     limits = ["deadline", "memory"] if sys.platform == "linux" else ["deadline"]
     return {"missing_packages": missing, "decoder_limits": limits}
@@ -182,13 +182,14 @@ def _engines() -> dict[str, Any]:
 
 
 def _problems(packages: dict[str, str], engines: dict[str, Any], devices: dict[str, Any]) -> list[str]:
+    works = any(device["works"] for device in devices.values())
     return [
-        *([] if any(told["works"] for told in devices.values()) else ["no device that was tried works: see Devices"]),
-        *rivalries(packages),
+        *([] if works else ["no device that was tried works: see Devices"]),
+        *conflicts(packages),
         *([engines["fault"]] if engines["fault"] else []),
         *(f"{engine['file']} must not be run: {engine['fault']}" for engine in engines["found"] if engine["fault"]),
     ]
 
 
-#: Tried unless one is named; what is left out would compile for minutes.
+#: Devices to try unless one is named; those left out would compile for minutes.
 TRIED: Final = ("auto", *AUTO)

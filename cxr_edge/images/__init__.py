@@ -1,5 +1,5 @@
-"""Images in: PNG, JPEG and DICOM files, and arrays, to 8-bit grey images."""
+"""Read PNG, JPEG and DICOM files and arrays as 8-bit grey images."""
 
-from cxr_edge.images.decoding import DecodedImage, decode, from_array, from_dataset, is_picture, read_image
+from cxr_edge.images.decoding import DecodedImage, decode, from_array, from_dataset, is_png_or_jpeg, read_image
 
-__all__ = ["DecodedImage", "decode", "from_array", "from_dataset", "is_picture", "read_image"]
+__all__ = ["DecodedImage", "decode", "from_array", "from_dataset", "is_png_or_jpeg", "read_image"]

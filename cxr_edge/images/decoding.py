@@ -1,7 +1,7 @@
-"""Decoding: bytes of a PNG, JPEG or DICOM file to an 8-bit grey image, or a refusal with a code.
+"""Decode the bytes of a PNG, JPEG or DICOM file to an 8-bit grey image, or refuse them with an error code.
 
-Format and dimensions are read from the header, and held against the bounds, before a single
-pixel is decoded. What the header says chooses the decoder; there is no second try with another.
+Format and dimensions are read from the header and checked against the limits before a single
+pixel is decoded. The header chooses the decoder; no second decoder is tried.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from cxr_edge.images.dicom.elements import Elements
     from cxr_edge.images.dicom.presentation import Display
-    from cxr_edge.images.dicom.read import Shown
+    from cxr_edge.images.dicom.read import GreyImage
 
-#: An image whose brightest and darkest native level are closer than this shows nothing.
+#: An image whose brightest and darkest native levels are closer than this is blank.
 BLANK_SPAN: Final = 4
 #: A 16-bit file whose levels all fit in this many bits is likely an image stored without scaling.
 EXPECTED_BITS: Final = 12
 
-#: EXIF orientation → how to turn the stored pixels upright (Exif 2.32, 4.6.4).
+#: EXIF orientation → function that turns the stored pixels upright (Exif 2.32, 4.6.4).
 _TURNS: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
@@ -45,7 +45,7 @@ _TURNS: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
     7: lambda pixels: np.rot90(pixels, 2).T,
     8: np.rot90,
 }
-#: What stands after a DICOM file's preamble (PS3.10, 7.1).
+#: Offset and text of the prefix after a DICOM file's preamble (PS3.10, 7.1).
 _DICOM_AT: Final = 128
 _DICOM: Final = b"DICM"
 _OTHER_FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
@@ -82,11 +82,11 @@ class DecodedImage:
     sha256 : str or None
         Hash of the file's bytes; None for an array.
     warnings : tuple of CodedWarning
-        What a reader of the result must know about the way it was decoded.
+        What a reader of the result must know about the decoding.
     display : Display or None
-        Of a DICOM image of one sample a pixel: how its stored values became grey.
+        For a DICOM image with one sample per pixel: how its stored values became grey levels.
     header : Elements or None
-        Of a DICOM image: the attributes that reading it and writing results for it need.
+        For a DICOM image: the attributes needed to read it and to write results for it.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -97,7 +97,7 @@ class DecodedImage:
 
 
 def read_image(path: str | os.PathLike[str], limits: InputLimits = DEFAULT_LIMITS) -> DecodedImage:
-    """Read and decode one file; see `read_bytes` and `decode` for what can be raised."""
+    """Read and decode one file; `read_bytes` and `decode` list the errors."""
     return decode(read_bytes(path, limits.max_file_bytes), limits)
 
 
@@ -112,7 +112,7 @@ def decode(data: bytes, limits: InputLimits = DEFAULT_LIMITS, sha256: str | None
     data : bytes
     limits : InputLimits
     sha256 : str, optional
-        Hash of `data`, where it is known already.
+        Hash of `data`, if already known.
 
     Returns
     -------
@@ -121,11 +121,11 @@ def decode(data: bytes, limits: InputLimits = DEFAULT_LIMITS, sha256: str | None
     Raises
     ------
     InputError
-        The subclass says why.
+        The subclass states the reason.
     """
     sha256 = sha256 or hashlib.sha256(data).hexdigest()
     if data.startswith(_DICOM, _DICOM_AT):
-        return _shown(lambda dicom: dicom.read_file(data, limits), sha256)
+        return _decode_dicom(lambda dicom: dicom.read_file(data, limits), sha256)
     native, metadata = _native_levels(data, limits)
     pixels = _to_8_bit(native, 16)
     _check_not_blank(native, pixels)
@@ -133,33 +133,33 @@ def decode(data: bytes, limits: InputLimits = DEFAULT_LIMITS, sha256: str | None
     return DecodedImage(upright, sha256, _depth_warnings(native, 16) + unreadable_exif)
 
 
-def is_picture(data: bytes) -> bool:
-    """Tell whether the bytes begin as those of a PNG or JPEG file do."""
+def is_png_or_jpeg(data: bytes) -> bool:
+    """Return whether the bytes start with the signature of a PNG or JPEG file."""
     return data.startswith((png.SIGNATURE, jpeg.SIGNATURE))
 
 
 def from_dataset(dataset: "Dataset", limits: InputLimits = DEFAULT_LIMITS) -> DecodedImage:
-    """Take a DICOM data set that pydicom has parsed, its pixels encoded as they came.
+    """Decode a DICOM data set that pydicom has parsed, its pixel data still encoded as received.
 
     Raises
     ------
     InputError
-        The subclass says why.
+        The subclass states the reason.
     """
-    return _shown(lambda dicom: dicom.read_dataset(dataset, limits), None)
+    return _decode_dicom(lambda dicom: dicom.read_dataset(dataset, limits), None)
 
 
 def from_array(
     array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], bits_stored: int = 16, limits: InputLimits = DEFAULT_LIMITS
 ) -> DecodedImage:
-    """Take pixels that are already decoded.
+    """Take an array of pixels that are already decoded.
 
     Parameters
     ----------
     array : ndarray, (H, W) uint8 or uint16
-        Grey levels, bright bone.
+        Grey levels; bone is bright.
     bits_stored : int
-        For uint16, the number of bits that carry the picture, 8 to 16: levels run from 0 to
+        For uint16, the number of bits in use, 8 to 16: levels run from 0 to
         ``2**bits_stored - 1``. Ignored for uint8.
 
     Raises
@@ -184,29 +184,29 @@ def from_array(
     return DecodedImage(pixels, None, _depth_warnings(array, bits_stored))
 
 
-def _shown(read: "Callable[[ModuleType], Shown]", sha256: str | None) -> DecodedImage:
-    """Read DICOM with the packages of the extra ``dicom``."""
+def _decode_dicom(read: "Callable[[ModuleType], GreyImage]", sha256: str | None) -> DecodedImage:
+    """Decode DICOM with the packages of the extra ``dicom``."""
     try:
         from cxr_edge.images.dicom import read as dicom
     except ModuleNotFoundError as error:
         raise errors.MissingPackage.for_dicom(str(error.name).partition(".")[0]) from error
-    shown = read(dicom)
-    _check_not_blank(shown.levels, shown.grey)
-    return DecodedImage(shown.grey, sha256, shown.warnings, shown.display, shown.header)
+    image = read(dicom)
+    _check_not_blank(image.levels, image.grey)
+    return DecodedImage(image.grey, sha256, image.warnings, image.display, image.header)
 
 
 def _native_levels(data: bytes, limits: InputLimits) -> tuple[Levels, bytes | None]:
-    """Decode to one channel at the file's own depth, not yet upright, with the file's EXIF data."""
+    """Decode to one channel at the file's own depth, not yet upright; also return the file's EXIF data."""
     if not data:
         raise errors.EmptyFile("expected a PNG, JPEG or DICOM file, got zero bytes")
     if data.startswith(png.SIGNATURE):
-        of_png = png.read_header(data)
-        limits.check_size(of_png.width, of_png.height)
-        return png.decode(data, of_png)
+        png_header = png.read_header(data)
+        limits.check_size(png_header.width, png_header.height)
+        return png.decode(data, png_header)
     if data.startswith(jpeg.SIGNATURE):
-        of_jpeg = jpeg.read_header(data)
-        limits.check_size(of_jpeg.width, of_jpeg.height)
-        return jpeg.decode(data, of_jpeg), of_jpeg.exif
+        jpeg_header = jpeg.read_header(data)
+        limits.check_size(jpeg_header.width, jpeg_header.height)
+        return jpeg.decode(data, jpeg_header), jpeg_header.exif
     raise _refusal(data)
 
 
@@ -215,20 +215,20 @@ def _refusal(data: bytes) -> errors.InputError:
         if data.startswith(magic, offset):
             return errors.UnsupportedFormat(f"expected PNG, JPEG or DICOM, got {name}; convert it to PNG first")
     return errors.NotAnImage(
-        "expected a PNG, JPEG or DICOM file; its first bytes are those of no image format known here"
+        "expected a PNG, JPEG or DICOM file, got an unknown format; export the image as one of them"
     )
 
 
 def _upright(
     pixels: npt.NDArray[np.uint8], metadata: bytes | None
 ) -> tuple[npt.NDArray[np.uint8], tuple[CodedWarning, ...]]:
-    """Apply the EXIF orientation; one that cannot be read is told, not guessed."""
+    """Apply the EXIF orientation; warn where it cannot be read, instead of guessing."""
     if metadata is None:
         return pixels, ()
     try:
         orientation = exif.read_orientation(metadata)
     except ValueError as error:
-        message = f"the EXIF data cannot be read ({error}): the image is shown as it is stored"
+        message = f"the EXIF data cannot be read ({error}): the image is used as stored; check that it is upright"
         return pixels, (CodedWarning("exif_unreadable", message),)
     if orientation in _TURNS:
         pixels = np.ascontiguousarray(_TURNS[orientation](pixels))
@@ -238,7 +238,10 @@ def _upright(
 def _check_not_blank(levels: Levels, pixels: npt.NDArray[np.uint8]) -> None:
     low, high = int(levels.min()), int(levels.max())
     if high - low < BLANK_SPAN or (levels is not pixels and pixels.min() == pixels.max()):
-        raise errors.Blank(f"expected a picture, got levels from {low} to {high} only; check the exposure")
+        raise errors.Blank(
+            f"expected an image with contrast, got stored levels from {low} to {high}, decoded to grey levels from "
+            f"{int(pixels.min())} to {int(pixels.max())}; check the exposure, and for DICOM the window"
+        )
 
 
 def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[CodedWarning, ...]:
@@ -248,7 +251,7 @@ def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[CodedWarning, ...
     if bits > EXPECTED_BITS:
         return ()
     message = (
-        f"the image uses only {bits} of its 16 bits: scaled by 255/65535 it looks dark to the model; "
+        f"the image uses only {bits} of its 16 bits, so it is dark after scaling by 255/65535; "
         f"store it over the full range, or pass it as an array with bits_stored={bits}"
     )
     return (CodedWarning("unused_bits", message),)

@@ -1,9 +1,9 @@
-"""The one EXIF tag an image is shown by: Orientation (Exif 2.32, 4.6.4; TIFF 6.0, section 2)."""
+"""Read Orientation, the one EXIF tag that decoding needs (Exif 2.32, 4.6.4; TIFF 6.0, section 2)."""
 
 import struct
 from typing import Final
 
-#: What JPEG's APP1 segment starts with (Exif 2.32, 4.7.2); some writers put it into PNG's eXIf chunk too.
+#: Prefix of EXIF data in JPEG's APP1 segment (Exif 2.32, 4.7.2); some writers put it into PNG's eXIf chunk too.
 PREFIX: Final = b"Exif\0\0"
 
 _ORIENTATION: Final = 0x0112
@@ -13,9 +13,9 @@ _INTEGERS: Final = {1: "B", 3: "H", 4: "L"}  # TIFF's BYTE, SHORT and LONG
 
 
 def read_orientation(exif: bytes) -> int:
-    """Find Orientation in the first directory (IFD0) of EXIF data.
+    """Return the Orientation in the first directory (IFD0) of EXIF data.
 
-    Other tags, other directories and the values they point to are not looked at.
+    Other tags, other directories and the values they point to are ignored.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def read_orientation(exif: bytes) -> int:
     Returns
     -------
     int
-        As stored: 1 to 8 are defined. 1 if there is no such tag.
+        As stored: 1 to 8 are defined. 1 if the tag is absent.
 
     Raises
     ------
     ValueError
-        The data is no TIFF structure, or ends within the directory.
+        The data is not a TIFF structure, ends within the directory, or has an Orientation that is not one integer.
     """
     tiff = exif.removeprefix(PREFIX)
     order = _BYTE_ORDERS.get(tiff[:4])

@@ -1,4 +1,4 @@
-"""Files: which ones a run reads, each once and in order, and their bytes, bounded."""
+"""List the files that a run reads, each once and in order, and read their bytes up to a limit."""
 
 import os
 import stat
@@ -13,9 +13,9 @@ from cxr_edge.support.text import printable_path
 def discover(paths: Iterable[str], exclude: Sequence[Path] = ()) -> list[str]:
     """List the inputs of a run.
 
-    A file is taken as it is named. In a directory every regular file counts, whatever its
+    A file is listed as it is named. In a directory every regular file counts, whatever its
     suffix, in sorted order; hidden files and directories, links to directories and `exclude` are
-    skipped. What cannot be listed or looked at stays in the list, to fail with its own error.
+    skipped. What cannot be listed or examined stays in the list, and fails later with its own error.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def discover(paths: Iterable[str], exclude: Sequence[Path] = ()) -> list[str]:
     Returns
     -------
     list of str
-        Without repetitions.
+        Paths without duplicates.
     """
     found: dict[str, None] = {}
     for path in paths:
@@ -35,8 +35,8 @@ def discover(paths: Iterable[str], exclude: Sequence[Path] = ()) -> list[str]:
     return list(found)
 
 
-def read_bytes(path: str | os.PathLike[str], most: int = DEFAULT_LIMITS.max_file_bytes) -> bytes:
-    """Read a regular file of bounded size.
+def read_bytes(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max_file_bytes) -> bytes:
+    """Read a regular file of at most `max_bytes`.
 
     Raises
     ------
@@ -52,12 +52,14 @@ def read_bytes(path: str | os.PathLike[str], most: int = DEFAULT_LIMITS.max_file
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise errors.NotAFile("expected a regular file, got a pipe, device or socket; copy it to a file")
-            # `read` makes room for all it may read; one byte more shows a file that still grows.
-            data = file.read(min(found.st_size, most) + 1)
+            # `read` allocates all it may read; one byte more reveals a file that still grows.
+            data = file.read(min(found.st_size, max_bytes) + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise errors.NotFound("nothing exists at this path; check its spelling") from error
     except ValueError as error:
-        raise errors.NotFound(f"no file can have this name ({error})") from error
+        raise errors.NotFound(
+            f"the operating system does not accept this path ({error}); check its spelling"
+        ) from error
     except PermissionError as error:
         raise errors.PermissionDenied("the file cannot be opened; give this user permission to read it") from error
     except IsADirectoryError as error:
@@ -66,8 +68,11 @@ def read_bytes(path: str | os.PathLike[str], most: int = DEFAULT_LIMITS.max_file
         raise errors.Unreadable(f"reading failed ({error.strerror}); check the disk or the connection") from error
     if not data:
         raise errors.EmptyFile("the file has zero bytes; copy it again from its source")
-    if len(data) > most:
-        raise errors.TooLarge(f"the file exceeds {most // MEBIBYTE} MiB, the most that is read")
+    if len(data) > max_bytes:
+        raise errors.TooLarge(
+            f"expected a file of at most {max_bytes / MEBIBYTE:g} MiB, got a larger one; "
+            "raise the limit if the file is right"
+        )
     return data
 
 

@@ -1,4 +1,4 @@
-"""JPEG (ITU-T T.81): what its header says, and its grey levels.
+"""Read the header and decode the grey levels of a JPEG file (ITU-T T.81).
 
 libjpeg-turbo decodes in strict mode, where damaged data is an error and not a warning.
 """
@@ -38,7 +38,7 @@ _FRAMES: Final[dict[int, str | None]] = {
 
 
 class Header(NamedTuple):
-    """What the frame header and APP1 say; sides in pixels."""
+    """Contents of the frame header and of APP1; sides in pixels."""
 
     width: int
     height: int
@@ -62,7 +62,7 @@ def read_header(data: bytes) -> Header:
         elif marker == _APP1 and metadata is None and segment.startswith(exif.PREFIX):
             metadata = segment
         elif marker in {_START_OF_SCAN, _END_OF_IMAGE}:
-            raise _damaged("no frame header comes before the picture")
+            raise _damaged("no frame header comes before the image data")
     return Header(*frame, metadata)
 
 
@@ -85,7 +85,7 @@ def _segment(data: bytes, at: int) -> tuple[int, bytes, int]:
 
 
 def _frame(marker: int, segment: bytes) -> tuple[int, int, int]:
-    """Width, height and channels of a frame that can be decoded."""
+    """Return width, height and channels of a frame that can be decoded."""
     coding = _FRAMES[marker]
     if len(segment) < 6:
         raise _damaged("its frame header is too short")
@@ -119,12 +119,12 @@ def decode(data: bytes, header: Header) -> npt.NDArray[np.uint8]:
     except ValueError as error:
         raise _damaged(str(error)) from error
     if decoded.shape != levels.shape:
-        raise _damaged(f"its header says {levels.shape}, its picture is {decoded.shape}")
+        raise _damaged(f"its header states the shape {levels.shape}, its image data has {decoded.shape}")
     return levels[..., 0] if depth == 1 else _luma_of_inks(levels)
 
 
 def _luma_of_inks(inks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """CMYK as Adobe and all after it store it in JPEG: inverted, 255 is no ink."""
+    """Convert CMYK to luma; JPEG files store it inverted, as Adobe does: 255 means that no ink is used."""
     colour = cv2.cvtColor(inks, cv2.COLOR_RGBA2GRAY)
     return np.asarray(cv2.multiply(colour, cv2.extractChannel(inks, 3), scale=1 / 255), dtype=np.uint8)
 

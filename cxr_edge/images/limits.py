@@ -1,4 +1,4 @@
-"""How inputs are read: the bounds that anything from outside is held against."""
+"""Limits and rules for reading inputs."""
 
 from dataclasses import dataclass, fields
 from typing import Final
@@ -11,26 +11,26 @@ MEBIBYTE: Final = 2**20
 
 @dataclass(frozen=True)
 class InputLimits:
-    """Bounds and rules for reading an image; the defaults fit any chest radiograph a scanner makes.
+    """Limits and rules for reading an image; the defaults fit any chest radiograph that a scanner produces.
 
     Attributes
     ----------
     max_file_bytes : int
         A longer file is refused.
     max_side : int
-        Pixels in a row or a column, at most.
+        Most pixels in a row or a column.
     min_side : int
-        Pixels in a row and a column, at least.
+        Fewest pixels in a row or a column.
     max_pixels : int
-        Height times width.
+        Most pixels of an image: height times width.
     max_header_elements : int
-        DICOM attributes before the pixels, those inside sequences included.
+        Most DICOM attributes before the pixels, including those inside sequences.
     strict : bool
-        Refuse a DICOM image whose header says that it is lateral, or of another part of the body;
+        Refuse a DICOM image whose header describes it as lateral, or of another part of the body;
         otherwise it is read with a warning.
     isolated : bool
-        Decode compressed DICOM pixels in processes of their own, so that a decoder that crashes,
-        hangs or takes too much memory costs that image alone. Turn it off only for trusted images.
+        Decode compressed DICOM pixels in separate processes, so that a decoder that crashes, hangs
+        or takes too much memory costs only that image. Turn it off only for trusted images.
     decode_seconds_per_megapixel : float
         Time such a process has for an image, on top of `DECODE_SECONDS`.
     decode_bytes_per_sample : int
@@ -54,7 +54,7 @@ class InputLimits:
                 raise ValueError(f"expected {field.name} above 0, got {value}")
 
     def check_size(self, width: int, height: int) -> None:
-        """Hold a picture's size against the bounds.
+        """Check the size of an image against the limits.
 
         Raises
         ------
@@ -63,12 +63,14 @@ class InputLimits:
         if max(width, height) > self.max_side or width * height > self.max_pixels:
             raise TooLarge(
                 f"expected sides up to {self.max_side} and at most {self.max_pixels / MEGA:g} megapixels, "
-                f"got {width}x{height}"
+                f"got {width}x{height}; raise max_side or max_pixels if the image is right"
             )
         if min(width, height) < self.min_side:
-            raise TooSmall(f"expected sides of at least {self.min_side} pixels, got {width}x{height}")
+            raise TooSmall(
+                f"expected sides of at least {self.min_side} pixels, got {width}x{height}; use the full-size image"
+            )
 
 
-#: Names of the bounds, without the rules.
+#: Names of the numeric limits, without the rules.
 LIMIT_NAMES: Final = tuple(field.name for field in fields(InputLimits) if field.name not in ("strict", "isolated"))
 DEFAULT_LIMITS: Final = InputLimits()

@@ -1,10 +1,10 @@
-"""PNG (PNG specification, third edition): what its header says, and its grey levels.
+"""Read the header and decode the grey levels of a PNG file (PNG specification, third edition).
 
-The chunks are walked here and every checksum is verified. A decoder gets the header and the picture
-alone: text, profiles, transparency and animations, where the unpleasant surprises are, never reach
-one. ISA-L inflates the picture, outside the interpreter lock; what it gives is held against the header.
-kornia-rs (the `png` crate of Rust) then undoes the filters where samples have whole bytes, within the lock;
-OpenCV, which is half as fast at it, does where they have not.
+The chunks are walked here and every checksum is verified. A decoder gets only the header and the
+image data: text, profiles, transparency and animations, which attacks use, never reach it. ISA-L
+inflates the image data without holding the interpreter lock; the result is checked against the
+header. kornia-rs (the `png` crate of Rust) then reverses the filters of samples of whole bytes, while
+it holds the lock; OpenCV, half as fast, does so for smaller samples.
 """
 
 import struct
@@ -31,14 +31,14 @@ _CHANNELS: Final = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
 #: Adam7: the first column and row of a pass, and the steps between its columns and rows (8.1).
 _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _FILTER_TYPES: Final = 5
-#: What a block of deflate holds that is not compressed (RFC 1951, 3.2.4).
+#: Most bytes in an uncompressed block of deflate (RFC 1951, 3.2.4).
 _BLOCK: Final = 0xFFFF
-#: An image of 100 megapixels in libpng's chunks of 8 KiB has half as many; more only cost time.
+#: An image of 100 megapixels in libpng's chunks of 8 KiB has half as many.
 _MAX_CHUNKS: Final = 200_000
 
 
 class Header(NamedTuple):
-    """The IHDR chunk (11.2.1); sides in pixels, depth in bits a sample."""
+    """The IHDR chunk (11.2.1); sides in pixels, depth in bits per sample."""
 
     width: int
     height: int
@@ -51,13 +51,13 @@ class Header(NamedTuple):
 
 class _Chunk(NamedTuple):
     kind: bytes
-    start: int  # of the data, which its length precedes by 8 bytes
-    end: int  # of the data, which its checksum follows
+    start: int  # of the data; the length of the data stands 8 bytes before it
+    end: int  # of the data; the checksum follows
 
 
 class _Contents(NamedTuple):
     palette: bytes
-    picture: list[_Chunk]
+    idat: list[_Chunk]
     exif: bytes | None
 
 
@@ -74,9 +74,9 @@ def read_header(data: bytes) -> Header:
     _check_checksum(data, first)
     header = Header(*struct.unpack_from(">IIBBBBB", data, first.start))
     if header.depth not in _DEPTHS.get(header.colour, ()):
-        raise _damaged(f"no PNG has colour type {header.colour} with {header.depth} bits")
+        raise _damaged(f"PNG does not define colour type {header.colour} with {header.depth} bits")
     if header.compression != 0 or header.filtering != 0 or header.interlacing > 1:
-        raise _damaged("its header names a compression, filtering or interlacing that no PNG has")
+        raise _damaged("its header names a compression, filtering or interlacing that PNG does not define")
     return header
 
 
@@ -94,43 +94,43 @@ def decode(data: bytes, header: Header) -> tuple[Levels, bytes | None]:
     Truncated, TooLarge, UnsupportedFormat
     """
     contents = _read_contents(data)
-    if not contents.picture:
-        raise _damaged("it holds no picture")
+    if not contents.idat:
+        raise _damaged("it contains no image data")
     if header.depth < 8:
-        levels: Levels = _small_samples(data, header, contents.picture)
+        levels: Levels = _small_samples(data, header, contents.idat)
     else:
-        levels = _KINDS[header.colour, header.depth](data, header, contents.picture)
+        levels = _KINDS[header.colour, header.depth](data, header, contents.idat)
     if header.colour == _PALETTE:
         levels = _look_up(levels, header.depth, contents.palette)
     return levels, contents.exif
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """Walk the chunks up to IEND (5.3); what follows it is no part of the picture."""
+    """Walk the chunks up to IEND (5.3); what follows it is not part of the image."""
     at = len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         if at + 12 > len(data):
             raise _damaged("it ends before its last chunk")
         length, kind = struct.unpack_from(">I4s", data, at)
         if not kind.isalpha():
-            raise _damaged(f"{kind!r} is no type of chunk")
+            raise _damaged(f"{kind!r} is not a chunk type")
         if length > len(data) - at - 12:
             raise _damaged(f"it ends within a chunk of type {kind.decode()}")
         yield _Chunk(kind, at + 8, at + 8 + length)
         if kind == b"IEND":
             return
         at += 12 + length
-    raise errors.TooLarge(f"expected at most {_MAX_CHUNKS} chunks in a PNG; save it again")
+    raise errors.TooLarge(f"expected at most {_MAX_CHUNKS} chunks in a PNG, got more; save it again")
 
 
 def _read_contents(data: bytes) -> _Contents:
-    palette, exif, picture = None, None, list[_Chunk]()
+    palette, exif, idat = None, None, list[_Chunk]()
     for chunk in _chunks(data):
         _check_checksum(data, chunk)
         if chunk.kind == b"IDAT":
-            if picture and picture[-1].end + 12 != chunk.start:
-                raise _damaged("its picture is interrupted by another chunk")
-            picture.append(chunk)
+            if idat and idat[-1].end + 12 != chunk.start:
+                raise _damaged("its image data is interrupted by another chunk")
+            idat.append(chunk)
         elif chunk.kind == b"PLTE" and palette is None:
             palette = data[chunk.start : chunk.end]
         elif chunk.kind == b"eXIf" and exif is None:
@@ -139,19 +139,20 @@ def _read_contents(data: bytes) -> _Contents:
             raise _damaged(f"it has two chunks of type {chunk.kind!r}")
         elif chunk.kind not in {b"IHDR", b"IEND"} and not chunk.kind[0] & 0x20:  # critical (5.4)
             raise errors.UnsupportedFormat(
-                f"the PNG cannot be shown without its chunk {chunk.kind!r}, which is not read; convert it to plain PNG"
+                f"the PNG cannot be decoded without its chunk {chunk.kind!r}, which is not read; "
+                "convert it to plain PNG"
             )
-    return _Contents(palette or b"", picture, exif)
+    return _Contents(palette or b"", idat, exif)
 
 
 def _check_checksum(data: bytes, chunk: _Chunk) -> None:
     stored = int.from_bytes(data[chunk.end : chunk.end + 4], "big")
     if isal_zlib.crc32(memoryview(data)[chunk.start - 4 : chunk.end]) != stored:
-        raise _damaged(f"a chunk of type {chunk.kind.decode()} has not the checksum it was written with")
+        raise _damaged(f"the checksum of a chunk of type {chunk.kind.decode()} does not match its content")
 
 
 def _bare(header: Header, rows: bytes) -> bytes:
-    """A PNG of inflated rows and nothing else, stored as they are, under a header of one's choice."""
+    """Build a PNG of the given header and inflated rows only, the rows stored uncompressed."""
     ihdr = struct.pack(">IIBBBBB", *header)
     blocks = _stored(rows)
     length = struct.pack(">I", sum(map(len, blocks)))
@@ -166,7 +167,7 @@ def _bare(header: Header, rows: bytes) -> bytes:
 
 
 def _stored(rows: bytes) -> list[bytes | memoryview]:
-    """The parts of a zlib stream that holds its content uncompressed (RFC 1950; RFC 1951, 3.2.4)."""
+    """Return the parts of a zlib stream that stores its content uncompressed (RFC 1950; RFC 1951, 3.2.4)."""
     parts: list[bytes | memoryview] = [b"\x78\x01"]
     for start in range(0, len(rows), _BLOCK):
         block = memoryview(rows)[start : start + _BLOCK]
@@ -182,37 +183,37 @@ def _checksum(kind: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
     return struct.pack(">I", crc)
 
 
-def _decode_whole_bytes(data: bytes, header: Header, picture: list[_Chunk]) -> npt.NDArray[Any]:
+def _decode_whole_bytes(data: bytes, header: Header, idat: list[_Chunk]) -> npt.NDArray[Any]:
     """Decode samples of 8 or 16 bits of grey, RGB or RGBA, as they are stored: (H, W, C)."""
     decoder = kornia_rs.io.decode_image_png_u8 if header.depth == 8 else kornia_rs.io.decode_image_png_u16
     mode = {_GREY: "mono", _RGB: "rgb", _RGBA: "rgba"}[header.colour]
-    bare = _bare(header, _inflate(data, header, picture))
+    bare = _bare(header, _inflate(data, header, idat))
     try:
         return np.asarray(decoder(bare, (header.height, header.width), mode))
     except Exception as error:  # kornia-rs raises nothing more exact
         raise _damaged(str(error)) from error
 
 
-def _grey(data: bytes, header: Header, picture: list[_Chunk]) -> Levels:
-    # Indices of a palette are stored as grey samples are.
-    return np.asarray(_decode_whole_bytes(data, header._replace(colour=_GREY), picture)[..., 0])
+def _grey(data: bytes, header: Header, idat: list[_Chunk]) -> Levels:
+    # Indices of a palette are stored like grey samples.
+    return np.asarray(_decode_whole_bytes(data, header._replace(colour=_GREY), idat)[..., 0])
 
 
-def _colour(data: bytes, header: Header, picture: list[_Chunk]) -> Levels:
+def _colour(data: bytes, header: Header, idat: list[_Chunk]) -> Levels:
     code = cv2.COLOR_RGB2GRAY if header.colour == _RGB else cv2.COLOR_RGBA2GRAY
-    stored = _decode_whole_bytes(data, header, picture)
+    stored = _decode_whole_bytes(data, header, idat)
     return np.asarray(cv2.cvtColor(stored, code), dtype=stored.dtype)
 
 
-def _grey_alpha_8(data: bytes, header: Header, picture: list[_Chunk]) -> Levels:
-    # Filters and interlacing know bytes of a pixel (9.2), not channels: 8 bits of grey and 8 of
-    # transparency are stored as 16 bits of grey are.
-    return np.asarray(_grey(data, header._replace(depth=16), picture) >> 8, dtype=np.uint8)
+def _grey_alpha_8(data: bytes, header: Header, idat: list[_Chunk]) -> Levels:
+    # Filters and interlacing work on the bytes of a pixel (9.2), not on channels: 8 bits of grey
+    # and 8 of transparency are stored like 16 bits of grey.
+    return np.asarray(_grey(data, header._replace(depth=16), idat) >> 8, dtype=np.uint8)
 
 
-def _grey_alpha_16(data: bytes, header: Header, picture: list[_Chunk]) -> Levels:
-    # Likewise, 16 bits of grey and 16 of transparency are stored as RGBA of 8 bits is.
-    stored = _decode_whole_bytes(data, header._replace(depth=8, colour=_RGBA), picture)
+def _grey_alpha_16(data: bytes, header: Header, idat: list[_Chunk]) -> Levels:
+    # Likewise, 16 bits of grey and 16 of transparency are stored like RGBA of 8 bits.
+    stored = _decode_whole_bytes(data, header._replace(depth=8, colour=_RGBA), idat)
     return stored[..., :2].copy().view(">u2")[..., 0].astype(np.uint16)
 
 
@@ -229,39 +230,39 @@ _KINDS: Final[dict[tuple[int, int], Callable[[bytes, Header, list[_Chunk]], Leve
 }
 
 
-def _small_samples(data: bytes, header: Header, picture: list[_Chunk]) -> npt.NDArray[np.uint8]:
+def _small_samples(data: bytes, header: Header, idat: list[_Chunk]) -> npt.NDArray[np.uint8]:
     """Decode samples of 1, 2 or 4 bits, stretched to 8."""
-    # OpenCV would pad a picture that ends early, and libpng print what it dislikes: these rows are whole.
-    bare = _bare(header._replace(colour=_GREY), _inflate(data, header, picture))
+    # OpenCV would pad image data that ends early, and libpng would print warnings: these rows are complete.
+    bare = _bare(header._replace(colour=_GREY), _inflate(data, header, idat))
     levels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_GRAYSCALE)
     if levels is None or levels.shape != (header.height, header.width):
-        raise _damaged("its picture cannot be decoded")
+        raise _damaged("its image data cannot be decoded")
     return np.asarray(levels, dtype=np.uint8)
 
 
-def _inflate(data: bytes, header: Header, picture: list[_Chunk]) -> bytes:
-    """The rows of a picture: all of them, each with a known filter (9.2)."""
+def _inflate(data: bytes, header: Header, idat: list[_Chunk]) -> bytes:
+    """Inflate the rows of the image: all of them, each with a known filter (9.2)."""
     pixel_bits = header.depth * _CHANNELS[header.colour]
     passes = [(rows, 1 + (columns * pixel_bits + 7) // 8) for columns, rows in _passes(header)]
     size = sum(rows * row_bytes for rows, row_bytes in passes)
     try:
-        compressed = b"".join([memoryview(data)[chunk.start : chunk.end] for chunk in picture])
+        compressed = b"".join([memoryview(data)[chunk.start : chunk.end] for chunk in idat])
         inflated = isal_zlib.decompressobj().decompress(compressed, size)
-    except IsalError as error:  # type: ignore[misc]  # its stub gives an exception, not a class
+    except IsalError as error:  # type: ignore[misc]  # its stub declares an instance, not a class
         raise _damaged(str(error)) from error
     if len(inflated) != size:
-        raise _damaged("its picture ends early")
+        raise _damaged("its image data ends early")
     start = 0
     for rows, row_bytes in passes:
         end = start + rows * row_bytes
         if max(inflated[start:end:row_bytes]) >= _FILTER_TYPES:
-            raise _damaged("a row names a filter that no PNG has")
+            raise _damaged("a row names a filter that PNG does not define")
         start = end
     return inflated
 
 
 def _passes(header: Header) -> list[tuple[int, int]]:
-    """Columns and rows of each pass that has any."""
+    """Return the columns and rows of each pass that has any."""
     if not header.interlacing:
         return [(header.width, header.height)]
     sizes = [(-((x - header.width) // dx), -((y - header.height) // dy)) for x, y, dx, dy in _ADAM7]
@@ -269,11 +270,13 @@ def _passes(header: Header) -> list[tuple[int, int]]:
 
 
 def _look_up(stretched: Levels, depth: int, palette: bytes) -> npt.NDArray[np.uint8]:
-    """Luma of the palette's entries (11.2.2)."""
+    """Replace palette indices by the luma of their entries (11.2.2)."""
     indices = stretched // (255 // (2**depth - 1))
     colours = np.frombuffer(palette, np.uint8)
     if len(colours) % 3 or len(colours) <= 3 * int(indices.max()):
-        raise _damaged(f"its picture uses {int(indices.max()) + 1} colours, its palette holds {len(colours) // 3}")
+        raise _damaged(
+            f"its image data uses {int(indices.max()) + 1} colours, its palette contains {len(colours) // 3}"
+        )
     lumas = cv2.cvtColor(colours.reshape(1, -1, 3), cv2.COLOR_RGB2GRAY)[0]
     return np.asarray(lumas[indices], dtype=np.uint8)
 

@@ -1,1 +1,1 @@
-"""The model: its bundle, what its network answers, and what is decided from that."""
+"""The model: its bundle, the outputs of its network, and the decisions made from them."""

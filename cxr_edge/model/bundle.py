@@ -1,6 +1,6 @@
-"""The model bundle: a directory whose every file is held against the manifest's hashes.
+"""The model bundle: a directory whose files are all checked against the manifest's hashes.
 
-Hashes show that a bundle is whole, not who made it.
+Hashes show that a bundle is complete and unchanged. They do not show who made it.
 """
 
 import errno
@@ -60,8 +60,10 @@ def read_bundle(directory: str | os.PathLike[str] | None = None) -> Bundle:
     data = _read(root / MANIFEST, _MAX_MANIFEST_BYTES, errors.BundleNotFound, remedy)
     try:
         manifest = parse_manifest(data)
-    except errors.BundleError as error:
-        raise type(error)(f"{root}: {error}; copy or export the bundle again") from error
+    except errors.BundleVersion as error:
+        raise errors.BundleVersion(f"{root}: {error}") from error
+    except errors.BundleInvalid as error:
+        raise errors.BundleInvalid(f"{root}: {error}; copy or export the bundle again") from error
     return Bundle(
         manifest=manifest,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -91,5 +93,5 @@ def _read(path: Path, limit: int, failure: type[errors.BundleError], remedy: str
     except OSError as error:
         raise failure(f"{path} cannot be read ({error.strerror}); {remedy}") from error
     if len(data) > limit:
-        raise errors.BundleDamaged(f"{path}: expected at most {limit} bytes; {remedy}")
+        raise errors.BundleDamaged(f"{path}: expected at most {limit} bytes, got more; {remedy}")
     return data

@@ -1,4 +1,4 @@
-"""Calibration: from raw probabilities, averaged over the TTA variants, to the ones that are emitted."""
+"""Calibration: from raw probabilities, averaged over the TTA variants, to calibrated ones."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -30,7 +30,7 @@ class Calibration(msgspec.Struct, frozen=True):
     method : str
         ``identity`` emits them as they are; ``platt`` (Platt 1999) by a `Curve` for each label.
     single, tta : dict, optional
-        The curves by label and TTA mode, for ``platt``: averaging variants changes how sure a
+        The curves by label and TTA mode, for ``platt``: averaging variants changes how confident a
         network seems.
     fitted_on : str
         The images they were fitted on.
@@ -67,6 +67,6 @@ def calibrate(
 
 
 def log_odds(probability: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
-    """Give ``log(p / (1 - p))``, finite: p is kept `EPSILON` away from 0 and 1."""
+    """Return ``log(p / (1 - p))``, always finite: p is kept `EPSILON` away from 0 and 1."""
     inside = np.clip(probability, EPSILON, 1 - EPSILON)
     return np.asarray(np.log(inside / (1 - inside)))

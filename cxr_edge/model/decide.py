@@ -1,4 +1,4 @@
-"""From an evaluation to a result: average, calibrate, threshold, drop, sort. Pure: no device is needed."""
+"""From an evaluation to a result: average, calibrate, threshold, drop, sort. Pure: it needs no device."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from cxr_edge.model.tta import TtaVariant
 
 
 def decide(evaluation: Evaluation, manifest: Manifest, identity: str, settings: Settings) -> Result:
-    """Decide what an image shows; see `Model.decide`."""
+    """Decide on the findings of an image; see `Model.decide`."""
     used = evaluation.only(variants_used(evaluation, manifest, settings))
     values = tuple(calibrated(used, manifest, settings.fitted_mode).tolist())
     thresholds = manifest.thresholds(settings.operating_point, settings.fitted_mode)
@@ -39,7 +39,7 @@ def decide(evaluation: Evaluation, manifest: Manifest, identity: str, settings: 
 def variants_used(evaluation: Evaluation, manifest: Manifest, settings: Settings) -> Sequence[TtaVariant]:
     """Return the variants that a result is averaged over: with ``adaptive`` the first ones, where they are enough.
 
-    An adaptive evaluation that stopped early holds no others; one that holds them all is decided alike.
+    An adaptive evaluation that stopped early holds no others. One that holds all of them is decided in the same way.
     """
     if settings.tta_mode == "single":
         return manifest.tta.variants[:1]

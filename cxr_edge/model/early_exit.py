@@ -12,17 +12,17 @@ from cxr_edge.model.calibration import log_odds
 
 
 class EarlyExit(msgspec.Struct, frozen=True):
-    """When the first TTA variants are enough.
+    """The rule for when the first TTA variants are enough.
 
-    They are where the calibrated probability of every finding, averaged over them, lies further from the threshold of
-    all variants than that finding's margin, in log-odds. Otherwise all variants are evaluated.
+    They are enough where the calibrated probability of every finding, averaged over them, lies further from the
+    finding's threshold for all variants than its margin, in log-odds. Otherwise all variants are evaluated.
 
     Attributes
     ----------
     first : tuple of int
         Positions among the manifest's TTA variants of those that are evaluated first.
     margins : dict
-        One per finding: how far the remaining variants may move its log-odds and seldom move further.
+        One per finding: the remaining variants seldom move its log-odds further than this.
     fitted_on : str
         The images they were fitted on, and how.
     """

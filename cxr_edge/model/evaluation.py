@@ -1,4 +1,4 @@
-"""What the network says of one image: raw scores of every TTA variant, maps, and an out-of-distribution score."""
+"""The network's outputs for one image: raw probabilities of each TTA variant, maps, out-of-distribution score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,13 +12,13 @@ from cxr_edge.support.warnings import CodedWarning
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a network computed for one image; nothing is decided yet. Made by `Model.evaluate`.
+    """The network's outputs for one image; nothing is decided yet. Made by `Model.evaluate`.
 
     Attributes
     ----------
     variants : tuple of TtaVariant
     probabilities : ndarray, (variants, labels) float32
-        As the network gives them, before calibration.
+        As the network returns them, before calibration.
     maps : ndarray, (variants, labels, y, x) float32, or None
         Class activation maps, each in the frame of its variant; None if not asked for.
     ood_score : float or None

@@ -1,4 +1,4 @@
-"""What a variant of a bundle was measured at before it was let in, in words."""
+"""The gate that a variant of a bundle passed, described in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from cxr_edge.model.settings import FittedMode
 
 
 def describe_gate(gate: Mapping[str, Any] | None, mode: FittedMode, variants: int) -> str:
-    """Describe the figures of a gate in a TTA mode, as far as the manifest gives them.
+    """Describe the figures of a gate in a TTA mode, as far as the manifest contains them.
 
     Parameters
     ----------
@@ -15,10 +15,10 @@ def describe_gate(gate: Mapping[str, Any] | None, mode: FittedMode, variants: in
         See `cxr_edge.model.manifest.Manifest.gate`.
     mode : str
     variants : int
-        TTA variants of the bundle.
+        Number of TTA variants of the bundle.
     """
     if gate is None:
-        return "computed by the device itself, behind no gate"
+        return "computed by the device itself, without a gate"
     shown = "one TTA variant" if mode == "single" else f"{variants} TTA variants"
     parts = []
     for part in ("validation", "test"):

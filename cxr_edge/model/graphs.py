@@ -1,4 +1,4 @@
-"""A bundle's graphs on a device: which device, which precision, and that the tensors are those of the manifest."""
+"""A bundle's graphs on a device: choose the device and the precision, and check the tensors against the manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ class Graphs:
         The companion that computes heat maps from features; None for a bundle without maps.
     precision : str
     reason : str
-        Why it is this device.
+        Why this device was chosen.
     """
 
     network: Graph
@@ -39,9 +39,9 @@ def open_graphs(bundle: Bundle, device: str, precision: str | None, resources: R
     ----------
     bundle : Bundle
     device : str
-        One of `DEVICE_NAMES`; ``auto`` for the first of `AUTO` that truly works.
+        One of `DEVICE_NAMES`; ``auto`` for the first of `AUTO` that works.
     precision : str or None
-        None: what the device prefers, where the bundle has it, or else its default variant.
+        None: the precision that the device prefers, where the bundle has it; otherwise the bundle's default.
     resources : Resources
 
     Raises
@@ -49,7 +49,7 @@ def open_graphs(bundle: Bundle, device: str, precision: str | None, resources: R
     DeviceUnavailable, UnknownPrecision, BundleTensors
     """
     if device not in DEVICE_NAMES:
-        raise DeviceUnavailable(f"expected a device out of {', '.join(DEVICE_NAMES)}, got {device!r}")
+        raise DeviceUnavailable(f"expected one of the devices {', '.join(DEVICE_NAMES)}, got {device!r}")
     if device != "auto":
         return _open(bundle, device, precision, resources, "asked for")
     if precision not in (None, "bf16"):
@@ -63,7 +63,7 @@ def open_graphs(bundle: Bundle, device: str, precision: str | None, resources: R
             fault, _, remedies[tried] = str(refusal).removeprefix(f"{tried}: ").partition("; ")
             refusals.setdefault(fault, []).append(tried)
     summary = "; ".join(f"{', '.join(devices)}: {fault}" for fault, devices in refusals.items())
-    # Of all remedies the one that any machine can follow.
+    # The remedy that every machine can follow.
     raise DeviceUnavailable(f"no device works here ({summary}); {remedies['cpu']}")
 
 
@@ -91,7 +91,7 @@ def _open(bundle: Bundle, device: str, precision: str | None, resources: Resourc
 
 
 def _try(manifest: Manifest, graphs: Graphs) -> None:
-    """Compute once: a device that opens a graph may still be unable to run it."""
+    """Run the graphs once: a device that opens a graph may still be unable to run it."""
     names = manifest.tensors
     black = np.zeros((1, *manifest.input.size), np.uint8)
     try:
@@ -99,7 +99,7 @@ def _try(manifest: Manifest, graphs: Graphs) -> None:
         if graphs.maps is not None:
             graphs.maps.run([names.maps], {names.features: features})
     except DeviceFailed as error:
-        raise DeviceUnavailable(f"{graphs.network.device}: it opens the model and cannot run it ({error})") from error
+        raise DeviceUnavailable(f"{graphs.network.device}: the model loads, but does not run ({error})") from error
 
 
 def _preferred(manifest: Manifest, device: str) -> str:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-#: Perceptually ordered colour maps, red important in the first; viridis and cividis suit the colour-blind.
+#: Perceptually ordered colour maps. In the first, red is strongest; viridis and cividis suit colour-blind readers.
 COLORMAPS: Final = {
     "turbo": cv2.COLORMAP_TURBO,
     "viridis": cv2.COLORMAP_VIRIDIS,

@@ -1,4 +1,4 @@
-"""Labels: what a model tells apart, each a record with its role, names and DICOM codes."""
+"""Labels: the outputs of a model, each a record with its role, names and DICOM codes."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-#: The scheme of codes that no standard has. By PS3.16, 8, the designator of a private one begins with 99.
+#: Scheme of labels without a standard code. By PS3.16, 8, the designator of a private scheme begins with 99.
 PRIVATE_SCHEME: Final = "99CXREDGE"
 
 #: Names reach file names and terminals.
@@ -35,15 +35,15 @@ class Label(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes
     ----------
     name : str
-        Its identity: in JSON, in thresholds, in file names.
+        Identity of the label: in JSON, in thresholds, in file names.
     role : str
-        ``finding``, which has a threshold and is reported; or ``normal``: the absence of findings, which is neither.
+        ``finding`` has a threshold and is reported. ``normal``, the absence of findings, has none and is not.
     display : dict
         Language → the name that a person reads.
     code : Code or None
-        What DICOM calls the finding; None where no standard has it: see `coded`.
+        Standard code of the finding in DICOM; None where no standard has one: see `coded`.
     site : Code or None
-        Where in the body it is.
+        Site in the body.
     """
 
     name: Name
@@ -59,11 +59,11 @@ class Label(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def coded(self) -> Code:
-        """The code, or one of `PRIVATE_SCHEME` that follows from the name."""
+        """The code, or where there is none, one of `PRIVATE_SCHEME` made from the name."""
         return self.code or Code(PRIVATE_SCHEME, _private_value(self.name), self.display_name())
 
     def display_name(self, language: str = "en") -> str:
-        """Return the name in a language, else in English, else the plain name."""
+        """Return the name in a language; in English if there is none; otherwise the label's `name`."""
         return self.display.get(language) or self.display.get("en") or self.name.replace("_", " ")
 
 

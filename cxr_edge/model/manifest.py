@@ -1,8 +1,8 @@
-"""The manifest: one typed, frozen object that says what a bundle's model takes, gives and means.
+"""The manifest: one typed, frozen object that describes a bundle's model, its input and its outputs.
 
-JSON is decoded by msgspec, which checks the types and names the key that is wrong; the rules
-that tie keys together are checked here. Keys this version does not know are ignored for
-inference and kept in `Manifest.source` for whoever writes the manifest on.
+msgspec decodes the JSON, checks the types and names a wrong key. The rules that tie keys together
+are checked here. Keys that this version does not know have no effect on inference; they are kept in
+`Manifest.source`, for programs that write the manifest again.
 """
 
 import re
@@ -36,7 +36,7 @@ class InputFormat(msgspec.Struct, frozen=True):
     size : (int, int)
         Height and width in pixels.
     color, scaling, interpolation, fit : str
-        The only values this version knows are those of `cxr_edge.model.preprocess`: ``stretch`` fits an image to the
+        This version knows only the values of `cxr_edge.model.preprocess`: ``stretch`` fits an image to the
         input without keeping its aspect ratio.
     """
 
@@ -144,7 +144,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module; `source` is the manifest as decoded, unknown keys included."""
+    """A bundle's manifest; `source` is the manifest as decoded, with unknown keys."""
 
     format_version: str
     name: Name
@@ -199,12 +199,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         UnknownOperatingPoint
-            There is none, or it has no such rule.
+            The bundle has no such operating point, or the operating point has no such rule.
         """
         self.thresholds(operating_point, "tta")
         if (rule := self.operating_points[operating_point].adaptive) is None:
             raise errors.UnknownOperatingPoint(
-                f"the operating point {operating_point!r} of this bundle does not say when to stop early; leave "
+                f"the operating point {operating_point!r} of this bundle has no rule for when to stop early; leave "
                 "adaptive out, or fit it anew with `python -m training calibrate` and export the bundle again"
             )
         return rule
@@ -231,7 +231,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return (network,) if self.maps is None else (network, self.maps.graphs[precision])
 
     def gate(self, precision: str) -> dict[str, Any] | None:
-        """Return the figures of the gate that a precision passed; None for one that a device makes by itself."""
+        """Return the figures of the gate that a precision passed; None for one without a variant."""
         return self.variants[precision].gate if precision in self.variants else None
 
     def curves(self, mode: FittedMode) -> dict[str, Curve] | None:
@@ -247,7 +247,7 @@ def parse_manifest(data: bytes) -> Manifest:
     BundleInvalid
         It is not JSON, lacks a key, or a value breaks its rule; the message names the key.
     BundleVersion
-        Its major format version is another.
+        The major format version is not `FORMAT_MAJOR`.
     """
     try:
         source = msgspec.json.decode(data, type=dict[str, Any])

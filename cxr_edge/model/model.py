@@ -1,4 +1,4 @@
-"""The one object an integrator holds: a loaded model that turns images into results."""
+"""A loaded model, which turns images into results: the entry point for an integrator."""
 
 import copy
 import os
@@ -33,7 +33,7 @@ from cxr_edge.support.text import printable_path
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-#: A path, the bytes of a file, pixels as (H, W) uint8 or uint16, a pydicom data set, or an image that is decoded.
+#: A path, the bytes of a file, pixels as (H, W) uint8 or uint16, a pydicom data set, or a decoded image.
 Source: TypeAlias = (
     "str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | Dataset | images.DecodedImage"
 )
@@ -56,7 +56,7 @@ def load(
     bundle : path, optional
         A bundle directory; the shipped one if left out.
     device : str
-        ``auto`` (the fastest that truly works here; `Model.device_reason` says why), ``cpu``,
+        ``auto`` (the fastest that works here; `Model.device_reason` states why), ``cpu``,
         ``cuda``, ``tensorrt-ep`` (ONNX Runtime's TensorRT; compiles for minutes on first use),
         ``tensorrt`` (an engine that ``cxr-edge engine build`` made) or ``openvino``.
     precision : str, optional
@@ -71,7 +71,7 @@ def load(
     gpu_memory : int
         Most bytes that each graph may take on the GPU; 2 GiB if left out.
     limits : InputLimits
-        Bounds that images are held against.
+        Bounds that images are checked against.
 
     Returns
     -------
@@ -80,9 +80,9 @@ def load(
     Raises
     ------
     BundleError
-        The bundle is missing, damaged or foreign.
+        The bundle is missing, damaged or invalid, or of another format version.
     DeviceUnavailable
-        The device was asked for and cannot be had.
+        The device that was asked for is not available, or with ``auto`` none works.
     UnknownPrecision
         The bundle has no such variant, or the device cannot compute in it.
     ValueError
@@ -121,7 +121,7 @@ class Model:
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of itself; a copy, so that changing it changes nothing here."""
+        """The bundle's manifest; a copy, so that a change of it does not change the model."""
         return copy.deepcopy(self._manifest)
 
     @property
@@ -136,12 +136,12 @@ class Model:
 
     @property
     def device(self) -> str:
-        """What it truly runs on."""
+        """The device the model actually runs on."""
         return self._graphs.network.device
 
     @property
     def device_reason(self) -> str:
-        """Why it is that device."""
+        """Why the model runs on that device."""
         return self._graphs.reason
 
     @property
@@ -180,7 +180,7 @@ class Model:
         Raises
         ------
         UnknownOperatingPoint
-            The bundle has no such operating point, or one that has no rule to stop early by, with `adaptive`.
+            The bundle has no such operating point; or, with `adaptive`, the operating point has no early-exit rule.
         HeatmapUnavailable
             The bundle has no heat maps.
         ValueError
@@ -203,7 +203,7 @@ class Model:
         return chosen
 
     def provenance(self, settings: Settings) -> Provenance:
-        """Return what results with these settings rest on."""
+        """Return what results with these settings are based on."""
         manifest, mode = self._manifest, settings.fitted_mode
         point = manifest.operating_points[settings.operating_point]
         return Provenance(
@@ -230,7 +230,7 @@ class Model:
         operating_point: str | None = None,
         bits_stored: int = 16,
     ) -> Result:
-        """Say what one image shows: `evaluate`, then `decide`.
+        """Predict the findings of one image: `evaluate`, then `decide`.
 
         Parameters
         ----------
@@ -249,7 +249,7 @@ class Model:
         Raises
         ------
         InputError
-            The image cannot be used; `code` says why.
+            The image cannot be used; `code` states why.
         DeviceFailed
             The device was lost, or has too little memory.
         UnknownOperatingPoint, HeatmapUnavailable, ValueError
@@ -268,9 +268,10 @@ class Model:
         operating_point: str | None = None,
         bits_stored: int = 16,
     ) -> Iterator[Result | InputFailure]:
-        """Say what many images show, streamed; an image that cannot be used costs itself alone.
+        """Predict the findings of many images, one result at a time.
 
-        All cores work at the same time, each on an image of its own; a few images are held in memory at most.
+        An image that cannot be used yields an `InputFailure`, and the others go on. All cores work at the same
+        time, each on an image of its own; at most a few images per core are held in memory.
 
         Parameters
         ----------
@@ -311,7 +312,7 @@ class Model:
         operating_point: str | None = None,
         bits_stored: int = 16,
     ) -> list[Result | InputFailure]:
-        """Say what many images show; the list of `predict_iter`."""
+        """Predict the findings of many images; return the results of `predict_iter` as a list."""
         return list(
             self.predict_iter(
                 sources,
@@ -326,7 +327,7 @@ class Model:
     def evaluate(
         self, source: Source, settings: Settings, *, bits_stored: int = 16, path: str | None = None
     ) -> Evaluation:
-        """Compute what the network says of an image; nothing is decided yet.
+        """Compute the network's outputs for an image; nothing is decided yet.
 
         Parameters
         ----------
@@ -336,12 +337,12 @@ class Model:
         bits_stored : int
             As for `predict`.
         path : str, optional
-            What the result tells as its path; the source, if that is one.
+            The path that the result reports; the source, if that is a path.
 
         Returns
         -------
         Evaluation
-            Of the variants that the settings call for; with ``adaptive`` as many as it took.
+            Of the variants that the settings need; with ``adaptive`` only those that were needed.
 
         Raises
         ------
@@ -353,14 +354,14 @@ class Model:
         return self._evaluate_image(image, path, settings)
 
     def decide(self, evaluation: Evaluation, settings: Settings) -> Result:
-        """Decide what an image shows: average, calibrate, threshold, drop, sort.
+        """Decide on the findings of an image: average, calibrate, threshold, drop, sort.
 
-        Pure, and needs no device: an evaluation with all variants can be decided on with any settings.
+        Pure: it needs no device. An evaluation with all variants can be decided on with any settings.
 
         Raises
         ------
         ValueError
-            The evaluation lacks a variant that the settings call for.
+            The evaluation lacks a variant that the settings need.
         """
         return decide.decide(evaluation, self._manifest, self._identity, settings)
 
@@ -393,12 +394,16 @@ class Model:
         batch = make_variants(shown, variants)
         probabilities, *features = self._graphs.network.run(wanted, {names.image: batch}, keep=keep)
         if not np.isfinite(probabilities).all():
-            raise BundleTensors("the network gave a probability that is not a number; export the bundle again")
+            raise BundleTensors(
+                "the network returned a probability that is not a finite number; export the bundle again"
+            )
         maps = None
         if heatmaps and self._graphs.maps is not None:
             (maps,) = self._graphs.maps.run([names.maps], {names.features: features[0]})
             if not np.isfinite(maps).all():
-                raise BundleTensors("the companion graph gave a map that is not a number; export the bundle again")
+                raise BundleTensors(
+                    "the companion graph returned a map that is not of finite numbers; export the bundle again"
+                )
         score = None
         if rule is not None and scored:
             score = rule.score(features_of(on_host(features[0])[list(variants).index(IDENTITY)]))
@@ -406,7 +411,7 @@ class Model:
 
 
 def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure:
-    """Turn an exception that an image met into its place in a list of results."""
+    """Return the failure that takes the place of an image's result."""
     path = printable_path(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
     return InputFailure(path, error.code, str(error))
 
@@ -426,6 +431,6 @@ def _decoded(source: Source, bits_stored: int, limits: InputLimits) -> images.De
 
 
 def _pydicom_dataset() -> "type[Dataset] | None":
-    """Return pydicom's class if the caller has imported it: without it there is no data set to recognise."""
+    """Return pydicom's class if the caller has imported it: a data set exists only then."""
     module = sys.modules.get("pydicom.dataset")
     return module.Dataset if module else None

@@ -1,7 +1,7 @@
-"""Is a picture anything like the images the model was fitted on? A score from the network's own features.
+"""The out-of-distribution score: how unlike the training images an image is, by the network's own features.
 
-The model answers whatever it is shown. What it makes of a photograph, an ankle or an image on its side
-differs from what it makes of frontal chest radiographs, in the features that its head reads.
+The model returns probabilities for any image. A photograph, an ankle or a rotated radiograph differs
+from frontal chest radiographs in the features that the network's head reads.
 """
 
 from typing import Annotated, Any
@@ -15,19 +15,19 @@ from cxr_edge.support.warnings import CodedWarning
 
 
 class OutOfDistribution(msgspec.Struct, frozen=True):
-    """A linear rule on the features, fitted to tell training images from what is none.
+    """A linear rule on the features, fitted to separate training images from other images.
 
     Attributes
     ----------
     weights : tuple of float
         One for each channel of the last convolution.
     bias : float
-        Such that the share `false_alarms` of validation images scores above 0.
+        Chosen so that the share `false_alarms` of the validation images scores above 0.
     false_alarms : float
     fitted_on : str
-        The images, and what stood for everything else.
+        The training images, and the images that stood for all others.
     figures : dict
-        Error rates on images and pictures it was not fitted on.
+        Error rates on images of both kinds that the rule was not fitted on.
     """
 
     weights: Annotated[tuple[float, ...], Meta(min_length=1, max_length=65_536)]
@@ -37,7 +37,7 @@ class OutOfDistribution(msgspec.Struct, frozen=True):
     figures: dict[str, Any] = {}
 
     def score(self, features: npt.NDArray[np.float64]) -> float:
-        """Score a picture, above 0 where it is unlike the images: log-odds, shifted by the choice of false alarms.
+        """Return the score of an image, in log-odds: above 0 where it is unlike the training images.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ def features_of(last_conv: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def warnings_of(score: float | None) -> tuple[CodedWarning, ...]:
-    """Return the warning of a score above 0; nothing else, or where there is none."""
+    """Return the warning for a score above 0; empty for any other score, or None."""
     if score is None or score <= 0:
         return ()
     return (

@@ -1,7 +1,7 @@
 """From an image of any size to the network's input: the one pre-processing for all packages.
 
-OpenCV's ``INTER_AREA`` walks every pixel of an image one by one, which takes as long as a seventh of the network.
-Its averages are products with two sparse matrices, of rows and of columns; in narrow bands they are dense.
+OpenCV's ``INTER_AREA`` visits every pixel one by one, which takes a seventh of the network's time. Its averages are
+products with two sparse matrices, one for rows and one for columns. Cut into narrow bands, the matrices are dense.
 """
 
 import functools
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 #: Rows or columns of the result that are computed together. Wider bands multiply more zeros.
 _BAND: Final = 7
-#: Multiplications in one product: about the most that BLAS libraries do not spread over threads,
-#: which would fight with the ones that images already have.
+#: Multiplications in one product: about the most that BLAS libraries do not spread over threads.
+#: Such threads would compete with those that work on other images.
 _MAX_MULTIPLICATIONS: Final = 2**18
 
 
@@ -62,12 +62,12 @@ def _average_columns(rows: npt.NDArray[np.float32], width: int) -> npt.NDArray[n
 
 @functools.lru_cache(maxsize=64)
 def _bands(source: int, result: int) -> tuple[tuple[slice, slice, npt.NDArray[np.float32]], ...]:
-    """Give which pixels of a side each band of the result averages, and their weights.
+    """Return the pixels of a side that each band of the result averages, and their weights.
 
     Returns
     -------
     tuple of (slice, slice, ndarray)
-        Of the result, of the source, and (pixels of the one, pixels of the other) float32: the
+        Pixels of the result, pixels of the source, and weights of (result, source) float32: the
         share of each source pixel in each result pixel, so that a row sums to 1.
     """
     scale = source / result

@@ -1,4 +1,4 @@
-"""What a result rests on: the software, the model, the device and the settings. Made once for all images."""
+"""What a result is based on: the software, the model, the device and the settings. Made once for all images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from cxr_edge._version import __version__
 from cxr_edge.model.labels import Label
 from cxr_edge.model.settings import Settings
 
-#: The software's name, as results tell it.
+#: The software's name in results.
 SOFTWARE: Final = "cxr-edge"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What results of a model with some settings rest on. Made by `Model.provenance`.
+    """What the results of a model with some settings are based on. Made by `Model.provenance`.
 
     Attributes
     ----------
@@ -23,19 +23,20 @@ class Provenance:
     name : str
         Name and version of the bundle.
     bundle_sha256 : str
-    device, precision : str
+    device : str
+    precision : str
     gate : str
-        What that precision was measured at.
+        The figures of the gate that the precision passed, in words.
     settings : Settings
     labels : tuple of Label
     thresholds : mapping
         Finding → threshold of the operating point.
     fitted_on : str
-        What the thresholds were fitted on.
+        The images that the thresholds were fitted on.
     calibrated_on : str
-        The same of the calibration; empty where raw probabilities are emitted.
+        The images that the calibration was fitted on; empty where raw probabilities are emitted.
     version : str
-        Of the software.
+        Version of the software.
     """
 
     model: str
@@ -52,7 +53,7 @@ class Provenance:
     version: str = __version__
 
     def identity(self) -> dict[str, str]:
-        """Return what makes results comparable: results of another identity are not mixed with these."""
+        """Return what makes results comparable; results of another identity must not be mixed with these."""
         return {
             "bundle_sha256": self.bundle_sha256,
             "tta_mode": self.settings.tta_mode,

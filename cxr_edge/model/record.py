@@ -8,24 +8,25 @@ from msgspec import UNSET, UnsetType
 from cxr_edge.model.settings import TtaMode
 from cxr_edge.support.warnings import CodedWarning
 
-#: Of the JSON; raised whenever a key changes its meaning or goes.
+#: Version of the JSON; it rises whenever a key changes its meaning or is removed.
 SCHEMA: Final = 2
 
 
 class FindingRecord(msgspec.Struct, frozen=True):
-    """One finding of a line.
+    """One finding in the line of a result.
 
     Attributes
     ----------
     label : str
-    probability, threshold : float
+    probability : float
+    threshold : float
     positive : bool
     std : float or None
         See `cxr_edge.Finding`.
     overlay_file : str or None
         Where its overlay was written, relative to the results directory.
     overlay_empty : bool
-        There when the overlay shows no colour, because nothing in the image supports the finding.
+        True where the overlay has no colour, because nothing in the image supports the finding; absent otherwise.
     """
 
     label: str
@@ -38,14 +39,24 @@ class FindingRecord(msgspec.Struct, frozen=True):
 
 
 class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="ok"):
-    """The line of an image that was read.
+    """The line of an image with a result.
 
     Attributes
     ----------
-    path, sha256, model, tta_mode, variants, probabilities, findings, warnings, ood_score
+    schema : int
+        `SCHEMA`.
+    path : str or None
+    sha256 : str or None
+    model : str
+    tta_mode : str
+    variants : int
+    probabilities : dict
+    findings : tuple of FindingRecord
+    warnings : tuple of CodedWarning
+    ood_score : float or None
         See `cxr_edge.Result`.
     dicom : tuple of str
-        There when DICOM results were asked for: their files, relative to their directory.
+        Files of the DICOM results, relative to their directory; absent where none were asked for.
     """
 
     schema: int = SCHEMA

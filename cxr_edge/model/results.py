@@ -1,4 +1,4 @@
-"""What comes out: typed, frozen results, the one source of every report."""
+"""Results, typed and frozen: every report is made from them."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
@@ -26,7 +26,7 @@ class Finding:
     probability : float
         Calibrated, averaged over the TTA variants.
     threshold : float
-        Of the operating point in use.
+        Threshold of the operating point in use.
     positive : bool
         ``probability >= threshold``.
     std : float or None
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What the model says about one image. A research result, not a diagnosis.
+    """The model's result for one image. A research result, not a diagnosis.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Result:
     ok: ClassVar[Literal[True]] = True
 
     def __str__(self) -> str:
-        """Name the positive findings, why they may mean little, and what the result must not be used for."""
+        """Return the positive findings, the doubts about the image, and `NOTICE`, in one line."""
         positive = [f"{f.label} {f.probability:.2f} (>= {f.threshold:.2f})" for f in self.findings if f.positive]
         found = ", ".join(positive) or "no finding above its threshold"
         doubts = "".join(f" Warning: {doubt}." for doubt in self.doubts)
@@ -94,7 +94,7 @@ class Result:
 
     @property
     def doubts(self) -> tuple[CodedWarning, ...]:
-        """Those of the warnings that say that the image may be no frontal chest radiograph."""
+        """The warnings that the image may not be a frontal chest radiograph."""
         return tuple(warning for warning in self.warnings if warning.is_doubt)
 
     @property
@@ -103,7 +103,7 @@ class Result:
         return {label.name: value for label, value in zip(self.labels, self.values, strict=True)}
 
     def ranked(self) -> list[tuple[Label, float]]:
-        """Return all labels of the role ``finding`` with their probability, found or not, the most probable first."""
+        """Return all labels of the role ``finding`` with their probability, the most probable first."""
         pairs = [(label, value) for label, value in zip(self.labels, self.values, strict=True) if label.is_finding]
         return sorted(pairs, key=lambda pair: -pair[1])
 
@@ -133,7 +133,7 @@ class Result:
         Parameters
         ----------
         label : str
-            Any of the model's labels, found or not.
+            Any of the model's labels, whether among the findings or not.
 
         Returns
         -------
@@ -178,7 +178,7 @@ class InputFailure:
     ----------
     path : str or None
     code : str
-        Stable, see `cxr_edge.errors`.
+        Stable; see `cxr_edge.errors`.
     message : str
     """
 

@@ -1,4 +1,4 @@
-"""How a model is used: chosen once, at the door, and handed on as one object."""
+"""The settings of an evaluation and a decision: checked once, then passed on as one object."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ class Settings:
     tta_mode : str
         ``single``, ``tta`` or ``adaptive``.
     operating_point : str
-        Which thresholds.
+        The set of thresholds.
     heatmaps : bool
         Compute the heat maps of all labels.
     """

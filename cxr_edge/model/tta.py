@@ -1,4 +1,4 @@
-"""Test-time augmentation: the TTA variants of one image, and their way back to its frame."""
+"""Test-time augmentation: make the TTA variants of an image, and average their maps in the frame of the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class TtaVariant:
-    """One way of showing an image to the network.
+    """One augmentation of an image.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
-"""The store-and-forward node: images in by DICOM or from a folder, results out to archives. Needs the extra ``node``.
+"""The store-and-forward node: images in by DICOM or from a folder, results out to destinations. Extra ``node``.
 
-An image is answered for once it is on disk and in the queue, both flushed. From there each step may be
-interrupted at any moment and is repeated at the next start: results are written once and sent from disk,
-under UIDs that a repetition gives again, so that an archive holds each exactly once.
+The node acknowledges an image once it is on disk and in the queue, both flushed. From there each step may be
+interrupted at any moment; the next start repeats it. Results are written once and sent from disk. A repetition
+gives them the same UIDs, so that an archive holds each exactly once.
 
 ::
 

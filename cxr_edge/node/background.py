@@ -1,11 +1,11 @@
-"""Work that goes on in a thread of its own, beside the others."""
+"""A base class for work in a thread of its own."""
 
 import threading
 from abc import ABC, abstractmethod
 
 
 class Background(ABC):
-    """A thread that works from `start` to `stop`; a subclass says at what."""
+    """A thread that works from `start` to `stop`; a subclass defines the work."""
 
     def __init__(self, name: str) -> None:
         self._stopping = threading.Event()
@@ -13,17 +13,17 @@ class Background(ABC):
 
     @property
     def alive(self) -> bool:
-        """Whether the thread is at work."""
+        """Return whether the thread is running."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what is at hand, and end."""
+        """Finish the current work, and end the thread."""
         self._stopping.set()
-        if self._thread.ident is not None:  # it was started
+        if self._thread.ident is not None:  # joining a thread that was never started is an error
             self._thread.join()
 
     @abstractmethod

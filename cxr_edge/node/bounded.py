@@ -1,4 +1,4 @@
-"""Bounds on what a connection reads, in length and in time, on either side of it."""
+"""Bounds on what a connection reads, in length and in time, for servers and clients alike."""
 
 import socket
 import time
@@ -9,21 +9,21 @@ from pynetdicom.events import Event
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import REJECTED
 
-#: Of one protocol data unit: far above what is announced (PS3.8, D.1.1) and what a negotiation takes.
+#: Bytes of one protocol data unit: far more than we announce (PS3.8, D.1.1) and than a negotiation needs.
 _MAX_PDU: Final = 1 << 20
 _CHUNK: Final = 1 << 16
 
 
 def bound(event: Event) -> None:
-    """Let a connection that was just opened read no unit beyond the bounds.
+    """Limit the length and the time of every unit that a new connection reads.
 
-    pynetdicom gathers up to 4 GiB before it looks at a unit, and waits for its end for ever, whatever its time-outs.
-    Bound to ``EVT_CONN_OPEN``. The time for a unit is the association's ``network_timeout``, and until it is
-    established what is left of its ``acse_timeout``.
+    pynetdicom itself gathers up to 4 GiB before it parses a unit, and waits for its end for ever, whatever its
+    time-outs. This handler is bound to ``EVT_CONN_OPEN``. A unit may take the association's ``network_timeout``;
+    until the association is established, what is left of its ``acse_timeout``.
     """
     association, connection = event.assoc, event.assoc.dul.socket
     silence, negotiation = association.network_timeout, association.acse_timeout
-    assert connection is not None  # noqa: S101 - it was just opened
+    assert connection is not None  # noqa: S101 - it has just been opened
     assert connection.socket is not None  # noqa: S101
     assert silence is not None  # noqa: S101 - both sides set it
     assert negotiation is not None  # noqa: S101
@@ -32,7 +32,7 @@ def bound(event: Event) -> None:
 
     def receive(nr_bytes: int) -> bytearray:
         if nr_bytes > _MAX_PDU:
-            log.warning("a connection announced %d MiB in one piece; it is ended", nr_bytes >> 20)
+            log.warning("a connection announced a unit of %d MiB; it is closed", nr_bytes >> 20)
             REJECTED.labels("too_large").inc()
             raise ConnectionAbortedError
         end = time.monotonic() + silence
@@ -44,12 +44,12 @@ def bound(event: Event) -> None:
 
 
 def _received(opened: socket.socket, length: int, end: float) -> bytearray:
-    """Read so many bytes, or fewer if the other side closes.
+    """Read `length` bytes, or fewer if the other side closes.
 
     Raises
     ------
     TimeoutError
-        They did not come in time, however many did.
+        Not all of them came before `end`.
     """
     received = bytearray()
     while len(received) < length:

@@ -1,4 +1,4 @@
-"""What a node is told by its ``node.toml``: typed, every key known, every value within bounds."""
+"""The configuration of a node, ``node.toml``: typed, unknown keys refused, every value within bounds."""
 
 import codecs
 from itertools import combinations
@@ -18,13 +18,13 @@ AETitle = Annotated[str, Meta(pattern=AE_TITLE)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Host = Annotated[str, Meta(min_length=1)]
-#: Of a destination: it stands in the log, in metrics and in the queue.
+#: Name of a destination, as the log, the metrics and the queue show it.
 Name = Annotated[str, Meta(pattern=NAME)]
 Count = Annotated[int, Meta(ge=1)]
 
 
 class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Mutual TLS: our certificate and key, and who signs those of others."""
+    """Mutual TLS: our certificate and key, and the authority that signs the other side's."""
 
     certificate: Path
     key: Path
@@ -37,19 +37,19 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ae_title: AETitle = "CXREDGE"
     host: Host = "127.0.0.1"
     port: Port = 11112
-    #: AE titles that may call; all, if none is named.
+    #: AE titles that may call; any may if this is empty.
     callers: tuple[AETitle, ...] = ()
     max_associations: Annotated[int, Meta(ge=1, le=256)] = 16
-    #: An association whose message grows beyond this is ended; each association can take so much memory.
+    #: Largest image. Each association can take that much memory.
     max_image_mib: Annotated[int, Meta(ge=1, le=512)] = 128
-    #: Seconds that an association may be silent, and that its negotiation may take.
+    #: Longest silence of an association, and longest negotiation.
     idle_seconds: Seconds = 60
     negotiation_seconds: Seconds = 20
     tls: Tls | None = None
 
 
 class DicomDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicom", tag_field="kind"):
-    """An archive that takes results by C-STORE."""
+    """A destination that receives results by C-STORE."""
 
     name: Name
     host: Host
@@ -58,23 +58,23 @@ class DicomDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     calling_ae_title: AETitle = "CXREDGE"
     timeout_seconds: Seconds = 30
     tls: Tls | None = None
-    #: Whom its certificate is for, where that is not the host.
+    #: Host name in its certificate, where that differs from `host`.
     tls_host_name: str | None = None
 
 
 class WebDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="dicomweb", tag_field="kind"):
-    """An archive that takes results by STOW-RS."""
+    """A destination that receives results by STOW-RS."""
 
     name: Name
     url: Annotated[str, Meta(pattern=URL)]
     timeout_seconds: Seconds = 30
-    #: A file that holds a bearer token; read anew for each connection.
+    #: A file that contains a bearer token; read again for each connection.
     token_file: Path | None = None
     tls: Tls | None = None
 
 
 class FolderDestination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="folder", tag_field="kind"):
-    """A folder that results are put into, with a JSON line for each image."""
+    """A folder that receives results, with a JSON line for each image."""
 
     name: Name
     folder: Path
@@ -93,7 +93,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tta: bool | None = None
     adaptive: bool = False
     strict: bool = False
-    #: Images in work at the same time; one for each core, if left out.
+    #: Images that are worked on at the same time; by default one for each core.
     workers: Count | None = None
 
 
@@ -105,23 +105,23 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long it is tried, and how long things are kept."""
+    """Retries, and how long images and results are kept."""
 
-    #: Refusals after which an image or an object is a dead letter. A destination that cannot be reached is none.
+    #: Failed attempts after which an image or an object is a dead letter. An unreachable destination does not count.
     attempts: Count = 8
-    #: Back-off: the first wait, doubled up to the longest.
+    #: Back-off: the first wait, then doubled up to the longest.
     first_wait_seconds: Seconds = 2
     longest_wait_seconds: Seconds = 300
-    #: How long images and results stay on disk after the last is delivered.
+    #: How long an image and its results stay on disk after the last delivery.
     retention_hours: Annotated[float, Meta(ge=0)] = 24
-    #: How long those stay of which something is a dead letter.
+    #: How long they stay if the image or one of its results is a dead letter.
     dead_letter_hours: Annotated[float, Meta(ge=0)] = 720
-    #: Images are answered with "out of resources" while less than this is free.
+    #: While less disk space than this is free, images are answered with "out of resources".
     min_free_mib: Annotated[int, Meta(ge=0)] = 1024
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A folder that images are put into, for sites without DICOM."""
+    """A folder that images are taken from, for sites without DICOM."""
 
     folder: Path
     #: How long a file must not have changed before it is read.
@@ -135,9 +135,9 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of ``node.toml``."""
+    """The whole ``node.toml``."""
 
-    #: Queue, images and results; on a local disk.
+    #: Folder of the queue, images and results; on a local disk.
     data: Path
     receive: Receive | None = Receive()
     model: Model = Model()
@@ -149,12 +149,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_config(path: Path) -> Config:
-    """Read and check a ``node.toml``; relative paths in it are relative to where it lies.
+    """Read and check a ``node.toml``; relative paths in it are relative to its folder.
 
     Raises
     ------
     NodeConfig
-        Says which key, what was expected and what came.
+        The message names the key, what was expected and what came.
     """
 
     def convert(kind: type, value: object) -> object:
@@ -166,32 +166,36 @@ def read_config(path: Path) -> Config:
     try:
         config = msgspec.toml.decode(text, type=Config, dec_hook=convert)
     except msgspec.ValidationError as error:
-        raise NodeConfig(f"{path}: {in_words(error, text)}; `cxr-edge node example` prints them all") from error
+        raise NodeConfig(f"{path}: {in_words(error, text)}; `cxr-edge node example` prints all keys") from error
     except msgspec.MsgspecError as error:
-        raise NodeConfig(f"{path}: no valid TOML: {error}; `cxr-edge node example` prints a whole file") from error
+        raise NodeConfig(f"{path}: not valid TOML: {error}; `cxr-edge node example` prints a whole file") from error
     _check(config, path)
     return config
 
 
 def _text_of(path: Path) -> str:
-    """Read a text file, also as Windows' shells write one."""
+    """Read a text file in UTF-8, or in UTF-16 or with a byte order mark, as Windows' shells write it."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise NodeConfig(f"{path} cannot be read ({error.strerror}); `cxr-edge node example` prints one") from error
+        raise NodeConfig(
+            f"{path} cannot be read ({error.strerror}); `cxr-edge node example` prints a configuration"
+        ) from error
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise NodeConfig(f"{path}: expected text in UTF-8, got other bytes at {error.start}") from error
+        raise NodeConfig(
+            f"{path}: expected text in UTF-8, got other bytes at position {error.start}; save it as UTF-8"
+        ) from error
 
 
 def _check(config: Config, path: Path) -> None:
     if not config.destinations:
-        raise NodeConfig(f"{path}: expected [[destinations]] that take the results, got none")
+        raise NodeConfig(f"{path}: expected at least one of [[destinations]], which receive the results, got none")
     names = [destination.name for destination in config.destinations]
     if len(set(names)) < len(names):
-        raise NodeConfig(f"{path}: expected a name of its own for each of the destinations, got {', '.join(names)}")
+        raise NodeConfig(f"{path}: expected a different name for each of the destinations, got {', '.join(names)}")
     if config.receive is None and config.watch is None:
         raise NodeConfig(f"{path}: expected [receive] or [watch], got neither: no image would come in")
     if config.results.colormap not in COLORMAPS:
@@ -201,22 +205,22 @@ def _check(config: Config, path: Path) -> None:
 
 
 def _check_exposure(config: Config, path: Path) -> None:
-    """Refuse what lets others send, or read, without anybody having said so."""
+    """Refuse settings that open the node, or a token, to the network unprotected."""
     receive = config.receive
     if receive is not None and not is_loopback(receive.host) and not receive.callers and receive.tls is None:
         raise NodeConfig(
-            f"{path}: receive.host {receive.host} can be reached from outside this machine: name the callers, or set "
+            f"{path}: receive.host {receive.host} can be reached from outside this machine: list the callers, or set "
             "up [receive.tls]"
         )
     for destination in config.destinations:
         if isinstance(destination, WebDestination) and destination.token_file is not None:
             url = urlsplit(destination.url)
             if url.scheme == "http" and not is_loopback(url.hostname or ""):
-                raise NodeConfig(f"{path}: the token of {destination.name} can be read by others on the way: use https")
+                raise NodeConfig(f"{path}: the token of {destination.name} would be sent unencrypted: use https")
 
 
 def _check_folders(config: Config, path: Path) -> None:
-    """Refuse folders within each other: images would be taken for results, or removed with them."""
+    """Refuse folders inside each other: results would be taken as images, or images removed with them."""
     folders = {"data": config.data}
     if config.watch is not None:
         folders["watch.folder"] = config.watch.folder
@@ -228,4 +232,4 @@ def _check_folders(config: Config, path: Path) -> None:
     resolved = [(name, folder.resolve()) for name, folder in folders.items()]
     for (one, a), (other, b) in combinations(resolved, 2):
         if a.is_relative_to(b) or b.is_relative_to(a):
-            raise NodeConfig(f"{path}: expected folders apart from each other, got {one} {a} and {other} {b}")
+            raise NodeConfig(f"{path}: expected folders that are not inside each other, got {one} {a} and {other} {b}")

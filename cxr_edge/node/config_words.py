@@ -1,4 +1,4 @@
-"""What msgspec finds wrong with a ``node.toml``, in words a reader of that file knows."""
+"""msgspec's errors about a ``node.toml``, reworded for the reader of that file."""
 
 import re
 from typing import Any, Final
@@ -28,34 +28,34 @@ _BOUNDS: Final = {">=": "of at least", "<=": "of at most", ">": "above", "<": "b
 
 
 def in_words(error: msgspec.ValidationError, text: str) -> str:
-    """Say which key of a file is wrong, what was expected and what came.
+    """Return which key of a file is wrong, what was expected and what came.
 
     Parameters
     ----------
     error : msgspec.ValidationError
     text : str
-        The file's, to look up what came.
+        Content of the file, to look up what came.
     """
-    told, _, path = str(error).partition(" - at `$.")
+    message, _, path = str(error).partition(" - at `$.")
     path = path.removesuffix("`")
     where = re.sub(r"\[(\d+)\](\.?)", lambda found: f" no. {int(found[1]) + 1}{found[2] and ', '}", path)
-    if key := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", told, re.DOTALL):
+    if key := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", message, re.DOTALL):
         wrong = f"expected the key {key[2]}, got none" if key[1].startswith("missing") else f"unknown key {key[2]}"
         return f"{where}: {wrong}" if where else wrong
     keys = [int(number) if number else name for name, number in re.findall(r"(\w+)|\[(\d+)\]", path)]
-    return f"{where}: expected {_expected(told, keys[-1])}, got {_value(text, keys)!r}"
+    return f"{where}: expected {_expected(message, keys[-1])}, got {_value(text, keys)!r}"
 
 
-def _expected(told: str, key: str | int) -> str:
-    if bound := re.fullmatch(r"Expected `(int|float)` (\S+) (\S+)", told):
+def _expected(message: str, key: str | int) -> str:
+    if bound := re.fullmatch(r"Expected `(int|float)` (\S+) (\S+)", message):
         return f"{_KINDS[bound[1]]} {_BOUNDS[bound[2]]} {float(bound[3]):g}"
-    if told.startswith("Invalid value ") and key == "kind":
+    if message.startswith("Invalid value ") and key == "kind":
         return "dicom, dicomweb or folder"
-    if told.startswith("Expected `array`") and key == "destinations":
+    if message.startswith("Expected `array`") and key == "destinations":
         return "[[destinations]] in double brackets"
-    if kind := re.match(r"Expected `(\w+)[^`]*`, got", told):
+    if kind := re.match(r"Expected `(\w+)[^`]*`, got", message):
         return _KINDS[kind[1]]
-    return _WORDS.get(told, told.removeprefix("expected "))
+    return _WORDS.get(message, message.removeprefix("expected "))
 
 
 def _value(text: str, keys: list[str | int]) -> object:

@@ -1,4 +1,4 @@
-"""The DICOM conformance statement (PS3.2), made from what the node is made of, so that it cannot be wrong."""
+"""The DICOM conformance statement (PS3.2), generated from the tables that the node itself uses."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,31 +15,31 @@ from cxr_edge.outputs.dicom.codes import SCHEME
 _VERIFICATION = "1.2.840.10008.1.1"
 _MEANING = {
     IntakeOutcome.QUEUED: "stored on disk and queued, both flushed",
-    IntakeOutcome.DUPLICATE: "known already: the same pixels, patient, study and series under the same UID",
-    IntakeOutcome.CONFLICT: "another image is known under this SOP Instance UID",
-    IntakeOutcome.MISMATCH: "the data set's SOP Instance UID is not the one of the request",
-    IntakeOutcome.UNUSABLE: "no header that can be read, no pixels, or a UID missing: SOP instance, series or study",
-    IntakeOutcome.TOO_LARGE: "a longer image than is taken",
+    IntakeOutcome.DUPLICATE: "received before: the same pixels, patient, study and series under the same UID",
+    IntakeOutcome.CONFLICT: "another image was received before under this SOP Instance UID",
+    IntakeOutcome.MISMATCH: "the SOP Instance UID of the data set differs from that of the request",
+    IntakeOutcome.UNUSABLE: "the header cannot be read, pixels are missing, or the SOP instance, series or study UID",
+    IntakeOutcome.TOO_LARGE: "the image is larger than the limit",
     IntakeOutcome.NO_SPACE: "too little disk space, or the disk cannot be written",
 }
 
 
 def statement() -> str:
-    """Give the statement as Markdown."""
+    """Return the statement as Markdown."""
     defaults, queue = Receive(), Queue()
     return f"""\
 # DICOM conformance statement of cxr-edge {__version__}
 
-{NOTICE} This text is printed by `cxr-edge node conformance`, from the tables that the node itself uses.
+{NOTICE} `cxr-edge node conformance` prints this text from the tables that the node itself uses.
 
 ## Roles
 
 | service | SOP classes | role |
 |---|---|---|
 | Verification | {_name(_VERIFICATION)} | SCP |
-| Storage | {len(receive.SOP_CLASSES)} kinds of radiograph, below | SCP |
-| Storage | {len({sop for sop, _ in PROPOSED})} kinds of result, below | SCU |
-| Studies Service (STOW-RS, PS3.18, 10.5) | the same kinds of result | user agent |
+| Storage | {len(receive.SOP_CLASSES)} classes of radiographs, below | SCP |
+| Storage | {len({sop for sop, _ in PROPOSED})} classes of results, below | SCU |
+| Studies Service (STOW-RS, PS3.18, 10.5) | the same classes of results | user agent |
 
 ## Images that are received (Storage SCP)
 
@@ -49,35 +49,36 @@ Each in any of these transfer syntaxes:
 
 {_table(("transfer syntax", "UID"), ((_name(uid), f"`{uid}`") for uid in receive.TRANSFER_SYNTAXES))}
 
-Images are stored as they came, bit by bit. Called AE title: `{defaults.ae_title}` unless configured, and required;
-calling AE titles can be named. Unless configured: at most {defaults.max_associations} associations at a time,
-{defaults.max_image_mib} MiB an image (an association that sends {receive.SLACK_MIB} more is ended),
-{defaults.idle_seconds:g} s of silence, {defaults.negotiation_seconds:g} s for the negotiation. No extended negotiation,
-no asynchronous operations.
+Images are stored as they came, bit for bit. The called AE title is required; it is `{defaults.ae_title}` by default.
+Calling AE titles can be restricted. By default there are at most {defaults.max_associations} associations at a time and
+{defaults.max_image_mib} MiB an image (an association that sends {receive.SLACK_MIB} MiB more is closed). An association
+may be silent for {defaults.idle_seconds:g} s, and its negotiation may take {defaults.negotiation_seconds:g} s. Extended
+negotiation and asynchronous operations are not supported.
 
-A C-STORE request is answered:
+Answers to a C-STORE request:
 
 {_table(("status", "meaning"), ((f"`0x{receive.STATUS[kind]:04X}`", text) for kind, text in _MEANING.items()))}
 
 ## Results that are sent (Storage SCU)
 
-One presentation context for each row; what is refused is sent in the next one of its kind.
+One presentation context is proposed for each row. An object whose context is refused is sent in the next one that fits.
 
 {_table(("SOP class", "UID", "transfer syntaxes"), _proposed())}
 
-Success, and the warnings `0xB000`, `0xB006` and `0xB007`, count as stored, and so does `0x0111`: UIDs of results are
-derived from image, model and settings. `0x0122` is final. After `0xA7xx` or `0x0124`, or while the destination cannot
-be reached, everything for it waits, for ever, with waits from {queue.first_wait_seconds:g} to
-{queue.longest_wait_seconds:g} s. Any other status, or none, is tried again, {queue.attempts} times in all.
+Success and the warnings `0xB000`, `0xB006` and `0xB007` count as stored. So does `0x0111`, because the UIDs of results
+are derived from image, model and settings. `0x0122` is final. After `0xA7xx` or `0x0124`, or while the destination
+cannot be reached, everything for it waits and is tried again for ever, at intervals from
+{queue.first_wait_seconds:g} to {queue.longest_wait_seconds:g} s. After any other status, or none, an object is tried
+again, {queue.attempts} times in all.
 
 Results are created in three series of their own in the image's study: report (modality SR), captures (OT),
-presentation state (PR). Patient's and study's attributes are copied with the image's character set. Codes are SNOMED
+presentation state (PR). Attributes of patient and study are copied, with the image's character set. Codes are SNOMED
 CT, DCM, UCUM and the private scheme `{SCHEME}`, which each report declares.
 
 ## Security
 
-TLS 1.2 or later with certificates on both sides (PS3.15, B.12), if configured. The node listens on loopback unless
-it is told another address, which it takes only with named callers or TLS. Nothing is encrypted at rest.
+If configured, TLS 1.2 or later with certificates on both sides (PS3.15, B.12). By default the node listens on loopback;
+it accepts another address only with a list of callers or with TLS. Nothing is encrypted at rest.
 """
 
 

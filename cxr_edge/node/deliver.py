@@ -1,4 +1,4 @@
-"""Delivery: a thread for each destination that sends what waits for it, until the destination has it."""
+"""Delivery: one worker for each destination, which sends the results that wait for it."""
 
 import random
 import sqlite3
@@ -17,15 +17,15 @@ from cxr_edge.node.queue import Queue
 from cxr_edge.node.records import Delivery
 from cxr_edge.node.work import POLL_SECONDS, back_off
 
-#: Objects that are sent before the queue is asked again.
+#: Objects that are sent before the queue is read again.
 _BATCH: Final = 64
 
 
 class DeliveryWorker(Background):
-    """Sends to one destination from `start` to `stop`.
+    """A thread that sends results to one destination, from `start` to `stop`.
 
-    A destination that cannot be reached delays everything that waits for it, and costs nothing an attempt. An object
-    that the destination refuses waits alone, and is a dead letter after `QueueConfig.attempts` refusals.
+    A destination that cannot be reached delays everything that waits for it; that counts as an attempt of none. An
+    object that the destination refuses waits alone, and is a dead letter after `QueueConfig.attempts` refusals.
     """
 
     def __init__(
@@ -35,26 +35,26 @@ class DeliveryWorker(Background):
         self.name = destination.name
         self._sender: Sender = sender_of(destination)
         self._config, self._queue, self._results, self._changed = config, queue, results, changed
-        #: In a row: as often the destination could not be reached, or took nothing.
+        #: Failures in a row: the destination could not be reached, or accepted nothing.
         self.failures = 0
-        #: Delivery → how often it waited for others to come first.
+        #: Id of a delivery → how often it was deferred so that others come first.
         self._deferred: dict[int, int] = {}
-        #: Objects that were sent; and delivery → how many that was when the destination last gave no answer to it.
+        #: Objects sent so far; and id of a delivery → that count when the destination last gave no answer to it.
         self._successes = 0
         self._lost_at: dict[int, int] = {}
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                waiting = self._queue.due(self.name, _BATCH)
+                waiting = self._queue.due_deliveries(self.name, _BATCH)
                 for delivery in waiting:
                     if self._stopping.is_set():
                         break
                     self._one(delivery)
             except Unreachable as error:
-                self._rest(f"takes nothing: {error}")
+                self._back_off(f"accepts nothing: {error}")
             except sqlite3.Error as error:
-                self._rest(f"gets nothing, as the queue cannot be used: {error}")
+                self._back_off(f"receives nothing, because the queue cannot be used: {error}")
             else:
                 if not waiting:
                     self._sender.close()
@@ -76,13 +76,13 @@ class DeliveryWorker(Background):
             self._defer(delivery, error)
             raise
         if self.failures:
-            log.info("%s takes results again", self.name)
+            log.info("%s accepts results again", self.name)
         log.debug("image %s: delivered its %s to %s", short(delivery.name), kind_of(delivery.object), self.name)
         self.failures = 0
         self._successes += 1
         self._deferred.pop(delivery.id, None)
         self._lost_at.pop(delivery.id, None)
-        last = self._queue.sent(delivery)
+        last = self._queue.mark_delivery_sent(delivery)
         DELIVERED.labels(self.name, "sent").inc()
         if last:
             seconds = time.time() - delivery.received
@@ -95,20 +95,18 @@ class DeliveryWorker(Background):
             self._sender.send(path)
         except (Refused, Unreachable):
             raise
-        except (
-            Exception
-        ) as error:  # whatever an object leads a library to must not end the delivery worker; its text may quote
+        except Exception as error:  # no object may end the delivery worker; the error's text may quote its data set
             if not path.exists():
                 raise Refused("its file is gone", forever=True) from error
             raise Lost(f"it could not be sent: {type(error).__name__}") from error
 
     def _defer(self, delivery: Delivery, why: Exception) -> None:
-        """Let others come first: it may be this object that the destination has no answer to."""
+        """Let others come first: this object may be the reason that the destination does not answer."""
         before = self._deferred[delivery.id] = self._deferred.get(delivery.id, -1) + 1
-        self._queue.defer(delivery, str(why), back_off(self._config, before))
+        self._queue.defer_delivery(delivery, str(why), back_off(self._config, before))
 
     def _lost(self, delivery: Delivery, error: Lost) -> None:
-        """Blame an object that gets no answer, if others were answered meanwhile; else the destination."""
+        """Blame an object without an answer if others were answered meanwhile; else the destination."""
         before = self._lost_at.get(delivery.id, self._successes)
         self._lost_at[delivery.id] = self._successes
         if self._successes > before:
@@ -121,27 +119,27 @@ class DeliveryWorker(Background):
         kind = kind_of(delivery.object)
         if error.forever or delivery.attempts + 1 >= self._config.attempts:
             log.error("image %s: its %s at %s is a dead letter: %s", short(delivery.name), kind, self.name, error)
-            self._queue.bury(delivery, "refused", str(error))
+            self._queue.mark_delivery_dead(delivery, "refused", str(error))
         else:
             wait = back_off(self._config, delivery.attempts)
-            log.warning("image %s: its %s was refused by %s: %s; again in %.0f s",
+            log.warning("image %s: its %s was refused by %s: %s; next attempt in %.0f s",
                         short(delivery.name), kind, self.name, error, wait)  # fmt: skip
-            self._queue.postpone(delivery, "refused", str(error), wait)
+            self._queue.postpone_delivery(delivery, "refused", str(error), wait)
 
-    def _rest(self, why: str) -> None:
-        """Wait longer after each failure in a row, and not in step with others that wait for the same destination."""
+    def _back_off(self, why: str) -> None:
+        """Wait, longer after each failure in a row; at random, so that nodes do not retry in step."""
         self._sender.close()
         wait = back_off(self._config, self.failures) * random.uniform(0.75, 1)  # noqa: S311 - no secret
         self.failures += 1
-        log.warning("%s %s; again in %.1f s", self.name, why, wait)
+        log.warning("%s %s; next attempt in %.1f s", self.name, why, wait)
         DELIVERED.labels(self.name, "unreachable").inc()
         began, newest = time.monotonic(), self._newest()
-        while not self._stopping.wait(min(wait, POLL_SECONDS)) and (rested := time.monotonic() - began) < wait:
-            if rested > self._config.first_wait_seconds and self._newest() > newest:
-                break  # what came since need not wait for what failed before
+        while not self._stopping.wait(min(wait, POLL_SECONDS)) and (waited := time.monotonic() - began) < wait:
+            if waited > self._config.first_wait_seconds and self._newest() > newest:
+                break  # new results need not wait for what failed before
 
     def _newest(self) -> int:
         try:
-            return self._queue.newest(self.name)
+            return self._queue.newest_delivery(self.name)
         except sqlite3.Error:
             return 0

@@ -2,20 +2,20 @@
 
 from typing import Final
 
-#: Every key; what is commented out has the value that it has anyway, or is a choice.
+#: Every key. What is commented out is the default, or optional.
 EXAMPLE: Final = """\
-data = "/var/lib/cxr-edge"            # queue, images and results; on a local disk, for the node's user alone
+data = "/var/lib/cxr-edge"            # queue, images and results; on a local disk, readable by the node's user alone
 
-[receive]                             # images by C-STORE; leave the table as it is, or change what differs
+[receive]                             # images by C-STORE
 ae_title = "CXREDGE"
 host = "127.0.0.1"                    # another address needs callers or TLS
 port = 11112
-# callers = ["XRAY1", "XRAY2"]        # AE titles that may call
+# callers = ["XRAY1", "XRAY2"]        # AE titles that may call; any, by default
 # max_associations = 16
 # max_image_mib = 128
-# idle_seconds = 60                   # that an association may be silent
+# idle_seconds = 60                   # longest silence of an association
 # negotiation_seconds = 20
-# [receive.tls]                       # who calls must show a certificate of this authority
+# [receive.tls]                       # callers must present a certificate of this authority
 # certificate = "/etc/cxr-edge/node.crt"
 # key = "/etc/cxr-edge/node.key"
 # authority = "/etc/cxr-edge/ca.crt"
@@ -25,27 +25,27 @@ device = "auto"
 # bundle = "/opt/my-bundle"
 # precision = "fp32"
 # operating_point = "max_f1"
-# tta = true                          # all variants
-# adaptive = false                    # two to six
-# strict = false                      # true: an image that is lateral, or of no chest, is a dead letter
-# workers = 2                         # images at the same time; one for each core, if left out
+# tta = true                          # average of all TTA variants
+# adaptive = false                    # true: as many TTA variants as the image needs
+# strict = false                      # true: a lateral image, or one of another body part, is a dead letter
+# workers = 2                         # images at the same time; by default one for each core
 
 [results]
-overlays = 3                          # positive findings that are drawn and outlined, at most
+overlays = 3                          # positive findings that get an overlay and an outline, at most
 # colormap = "turbo"
 
 [queue]
-retention_hours = 24                  # of images and results, after the last is delivered
-dead_letter_hours = 720               # of what could not be delivered, or not inferred
-min_free_mib = 1024                   # below that images are answered with "out of resources"
-# attempts = 8                        # refusals after which something is a dead letter
-# first_wait_seconds = 2              # after a failure; then twice as long, and again, up to the next
+retention_hours = 24                  # of an image and its results, after the last delivery
+dead_letter_hours = 720               # of images and results that are dead letters
+min_free_mib = 1024                   # with less disk space, images are answered with "out of resources"
+# attempts = 8                        # failed attempts after which an image or a result is a dead letter
+# first_wait_seconds = 2              # after a failure; doubled after each further one, up to the longest
 # longest_wait_seconds = 300
 
 [metrics]
 port = 9112                           # /metrics and /healthz, on loopback
 
-[[destinations]]                             # who takes results; as many as there are
+[[destinations]]                      # receives results; repeat the table for each destination
 kind = "dicom"                        # by C-STORE
 name = "archive"
 host = "127.0.0.1"
@@ -53,8 +53,8 @@ port = 4242
 ae_title = "ARCHIVE"
 # calling_ae_title = "CXREDGE"
 # timeout_seconds = 30
-# tls_host_name = "archive.example"   # whom its certificate is for, where that is not the host
-# [destinations.tls]                         # as [receive.tls]
+# tls_host_name = "archive.example"   # host name in its certificate, where that differs from host
+# [destinations.tls]                  # as [receive.tls]
 # certificate = "/etc/cxr-edge/node.crt"
 # key = "/etc/cxr-edge/node.key"
 # authority = "/etc/cxr-edge/ca.crt"
@@ -64,18 +64,18 @@ ae_title = "ARCHIVE"
 # name = "web-archive"
 # url = "https://archive.example/dicom-web"
 # timeout_seconds = 30
-# token_file = "/etc/cxr-edge/token"  # a bearer token
+# token_file = "/etc/cxr-edge/token"  # contains a bearer token
 # [destinations.tls]
 # certificate = "/etc/cxr-edge/node.crt"
 # key = "/etc/cxr-edge/node.key"
 # authority = "/etc/cxr-edge/ca.crt"
 
 # [[destinations]]
-# kind = "folder"                     # DICOM objects, overlays of pictures as PNG, and a JSON line for each image
+# kind = "folder"                     # DICOM objects, overlays of PNG and JPEG images, a JSON line for each image
 # name = "results"
 # folder = "/srv/results"
 
-# [watch]                             # PNG, JPEG and DICOM files are taken from here, and removed
+# [watch]                             # PNG, JPEG and DICOM files are taken from this folder, and removed from it
 # folder = "/srv/images"
-# settle_seconds = 2                  # that a file must not have changed
+# settle_seconds = 2                  # a file is read once it has not changed for so long
 """

@@ -1,4 +1,4 @@
-"""An image comes in: checked, compared with what is known, stored and queued before it is answered for."""
+"""Intake: an image is checked, compared with known images, stored and queued before it is acknowledged."""
 
 import hashlib
 import shutil
@@ -19,12 +19,12 @@ from cxr_edge.node.queue import Queue
 from cxr_edge.outputs.dicom.header import is_dicom, uid_of
 from cxr_edge.support.files import PART, place, prepare
 
-#: What tells two images of one UID apart, their pixels aside.
+#: Attributes that distinguish two images of one SOP Instance UID, besides their pixels.
 _IDENTIFYING: Final = (0x00100020, tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID)
 
 
 class IntakeOutcome(Enum):
-    """What became of an image."""
+    """The outcome of one image."""
 
     QUEUED = "queued"
     DUPLICATE = "duplicate"
@@ -42,15 +42,15 @@ class Intake:
     Parameters
     ----------
     folder : Path
-        Where images are kept.
+        Folder of the stored images.
     queue : Queue
     limits : InputLimits
     min_free_mib : int
-        Space that must be left.
-    pictures : bool
-        Whether PNG and JPEG have anywhere to go: archives take none.
+        Disk space that must stay free.
+    png_jpeg : bool
+        Whether PNG and JPEG images are accepted: DICOM destinations receive no results of them.
     changed : threading.Condition, optional
-        Told of an image.
+        Notified of each queued image.
     """
 
     def __init__(
@@ -60,23 +60,23 @@ class Intake:
         limits: InputLimits,
         *,
         min_free_mib: int = 0,
-        pictures: bool = True,
+        png_jpeg: bool = True,
         changed: threading.Condition | None = None,
     ) -> None:
-        self._folder, self._queue, self._reading = folder, queue, limits
+        self._folder, self._queue, self._limits = folder, queue, limits
         self._min_free = min_free_mib * MEBIBYTE
-        self._pictures = pictures
+        self._png_jpeg = png_jpeg
         self._changed = changed or threading.Condition()
         self._lock = threading.Lock()
 
-    def take(self, data: bytes, *, told: str | None = None, source: str | None = None) -> IntakeOutcome:
-        """Take an image; once this returns ``QUEUED``, it is on disk and will be worked on.
+    def take(self, data: bytes, *, expected_uid: str | None = None, source: str | None = None) -> IntakeOutcome:
+        """Take an image into the queue; once this returns ``QUEUED``, it is on disk and will be worked on.
 
         Parameters
         ----------
         data : bytes
-            A DICOM file; or a picture, which is known by its content.
-        told : str, optional
+            A DICOM, PNG or JPEG file.
+        expected_uid : str, optional
             The SOP Instance UID that its sender named.
         source : str, optional
             Name of its file.
@@ -86,19 +86,19 @@ class Intake:
         OSError, sqlite3.Error
             The disk is full or broken; nothing is left behind.
         """
-        if len(data) > self._reading.max_file_bytes:
+        if len(data) > self._limits.max_file_bytes:
             return IntakeOutcome.TOO_LARGE
         if not is_dicom(data):
-            return self._take_picture(data, source)
+            return self._take_png_jpeg(data, source)
         try:
-            encoded = parse(data, self._reading, (*tags.WANTED, *_IDENTIFYING))
+            encoded = parse(data, self._limits, (*tags.WANTED, *_IDENTIFYING))
             instance = uid_of(encoded.elements, tags.SOP_INSTANCE_UID)
-            for tag in (tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID):  # which results refer to
+            for tag in (tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID):  # results refer to them
                 uid_of(encoded.elements, tag)
         except InputError as error:
             log.warning("refused an image: %s: %s", error.code, error)
             return IntakeOutcome.UNUSABLE
-        if told is not None and told != instance:
+        if expected_uid is not None and expected_uid != instance:
             return IntakeOutcome.MISMATCH
         identifying = "\\".join(encoded.elements.text(tag) for tag in _IDENTIFYING)
         digest = hashlib.sha256(identifying.encode())
@@ -106,57 +106,57 @@ class Intake:
         return self._store(hashlib.sha256(instance.encode()).hexdigest(), digest.hexdigest(), data, source)
 
     def forget(self, results: Path, before: float, dead_before: float) -> int:
-        """Forget images that are through, and remove their files and those of their results; give their number.
+        """Forget finished images, and remove their files and those of their results; return the number of images.
 
         Parameters
         ----------
         results : Path
-            Folder of results.
+            Folder of the stored results.
         before, dead_before : float
             See `Queue.forget`.
         """
-        with self._lock:  # an image that is sent anew meanwhile must not lose its files
+        with self._lock:  # an image that is sent again meanwhile must not lose its files
             names, objects = self._queue.forget(before, dead_before)
             for path in [*(self._folder / name for name in names), *(results / name for name in objects)]:
-                with suppress(OSError):  # the next start looks for what is left
+                with suppress(OSError):  # the next start removes what is left
                     path.unlink(missing_ok=True)
         return len(names)
 
     def recover(self) -> int:
-        """Take what lies in the folder and is not in the queue: stored before an interruption, or of a lost queue.
+        """Take stored images that are not in the queue: after an interruption, or after the queue was lost.
 
         Returns
         -------
         int
-            Images that were taken. What is no image is removed: it was never answered for.
+            Number of images taken. Other files are removed: they were never acknowledged.
         """
         known = set(self._queue.images())
         taken = 0
         for path in [path for path in self._folder.iterdir() if path.is_file() and path.name not in known]:
             outcome = None if path.name.endswith(PART) else self.take(path.read_bytes())
             taken += outcome is IntakeOutcome.QUEUED
-            if outcome is not IntakeOutcome.NO_SPACE and self._queue.known(path.name) is None:
+            if outcome is not IntakeOutcome.NO_SPACE and self._queue.known_image(path.name) is None:
                 path.unlink()
         return taken
 
-    def _take_picture(self, data: bytes, source: str | None) -> IntakeOutcome:
-        if not images.is_picture(data):
+    def _take_png_jpeg(self, data: bytes, source: str | None) -> IntakeOutcome:
+        if not images.is_png_or_jpeg(data):
             return IntakeOutcome.UNUSABLE
-        if not self._pictures:
+        if not self._png_jpeg:
             return IntakeOutcome.UNDELIVERABLE
         name = hashlib.sha256(data).hexdigest()
         return self._store(name, name, data, source)
 
     def _store(self, name: str, identity: str, data: bytes, source: str | None) -> IntakeOutcome:
-        if (answer := self._answer(name, identity)) is not None:
-            return answer
+        if (outcome := self._known_outcome(name, identity)) is not None:
+            return outcome
         if shutil.disk_usage(self._folder).free < self._min_free + len(data):
             return IntakeOutcome.NO_SPACE
         part = prepare(self._folder, data)
         try:
             with self._lock:
-                if (answer := self._answer(name, identity)) is not None:  # another sender was faster
-                    return answer
+                if (outcome := self._known_outcome(name, identity)) is not None:  # another sender was faster
+                    return outcome
                 place(part, self._folder / name)
                 log.debug("stored image %s", short(name))
                 self._add(name, identity, source)
@@ -171,17 +171,17 @@ class Intake:
         try:
             self._queue.add(name, identity, source)
         except sqlite3.Error:
-            if self._queue.known(name) is None:
+            if self._queue.known_image(name) is None:
                 (self._folder / name).unlink(missing_ok=True)
             raise
 
-    def _answer(self, name: str, identity: str) -> IntakeOutcome | None:
-        """Say what becomes of an image that is known; None if it is new, or anew what was a dead letter."""
-        known = self._queue.known(name)
+    def _known_outcome(self, name: str, identity: str) -> IntakeOutcome | None:
+        """Return the outcome of an image that is known already; None if it is new, or known as a dead letter."""
+        known = self._queue.known_image(name)
         if known is None or known.dead:
             return None
         if known.identity == identity:
-            log.info("image %s came again; it is known", short(name))
+            log.info("image %s was received before", short(name))
             return IntakeOutcome.DUPLICATE
-        log.warning("image %s is known with other pixels, or another patient, study or series", short(name))
+        log.warning("image %s was received before with other pixels, or another patient, study or series", short(name))
         return IntakeOutcome.CONFLICT

@@ -1,4 +1,4 @@
-"""What a node says of its work: hashes of UIDs, codes, counts; nothing of a patient."""
+"""The node's log: hashes of UIDs, error codes and counts, but no patient data."""
 
 import logging
 import sys
@@ -11,17 +11,17 @@ _DIGITS: Final = 12
 
 
 def short(name: str) -> str:
-    """Give the first digits of a hash: enough to find an image by."""
+    """Return the first digits of a hash, enough to find an image by."""
     return name[:_DIGITS]
 
 
 def kind_of(file: str) -> str:
-    """Give what a result is, without the hash in its file's name."""
+    """Return the kind of a result: its file's name without the hash."""
     return file.partition("-")[2] or file.rpartition(".")[2]
 
 
 def set_up(level: str) -> None:
-    """Log to standard error, and silence the packages that quote data sets."""
+    """Log to standard error, and silence packages that would quote data sets."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(_FORMAT))
     log.handlers[:] = [handler]

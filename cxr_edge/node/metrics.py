@@ -1,4 +1,4 @@
-"""What a node counts, for Prometheus, and whether it is well; served on loopback alone."""
+"""The node's metrics for Prometheus, and its health; served on loopback alone."""
 
 import json
 import threading
@@ -20,22 +20,27 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
 RECEIVED: Final = Counter(
-    "cxr_edge_images_received", "Images by way and outcome", ["way", "outcome"], registry=REGISTRY
+    "cxr_edge_images_received",
+    "Received images by way (dicom, folder) and outcome",
+    ["way", "outcome"],
+    registry=REGISTRY,
 )
-REJECTED: Final = Counter("cxr_edge_associations_rejected", "Associations by reason", ["reason"], registry=REGISTRY)
-INFERRED: Final = Counter("cxr_edge_images_inferred", "Images by outcome", ["outcome"], registry=REGISTRY)
+REJECTED: Final = Counter(
+    "cxr_edge_associations_rejected", "Rejected or closed associations by reason", ["reason"], registry=REGISTRY
+)
+INFERRED: Final = Counter("cxr_edge_images_inferred", "Inferences by outcome", ["outcome"], registry=REGISTRY)
 DELIVERED: Final = Counter(
     "cxr_edge_objects_delivered",
-    "Result objects by destination and outcome",
+    "Attempts to deliver a result object, by destination and outcome",
     ["destination", "outcome"],
     registry=REGISTRY,
 )
 WORK_SECONDS: Final = Histogram(
-    "cxr_edge_work_seconds", "From an image taken up to its results on disk", registry=REGISTRY,
+    "cxr_edge_work_seconds", "From the start of an image's inference to its results on disk", registry=REGISTRY,
     buckets=(0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
 )  # fmt: skip
 DELIVERY_SECONDS: Final = Histogram(
-    "cxr_edge_delivery_seconds", "From an image received to its last result at a destination", ["destination"],
+    "cxr_edge_delivery_seconds", "From the receipt of an image to its last result at a destination", ["destination"],
     registry=REGISTRY,
     buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
 )  # fmt: skip
@@ -50,16 +55,16 @@ class _QueueCollector(Collector):
         for name, number in self._queue.counts().items():
             family.add_metric(name.split("-"), number)
         yield family
-        for what, text in (("waiting", "Results that wait"), ("failures", "Times in a row that it took nothing")):
+        for what, text in (("waiting", "Results that wait"), ("failures", "Failed attempts in a row")):
             by_destination = GaugeMetricFamily(
                 f"cxr_edge_destination_{what}", f"{text}, by destination", labels=["destination"]
             )
-            for name, told in self._destinations().items():
-                by_destination.add_metric([name], told[what])
+            for name, numbers in self._destinations().items():
+                by_destination.add_metric([name], numbers[what])
             yield by_destination
         oldest = self._queue.oldest_waiting()
         age = 0.0 if oldest is None else time.time() - oldest
-        yield GaugeMetricFamily("cxr_edge_oldest_waiting_seconds", "Age of the oldest image that is not through", age)
+        yield GaugeMetricFamily("cxr_edge_oldest_waiting_seconds", "Age of the oldest unfinished image", age)
 
 
 class MetricsServer:
@@ -70,9 +75,9 @@ class MetricsServer:
     port : int
     queue : Queue
     health : callable
-        Gives what is wrong, empty if nothing is.
+        Returns the problems of the node, an empty list if there are none.
     destinations : callable
-        Gives of each destination the number of results that wait, and of failures in a row.
+        Returns for each destination the number of waiting results, and of failures in a row.
     """
 
     def __init__(
@@ -96,16 +101,16 @@ class MetricsServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Return the port that the server listens on."""
         return int(self._server.server_port)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
-        if self._thread.ident is not None:  # it was started
+        """Stop serving, and close the port."""
+        if self._thread.ident is not None:  # else shutdown would wait for ever
             self._server.shutdown()
         self._server.server_close()
         REGISTRY.unregister(self._collector)
@@ -118,14 +123,18 @@ class MetricsServer:
             respond("404 Not Found", [("Content-Type", "text/plain")])
             return [b"/metrics or /healthz\n"]
         wrong = self._health()
-        told = {"status": "failing" if wrong else "ok", "wrong": wrong, "queue": self._queue.counts()}
-        body = json.dumps({**told, "destinations": self._destinations()})
+        report = {
+            "status": "failing" if wrong else "ok",
+            "wrong": wrong,
+            "queue": self._queue.counts(),
+            "destinations": self._destinations(),
+        }
         respond("503 Service Unavailable" if wrong else "200 OK", [("Content-Type", "application/json")])
-        return [body.encode() + b"\n"]
+        return [json.dumps(report).encode() + b"\n"]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Answers each connection in a thread of its own: one that is slow delays nobody."""
+    """Answers each connection in a thread of its own, so that a slow one delays no other."""
 
     daemon_threads = True
 
@@ -134,4 +143,4 @@ class _Quiet(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet: requests are no changed."""
+        """Log nothing: requests would fill the log."""

@@ -1,4 +1,4 @@
-"""The node: its parts put together, started, looked after, and stopped."""
+"""The node: assembles its parts, starts, maintains and stops them."""
 
 import shutil
 import signal
@@ -28,10 +28,10 @@ from cxr_edge.node.work import Workers
 from cxr_edge.support.files import flush
 from cxr_edge.support.parallel import usable_cores
 
-#: How long images that are being stored have to be answered at the end.
+#: How long a stop waits for images that are being stored.
 _STOP_SECONDS: Final = 30.0
 _UPKEEP_SECONDS: Final = 60.0
-#: On Windows, Ctrl-C is seen between two waits only.
+#: On Windows, Ctrl-C takes effect only between two waits.
 _SLICE_SECONDS: Final = 0.5
 
 
@@ -47,11 +47,11 @@ class Node:
     NodeConfig, NodeBusy
         Its folder cannot be used, or another node uses it.
     BundleError, DeviceUnavailable
-        The model cannot be had.
+        The model cannot be loaded.
     """
 
     def __init__(self, config: Config) -> None:
-        #: Set when the node is to end; and why, if by a fault.
+        #: Set when the node is to end; and the error that ends it, if any.
         self.ending = threading.Event()
         self.failure: DeviceFailed | None = None
         self._config = config
@@ -61,7 +61,9 @@ class Node:
         try:
             self._lock.acquire()
         except Timeout as error:
-            raise NodeBusy(f"{config.data} is in use by another node; stop that, or choose another folder") from error
+            raise NodeBusy(
+                f"{config.data} is in use by another node; stop that node, or set data to another folder"
+            ) from error
         except OSError as error:
             raise NodeConfig(
                 f"{config.data} cannot be used ({error.strerror}); set data to a folder of yours"
@@ -76,14 +78,14 @@ class Node:
         except sqlite3.Error as error:
             raise NodeConfig(
                 f"the queue in {config.data} cannot be opened ({error}); give it to this user, or, if it is damaged, "
-                "set it aside or mend it by sqlite3's .recover"
+                "move it away or repair it with .recover of sqlite3"
             ) from error
         self._changed = threading.Condition()
-        self._bury_those_of_others()
+        self._mark_orphaned_dead()
         self._intake = Intake(
             self._images, self._queue, limits,
             min_free_mib=config.queue.min_free_mib,
-            pictures=any(isinstance(destination, FolderDestination) for destination in config.destinations),
+            png_jpeg=any(isinstance(destination, FolderDestination) for destination in config.destinations),
             changed=self._changed,
         )  # fmt: skip
         self._sweep()
@@ -97,11 +99,13 @@ class Node:
         self.receiver = Receiver(config.receive, self._intake) if config.receive else None
         self._watch = FolderWatch(config.watch, self._intake, limits.max_file_bytes) if config.watch else None
         self.metrics = (
-            MetricsServer(config.metrics.port, self._queue, self.wrong, self.destinations) if config.metrics else None
+            MetricsServer(config.metrics.port, self._queue, self.problems, self.destinations)
+            if config.metrics
+            else None
         )
 
     def start(self) -> None:
-        """Begin to work, and then to take images."""
+        """Start the workers, and then the intake of images."""
         log.info("model %s on %s: %s", self._model.identity, self._model.device, self._model.device_reason)
         self._workers.start(self._config.model.workers or usable_cores())
         for worker in self._delivery_workers:
@@ -113,10 +117,10 @@ class Node:
             self._watch.start()
         if self.receiver is not None:
             self.receiver.start()
-        log.info("ready; waiting images: %d", self._queue.counts()["image-waiting"])
+        log.info("ready; %d images wait", self._queue.counts()["image-waiting"])
 
     def stop(self) -> None:
-        """Take no more images, finish what is in work, and end; what waits is on disk."""
+        """Stop the intake, finish the current work, and end; what waits stays on disk."""
         log.info("stopping")
         if self.receiver is not None:
             self.receiver.stop(_STOP_SECONDS)
@@ -131,13 +135,13 @@ class Node:
         self._lock.release()
         log.info("stopped")
 
-    def wrong(self) -> list[str]:
-        """Say what keeps the node from its work; empty if nothing does."""
+    def problems(self) -> list[str]:
+        """Return what keeps the node from its work; an empty list if nothing does."""
         found = []
         if not self._workers.alive:
             found.append("a worker ended")
         if self.receiver is not None and not self.receiver.alive:
-            found.append("no associations are taken")
+            found.append("no associations are accepted")
         found += [
             f"the delivery worker to {worker.name} ended" for worker in self._delivery_workers if not worker.alive
         ]
@@ -148,7 +152,7 @@ class Node:
         return found
 
     def destinations(self) -> dict[str, dict[str, int]]:
-        """Say of each destination how many results wait for it, and how often in a row it took nothing."""
+        """Return for each destination how many results wait for it, and its failures in a row."""
         waiting = self._queue.waiting_by_destination()
         return {
             worker.name: {"waiting": waiting.get(worker.name, 0), "failures": worker.failures}
@@ -156,28 +160,28 @@ class Node:
         }
 
     def upkeep(self) -> None:
-        """Forget what is through since long enough, and remove its files."""
+        """Forget images whose retention time is over, and remove their files."""
         keep, now = self._config.queue, time.time()
         before, dead_before = now - 3600 * keep.retention_hours, now - 3600 * keep.dead_letter_hours
         try:
             number = self._intake.forget(self._results, before, dead_before)
-        except sqlite3.Error as error:  # a full disk: tried again in a minute
-            log.error("nothing can be forgotten: %s", type(error).__name__)
+        except sqlite3.Error as error:  # a full disk: the next upkeep tries again
+            log.error("finished images cannot be removed: %s", type(error).__name__)
             return
         if number:
-            log.info("forgot %d images that are through, by the hours of retention", number)
+            log.info("removed %d finished images, whose retention time is over", number)
 
     def _on_device_failed(self, error: DeviceFailed) -> None:
         self.failure = error
         self.ending.set()
 
-    def _bury_those_of_others(self) -> None:
-        number = self._queue.bury_those_of_others([destination.name for destination in self._config.destinations])
+    def _mark_orphaned_dead(self) -> None:
+        number = self._queue.mark_orphaned_dead([destination.name for destination in self._config.destinations])
         if number:
-            log.error("%d results wait for destinations that are configured no more: they are dead letters", number)
+            log.error("%d results were for destinations that are no longer configured: now dead letters", number)
 
     def _sweep(self) -> None:
-        """Remove results that an interruption left, and take images that it left."""
+        """Remove results that an interruption left behind, and take images that it left behind."""
         left = spool.sweep(self._results, self._queue.objects())
         taken = self._intake.recover()
         if left or taken:
@@ -185,7 +189,7 @@ class Node:
 
 
 def folders(data: Path) -> tuple[Path, Path]:
-    """Make the folders of images and results, for this user alone.
+    """Make the folders of images and results, readable by this user alone.
 
     Raises
     ------
@@ -193,7 +197,7 @@ def folders(data: Path) -> tuple[Path, Path]:
     """
     images, results = data / "images", data / "results"
     if data.exists() and not data.is_dir():
-        raise NodeConfig(f"{data} is no folder; set data to a folder of yours")
+        raise NodeConfig(f"{data} is not a folder; set data to a folder of yours")
     try:
         for folder in (data, images, results):
             if not folder.exists():
@@ -208,7 +212,7 @@ def folders(data: Path) -> tuple[Path, Path]:
 
 
 def _check_secrets(config: Config) -> None:
-    """Read certificates and tokens once, so that one that is missing is told now and not by the first result.
+    """Read certificates and tokens once, so that a missing one fails now and not at the first result.
 
     Raises
     ------
@@ -236,9 +240,9 @@ def run(config: Config) -> None:
     NodeConfig, NodeBusy, BundleError, DeviceUnavailable
         See `Node`.
     DeviceFailed
-        The device failed; what waits goes on when the node is started again.
+        The device failed; the next start continues with what waits.
     """
-    threading.excepthook = _told
+    threading.excepthook = _log_thread_end
     node = Node(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.ending.set())
@@ -255,7 +259,7 @@ def run(config: Config) -> None:
         raise node.failure
 
 
-def _told(arguments: threading.ExceptHookArgs) -> None:
-    """Log what ended a thread by its kind alone: its text may quote a data set."""
+def _log_thread_end(arguments: threading.ExceptHookArgs) -> None:
+    """Log the error that ended a thread by its class alone: its text may quote a data set."""
     name = arguments.thread.name if arguments.thread is not None else "a thread"
     log.error("%s ended: %s", name, arguments.exc_type.__name__)

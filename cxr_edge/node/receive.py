@@ -1,4 +1,4 @@
-"""The storage service: C-ECHO and C-STORE (PS3.4, annexes A and B), as scanners call it."""
+"""The storage service for scanners: C-ECHO and C-STORE (PS3.4, annexes A and B)."""
 
 import sqlite3
 import ssl
@@ -22,11 +22,11 @@ from cxr_edge.node.server import BoundedServer
 from cxr_edge.node.tls import context_of
 from cxr_edge.support.text import printable
 
-#: Kinds of object that are taken.
+#: SOP classes that are accepted.
 SOP_CLASSES: Final = (layout.COMPUTED_RADIOGRAPHY, layout.DIGITAL_X_RAY, layout.SECONDARY_CAPTURE)
-#: Transfer syntaxes that are taken; uncompressed ones first, as an acceptor prefers what comes first.
+#: Transfer syntaxes that are accepted; uncompressed ones first, because an acceptor prefers what comes first.
 TRANSFER_SYNTAXES: Final = (*codecs.NATIVE, *codecs.CODECS, codecs.RLE)
-#: What an association is answered with (PS3.4, B.2.3).
+#: Status of the answer to a C-STORE request (PS3.4, B.2.3).
 STATUS: Final = {
     IntakeOutcome.QUEUED: 0x0000,
     IntakeOutcome.DUPLICATE: 0x0000,
@@ -43,15 +43,15 @@ _REASONS: Final[dict[tuple[int | None, int | None], str]] = {
     (1, 7): "called AE title",
     (3, 2): "too many associations",
 }
-#: Of a message that is too long, so much is read to answer it; beyond that the association is ended.
+#: A message over the limit by no more than this is read and answered; beyond it the association is closed.
 SLACK_MIB: Final = 32
 _MAX_PDU: Final = 1 << 17
-#: How long a sender has to hear that its association is aborted.
+#: How long a stop waits for the other side to notice the abort of an association.
 _END_SECONDS: Final = 2.0
 
 
 class Receiver:
-    """Listens from `start` to `stop`.
+    """A storage service that listens from `start` to `stop`.
 
     Parameters
     ----------
@@ -69,16 +69,16 @@ class Receiver:
 
     @property
     def alive(self) -> bool:
-        """Whether it listens."""
+        """Return whether it listens."""
         return self._server is not None and self._server.alive
 
     def start(self) -> None:
-        """Begin to listen.
+        """Start listening.
 
         Raises
         ------
         NodeBusy
-            The port is taken.
+            The port is in use, or not allowed.
         NodeConfig
             The certificates cannot be read.
         """
@@ -96,13 +96,13 @@ class Receiver:
         except OSError as error:
             raise NodeBusy(
                 f"cannot listen on {config.host}:{config.port} ({error.strerror}); is another node running, or "
-                "the port one below 1024, which takes rights?"
+                "is the port below 1024, which needs privileges?"
             ) from error
         self._server.start()
         log.info("listening as %s on %s:%d", config.ae_title, config.host, config.port)
 
     def stop(self, seconds: float) -> None:
-        """Take no more associations, let images that are being stored be answered, and end."""
+        """Accept no more associations, wait up to `seconds` for images that are being stored, and end."""
         if self._server is None:
             return
         self._server.shutdown()
@@ -125,7 +125,7 @@ class Receiver:
         return entity
 
     def _on_pdu(self, event: Event) -> None:
-        """Count what a message has brought so far: its length is told by nobody before its end."""
+        """Count the bytes of a message so far: DICOM does not announce its length."""
         if not isinstance(event.pdu, P_DATA_TF):
             return
         with self._idle:
@@ -138,9 +138,9 @@ class Receiver:
             self._end(event, f"sent a message of over {self._most >> 20} MiB", "too_large")
 
     def _end(self, event: Event, why: str, reason: str) -> None:
-        log.warning("an association %s; it is ended", why)
+        log.warning("an association %s; it is closed", why)
         REJECTED.labels(reason).inc()
-        # An orderly abort would go on reading until the sender listens.
+        # An orderly abort would go on reading until the sender reacts.
         event.assoc.dul.socket.close()  # type: ignore[union-attr]
 
     def _on_store(self, event: Event) -> int:
@@ -155,15 +155,16 @@ class Receiver:
                 self._idle.notify_all()
 
     def _store(self, event: Event) -> int:
-        told = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]
+        uid = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]
         data = event.encoded_dataset()
         try:
-            outcome = IntakeOutcome.TOO_LARGE if len(data) > self._longest else self._intake.take(data, told=told)
+            too_large = len(data) > self._longest
+            outcome = IntakeOutcome.TOO_LARGE if too_large else self._intake.take(data, expected_uid=uid)
         except (OSError, sqlite3.Error) as error:
             log.error("an image could not be stored: %s", type(error).__name__)
             RECEIVED.labels("dicom", "no_space").inc()
             return OUT_OF_RESOURCES
-        except Exception as error:  # whatever an image leads a library to; its text may quote
+        except Exception as error:  # no image may end the association's thread; the text may quote its data set
             log.error("an image could not be read: %s", type(error).__name__)
             RECEIVED.labels("dicom", "internal").inc()
             return STATUS[IntakeOutcome.UNUSABLE]
@@ -174,7 +175,7 @@ class Receiver:
 
 
 def _caller(event: Event) -> str:
-    """Name the other side: its AE title, as it says, and its address."""
+    """Return the AE title that the other side claims, and its address."""
     requestor = event.assoc.requestor
     return f"{printable(str(requestor.ae_title).strip())} at {requestor.address}"
 

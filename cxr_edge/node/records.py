@@ -1,4 +1,4 @@
-"""What the queue gives: images and deliveries that wait, and its entries as a person sees them."""
+"""Records that the queue returns: waiting images and deliveries, and entries for display."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,8 +7,16 @@ State = Literal["waiting", "done", "sent", "dead"]
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of an image: what makes two images of its name the same, and whether it is a dead letter."""
+class KnownImage:
+    """What the queue knows of an image.
+
+    Attributes
+    ----------
+    identity : str
+        Hash of its pixels, patient, study and series. Two images of the same name and identity are the same.
+    dead : bool
+        Whether it is a dead letter.
+    """
 
     identity: str
     dead: bool
@@ -22,11 +30,11 @@ class QueuedImage:
     ----------
     id : int
     name : str
-        Hash of its SOP Instance UID, or of a picture's content; also the name of its file.
+        SHA-256 of its SOP Instance UID, or of a PNG or JPEG file; also the name of its stored file.
     attempts, unfinished : int
-        How often it was taken up before and failed; and how often the process ended meanwhile.
+        Earlier attempts that failed; and those during which the process ended.
     source : str or None
-        Name of its file in a watched folder.
+        Path of its file in the watched folder.
     """
 
     id: int
@@ -45,12 +53,13 @@ class Delivery:
     id : int
     image : int
     name : str
-        Of the image; see `QueuedImage`.
+        Name of the image; see `QueuedImage`.
     object : str
-        Its file.
+        Name of the object's file.
     attempts : int
+        Earlier attempts that were refused.
     received : float
-        When the image came, in seconds since the epoch.
+        When the image was received, in seconds since the epoch.
     """
 
     id: int
@@ -63,7 +72,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class QueueEntry:
-    """An entry as ``cxr-edge node queue list`` shows it.
+    """An entry of the queue, as ``cxr-edge node queue list`` shows it.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""pynetdicom's server within bounds: a destination that is silent, or says too much, costs itself alone."""
+"""pynetdicom's server within bounds: a client that is silent, or sends too much, harms only itself."""
 
 import socketserver
 import ssl
@@ -19,20 +19,20 @@ from cxr_edge.node.config import Receive
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import REJECTED
 
-#: Connections beyond `Receive.max_associations` that may be open, so that one too many is told so in DICOM's terms.
+#: Connections that may be open beyond `Receive.max_associations`, so that one too many is rejected by DICOM's rules.
 _SPARE: Final = 8
 
 
 class BoundedServer(ThreadedAssociationServer):
-    """Listens in a thread of its own, from `start` to `stop`.
+    """A server that listens in a thread of its own, from `start` to `shutdown`.
 
-    A TLS handshake is made in the connection's own thread, as all others would wait for a silent one; what a
-    connection reads is bounded; and there are no more of them than can be of use.
+    Each TLS handshake runs in its connection's own thread, so that a silent client delays no other. What a connection
+    reads is bounded, and so is the number of connections.
 
     Raises
     ------
     OSError
-        It cannot listen there.
+        It cannot listen on this address.
     """
 
     daemon_threads = True
@@ -45,27 +45,27 @@ class BoundedServer(ThreadedAssociationServer):
         self._closing = False
         self._counting = threading.Lock()
         contexts: list[PresentationContext] = entity.supported_contexts
-        every = [*handlers, (evt.EVT_CONN_OPEN, bound), (evt.EVT_CONN_CLOSE, _let_go)]
-        super().__init__(entity, (config.host, config.port), config.ae_title, contexts, tls, every)
+        all_handlers = [*handlers, (evt.EVT_CONN_OPEN, bound), (evt.EVT_CONN_CLOSE, _wake_negotiation)]
+        super().__init__(entity, (config.host, config.port), config.ae_title, contexts, tls, all_handlers)
         self._thread = threading.Thread(target=self.serve_forever, name="receiver", daemon=True)
 
     def start(self) -> None:
-        """Begin to take associations."""
+        """Start accepting associations."""
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether associations are taken."""
+        """Return whether associations are accepted."""
         return self._thread.is_alive()
 
     def shutdown(self) -> None:
-        """Take no more associations."""
+        """Accept no more associations."""
         self._closing = True
         socketserver.BaseServer.shutdown(self)
         self.server_close()
 
     def end_associations(self, seconds: float) -> None:
-        """Abort what is open, and after so long cut off who does not listen to that."""
+        """Abort open associations, and close those that do not end within `seconds`."""
         for association in self.active_associations:
             if association.is_established:
                 association.abort(block=False)
@@ -78,7 +78,7 @@ class BoundedServer(ThreadedAssociationServer):
                 _cut_off(association)
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection; what is said over it is waited for elsewhere."""
+        """Accept a connection without reading from it: its own thread does that."""
         assert self.socket is not None  # noqa: S101 - it listens
         connection, address = self.socket.accept()
         if self.ssl_context is not None:
@@ -86,7 +86,7 @@ class BoundedServer(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - socketserver's signature
-        """Take no more connections than can be of use."""
+        """Return whether a connection is accepted: not if too many are open."""
         with self._counting:
             if self._starting + len(self.active_associations) < self._most:
                 self._starting += 1
@@ -105,7 +105,7 @@ class BoundedServer(ThreadedAssociationServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Take a connection, in a thread of its own."""
+        """Serve a connection, in a thread of its own."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -113,7 +113,7 @@ class BoundedServer(ThreadedAssociationServer):
                 self._starting -= 1
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Make the handshake, if there is one, and then an association."""
+        """Make the TLS handshake, if there is one, and then the association."""
         if isinstance(request, ssl.SSLSocket):
             request.settimeout(self._config.negotiation_seconds)
             request.do_handshake()
@@ -122,9 +122,9 @@ class BoundedServer(ThreadedAssociationServer):
         super().finish_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
-        """Say that a connection came to nothing."""
+        """Log that a connection failed."""
         error = sys.exc_info()[1]
-        log.warning("a connection from %s came to nothing: %s", client_address[0], getattr(error, "reason", None)
+        log.warning("a connection from %s failed: %s", client_address[0], getattr(error, "reason", None)
                     or type(error).__name__)  # fmt: skip
         REJECTED.labels("connection").inc()
 
@@ -134,7 +134,7 @@ def _cut_off(association: Association) -> None:
         association.dul.socket.close()
 
 
-def _let_go(event: Event) -> None:
-    """Wake who waits for a negotiation on a connection that is closed: else a mere probe of the port keeps a place."""
+def _wake_negotiation(event: Event) -> None:
+    """End the wait for a negotiation when its connection closes: else a mere probe of the port keeps a slot."""
     if not event.assoc.is_established:
         event.assoc.dul.to_user_queue.put(None)  # type: ignore[arg-type]

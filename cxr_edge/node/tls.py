@@ -1,4 +1,4 @@
-"""Mutual TLS, as both sides of a connection set it up (PS3.15, B.12)."""
+"""Mutual TLS, for servers and clients (PS3.15, B.12)."""
 
 import ssl
 
@@ -7,7 +7,7 @@ from cxr_edge.node.config import Tls
 
 
 def context_of(tls: Tls, purpose: ssl.Purpose) -> ssl.SSLContext:
-    """Give a context that shows our certificate and demands one of the other side.
+    """Return a context that presents our certificate and requires one of the other side.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def context_of(tls: Tls, purpose: ssl.Purpose) -> ssl.SSLContext:
     Raises
     ------
     NodeConfig
-        A file cannot be read, or is no certificate.
+        A file cannot be read, or is not a certificate.
     """
     for path in (tls.authority, tls.certificate, tls.key):
         try:

@@ -1,7 +1,7 @@
-"""A folder that images are put into: each is taken into the queue once, when it is whole, and then removed.
+"""The watched folder: each image in it is taken into the queue once, when it is complete, and then removed.
 
-An event can come while a file is still being written, and is lost while no node runs. So events only say when
-to look; what counts is a file whose size and time stand still, in a scan that is repeated.
+An event can come while a file is still being written, and is lost while no node runs. So events only trigger a scan;
+a file is taken once its size and times did not change between scans.
 """
 
 import os
@@ -22,24 +22,24 @@ from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED
 from cxr_edge.support.files import PART
 
-#: Where files go that cannot be taken; hidden, and so not looked at again.
+#: Where files go that cannot be taken; hidden, so that it is not scanned.
 REFUSED: Final = ".refused"
 _SCAN_SECONDS: Final = 5.0
-#: Characters of a refused file's name that are kept: what comes before them must fit, too.
+#: Characters of a refused file's name that are kept, so that the name with its prefix is not too long.
 _NAME: Final = 40
 _TAKEN: Final = (IntakeOutcome.QUEUED, IntakeOutcome.DUPLICATE)
 
-#: What a file is known by: its node, size, times of its content and of its rights.
+#: Identifies the state of a file: inode, size, modification time, status change time.
 Stamp = tuple[int, int, int, int]
 
 
 class FolderWatch(Background):
-    """Watches from `start` to `stop`.
+    """A thread that watches the folder from `start` to `stop`.
 
     Raises
     ------
     NodeConfig
-        The folder is missing, and cannot be made.
+        The folder cannot be made, or not be written.
     """
 
     def __init__(self, config: Watch, intake: Intake, max_file_bytes: int) -> None:
@@ -51,17 +51,17 @@ class FolderWatch(Background):
             raise NodeConfig(
                 f"the folder {config.folder} cannot be watched ({error.strerror}); let this user read and write there"
             ) from error
-        #: File → what it was at the last look, and since when; and of files that could not be taken or moved away.
+        #: File → its stamp in the last scan, and the time since when it is the same.
         self._seen: dict[str, tuple[Stamp, float]] = {}
+        #: File that could be neither taken nor moved away → its stamp then.
         self._left: dict[str, Stamp] = {}
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._watch()
-            except (OSError, RuntimeError) as error:  # as watchfiles tells what the system could not do
-                log.error("no word of changes in the watched folder: %s; it is looked at all the same",
-                          type(error).__name__)  # fmt: skip
+            except (OSError, RuntimeError) as error:  # watchfiles raises these for failures of the system
+                log.error("no events of the watched folder: %s; it is scanned at intervals", type(error).__name__)
                 self._scan()
                 self._stopping.wait(_SCAN_SECONDS)
 
@@ -114,21 +114,21 @@ class FolderWatch(Background):
             return
         RECEIVED.labels("folder", outcome.value).inc()
         if _stamp(path) != stamp:
-            return  # another file came in its place, or it went on growing: that is looked at anew
+            return  # the file was replaced or is still growing: the next scan handles it
         if outcome in _TAKEN:
             Path(path).unlink(missing_ok=True)
         elif outcome is not IntakeOutcome.NO_SPACE:
             self._refuse(path, outcome.value)
 
     def _refuse(self, path: str, code: str) -> None:
-        """Put a file aside, under a name that cannot collide."""
-        log.warning("a watched file is put into %s: %s", REFUSED, code)
+        """Move a file to `REFUSED`, under a name that cannot collide."""
+        log.warning("a watched file is moved to %s: %s", REFUSED, code)
         name = f"{time.time_ns()}-{code}-{Path(path).name[-_NAME:]}"
         shutil.move(path, self._config.folder / REFUSED / name)
 
 
 def _stamp(path: str) -> Stamp | None:
-    """Tell what a file is known by; None if it is gone, or not ours to look at."""
+    """Return the stamp of a file; None if it is gone, or not accessible."""
     try:
         now = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Workers: an image from the queue to its results on disk."""
+"""Workers: take an image from the queue, and store its results on disk."""
 
 import sqlite3
 import threading
@@ -23,17 +23,17 @@ from cxr_edge.outputs.dicom.header import is_dicom
 from cxr_edge.outputs.overlays import PositiveOverlays
 from cxr_edge.support.files import store
 
-#: How often the queue is looked at without having been told of changed: another process may have replayed an image.
+#: How often the queue is polled without a notification: another process may have replayed a dead letter.
 POLL_SECONDS: Final = 0.5
-#: So often a node may end while it works on an image before the image is to blame: far more often than it is restarted
-#: for other reasons while one image waits, as others come first.
+#: So many times a node may end while it works on an image before the image is blamed: far more than restarts for other
+#: reasons while one image waits, because others come first.
 _MOST_UNFINISHED: Final = 32
-#: Attempts after which one would wait as long as for what is no fault of the image's.
+#: Back-off after a failure that is not the image's fault: as after so many attempts.
 _UNCOUNTED: Final = 4
 
 
 def back_off(config: QueueConfig, attempts: int) -> float:
-    """Give the seconds to wait after so many attempts."""
+    """Return the seconds to wait after so many attempts."""
     return float(min(config.longest_wait_seconds, config.first_wait_seconds * 2.0 ** min(attempts, 30)))
 
 
@@ -49,9 +49,9 @@ class Workers:
     images, results : Path
         Folders.
     changed : threading.Condition
-        Told of a new image, and of new results.
+        Notified of new images and of new results.
     on_device_failed : callable
-        Told when the device fails: that does not pass while the process lives.
+        Called when the device fails: it does not recover while the process lives.
     """
 
     def __init__(
@@ -83,17 +83,17 @@ class Workers:
 
     @property
     def alive(self) -> bool:
-        """Whether all threads are at work."""
+        """Return whether all threads are running."""
         return all(thread.is_alive() for thread in self._threads)
 
     def start(self, number: int) -> None:
-        """Begin."""
+        """Start so many threads."""
         self._threads = [threading.Thread(target=self._run, name=f"worker {i}") for i in range(number)]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Finish the images that are in work, and end."""
+        """Finish the images that are in work, and end the threads."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
@@ -109,7 +109,7 @@ class Workers:
                     self._one(image)
             except sqlite3.Error as error:  # a full disk: nothing can be recorded until there is space
                 log.error("the queue cannot be used: %s", error)
-                self._queue.release(image)
+                self._queue.release_image(image)
                 self._stopping.wait(self._config.queue.first_wait_seconds)
                 continue
             if image is None:
@@ -120,14 +120,14 @@ class Workers:
         started = time.monotonic()
         try:
             if image.unfinished >= _MOST_UNFINISHED:
-                self._bury(image, "attempts", f"{image.unfinished} times the node ended while it worked on this image")
+                self._mark_dead(image, "attempts", f"the node ended {image.unfinished} times while it worked on it")
                 return
             objects = self._infer(image)
             self._queue.finish_image(image, self._deliveries(objects))
-        except DecoderFailed as error:  # perhaps by the image; perhaps ended from outside, or by want of memory
+        except DecoderFailed as error:  # the image may be at fault, or the decoder was killed or short of memory
             self._postpone(image, error.code, str(error))
         except InputError as error:
-            self._bury(image, error.code, str(error))
+            self._mark_dead(image, error.code, str(error))
         except DeviceFailed as error:
             self._stopping.set()
             self._postpone(image, error.code, str(error), counts=False)
@@ -135,11 +135,11 @@ class Workers:
         except sqlite3.Error:
             raise
         except OSError as error:
-            if (self._images / image.name).exists():  # else it is the disk: no fault of the image's
+            if (self._images / image.name).exists():  # then the disk is at fault
                 self._postpone(image, "disk", type(error).__name__, counts=False)
             else:
-                self._bury(image, "not_found", "its file is gone")
-        except Exception as error:  # whatever an image leads a library to must not end the worker; its text may quote
+                self._mark_dead(image, "not_found", "its file is gone")
+        except Exception as error:  # no image may end the worker; the error's text may quote its data set
             self._postpone(image, "internal", type(error).__name__)
         else:
             WORK_SECONDS.observe(time.monotonic() - started)
@@ -149,7 +149,7 @@ class Workers:
                 self._changed.notify_all()
 
     def _infer(self, image: QueuedImage) -> list[str]:
-        """Infer an image and store its results; return their files."""
+        """Infer an image and store its results; return the names of their files."""
         data = (self._images / image.name).read_bytes()
         log.debug("inferring image %s", short(image.name))
         stored: list[str] = []
@@ -169,36 +169,39 @@ class Workers:
         return stored
 
     def _outputs(self, data: bytes, keep: Callable[[str, bytes], None]) -> list[Output]:
-        """Choose the outputs of an image; a new one is registered here."""
+        """Choose the outputs of an image; register new outputs here."""
         results = self._config.results
         if is_dicom(data):
             return [DicomObjects(keep, results.overlays, results.colormap)]
         if self._folder_destinations:
             return [PositiveOverlays(keep, results.overlays, results.colormap)]
         raise NotDicom(
-            "expected a DICOM image, as no destination is a folder; got a picture, which archives do not take"
+            "expected a DICOM image, because no destination is a folder; got PNG or JPEG, of which archives receive no "
+            "results; add a destination of kind folder"
         )
 
     def _deliveries(self, objects: Sequence[str]) -> list[tuple[str, str]]:
-        """Say which result goes where: archives take DICOM, folders take all."""
-        every = [(destination, name) for destination in self._folder_destinations for name in objects]
+        """Return pairs of destination and result: DICOM objects go to all, other files to folders alone."""
+        to_folders = [(destination, name) for destination in self._folder_destinations for name in objects]
         archives = [
             destination.name
             for destination in self._config.destinations
             if not isinstance(destination, FolderDestination)
         ]
-        return every + [(destination, name) for destination in archives for name in objects if name.endswith(".dcm")]
+        return to_folders + [
+            (destination, name) for destination in archives for name in objects if name.endswith(".dcm")
+        ]
 
     def _postpone(self, image: QueuedImage, code: str, message: str, *, counts: bool = True) -> None:
         if counts and image.attempts + 1 >= self._config.queue.attempts:
-            self._bury(image, code, message)
+            self._mark_dead(image, code, message)
             return
-        log.warning("image %s: %s: %s; tried again later", short(image.name), code, message)
+        log.warning("image %s: %s: %s; it will be tried again", short(image.name), code, message)
         INFERRED.labels(code).inc()
         wait = back_off(self._config.queue, image.attempts if counts else _UNCOUNTED)
         self._queue.postpone_image(image, code, message, wait, counts=counts)
 
-    def _bury(self, image: QueuedImage, code: str, message: str) -> None:
+    def _mark_dead(self, image: QueuedImage, code: str, message: str) -> None:
         log.error("image %s is a dead letter: %s: %s", short(image.name), code, message)
         INFERRED.labels(code).inc()
-        self._queue.bury_image(image, code, message)
+        self._queue.mark_image_dead(image, code, message)

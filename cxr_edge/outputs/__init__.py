@@ -1,1 +1,1 @@
-"""Results as they are written: overlays, tables, HTML reports and DICOM objects."""
+"""Outputs of results: overlays, tables, HTML reports and DICOM objects."""

@@ -1,4 +1,4 @@
-"""The one way from the bytes of an image to its written outputs: for runs, the node and the demo alike."""
+"""The path from the bytes of an image to its written outputs; shared by runs, the node and the demo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Analyser:
 
     @classmethod
     def of(cls, model: Model, settings: Settings, outputs: Sequence[Output]) -> "Analyser":
-        """Put the parts together; what results rest on is named once."""
+        """Return a model with settings, outputs, and the provenance that follows from them."""
         return cls(model, settings, model.provenance(settings), outputs)
 
     def analyse(self, data: bytes, name: str, *, path: str | None, sha256: str | None = None) -> Analysis:
@@ -44,7 +44,7 @@ class Analyser:
         name : str
             See `Analysis`.
         path : str or None
-            What its record tells as its path.
+            The path in its record.
         sha256 : str, optional
             Hash of `data`, where it is known already.
 

@@ -1,6 +1,6 @@
-"""What an output is: one way in which a result leaves the program, behind one protocol.
+"""The protocol of outputs: an output is one way in which a result leaves the program.
 
-A new output is a class with these three methods, and a line where the outputs of a run are chosen.
+A new output is a class with these methods, and a line where the outputs of a run are chosen.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,12 +15,12 @@ from cxr_edge.model.results import Result
 
 @dataclass(frozen=True)
 class Analysis:
-    """One image that was read and decided on: what outputs are written from.
+    """One analysed image: everything that outputs are written from.
 
     Attributes
     ----------
     name : str
-        What the image is called: its path, or its name in the node's queue.
+        The image's path, or its name in the node's queue.
     image : DecodedImage
     result : Result
         With heat maps, if any output needs them.
@@ -38,15 +38,15 @@ class Output(Protocol):
 
     @property
     def needs_heatmaps(self) -> bool:
-        """Whether it draws heat maps."""
+        """Whether the output draws heat maps."""
 
     def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
-        """Write what belongs to one image, whole or not at all.
+        """Write the output of one image, whole or not at all.
 
         Returns
         -------
         ResultRecord
-            The record with what was written, or could not be.
+            The record, extended by what was written or could not be written.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class Output(Protocol):
         """
 
     def is_complete(self, record: ResultRecord) -> bool:
-        """Return whether what an earlier run wrote for a record is still there."""
+        """Return whether everything that an earlier run wrote for a record still exists."""
 
 
 def write_outputs(analysis: Analysis, outputs: Iterable[Output]) -> ResultRecord:

@@ -1,4 +1,4 @@
-"""Results as spreadsheets read them."""
+"""Results as CSV, for spreadsheets."""
 
 import csv
 import io
@@ -9,9 +9,9 @@ from cxr_edge.model.record import FailureRecord, Record
 
 
 def csv_text(records: Iterable[Record], labels: Sequence[str]) -> str:
-    """Write records as CSV: one row an input, one column a label.
+    """Return records as CSV: one row per input, one column per label.
 
-    ``positive`` holds the positive findings, by falling probability, separated by ``|``.
+    ``positive`` lists the positive findings, by falling probability, separated by ``|``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Heat-map overlays: drawn over the image, captioned, and written as files named so that none collide."""
+"""Heat-map overlays: drawn over the image, captioned, and written as files whose names do not collide."""
 
 import hashlib
 import re
@@ -20,22 +20,22 @@ from cxr_edge.support.files import write_atomically
 
 FOLDER: Final = "heatmaps"
 
-#: One filter for all rows: trying all of them on each takes as long again, and saves nothing here.
+#: One filter for all rows: trying all filters on each row doubles the time, and saves no bytes here.
 _QUICK_PNG: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
-#: Of a text that can still be read: capitals of ten pixels.
+#: Smallest scale at which text is readable: capitals of ten pixels.
 _LEAST_SCALE: Final = 0.5
 
 
 class OverlayFiles:
-    """Overlays of the most probable findings, found or not, as PNG files in ``heatmaps/`` of a results directory.
+    """Overlays of the most probable findings, positive or not, as PNG files in ``heatmaps/`` of a results directory.
 
     Parameters
     ----------
     root : Path
         The results directory.
     count : int
-        Overlays of each image.
+        Overlays per image.
     colormap : str
         One of `cxr_edge.model.heatmaps.COLORMAPS`.
     """
@@ -45,7 +45,7 @@ class OverlayFiles:
 
     @property
     def needs_heatmaps(self) -> bool:
-        """Whether any is drawn."""
+        """Whether any overlay is drawn."""
         return self._count > 0
 
     def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
@@ -59,19 +59,19 @@ class OverlayFiles:
         return with_overlay_files(record, analysis.result, files)
 
     def is_complete(self, record: ResultRecord) -> bool:
-        """Return whether the overlays that a record names are there."""
+        """Return whether the overlays that a record names exist."""
         return all((self._root / f.overlay_file).is_file() for f in record.findings if f.overlay_file)
 
 
 class PositiveOverlays:
-    """Overlays of the positive findings, handed to a function that stores them: for images that are not DICOM.
+    """Overlays of the positive findings, passed to a function that stores them: for images that are not DICOM.
 
     Parameters
     ----------
     store : callable
         (name, PNG) → None.
     count : int
-        Overlays of each image, at most.
+        Largest number of overlays per image.
     colormap : str
     """
 
@@ -80,7 +80,7 @@ class PositiveOverlays:
 
     @property
     def needs_heatmaps(self) -> bool:
-        """Whether any is drawn."""
+        """Whether any overlay is drawn."""
         return self._count > 0
 
     def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
@@ -94,12 +94,12 @@ class PositiveOverlays:
         return with_overlay_files(record, analysis.result, files)
 
     def is_complete(self, record: ResultRecord) -> bool:  # noqa: ARG002 - the protocol's signature
-        """Return whether they are there: whoever stores them knows."""
+        """Return True: only the function that stores the overlays knows whether they exist."""
         return True
 
 
 def with_overlay_files(record: ResultRecord, result: Result, files: dict[str, str]) -> ResultRecord:
-    """Return a record with the files of its overlays, label → file."""
+    """Return a record with the files of its overlays, given as label → file."""
 
     def located(finding: FindingRecord) -> FindingRecord:
         if finding.label not in files:
@@ -115,8 +115,8 @@ def with_overlay_files(record: ResultRecord, result: Result, files: dict[str, st
 def overlay_prefix(path: str) -> str:
     """Return the part of an overlay's name that stands for the image.
 
-    The hash of the whole path keeps images of the same name in different folders apart, also
-    where the file system ignores case.
+    It contains a hash of the whole path, so that images of the same name in different folders differ, also where the
+    file system ignores case.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:60]
     return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
@@ -138,9 +138,9 @@ def draw_overlay(image: npt.NDArray[np.uint8], result: Result, label: str, color
 
 
 def caption(picture: npt.NDArray[np.uint8], text: str, *, top: bool = False) -> None:
-    """Write white on black into the lower left corner of a picture, or the upper one; in place.
+    """Write white text on black into the lower left corner of a picture, or into the upper one; in place.
 
-    Text that is wider than the picture goes on in a further line; a word that is, is set smaller.
+    Text wider than the picture continues on further lines. If a single word is wider, all text is written smaller.
     """
     scale = max(_LEAST_SCALE, picture.shape[1] / 1024 * 0.6)
     widest = max(_width(word, scale) + 2 * _margin(scale) for word in text.split())
@@ -158,7 +158,7 @@ def caption(picture: npt.NDArray[np.uint8], text: str, *, top: bool = False) -> 
 
 
 def _wrapped(text: str, scale: float, width: int) -> list[str]:
-    """Break text between words into lines of at most that width."""
+    """Break text between words into lines of at most `width` pixels."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word

@@ -1,4 +1,4 @@
-"""Many images: decode, infer and write on one thread per core, records in input order."""
+"""Runs of many images: decode, infer and write on one thread per core, with records in input order."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -14,26 +14,26 @@ from cxr_edge.support.parallel import map_in_order
 
 
 def infer(analyser: Analyser, inputs: Iterable[str], directory: RunDirectory | None, workers: int) -> Iterator[Record]:
-    """Infer images from files, and record each in the results directory as it is done.
+    """Infer images from files, and write the record of each into the results directory as soon as it is done.
 
     Parameters
     ----------
     analyser : Analyser
     inputs : iterable of str
     directory : RunDirectory or None
-        Where records go. What it holds already and still fits is not computed again.
+        Where records go. Results that it has already, and that are still valid, are not computed again.
     workers : int
-        Images in work at the same time.
+        Images processed at the same time.
 
     Yields
     ------
     Record
-        Of each input, in input order.
+        One of each input, in input order.
 
     Raises
     ------
     DeviceFailed
-        After the record of the image that met it; the images after it are left to the next run.
+        After the record of the image at which the device failed. The images after it are left to the next run.
     """
 
     def one(path: str) -> tuple[str, Record, DeviceFailed | None]:

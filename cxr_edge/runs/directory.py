@@ -1,8 +1,8 @@
-"""The results directory of a run: lines appended as they come, resumed after any interruption.
+"""The results directory of a run: lines are appended as they come, and a run resumes after any interruption.
 
-``predictions.jsonl`` is an append-only log while the run lasts. What a killed process left of
-its last line is cut off on the next start. At the end, where resuming broke the order, the file
-is put into input order in one atomic step, and ``predictions.csv`` is derived from it.
+``predictions.jsonl`` is an append-only log during the run. A last line that a killed process left unfinished is cut off
+at the next start. At the end, a log that resuming put out of order is rewritten in input order, in one atomic step, and
+``predictions.csv`` is derived from it.
 """
 
 import json
@@ -29,16 +29,16 @@ REPORT: Final = "report.html"
 
 
 class RunDirectory:
-    """A results directory, held exclusively while the context lasts.
+    """A results directory, locked while the context lasts.
 
     Parameters
     ----------
     root : Path
         Made if missing.
     identity : mapping
-        What the results depend on; a directory with another identity is refused.
+        Everything the results depend on; a directory with another identity is refused.
     notes : mapping
-        What else ``run.json`` tells.
+        Further entries of ``run.json``.
     labels : sequence of str
         Names of the model's labels, for the columns of the CSV.
 
@@ -88,7 +88,7 @@ class RunDirectory:
         self._lock.release()
 
     def reusable(self, path: str, sha256: str, outputs: Sequence[Output]) -> ResultRecord | None:
-        """Return the record of an earlier run if it still holds: the same content, and its outputs are there."""
+        """Return the record of an earlier run if it is still valid: same file content, and its outputs exist."""
         if path not in self._lines:
             return None
         record = decode_record(self._lines[path])
@@ -97,12 +97,12 @@ class RunDirectory:
         return record if all(output.is_complete(record) for output in outputs) else None
 
     def records(self) -> Iterator[Record]:
-        """Yield the records as they stand in the file: after `finish`, in order."""
+        """Yield the records in the order of the file: after `finish`, that of the inputs."""
         with (self.root / PREDICTIONS).open("rb") as file:
             yield from map(decode_record, file)
 
     def discard_overlays(self, prefix: str) -> None:
-        """Remove the overlays that an earlier run left for an image, before it is done anew.
+        """Remove the overlays that an earlier run left for an image, before it is computed again.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class RunDirectory:
             raise self._unwritable(error) from error
 
     def append(self, path: str, record: Record) -> None:
-        """Write the line of an input; it is complete on disk, or absent, whenever the process ends.
+        """Write the line of an input; whenever the process ends, the line is complete on disk, or absent.
 
         Raises
         ------
@@ -126,9 +126,9 @@ class RunDirectory:
             return
         before = os.fstat(self._log.fileno()).st_size
         try:
-            (self.root / REPORT).unlink(missing_ok=True)  # it would tell something else than the lines
+            (self.root / REPORT).unlink(missing_ok=True)  # it would not agree with the lines
             rest = memoryview(encoded)
-            while rest:  # a nearly full disk takes a part without an error
+            while rest:  # a nearly full disk accepts a part without an error
                 rest = rest[self._log.write(rest) :]
         except OSError as error:
             self._log.truncate(before)
@@ -138,8 +138,8 @@ class RunDirectory:
     def finish(self, order: Iterable[str]) -> None:
         """Put the lines into input order and derive the CSV.
 
-        Images of earlier runs that this one did not name go first; failures that it did not name are
-        dropped, since what they complained of is gone.
+        Images of earlier runs that are not inputs of this one go first. Failures of earlier runs that are not inputs
+        of this one are dropped, since their cause may be gone.
         """
         named = dict.fromkeys(order)
         others = (line for path, line in self._lines.items() if path not in named)
@@ -156,7 +156,7 @@ class RunDirectory:
         run = self.root / RUN
         if not run.exists():
             if (self.root / PREDICTIONS).exists():
-                raise OutputMismatch(f"{self.root} holds {PREDICTIONS} but no {RUN}; choose another --out")
+                raise OutputMismatch(f"{self.root} contains {PREDICTIONS} but no {RUN}; choose another --out")
             text = json.dumps({**self._identity, **self._notes}, indent=2, ensure_ascii=False)
             write_atomically(run, f"{text}\n".encode())
             return
@@ -166,10 +166,10 @@ class RunDirectory:
             raise OutputMismatch(f"{run} is damaged ({error}); choose another --out") from error
         differing = [key for key, value in self._identity.items() if found.get(key) != value]
         if differing:
-            told = "; ".join(
+            differences = "; ".join(
                 f"{key}: {_short(found.get(key))} there, {_short(self._identity[key])} now" for key in differing
             )
-            raise OutputMismatch(f"{self.root} holds another run ({told}); {_way_on(found, differing)}")
+            raise OutputMismatch(f"{self.root} contains another run ({differences}); {_remedy(found, differing)}")
 
     def _recover(self) -> dict[str, bytes]:
         log = self.root / PREDICTIONS
@@ -194,14 +194,14 @@ class RunDirectory:
 
 
 def _short(value: object) -> object:
-    """Cut a hash to what tells it from another."""
+    """Return a hash cut to its first 12 digits, and anything else unchanged."""
     return value[:12] if isinstance(value, str) and len(value) == 64 else value
 
 
-def _way_on(found: Mapping[str, Any], differing: list[str]) -> str:
-    """Say what to do about a directory of another run."""
+def _remedy(found: Mapping[str, Any], differing: list[str]) -> str:
+    """Return what to do about a directory of another run."""
     if "version" in differing and (version := found.get("version")):
-        return f"two versions are not mixed: choose another --out, or go on there with cxr-edge {version}"
+        return f"results of two versions are not mixed: choose another --out, or resume with cxr-edge {version}"
     if "bundle_sha256" in differing and (model := found.get("model")):
-        return f"two models are not mixed: choose another --out, or name the bundle of {model} by --bundle"
+        return f"results of two models are not mixed: choose another --out, or name the bundle of {model} by --bundle"
     return "repeat its options or choose another --out"

@@ -1,1 +1,1 @@
-"""What the other rooms stand on: files, text, threads, caches, warnings. Knows no task."""
+"""Helpers for all other packages: files, text, threads, caches, warnings. Independent of any task."""

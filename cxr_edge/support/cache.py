@@ -1,4 +1,4 @@
-"""The folder of what this machine derives from a model, and others must not be able to write: engines hold code."""
+"""The cache of what is derived from a model on this machine. Others must not write there: engines hold code."""
 
 import os
 import stat
@@ -9,23 +9,23 @@ from platformdirs import user_cache_path
 
 from cxr_edge.errors import CacheUnusable
 
-#: Names another folder than the user's cache.
+#: Environment variable that names a folder to use in place of the user's cache.
 VARIABLE: Final = "CXR_EDGE_CACHE"
 
 
 def cache_root() -> Path:
-    """Give the folder; it need not exist."""
+    """Return the cache folder; it need not exist."""
     chosen = os.environ.get(VARIABLE)
     return Path(chosen).expanduser().absolute() if chosen else user_cache_path("cxr-edge", appauthor=False)
 
 
 def cache_folder(*names: str) -> Path:
-    """Make a folder within the cache, for this user alone.
+    """Create a folder within the cache, for this user alone, and return it.
 
     Raises
     ------
     CacheUnusable
-        It cannot be made, or someone else could write into it.
+        The folder cannot be made, or another user could write into it.
     """
     root = cache_root()
     folder = root.joinpath(*names)
@@ -44,9 +44,9 @@ def cache_folder(*names: str) -> Path:
 
 
 def require_private(path: Path) -> None:
-    """Refuse what belongs to another user, or others may write.
+    """Raise an error for a path that belongs to another user, or that others may write to.
 
-    Windows keeps the folders of a user by rights of its own.
+    Not on Windows, which protects the folders of a user by its own access rights.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def require_private(path: Path) -> None:
     found = path.stat()
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise CacheUnusable(
-            f"{path}: expected what only this user can write, got owner {found.st_uid} and mode "
+            f"{path}: expected a path that only this user can write to, got owner {found.st_uid} and mode "
             f"{stat.S_IMODE(found.st_mode):o}; engines hold code: run `chmod go-w {path}`, or name another folder by "
             f"the environment variable {VARIABLE}"
         )

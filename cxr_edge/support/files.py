@@ -1,4 +1,4 @@
-"""The one way in which files are written: whole or not at all, and, where asked for, flushed to disk."""
+"""Write files: whole or not at all and, where asked for, flushed to disk."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from typing import Final
 
 from cxr_edge.errors import OutputUnwritable
 
-#: What a file is called until it is whole; hidden, and so never taken for an input.
+#: Name of a file until it is whole: hidden, so that it is never taken for an input.
 PREFIX: Final = ".cxr-edge-"
 PART: Final = ".part"
 
@@ -27,8 +27,8 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], source: str = ""
     path : Path
     data : bytes, or an iterable of them
     source : str
-        What the data were made from, where several sources may write this file at the same time. What an interruption
-        leaves is overwritten when the same source is taken up again.
+        What the data were made from, where several sources may write this file at the same time. A part that an
+        interruption leaves behind is overwritten when the same source is written again.
 
     Raises
     ------
@@ -64,12 +64,12 @@ def store(folder: Path, name: str, data: bytes, mode: int = PRIVATE) -> None:
 
 
 def prepare(folder: Path, data: bytes, mode: int = PRIVATE) -> Path:
-    """Write and flush a file under a name that does not count yet; see `place`.
+    """Write and flush a file under a temporary name; see `place`.
 
     Raises
     ------
     OSError
-        Nothing is left behind.
+        The file cannot be written; nothing is left behind.
     """
     part = folder / f"{PREFIX}{uuid.uuid4().hex}{PART}"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
@@ -85,14 +85,14 @@ def prepare(folder: Path, data: bytes, mode: int = PRIVATE) -> Path:
 
 
 def place(part: Path, path: Path) -> None:
-    """Give a prepared file its name, and flush the folder."""
+    """Rename a prepared file to its final path, and flush the folder."""
     os.replace(part, path)
     flush(path.parent)
 
 
 def flush(folder: Path) -> None:
-    """Flush which files a folder holds."""
-    if os.name != "posix":  # there a folder cannot be flushed, and the file system's log does it
+    """Flush the entries of a folder to disk."""
+    if os.name != "posix":  # elsewhere a folder cannot be flushed; the file system's journal keeps it
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

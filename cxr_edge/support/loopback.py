@@ -4,7 +4,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, by name or address, is this machine's loopback."""
+    """Return whether a host, by name or address, is this machine's loopback."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Work in threads on the cores there are, results in order, memory bounded."""
+"""Work in threads on the usable cores: results in order, memory bounded."""
 
 import os
 from collections import deque
@@ -11,14 +11,14 @@ R = TypeVar("R")
 
 
 def usable_cores() -> int:
-    """Count the cores this process may run on (its affinity, where the system tells)."""
+    """Return how many cores this process may run on (its affinity, where the system reports it)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Map in threads, in order, with at most ``4 * workers`` items begun and not yet yielded."""
+    """Map a function in threads, results in order, with at most ``4 * workers`` items begun and not yet yielded."""
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

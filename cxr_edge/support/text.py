@@ -1,4 +1,4 @@
-"""Text from outside, made safe to show and to store."""
+"""Make text from outside safe to show and to store."""
 
 
 def printable(text: str) -> str:
@@ -7,7 +7,7 @@ def printable(text: str) -> str:
 
 
 def printable_path(path: str) -> str:
-    """Give a path as valid Unicode: bytes that are no UTF-8 appear as backslash escapes."""
+    """Return a path as valid Unicode: bytes that are not UTF-8 appear as backslash escapes."""
     try:
         return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:

@@ -1,10 +1,10 @@
-"""What a reader of a result must know: warnings with a stable code for programs and a message for people."""
+"""Warnings to the reader of a result, each with a stable code for programs and a message for people."""
 
 from typing import Final
 
 import msgspec
 
-#: Codes of the warnings that say that the image may be no frontal chest radiograph, so that findings mean little.
+#: Codes of the warnings that the image may not be a frontal chest radiograph, so that findings mean little.
 DOUBTS: Final = frozenset({"not_a_chest_image", "lateral_view", "out_of_distribution"})
 
 
@@ -23,7 +23,7 @@ class CodedWarning(msgspec.Struct, frozen=True):
 
     @property
     def is_doubt(self) -> bool:
-        """Whether it says that the image may be no frontal chest radiograph."""
+        """Whether it warns that the image may not be a frontal chest radiograph."""
         return self.code in DOUBTS
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The comparisons run, and say what they measured; their figures are read by people."""
+"""The comparisons run, and report what they measured."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from benchmarks.baselines.flops import count_flops
 from benchmarks.baselines.images import show
 from benchmarks.comparisons import COMPARISONS, EXPORTS, ROWS, choose_rows, comparisons_for
 from benchmarks.images import SAMPLES, find_images, link_images
-from benchmarks.measure import interleaved, machine, ratio, spread, summary, told_seconds
+from benchmarks.measure import interleaved, machine, ratio, self_timed, spread, summary
 from benchmarks.report import compare
-from benchmarks.run import _figure, _hold_against_each_other, faults
+from benchmarks.run import _compare_probabilities, _figure, faults
 from benchmarks.workers import NotMeasured, Task, Worker, WorkerFailed
 from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
@@ -78,9 +78,9 @@ def test_interleaving_counts_every_candidate_alike():
     assert "".join(calls) == "abbaabbaab"
 
 
-def test_told_seconds_are_those_of_the_counted_rounds():
-    told = iter(range(100))
-    seconds = told_seconds({"a": lambda: float(next(told)), "b": lambda: float(next(told))}, rounds=2, warm_up=1)
+def test_self_timed_seconds_are_those_of_the_counted_rounds():
+    numbers = iter(range(100))
+    seconds = self_timed({"a": lambda: float(next(numbers)), "b": lambda: float(next(numbers))}, rounds=2, warm_up=1)
     assert seconds == {"a": [3.0, 4.0], "b": [2.0, 5.0]}
 
 
@@ -92,13 +92,13 @@ def test_a_ratio_is_the_median_over_rounds():
     assert spread(list(range(11))) == {"n": 11, "median": 5.0, "p10": 1.0, "p90": 9.0}
 
 
-def test_the_machine_is_told():
-    told = machine()
-    assert told["packages"]["onnxruntime"]
-    assert told["usable_cores"] >= 1
+def test_the_machine_is_described():
+    found = machine()
+    assert found["packages"]["onnxruntime"]
+    assert found["usable_cores"] >= 1
     if sys.platform == "linux":
-        assert told["processor"]
-        assert told["memory_gib"] > 0
+        assert found["processor"]
+        assert found["memory_gib"] > 0
 
 
 def test_a_worker_runs_and_answers_whatever_its_library_prints(baselines):
@@ -109,7 +109,7 @@ def test_a_worker_runs_and_answers_whatever_its_library_prints(baselines):
         assert worker.peak_memory() > 10**6
 
 
-def test_a_dead_worker_tells_why(baselines):
+def test_the_last_output_of_a_dead_worker_is_reported(baselines):
     with Worker(baselines("Dies")) as worker, pytest.raises(WorkerFailed, match=r"(?s)status 7.*out of luck"):
         worker.run()
 
@@ -119,7 +119,7 @@ def test_a_worker_that_takes_too_long_is_ended(baselines):
         worker.run()
 
 
-def test_an_exception_is_told(baselines):
+def test_an_exception_is_reported(baselines):
     with (
         Worker(baselines("Raises")) as worker,
         pytest.raises(WorkerFailed, match="ValueError: an image of the wrong size"),
@@ -127,12 +127,12 @@ def test_an_exception_is_told(baselines):
         worker.run()
 
 
-def test_a_missing_package_is_told_with_its_extra(baselines):
+def test_a_missing_package_is_reported_with_its_extra(baselines):
     with pytest.raises(NotMeasured, match=r"^openvino is not installed; pip install '\.\[openvino\]' in the clone$"):
         Worker(baselines("Lacks"))
 
 
-def test_a_module_that_no_baseline_may_lack_is_a_fault(baselines):
+def test_a_module_that_no_contestant_may_lack_is_a_failure(baselines):
     with pytest.raises(WorkerFailed, match="nowhere_to_be_found"):
         Worker(baselines("Typo"))
 
@@ -191,7 +191,7 @@ def test_operations_are_those_of_efficientnet_b0():
     assert flops == pytest.approx(2 * 0.39e9, rel=0.05)
 
 
-def test_rows_tell_rates_costs_and_memory():
+def test_rows_report_rates_costs_and_memory():
     contestants = {
         "cxr-edge": {"seconds": [1.0, 1.0], "work": 8, "peak_mb": 400.0},
         "slow": {"seconds": [1.0, 3.0], "work": 4, "peak_mb": 400.0},
@@ -207,7 +207,7 @@ def test_rows_tell_rates_costs_and_memory():
     assert _figure(row, measured)["not_measured"] == "slow: torch is not installed"
 
 
-def test_a_baseline_that_answers_something_else_is_a_fault():
+def test_a_baseline_with_other_probabilities_is_a_failure():
     bundle = read_bundle()
     (comparison,) = comparisons_for(choose_rows(["directory-slim", "directory-keras"]))
     names = bundle.manifest.label_names
@@ -215,11 +215,11 @@ def test_a_baseline_that_answers_something_else_is_a_fault():
     ours = calibrate(raw, bundle.manifest.curves("single"), names)
     answers = {"cxr-edge": ours, "slim graph, serial": raw, "Keras imread + predict(32)": raw + 0.01}
     contestants = {name: {} for name in answers}
-    _hold_against_each_other(bundle, comparison, answers, contestants)
+    _compare_probabilities(bundle, comparison, answers, contestants)
     assert contestants["slim graph, serial"] == {"max_difference": 0.0}
     assert "computes something else" in contestants["Keras imread + predict(32)"]["failed"]
     (fault,) = faults({"comparisons": {"directory": {"contestants": contestants}}})
-    assert fault.startswith("directory: Keras imread + predict(32): expected the answers of cxr-edge")
+    assert fault.startswith("directory: Keras imread + predict(32): expected the probabilities of cxr-edge")
 
 
 @pytest.mark.parametrize(
@@ -231,26 +231,29 @@ def test_a_baseline_that_answers_something_else_is_a_fault():
         ("cost", {"median": 2.5, "p10": 2.4, "p90": 2.6}, "worse"),
         ("memory", {"median": 2.05, "p10": 2.05, "p90": 2.05}, "within noise"),
         ("memory", {"median": 1.5, "p10": 1.5, "p90": 1.5}, "better"),
-        ("speed", {"median": 2.5, "p10": 2.5, "p90": 2.5, "n": 1}, "too few rounds to tell"),
+        ("speed", {"median": 2.5, "p10": 2.5, "p90": 2.5, "n": 1}, "too few rounds"),
         ("speed", {"not_measured": "torch is not installed"}, "not comparable: not measured in both"),
     ],
 )
-def test_a_change_is_told_from_noise(kind, now, verdict):
+def test_a_change_is_distinguished_from_noise(kind, now, verdict):
     before = {"title": "a row", "kind": kind, "n": 7, "median": 2.0, "p10": 1.9, "p90": 2.1}
     conditions = {"bundle": "b", "images": 8, "machine": {"processor": "p", "usable_cores": 2, "packages": {}}}
     new = {"title": "a row", "kind": kind, "n": 7, **now}
-    told = compare({**conditions, "rows": {"row": before}}, {**conditions, "rows": {"row": new}})
-    assert told.splitlines()[-1].endswith(f"| {verdict} |")
-    assert "Not under the same conditions" not in told
+    report = compare({**conditions, "rows": {"row": before}}, {**conditions, "rows": {"row": new}})
+    assert report.splitlines()[-1].endswith(f"| {verdict} |")
+    assert "Not under the same conditions" not in report
     other = {**conditions, "images": 9, "rows": {"another": before}}
-    told = compare({**conditions, "rows": {"row": before}}, other)
-    assert "images: 8, now 9" in told
-    assert [line.rsplit("| ", 1)[1] for line in told.splitlines()[-2:]] == ["not in this run |", "not in the old run |"]
+    report = compare({**conditions, "rows": {"row": before}}, other)
+    assert "images: 8, now 9" in report
+    assert [line.rsplit("| ", 1)[1] for line in report.splitlines()[-2:]] == [
+        "not in this run |",
+        "not in the old run |",
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.training
-def test_the_command_runs_and_says_what_it_measured(tmp_path):
+def test_the_command_runs_and_reports_what_it_measured(tmp_path):
     stand_in = tmp_path / "path" / "openvino"
     stand_in.mkdir(parents=True)
     (stand_in / "__init__.py").write_text("raise ModuleNotFoundError('no module openvino', name='openvino')")

@@ -1,4 +1,4 @@
-"""The profile of the network: every node once, products with their operations."""
+"""The profile of the network has every node once, and products with their operations."""
 
 import json
 
@@ -24,7 +24,7 @@ def events(graph):
     return profile(graph, "probabilities", {"image": np.zeros((1, 224, 224), np.uint8)}, RUNS)
 
 
-def test_every_node_is_seen_in_every_run(events):
+def test_every_node_is_timed_in_every_run(events):
     names = [event["name"] for event in events]
     assert {names.count(name) for name in names} == {RUNS}
     assert sum(row["nodes"] for row in operators(events, RUNS)) == len(set(names))
@@ -42,13 +42,13 @@ def test_products_have_a_rate_and_the_shares_are_of_one_whole(events):
     assert not any(row["gflops"] for row in rows if row["operator"] in {"QuickGelu", "Mul"})
 
 
-def test_the_command_tells_what_is_in_reach(tmp_path):
+def test_the_command_prints_the_share_in_reach(tmp_path):
     import typer
 
     app = typer.Typer()
     app.command()(main)
-    told = CliRunner().invoke(app, ["--runs", "2", "--out", str(tmp_path / "profile.json")])
-    assert told.exit_code == 0, told.output
+    done = CliRunner().invoke(app, ["--runs", "2", "--out", str(tmp_path / "profile.json")])
+    assert done.exit_code == 0, done.output
     figures = json.loads((tmp_path / "profile.json").read_text())
     assert figures["share_of_sgemm"] < figures["share_of_sgemm_if_products_alone"]
-    assert f"{figures['share_of_sgemm']:.0%}" in told.output
+    assert f"{figures['share_of_sgemm']:.0%}" in done.output

@@ -1,4 +1,4 @@
-"""The check of all devices in one run does what it says where there is no GPU, too."""
+"""The benchmark of all devices works on a machine without a GPU, too."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.conftest import ROOT, WITH_INT8
 
 
 @pytest.mark.slow
-def test_it_tells_what_works_and_what_was_not_checked(no_gpu, tmp_path):
+def test_it_reports_what_works_and_what_was_not_checked(no_gpu, tmp_path):
     command = [sys.executable, "-m", "benchmarks.gpu", "--rounds", "1", "--bundle", str(WITH_INT8)]
     command += ["--out", str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)

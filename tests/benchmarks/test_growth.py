@@ -1,4 +1,4 @@
-"""Growth is measured on real processes; its figures are there, fit together, and a failing process is told."""
+"""Growth is measured on real processes; its figures are complete and consistent, and a failing process is reported."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.conftest import ROOT, SAMPLES
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The folder of a tiny run."""
+    """Return the folder of a tiny run."""
     out = tmp_path_factory.mktemp("growth")
     command = [sys.executable, "-m", "benchmarks.growth", "--counts", "2,4", "--sides", "512", "--batches", "1,2"]
     command += ["--each", "2", "--rounds", "1", "--out", str(out)]
@@ -40,7 +40,7 @@ def test_every_part_has_its_figures(figures):
     assert all(row["peak_mib"] > 20 for row in rows)
 
 
-def test_cores_run_up_to_all_or_the_reason_is_told(figures):
+def test_cores_run_up_to_all_or_the_reason_is_reported(figures):
     if not hasattr(os, "sched_setaffinity"):
         assert "cores" in figures["cores"]["skipped"]
     else:
@@ -84,7 +84,7 @@ def test_flat_means_that_the_last_third_is_like_the_middle_one(last, flat):
     assert found["at_mib"] == {"10%": 20, "50%": 200, "100%": last}
 
 
-def test_a_folder_holds_distinct_names_of_few_files(tmp_path):
+def test_a_folder_has_distinct_names_of_few_files(tmp_path):
     folder = make_folder(SAMPLES[:2], 5, tmp_path / "images")
     images = sorted(folder.iterdir())
     assert len(images) == 5
@@ -104,13 +104,13 @@ def test_an_image_that_cannot_be_read_ends_with_an_error(tmp_path):
         infer(folder, 2)
 
 
-def test_a_process_that_leaves_images_out_is_told(tmp_path):
+def test_a_process_that_leaves_images_out_is_reported(tmp_path):
     folder = make_folder(SAMPLES[:1], 1, tmp_path / "images")
     with pytest.raises(RuntimeError, match="expected 3 lines of results, got 1"):
         infer(folder, 3)
 
 
-def test_a_failing_process_is_told_with_what_it_said():
+def test_a_failing_process_is_reported_with_its_output():
     with pytest.raises(RuntimeError, match=r"(?s)status 3.*out of images"):
         watch([sys.executable, "-c", "import sys; print('out of images'); sys.exit(3)"])
 

@@ -1,6 +1,6 @@
-"""The guard against slower code: counts of the hot path against the recorded ones, and that it can fail.
+"""The guard against slower code: counts of the hot path match the recorded ones, and the guard can fail.
 
-CI pins every version that the counts depend on, so there a skip is not expected, and fails the run.
+CI pins every version that the counts depend on; there a skip is not expected, and fails the run.
 """
 
 from dataclasses import replace
@@ -12,6 +12,7 @@ from benchmarks.instructions.allocations import allocated
 from benchmarks.instructions.baseline import MARGINS, Baseline, compare, differences, read_baseline
 from benchmarks.instructions.measure import MARKER, ValgrindMissing, identity, measure, read_dumps
 from benchmarks.instructions.nodes import count_nodes, optimised
+from benchmarks.instructions.paths import batches_of, hot_path
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.preprocess import preprocess
 
@@ -20,11 +21,13 @@ ONE_VARIANT = "array → result, one variant"
 
 def skip_where_the_baseline_does_not_hold(known: dict[str, str]) -> None:
     if other := differences(read_baseline(), known):
-        pytest.skip(f"python -m benchmarks.instructions --record: the baseline holds for another {'; '.join(other)}")
+        pytest.skip(
+            f"python -m benchmarks.instructions --record: the baseline was recorded with another {'; '.join(other)}"
+        )
 
 
 @pytest.mark.slow
-def test_an_image_takes_what_it_took():
+def test_an_image_costs_what_was_recorded():
     try:
         skip_where_the_baseline_does_not_hold(identity())
     except ValgrindMissing as missing:
@@ -36,7 +39,16 @@ def test_an_image_takes_what_it_took():
         for row in compare(counts, read_baseline())
         if row.verdict != "same"
     ]
-    assert not changed, "\n".join([*changed, "where it is meant: python -m benchmarks.instructions --record"])
+    assert not changed, "\n".join([*changed, "if it is intended: python -m benchmarks.instructions --record"])
+
+
+def test_every_part_of_the_hot_path_runs(model, tmp_path):
+    counted = batches_of(hot_path(model, tmp_path))
+    names, variants = ("one variant", "all variants", "heat maps"), len(model.manifest.tta.variants)
+    assert [counted[f"array → result, {name}: inputs"] for name in names] == [1, variants, 1]
+    assert counted["array → result, adaptive: calls"] <= 2
+    assert counted["array → result, adaptive: inputs"] <= variants
+    assert len(list((tmp_path / "heatmaps").glob("*.png"))) == 1
 
 
 def test_another_version_is_named():
@@ -50,7 +62,7 @@ def test_another_version_is_named():
 @pytest.mark.parametrize(
     ("found", "verdict"), [(1_000, "same"), (1_030, "same"), (1_031, "more"), (970, "same"), (969, "less")]
 )
-def test_a_count_beyond_the_margin_is_told_either_way(found, verdict):
+def test_a_count_beyond_the_margin_is_reported_either_way(found, verdict):
     baseline = Baseline({}, {"instructions": 0.03}, {"instructions": {ONE_VARIANT: 1_000}})
     (row,) = compare({"instructions": {ONE_VARIANT: found}}, baseline)
     assert row.verdict == verdict
@@ -64,20 +76,20 @@ def test_a_count_beyond_the_margin_is_told_either_way(found, verdict):
         ("file → result, one variant", 96_179_570, 96_603_582, 117_454_585),
     ],
 )
-def test_an_extra_copy_and_resize_trips_it_and_another_run_does_not(path, recorded, again, wasteful):
-    """As counted; `wasteful` with ``cv2.resize(image.copy(), (224, 224), interpolation=cv2.INTER_AREA)`` besides."""
+def test_an_extra_copy_and_resize_fails_and_another_run_does_not(path, recorded, again, wasteful):
+    """Counts; `wasteful` has an added ``cv2.resize(image.copy(), (224, 224), interpolation=cv2.INTER_AREA)``."""
     baseline = Baseline({}, MARGINS, {"instructions": {path: recorded}})
     assert [row.verdict for row in compare({"instructions": {path: again}}, baseline)] == ["same"]
     assert [row.verdict for row in compare({"instructions": {path: wasteful}}, baseline)] == ["more"]
 
 
-def test_what_has_no_margin_is_exact_and_what_is_new_or_gone_is_told():
+def test_counts_without_a_margin_are_exact_and_new_or_missing_ones_are_reported():
     baseline = Baseline({}, {}, {"nodes": {"Conv": 81, "FusedConv": 16}})
     rows = compare({"nodes": {"Conv": 82, "Relu": 1}}, baseline)
     assert {row.name: row.verdict for row in rows} == {"Conv": "more", "FusedConv": "less", "Relu": "more"}
 
 
-def test_a_second_resize_trips_the_bytes(image):
+def test_a_second_resize_exceeds_the_bytes(image):
     def wasteful():
         return preprocess(image.copy(), (224, 224))
 

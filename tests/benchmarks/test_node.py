@@ -1,4 +1,4 @@
-"""The node's figures: what was recorded, and that a short run of it works."""
+"""The node's figures: the recorded ones are sound, and a short run works."""
 
 import json
 
@@ -14,7 +14,7 @@ RECORDED = ROOT / "benchmarks" / "results" / "node"
 
 
 def test_the_recorded_figures() -> None:
-    """Nothing lost, nothing doubled, nothing told; and the table is that of the figures."""
+    """Nothing is lost, doubled or disclosed; and the report is that of the figures."""
     figures = json.loads((RECORDED / "node.json").read_text())
     rows = [*figures["crashes"], figures["load"]["verdict"]]
     assert all(row["trials"] and row["received"] == row["expected"] > 0 for row in rows)

@@ -28,7 +28,7 @@ def figures(tmp_path_factory):
     return json.loads(out.read_text())
 
 
-def test_it_says_what_was_measured(figures, model):
+def test_the_figures_name_what_was_measured(figures, model):
     assert figures["images"] == 2
     assert figures["device"] == "cpu"
     assert figures["gate"]
@@ -62,7 +62,7 @@ def test_a_short_run_is_called_invalid_with_its_reason(figures):
 
 
 @pytest.mark.parametrize("scenario", [Scenario.SINGLE_STREAM, Scenario.OFFLINE])
-def test_latency_is_told_where_there_is_one(scenario, model, image):
+def test_latency_is_reported_where_there_is_one(scenario, model, image):
     boundary = Boundary("array → result", [image], lambda pixels: model.predict(pixels, tta=False))
     row = measure(boundary, scenario, Concurrency(threads=1, workers=1), seconds=0.5)
     assert (row["latency_ms"] is None) == (scenario is Scenario.OFFLINE)
@@ -95,7 +95,7 @@ def test_a_failing_system_ends_with_its_error(scenario, workers, model, image):
     assert len(calls) <= 20 + workers
 
 
-def test_a_failure_in_the_warm_up_is_told_alike(image):
+def test_a_failure_in_the_warm_up_is_reported_too(image):
     def fail(pixels):
         raise OSError("the cable is out")
 
@@ -113,4 +113,4 @@ def test_a_folder_without_images_is_refused(tmp_path):
     command = [sys.executable, "-m", "benchmarks.scenarios", "--images", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
-    assert "holds no PNG file" in " ".join(done.stderr.replace("│", "").split())
+    assert "contains no PNG file" in " ".join(done.stderr.replace("│", "").split())

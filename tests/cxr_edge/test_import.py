@@ -1,4 +1,4 @@
-"""What importing the SDK costs, and what it must never load."""
+"""The import of the SDK: what it must never load, what it must document."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def test_version_is_the_package_metadata():
     assert cxr_edge.__version__ == version("cxr-edge")
 
 
-def test_the_whole_surface_is_documented():
+def test_every_public_name_is_documented():
     import cxr_edge
 
     for name in cxr_edge.__all__:

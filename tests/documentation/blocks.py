@@ -1,8 +1,8 @@
-"""The code blocks of a Markdown page, with what comments directly before them say of them.
+"""The code blocks of a Markdown page, with the marks in the comments directly before them.
 
 ``<!-- not run: reason -->``, ``<!-- run by: tests/x.py::test_y -->`` (a test that takes the block from the page),
 ``<!-- file: node.toml -->`` (the block is that configuration, for the blocks after it), ``<!-- exit status: 2 -->``. A
-``text`` block tells what the block before it prints, with ``…`` for what differs from time to time.
+``text`` block states what the block before it prints, with ``…`` for what varies.
 """
 
 import re
@@ -35,7 +35,7 @@ class Block:
 
     @property
     def place(self) -> str:
-        """Where it stands, as an editor opens it."""
+        """The page and line, as an editor opens them."""
         return f"{self.page}:{self.line}"
 
     @property
@@ -50,7 +50,7 @@ def parsed(page: Path) -> list[Token]:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """Give a page's blocks of code in order, indented ones included."""
+    """Return a page's blocks of code in order, indented ones included."""
     blocks, comment = [], ""
     for token in parsed(page):
         if token.type == "html_block":
@@ -68,5 +68,5 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def inline_code_of(page: Path) -> list[str]:
-    """Give what a page sets in backticks within its text."""
+    """Return what a page sets in backticks within its text."""
     return [child.content for token in parsed(page) for child in token.children or [] if child.type == "code_inline"]

@@ -1,4 +1,4 @@
-"""Every block of README and docs does what it says, or says who else runs it, or why nobody does."""
+"""Every code block of README and docs works, or names the test that runs it, or the reason why none does."""
 
 import io
 import os
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="the commands are writte
 
 LONGEST_SECONDS = 600
 #: Blocks that need a network, Windows, a Jetson, all of NIH, or a program that runs until it is stopped.
-LEFT_OUT = 19
+LEFT_OUT = 20
 
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Reader":
-    """Someone who has the clone's samples and examples, two images and a DICOM study of their own, and the extras."""
+    """A reader with the clone's samples and examples, two images and a DICOM study, and the extras."""
     for name in ("samples", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for folder, images in (("images", SAMPLES[:2]), ("study", [CHEST])):
@@ -38,7 +38,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Reader":
 
 
 class Reader:
-    """Does what a page says, block by block, in one folder."""
+    """Follows a page, block by block, in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class Reader:
         }  # fmt: skip
 
     def follow(self, block: Block) -> str:
-        """Do what a block says, and give what became of it."""
+        """Execute a block, or compare it with what was printed; return which."""
         if "file" in block.marks:
             return self._written(block)
         for kind in ("not run", "run by"):
@@ -60,9 +60,9 @@ class Reader:
                 self.printed = None
                 return f"{kind}: {block.marks[kind]}"
         if block.language == "text":
-            assert self.printed is not None, f"{block.place}: a text block tells what the block before it prints"
+            assert self.printed is not None, f"{block.place}: expected a block before it that is executed and prints"
             assert re.search(r"\w{3}.*\w{3}", block.code), f"{block.place}: this would match anything"
-            assert matches(block.code, self.printed), f"{block.place}: in truth it printed\n{self.printed}"
+            assert matches(block.code, self.printed), f"{block.place}: it printed\n{self.printed}"
             return "compared"
         match block.language:
             case "bash":
@@ -70,11 +70,15 @@ class Reader:
             case "python":
                 self.printed = self._python(block)
             case other:
-                pytest.fail(f"{block.place}: no way to run {other!r}: say who runs it, or why nobody does")
+                pytest.fail(
+                    f"{block.place}: expected bash, python or text, got {other!r}: mark who runs it, or why not"
+                )
         return "executed"
 
     def _written(self, block: Block) -> str:
-        assert block.language == "toml", f"{block.place}: a file of this kind would be held against nothing"
+        assert block.language == "toml", (
+            f"{block.place}: expected a toml file, which is read as the node's configuration"
+        )
         path = self.folder / block.marks["file"]
         path.write_text(block.code)
         read_config(path)
@@ -100,9 +104,9 @@ class Reader:
         return printed.getvalue()
 
 
-def matches(told: str, printed: str) -> bool:
-    """Whether a text, with … for anything, is what was printed; spaces at the ends of lines do not count."""
-    pattern = re.escape(stripped(told)).replace("…", "(?s:.*?)")
+def matches(documented: str, printed: str) -> bool:
+    """Return whether a text, with … for anything, is what was printed; spaces at the ends of lines do not count."""
+    pattern = re.escape(stripped(documented)).replace("…", "(?s:.*?)")
     return re.fullmatch(pattern, stripped(printed)) is not None
 
 
@@ -120,11 +124,11 @@ def test_a_page(page: Path, reader: Reader, record_property) -> None:
     if any(re.search(r"\bnih\b", block.code) for block in blocks):
         write_images(reader.folder / "nih")
     for block in blocks:
-        became = reader.follow(block)
-        record_property("documented", f"{block.place}\t{block.language}\t{became}\t{block.first_line}")
+        outcome = reader.follow(block)
+        record_property("documented", f"{block.place}\t{block.language}\t{outcome}\t{block.first_line}")
 
 
-def test_who_is_said_to_run_a_block_takes_it_from_the_page() -> None:
+def test_a_test_named_by_a_block_takes_it_from_the_page() -> None:
     for page in PAGES:
         for block in blocks_of(page):
             if "run by" in block.marks:
@@ -134,7 +138,7 @@ def test_who_is_said_to_run_a_block_takes_it_from_the_page() -> None:
                 assert (f'"{page.name}"' in body) or ("command(" in body and page.name == "README.md"), block.place
 
 
-def test_no_more_blocks_are_left_out_than_were_looked_at() -> None:
+def test_the_number_of_blocks_that_are_not_run() -> None:
     left_out = [block.place for page in PAGES for block in blocks_of(page) if "not run" in block.marks]
     assert len(left_out) == LEFT_OUT, "\n".join(left_out)
 
@@ -159,7 +163,7 @@ def test_no_more_blocks_are_left_out_than_were_looked_at() -> None:
     ],
 )
 def test_a_wrong_block_is_found(text: str, wrong: type[BaseException], reader: Reader, monkeypatch) -> None:
-    """What holds the pages can fail."""
+    """The checks of the pages can fail."""
     monkeypatch.setattr("tests.documentation.blocks.ROOT", reader.folder)
     page = reader.folder / "page.md"
     page.write_text(text)
@@ -167,6 +171,6 @@ def test_a_wrong_block_is_found(text: str, wrong: type[BaseException], reader: R
         list(map(reader.follow, blocks_of(page)))
 
 
-def test_what_differs_may_be_left_out() -> None:
+def test_an_ellipsis_matches_anything() -> None:
     assert matches("a … s\n…\nend", "a 1.5 s  \nb\nc\nend\n")
     assert not matches("a … s", "a 1.5 s\nb")

@@ -1,4 +1,4 @@
-"""The pages are built without a warning, hold the whole interface, and name what exists.
+"""The pages build without a warning, document the whole interface, and name what exists.
 
 Links that leave the repository are not followed: `python -m sphinx -b linkcheck` does, with a network.
 """
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(site: Path) -> None:
-    """Sphinx holds every link within the pages, every anchor and every reference to the interface."""
+    """Sphinx checks every link within the pages, every anchor and every reference to the interface."""
     assert {page.stem for page in (site / "docs").glob("*.html")} >= {page.stem for page in DOCS.glob("*.md")}
 
 
@@ -65,13 +65,13 @@ def test_the_command_line_is_documented(site: Path) -> None:
         assert re.search(rf"Usage: {' '.join(('cxr-edge', *words))} ", page), words
 
 
-def test_every_error_code_says_what_to_do() -> None:
+def test_every_error_code_has_a_cause_and_a_remedy() -> None:
     leaves = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.CxrEdgeError)]
     codes = {cls.code for cls in leaves if not cls.__subclasses__()}
     page = (DOCS / "troubleshooting.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|", page, re.MULTILINE)
-    assert [code for code, _, _ in rows] == list(dict.fromkeys(code for code, _, _ in rows)), "a code stands twice"
-    assert {code for code, came, to_do in rows if came and to_do} == codes
+    assert [code for code, _, _ in rows] == list(dict.fromkeys(code for code, _, _ in rows)), "a code is listed twice"
+    assert {code for code, cause, remedy in rows if cause and remedy} == codes
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -53,7 +53,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def active_unit(network, images) -> int:
-    """A unit before the logits that is not zero on the first images: what hangs on it changes the answer."""
+    """A unit before the logits that is not zero on the first images: changing it changes the answer."""
     active = keras.Model(network.input, network.get_layer("fc2").output)(images[:2, ..., np.newaxis].astype(np.float32))
     return int(np.asarray(active).min(axis=0).argmax())
 
@@ -174,14 +174,14 @@ def test_one_wrong_hash_is_refused(network, graphs, images, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_a_directory_that_is_no_bundle_is_not_replaced(network, graphs, images, tmp_path):
+def test_a_directory_that_is_not_a_bundle_is_not_replaced(network, graphs, images, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ExportError, match="no bundle"):
+    with pytest.raises(ExportError, match="not empty and not a bundle"):
         publish(network, graphs, DESCRIPTION, images[:1], tmp_path)
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_a_graph_that_gives_nan_is_refused(network, graphs, images):
+def test_a_graph_that_returns_nan_is_refused(network, graphs, images):
     name = kernel_names(graphs.model)[-1]
     broken = perturbed(graphs.model, name, float("nan"))
     with pytest.raises(ParityError):
@@ -270,20 +270,20 @@ def test_the_command_line(trained_keras, tmp_path):
     decisions = json.loads(trained_keras.with_name("decisions.json").read_text())
     (tmp_path / "others.json").write_text(json.dumps({**decisions, "model_sha256": "0" * 64}))
     (tmp_path / "early.json").write_text(json.dumps({k: v for k, v in decisions.items() if k != "model_sha256"}))
-    for name, told in (
+    for name, message in (
         ("nowhere.json", "does not exist"),
         ("others.json", "was not fitted for"),
-        ("early.json", "does not tell its model"),
+        ("early.json", "does not record its model"),
     ):
         wrong = [*command, "--decisions", str(tmp_path / name)]
         done = subprocess.run(wrong, capture_output=True, text=True, cwd=ROOT, check=False)
         assert done.returncode == 2
-        told_plainly = " ".join(done.stderr.replace("│", " ").split())
-        assert told in told_plainly
-        assert "training calibrate" in told_plainly
+        printed = " ".join(done.stderr.replace("│", " ").split())
+        assert message in printed
+        assert "training calibrate" in printed
     done = subprocess.run([*command, "--name", "lr=1"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
-    assert "'lr=1' is no name" in done.stderr
+    assert "'lr=1' is not a valid name" in done.stderr
 
 
 def test_training_without_weights_in_the_repository_is_not_needed(trained_keras):

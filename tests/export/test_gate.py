@@ -1,4 +1,4 @@
-"""The gate between variants: passes what answers alike, refuses a perturbed weight, and writes nothing then."""
+"""The gate between variants: it passes what answers alike, and refuses a perturbed weight without writing."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import onnx
 import pandas as pd
@@ -79,7 +80,7 @@ def test_the_shipped_variants_pass_on_the_images_of_the_repository():
         ("int8", {"probability": 1.0, "flips": 0.02, "mean_auc": 0.002, "maps": 0.01}),
     ],
 )
-def test_what_the_manifest_tells_of_the_shipped_variants_passed(name, limits):
+def test_the_gates_in_the_manifest_of_the_shipped_variants_passed(name, limits):
     gates = read_bundle(WITH_INT8).manifest.variants[name].gate
     assert set(gates) == {"validation", "test"}
     for figures in gates.values():
@@ -131,6 +132,16 @@ def test_a_variant_that_passes_is_written(nih, without_variants, tmp_path):
     assert measured(written) == measured(read_bundle(without_variants))
 
 
+def test_a_bundle_without_maps_gets_a_variant_too():
+    bundle = read_bundle()
+    bare = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, maps=None))
+    made = make_fp16(bare, IMAGES)
+    assert made.graphs == (bundle.files["model.fp16.onnx"],)
+    figures = export.variants.gate(bare, "fp16", made, IMAGES, Bootstrap(20))
+    assert figures["maps"] is None
+    assert figures["over_limits"] == []
+
+
 def test_verify_exits_1_over_a_limit(tmp_path):
     command = [
         sys.executable,
@@ -149,14 +160,14 @@ def test_verify_exits_1_over_a_limit(tmp_path):
 
 
 def test_the_change_of_auc_is_measured_with_labels():
-    """Scores turned round turn the ROC-AUC round."""
+    """Reversed scores reverse the ROC-AUC."""
     bundle = read_bundle()
     found = answers(bundle, Runtime("cpu", "fp32"), IMAGES)
-    turned = export.gate.Answers({mode: 1 - p for mode, p in found.raw.items()}, found.calibrated, found.maps)
+    backwards = export.gate.Answers({mode: 1 - p for mode, p in found.raw.items()}, found.calibrated, found.maps)
     marks = np.zeros((len(IMAGES), len(LABELS)))
     marks[:4] = 1
     labelled = IMAGES.assign(patient=range(len(IMAGES)), **dict(zip(LABELS.names, marks.T, strict=True)))
-    figures = compare(bundle.manifest, found, turned, labelled, Bootstrap(50))
+    figures = compare(bundle.manifest, found, backwards, labelled, Bootstrap(50))
     scores = found.raw["single"]
     auc = np.mean([(scores[:4, i][:, None] > scores[4:, i]).mean() for i in LABELS.finding_columns])
     assert figures["tta_modes"]["single"]["mean_auc"]["value"] == pytest.approx(1 - 2 * auc, abs=1e-6)
@@ -164,13 +175,13 @@ def test_the_change_of_auc_is_measured_with_labels():
     assert over_limits(figures, LIMITS["int8"])
 
 
-def test_no_number_is_over_every_limit():
+def test_nan_is_over_every_limit():
     bundle = read_bundle()
     found = answers(bundle, Runtime("cpu", "fp32"), IMAGES)
     broken = {mode: p.copy() for mode, p in found.raw.items()}
     broken["single"][0, 0] = np.nan
-    unreadable = export.gate.Answers(broken, found.calibrated, np.full_like(found.maps, np.nan))
-    over = over_limits(compare(bundle.manifest, found, unreadable, IMAGES, Bootstrap(20)), Limits(1, 1, 1, 1))
+    without_numbers = export.gate.Answers(broken, found.calibrated, np.full_like(found.maps, np.nan))
+    over = over_limits(compare(bundle.manifest, found, without_numbers, IMAGES, Bootstrap(20)), Limits(1, 1, 1, 1))
     assert [what.split(" nan")[0] for what in over] == ["1 - median correlation of maps", "max |Δp|, single"]
 
 
@@ -180,7 +191,7 @@ def test_maps_without_a_number_or_a_shape_have_no_figures(value):
     assert all(np.isnan(figure) for figure in map_agreement(maps, np.full_like(maps, value)).values())
 
 
-def test_map_agreement_tells_empty_and_turned_maps():
+def test_map_agreement_finds_empty_and_mirrored_maps():
     rng = np.random.default_rng(0)
     maps = rng.random((2, COUNT, 7, 7), np.float32)
     other = maps.copy()

@@ -71,7 +71,7 @@ def test_it_is_refused_where_it_was_not_tried(device):
         open_graph(b"", device, "int8")
 
 
-def test_auto_takes_a_device_of_that_precision():
+def test_auto_chooses_a_device_of_that_precision():
     model = cxr_edge.load(WITH_INT8, precision="int8")
     assert (model.device, model.precision) == ("cpu", "int8")
     with pytest.raises(UnknownPrecision, match="expected one of fp32, fp16, int8, got 'fp8'"):

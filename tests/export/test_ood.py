@@ -1,4 +1,4 @@
-"""The rule for pictures unlike the images, fitted anew on NIH's images: the shipped one, with its figures."""
+"""The out-of-distribution rule, fitted anew on NIH's images: it is the shipped one, with its figures."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def test_the_shipped_rule_is_what_the_command_fits(nih, without_rule):
     assert card_figures(**measured(written)) in card
 
 
-def test_a_folder_with_something_else_is_refused(nih, without_rule, tmp_path):
+def test_a_folder_with_a_broken_image_is_refused(nih, without_rule, tmp_path):
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "broken.png").write_bytes(SAMPLES[0].read_bytes()[:1000])
     before = (without_rule / "manifest.json").read_bytes()

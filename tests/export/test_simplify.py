@@ -71,7 +71,7 @@ def test_grey_stays_one_channel_and_answers_stay():
 
 
 @pytest.mark.parametrize(("offsets", "curve"), [((-0.5, -0.4, -0.5), "Identity"), ((-0.5, -0.5, -0.5), "Sin")])
-def test_channels_that_differ_or_are_no_line_stay(offsets, curve):
+def test_channels_that_differ_or_are_not_a_line_stay(offsets, curve):
     model = network(offsets, curve)
     expected = answers(model)
     simple = finished(simplify(model))

@@ -1,4 +1,4 @@
-"""Damaged images: real files with bytes changed, each one repeatable by its number."""
+"""Make damaged images: real files with bytes changed, each repeatable by its number."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -23,7 +23,7 @@ EDGES: Final = (
     0xFFFFFFFE,
     0xFFFFFFFF,
 )
-#: Half of all changes are made among so many first bytes, where the headers are.
+#: Half of all changes are made in the first bytes, this many, where the headers are.
 HEAD: Final = 1024
 
 Mutation = Callable[[np.random.Generator, bytearray], None]
@@ -35,7 +35,7 @@ def damaged(files: Sequence[bytes], seed: int, number: int) -> bytes:
     Parameters
     ----------
     files : sequence of bytes
-        Sound ones.
+        Undamaged ones.
     seed, number : int
 
     Returns

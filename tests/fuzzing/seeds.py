@@ -1,4 +1,4 @@
-"""Sound images of every kind that is read, small: what the fuzzer damages."""
+"""Small undamaged images of every kind that is read, as input of the fuzzer."""
 
 import io
 from pathlib import Path
@@ -16,13 +16,13 @@ from tests.cxr_edge.images.pngs import samples_to_png
 SIDE = 96
 
 
-def sound_images(path: Path) -> dict[str, bytes]:
-    """Make them from one real image.
+def valid_images(path: Path) -> dict[str, bytes]:
+    """Make undamaged images from one real image.
 
     Returns
     -------
     dict
-        What it is → the file.
+        Kind → the bytes of the file.
     """
     pixels = cv2.resize(read_image(path).pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     deep = pixels.astype(np.uint16) * 16
@@ -49,7 +49,7 @@ def _png(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
-def _saved(image: Image.Image, kind: str, **options: bool) -> bytes:
+def _saved(pixels: Image.Image, kind: str, **options: bool) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    pixels.save(buffer, kind, **options)
     return buffer.getvalue()

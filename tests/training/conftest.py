@@ -1,4 +1,4 @@
-"""A small data set on real images, in a subset's layout, and a small fit on it."""
+"""A small data set of real images, in a subset's layout, and a small fit on it."""
 
 import shutil
 from pathlib import Path
@@ -49,7 +49,7 @@ def data(tmp_path_factory) -> Path:
 
 
 def write_images(root: Path, labels: LabelSet = NIH14) -> Path:
-    """Write what `data` gives into a new folder, with these labels."""
+    """Write the images of `data` into a new folder, with these labels."""
     root.mkdir()
     rng = np.random.default_rng(0)
     rows = []

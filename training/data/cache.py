@@ -1,4 +1,4 @@
-"""A cache: images decoded once, at the sizes a network wants, one after the other in a plain file."""
+"""A cache: images decoded once, at the sizes of a network, one after the other in a plain file."""
 
 import json
 from pathlib import Path
@@ -16,8 +16,8 @@ TABLE = "images.csv"
 class CachedImages:
     """Some images of a cache at one size, read one by one.
 
-    They are read from the file, not mapped into memory, so that a pass over all of them leaves
-    nothing behind in the process.
+    They are read from the file, not mapped into memory, so that a pass over all of them does not
+    fill the memory of the process.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def sizes_of(cache: Path) -> list[int]:
 
 
 def is_cache(root: Path) -> bool:
-    """Tell whether a folder is a cache."""
+    """Return whether a folder is a cache."""
     return (root / IDENTITY).is_file()
 
 

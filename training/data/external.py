@@ -1,4 +1,4 @@
-"""Images of other hospitals as the same table: CheXpert, MIMIC-CXR-JPG, or a CSV of one's own."""
+"""Images of other hospitals as the same table: CheXpert, MIMIC-CXR-JPG, or a user's CSV."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,8 +32,8 @@ def read_external(kind: str, root: Path, uncertain: Uncertain, labels: LabelSet)
     Returns
     -------
     DataFrame
-        As `training.data.nih.read_dataset` gives it, but labels are 1, 0, or NaN: left out, or not in
-        the data set's own labels.
+        As `training.data.nih.read_dataset` returns it, but labels are 1, 0, or NaN: left out, or not
+        among the data set's own labels.
 
     Raises
     ------
@@ -107,9 +107,9 @@ def read_mimic(root: Path, labels: LabelSet) -> pd.DataFrame:
 
 
 def read_csv(root: Path, labels: LabelSet) -> pd.DataFrame:
-    """Read one's own table: image (a path from the table on) and any of our labels; patient, age, sex, view if known.
+    """Read a user's table: image (a path relative to it) and any of our labels; patient, age, sex, view if known.
 
-    Without patients every image is taken for a patient of its own, which makes intervals too narrow.
+    Without patients every image counts as a patient of its own, which makes intervals too narrow.
     """
     file = root if root.is_file() else _first(root, ("labels.csv",))
     table = pd.read_csv(file, dtype={"image": str, "patient": str})

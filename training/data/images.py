@@ -25,7 +25,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> npt.NDArray[np.uint8]:
-        """Give one image, (size, size) uint8."""
+        """Return one image, (size, size) uint8."""
         ...
 
 
@@ -55,7 +55,7 @@ class Part:
 
 
 def load_part(table: pd.DataFrame, size: int, name: str, labels: LabelSet) -> Part:
-    """Give the images of a part at one size.
+    """Load the images of a part at one size.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def load_part(table: pd.DataFrame, size: int, name: str, labels: LabelSet) -> Pa
     Raises
     ------
     cxr_edge.errors.InputError
-        An image cannot be read: a training set with holes is mended, not used.
+        An image cannot be read: a training set must be complete.
     DataError
         The cache holds no images of this size.
     """

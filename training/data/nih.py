@@ -1,4 +1,4 @@
-"""NIH ChestX-ray14 as tables: one row an image, from NIH's own layout, a subset's, or a cache."""
+"""NIH ChestX-ray14 as tables: one row per image, from NIH's own layout, a subset's, or a cache."""
 
 import hashlib
 import warnings
@@ -24,7 +24,7 @@ def read_dataset(root: Path, labels: LabelSet) -> pd.DataFrame:
         A cache that ``python -m training prepare`` wrote; or see `read_table`, with images as PNG
         or JPEG files anywhere below.
     labels : LabelSet
-        What the table may name, and the columns it gets.
+        Labels that the table may name; each becomes a column.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def read_dataset(root: Path, labels: LabelSet) -> pd.DataFrame:
     table["path"] = table["image"].map(paths)
     there = table[table["path"].notna()].reset_index(drop=True)
     if there.empty:
-        raise DataError(f"{root}: the table names no image that lies below this folder; unpack the images here")
+        raise DataError(f"{root}: none of the images in the table lies below this folder; unpack the images here")
     if len(there) < len(table):
         warnings.warn(f"{root}: {len(there)} of the table's {len(table)} images are there", stacklevel=2)
     return there
@@ -106,7 +106,7 @@ def _with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
     if missing := [column for column in ("labels", *COLUMNS) if column not in table]:
         raise DataError(f"the table lacks the columns {missing}; it has {list(table)}")
     if (twice := table["image"].duplicated()).any():
-        raise DataError(f"the table names {table['image'][twice].iloc[0]} twice; an image has one row")
+        raise DataError(f"the table names {table['image'][twice].iloc[0]} twice; expected one row per image")
     return table[["labels", *COLUMNS]]
 
 
@@ -130,7 +130,9 @@ def _with_label_columns(table: pd.DataFrame, labels: LabelSet) -> pd.DataFrame:
     for normal in labels.normal:
         contradictory = marks[normal].eq(1) & marks[list(labels.findings)].any(axis=1)
         if contradictory.any():
-            raise DataError(f"{table['image'][contradictory].iloc[0]}: '{normal}' stands beside a finding")
+            raise DataError(
+                f"{table['image'][contradictory].iloc[0]}: '{normal}' stands beside a finding; remove one of them"
+            )
     return pd.concat([table.drop(columns="labels"), marks], axis=1)
 
 

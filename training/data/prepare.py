@@ -29,7 +29,7 @@ from training.labels import LabelSet
 
 UNREADABLE = "unreadable.csv"
 
-#: Images between two moments at which an interrupted run can go on.
+#: Images between two moments from which an interrupted run can continue.
 CHUNK = 512
 
 
@@ -46,7 +46,7 @@ class _Decoded:
 def prepare(
     images: pd.DataFrame, out: Path, sizes: tuple[int, ...], labels: LabelSet, *, skip_unreadable: bool = False
 ) -> pd.DataFrame:
-    """Decode images into a cache, in parallel; an interrupted run goes on where it stopped.
+    """Decode images into a cache, in parallel; an interrupted run continues where it stopped.
 
     An image is written at all sizes before its line in ``images.csv`` is, so that a line stands for
     a whole image; what an interruption left behind the last line is cut off.
@@ -54,7 +54,7 @@ def prepare(
     Parameters
     ----------
     images : DataFrame
-        As `training.data.nih.read_dataset` gives it.
+        As `training.data.nih.read_dataset` returns it.
     out : Path
         The cache; made if missing.
     sizes : tuple of int
@@ -109,12 +109,12 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
         if found != {**identity, "finished": False}:
             raise DataError(f"{out} is a cache of other images or sizes ({found['sizes']}); choose another --out")
     elif any(out.iterdir()):
-        raise DataError(f"{out} is not empty and no cache; choose another --out")
+        raise DataError(f"{out} is not empty and not a cache; choose another --out")
     write_json(claimed, {**identity, "finished": False})
 
 
 def _cut_to_whole_images(out: Path, sizes: list[int]) -> set[str]:
-    """Cut what an interruption left half written; give the images that are there."""
+    """Cut off what an interruption left half written; return the images that are there."""
     table = out / TABLE
     text = table.read_bytes() if table.exists() else b""
     if whole := text.rfind(b"\n") + 1:

@@ -25,7 +25,7 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation : float
         Share of the patients outside the test part that are held out at random.
     validation_collections : tuple of str
-        Instead: hold out these whole collections, so that validation tells how the network fares
+        Instead: hold out these whole collections, so that validation measures the network
         on images gathered elsewhere. Images of their patients in other collections are left out.
     seed : int
         Of the random choices.
@@ -47,7 +47,7 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("expected `file` with the scheme 'file', and only there")
 
     def describe(self) -> str:
-        """Say in words how validation was held out and what the test part is."""
+        """Describe how validation was held out and what the test part is."""
         if self.scheme == "file":
             return f"the user's own file {Path(self.file).name}"
         test = "official test list" if self.scheme == "official" else "20% of the patients at random as test"
@@ -62,7 +62,7 @@ def split_images(images: pd.DataFrame, split: Split) -> Parts:
     Parameters
     ----------
     images : DataFrame
-        As `training.data.nih.read_dataset` gives it.
+        As `training.data.nih.read_dataset` returns it.
     split : Split
 
     Returns
@@ -128,13 +128,13 @@ def _by_file(images: pd.DataFrame, file: Path) -> Parts:
     try:
         table = pd.read_csv(file, dtype=str)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{file} is no CSV that can be read: {error}") from error
+        raise DataError(f"{file} cannot be read as CSV: {error}") from error
     if missing := {"image", "split"} - set(table):
         raise DataError(f"{file}: expected the columns image and split, lacking {sorted(missing)}")
     if unknown := set(table["split"].fillna("")) - set(PARTS):
         raise DataError(f"{file}: expected split to be one of {', '.join(PARTS)}, got {sorted(unknown)}")
     if (twice := table["image"].duplicated()).any():
-        raise DataError(f"{file}: {table['image'][twice].iloc[0]} stands in it twice")
+        raise DataError(f"{file}: {table['image'][twice].iloc[0]} stands in it twice; expected one row per image")
     if absent := set(table["image"]) - set(images["image"]):
         raise DataError(f"{file}: {len(absent)} of its images are not in the data set, {sorted(absent)[0]} among them")
     part_of = images["image"].map(table.set_index("image")["split"])

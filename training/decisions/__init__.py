@@ -1,1 +1,1 @@
-"""What is decided from scores: calibration, thresholds, early exits, unlikely images."""
+"""What is decided from scores: calibration, thresholds, early exits, out-of-distribution images."""

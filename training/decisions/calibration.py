@@ -16,7 +16,7 @@ from cxr_edge.model.calibration import EPSILON, Curve, calibrate, log_odds
 Floats = npt.NDArray[np.floating[Any]]
 Curves = dict[str, Curve]
 
-#: What was fitted must not turn the ranking round, nor flatten it, nor make steps of it where the classes part.
+#: A fitted curve must not reverse the ranking, nor flatten it, nor become a step where the classes separate.
 SLOPES = (0.05, 4.0)
 FOLDS = 5
 
@@ -112,7 +112,7 @@ def _platt(truth: Floats, log_odds: Floats) -> Curve:
 
 
 def _within_bounds(slope: float, intercept: float, truth: Floats, log_odds: Floats) -> Curve:
-    """Keep the slope within `SLOPES`; where it was not, the intercept is the one that gives the images' frequency."""
+    """Keep the slope within `SLOPES`; where it was not, choose the intercept that yields the images' frequency."""
     kept = float(np.clip(slope, *SLOPES))
     if kept == slope:
         return Curve(slope, intercept)

@@ -25,8 +25,8 @@ RESAMPLES = 1000
 def decide(part: Part, per_variant: npt.NDArray[np.float32], fitted_on: str) -> dict[str, Any]:
     """Fit calibration, thresholds on calibrated probabilities, when to stop early, and compare one variant with all.
 
-    TTA is the default, since it also tells how far the answer depends on the variant, unless it ranks images worse
-    than one variant: the 95 % interval of the paired difference in mean ROC-AUC lies below 0.
+    TTA is the default, since it also shows how far the answer depends on the variant, unless it ranks images worse
+    than one variant does: the 95 % interval of the paired difference in mean ROC-AUC lies below 0.
 
     Parameters
     ----------

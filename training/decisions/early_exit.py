@@ -18,7 +18,7 @@ FIRST: Final = tuple(index for index, variant in enumerate(VARIANTS) if variant.
 #: Shares of the images whose log-odds the remaining variants move by less than the margin.
 COVERAGES: Final = tuple(round(0.5 + 0.05 * step, 2) for step in range(11))
 
-#: Of the image-findings of held-out patients, how many may be decided otherwise: a fifth of the .1 % that users are
+#: Of the image-findings of held-out patients, how many may be decided otherwise: a fifth of the 0.1 % that users are
 #: promised, since images from elsewhere may move further.
 TOLERATED: Final = 2e-4
 
@@ -53,7 +53,7 @@ def fit_early_exit(
 
 
 def held_out_changes(first: Floats, full: Floats, patients: npt.NDArray[Any], coverage: float) -> float:
-    """Give the share of image-findings of held-out patients that stopping early decides otherwise.
+    """Return the share of image-findings of held-out patients that stopping early decides otherwise.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What tells frontal chest radiographs from other pictures: a linear rule on the features of the network."""
+"""The out-of-distribution rule: a linear rule on features that warns of all but frontal chest radiographs."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -16,12 +16,12 @@ Features = npt.NDArray[np.float64]
 
 #: Share of validation images that may be warned of.
 FALSE_ALARMS: Final = 0.01
-#: Inverse strength of the L2 penalty: of 1e-4 to 1e-1, all of which tell all kinds on validation images but the
-#: first, the strongest that does.
+#: Inverse strength of the L2 penalty: the strongest of 1e-4 to 1e-1 that recognises all kinds on
+#: validation images; of these only 1e-4 does not.
 PENALTY: Final = 1e-3
 #: Added to a feature's standard deviation: one that hardly varies must not decide.
 LEAST_SPREAD: Final = 0.05
-#: Images of the training part that are turned into each kind.
+#: Images of the training part that are transformed into each kind.
 IMAGES_A_KIND: Final = 350
 
 
@@ -43,7 +43,7 @@ def _cropped(share: float) -> Callable[[Image, np.random.Generator], Image]:
 
 
 def _shuffled(image: Image, random: np.random.Generator) -> Image:
-    """Sixteen parts of the image, in another order."""
+    """Cut the image into sixteen parts and shuffle them."""
     side = len(image) // 4
     parts = image[: 4 * side, : 4 * side].reshape(4, side, 4, side).swapaxes(1, 2).reshape(16, side, side)
     mixed = parts[random.permutation(16)].reshape(4, 4, side, side).swapaxes(1, 2).reshape(4 * side, 4 * side)
@@ -56,12 +56,12 @@ def _noise(image: Image, random: np.random.Generator) -> Image:
 
 
 def _clouds(image: Image, random: np.random.Generator) -> Image:
-    """Noise, blurred and spread over all grey levels."""
+    """Blur noise, and spread it over all grey levels."""
     blurred = cv2.GaussianBlur(random.normal(0, 1, image.shape), (0, 0), random.uniform(1.5, 40))
     return np.asarray(cv2.normalize(blurred, np.empty_like(blurred), 0, 255, cv2.NORM_MINMAX)).astype(np.uint8)
 
 
-#: What an image is turned into, so that it is no upright, whole frontal chest radiograph.
+#: Transformations after which an image is not an upright, whole frontal chest radiograph.
 KINDS: Final[Mapping[str, Callable[[Image, np.random.Generator], Image]]] = {
     "rotated by 90°": _rotated(1),
     "rotated by 270°": _rotated(-1),
@@ -75,8 +75,8 @@ KINDS: Final[Mapping[str, Callable[[Image, np.random.Generator], Image]]] = {
 }
 
 
-def turned(images: Iterable[Image], kind: str, seed: int) -> Iterator[Image]:
-    """Turn images into a kind of `KINDS`.
+def transform(images: Iterable[Image], kind: str, seed: int) -> Iterator[Image]:
+    """Transform images into a kind of `KINDS`.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def fit_rule(
     images, validation : ndarray, (N, C) float64
         Features of training and of validation images.
     others : mapping
-        Kind → features of what training images were turned into.
+        Kind → features of the training images that were transformed into it.
     fitted_on : str
     """
     features = np.concatenate([images, *others.values()])
@@ -109,15 +109,15 @@ def fit_rule(
     fitted = LogisticRegression(C=PENALTY, max_iter=1000, class_weight="balanced")
     fitted.fit((features - center) / spread, is_other)
     weights = fitted.coef_[0] / spread
-    # Six digits are what float32 features can tell, at a third of the manifest.
+    # Float32 features carry no more than six digits; full precision would triple the manifest.
     rounded = tuple(float(f"{weight:.6g}") for weight in weights)
     bias = -float(np.quantile(validation @ np.asarray(rounded), 1 - FALSE_ALARMS))
     return OutOfDistribution(rounded, round(bias, 4), FALSE_ALARMS, fitted_on)
 
 
-def counted(rule: OutOfDistribution, features: Features) -> dict[str, Any]:
-    """Count the pictures that a rule warns of, with Wilson's 95 % interval."""
-    warned = sum(rule.score(picture) > 0 for picture in features)
+def count_warnings(rule: OutOfDistribution, features: Features) -> dict[str, Any]:
+    """Count the images that a rule warns of, with Wilson's 95 % interval."""
+    warned = sum(rule.score(of_image) > 0 for of_image in features)
     interval = binomtest(warned, len(features)).proportion_ci(method="wilson")
     shares = {"value": warned / len(features), "low": interval.low, "high": interval.high}
     return {"pictures": len(features), "warned": {name: round(float(share), 4) for name, share in shares.items()}}

@@ -43,8 +43,8 @@ OPERATING_POINTS: Mapping[str, Callable[[Floats, Floats], float]] = {
 def halfway(threshold: float, scores: Floats) -> float:
     """Move a threshold that is some image's score halfway to the next score below.
 
-    The same images are called positive, and a difference in the last digit, as another device
-    or precision makes it, does not turn the call of the image that the threshold came from.
+    The same images are called positive. A difference in the last digit, from another device or
+    precision, does not flip the call of the image that the threshold came from.
     """
     below = scores[scores < threshold]
     return (threshold + float(below.max())) / 2 if len(below) else threshold

@@ -37,7 +37,7 @@ def read_predictions(file: Path, findings: Sequence[str]) -> OtherPredictions:
     Raises
     ------
     DataError
-        No column ``image`` or no finding, or names that do not tell images apart.
+        No column ``image`` or no finding, or names that are not unique.
     """
     table = pd.read_csv(file, dtype={"image": str})
     if "image" not in table or not set(findings) & set(table):
@@ -49,7 +49,7 @@ def read_predictions(file: Path, findings: Sequence[str]) -> OtherPredictions:
 def compare(
     truth: Floats, scores: Floats, table: pd.DataFrame, others: OtherPredictions, bootstrap: Bootstrap
 ) -> dict[str, Any] | None:
-    """Compare on the images that both predict.
+    """Compare two models on the images that both predict.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def compare(
     Returns
     -------
     dict or None
-        ``with``, ``images``, ``patients``, ``findings_compared``, and ``figures`` as `paired` gives
+        ``with``, ``images``, ``patients``, ``findings_compared``, and ``figures`` as `paired` returns
         them, the other model first. None where no image is shared.
     """
     ours, by_stem = stems(table["image"], "the data set"), others.table

@@ -19,7 +19,7 @@ def early_stops(
     patients: npt.NDArray[Any],
     bootstrap: Bootstrap,
 ) -> dict[str, dict[str, Any]]:
-    """Decide adaptively, at every operating point that says when to stop.
+    """Decide adaptively, at every operating point with a rule for stopping.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def early_stops(
     evaluations : sequence of Evaluation
         By all TTA variants.
     calibrated : ndarray, (N, labels) float64
-        What all variants give.
+        The calibrated mean over all variants.
     patients : ndarray, (N,)
     bootstrap : Bootstrap
 

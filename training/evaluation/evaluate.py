@@ -34,7 +34,7 @@ from training.versions import commit
 
 @dataclass(frozen=True)
 class Extras:
-    """What an evaluation takes beside images and labels.
+    """Inputs of an evaluation beside images and labels.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ def part_of_split(bundle: Bundle, images: pd.DataFrame, part: str) -> tuple[pd.D
     Raises
     ------
     DataError
-        The bundle does not tell its split, or these are not its images: an image of this part could
+        The bundle does not record its split, or these are not its images: an image of this part could
         be one it was trained on.
     """
     recorded = bundle.manifest.training
@@ -69,7 +69,7 @@ def part_of_split(bundle: Bundle, images: pd.DataFrame, part: str) -> tuple[pd.D
         expected = recorded["part_sha256"][part]
     except (KeyError, TypeError, msgspec.ValidationError) as error:
         raise DataError(
-            f"{bundle.identity} does not tell how its images were divided; it can be evaluated as `--dataset csv` "
+            f"{bundle.identity} does not record how its images were divided; it can be evaluated as `--dataset csv` "
             "on images that you know it has not seen"
         ) from error
     found = split_images(images, split)[part]
@@ -78,7 +78,7 @@ def part_of_split(bundle: Bundle, images: pd.DataFrame, part: str) -> tuple[pd.D
     if (hashed := hash_of_table(found, bundle.manifest.label_names)) != expected:
         raise DataError(
             f"the {part} images are not those of {bundle.identity}: expected the hash "
-            f"{expected[:12]}…, got {len(found)} images with {hashed[:12]}…; it could have seen some"
+            f"{expected[:12]}…, got {len(found)} images with {hashed[:12]}…; it could have seen some in training"
         )
     return found, split.describe()
 
@@ -163,7 +163,7 @@ def hash_of_decisions(manifest: Manifest) -> str:
 
 
 def look_of(report: dict[str, Any]) -> dict[str, Any]:
-    """Describe a look at the test part: whose, and the mean ROC-AUC that was seen."""
+    """Describe a test look: the bundle, and the mean ROC-AUC that was seen."""
     recorded = ("bundle", "bundle_sha256", "model_sha256", "commit", "images")
     mean_auc = {mode: figures["mean"]["auc"] for mode, figures in report["tta_modes"].items()}
     return {**{key: report[key] for key in recorded}, "mean_auc": mean_auc}

@@ -1,4 +1,4 @@
-"""Figures by finding: ranking, and what a threshold makes of it."""
+"""Figures by finding: ranking, and the calls at a threshold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,9 +34,9 @@ def ranking(truth: Floats, scores: Floats, table: Any, findings: Sequence[str], 
     collections = table["collection"].to_numpy()
 
     def by_finding(rows: Rows) -> Floats:
-        told, said = truth[rows], scores[rows]
+        true, scored = truth[rows], scores[rows]
         return np.stack(
-            [roc_aucs(told, said), average_precisions(told, said), aucs_within(told, said, collections[rows])]
+            [roc_aucs(true, scored), average_precisions(true, scored), aucs_within(true, scored, collections[rows])]
         )
 
     defined = ~np.isnan(by_finding(np.arange(len(truth))))
@@ -60,7 +60,7 @@ def ranking(truth: Floats, scores: Floats, table: Any, findings: Sequence[str], 
 def at_thresholds(
     truth: Floats, scores: Floats, thresholds: Mapping[str, float], table: Any, bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    """Measure what thresholds make of the scores: precision, recall, F1 and specificity.
+    """Measure the calls at thresholds: precision, recall, F1 and specificity.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def at_thresholds(
 
 
 def _rates(truth: Floats, called: npt.NDArray[np.bool_]) -> Floats:
-    """Count per finding: (4, findings) precision, recall, F1, specificity."""
+    """Return the rates of each finding, (4, findings): precision, recall, F1, specificity."""
     positive, negative = truth == 1, truth == 0
     true_positive, false_positive = (positive & called).sum(axis=0), (negative & called).sum(axis=0)
     false_negative, true_negative = (positive & ~called).sum(axis=0), (negative & ~called).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Do heat maps point where radiologists drew boxes? Pointing game and IoU, beside a centred and a random map."""
+"""Heat maps compared with radiologists' boxes: pointing game and IoU, beside a centred and a random map."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,7 +62,7 @@ def has_boxes(table: pd.DataFrame, boxes: pd.DataFrame) -> npt.NDArray[np.bool_]
     Raises
     ------
     DataError
-        Names do not tell images apart.
+        Names are not unique.
     """
     return np.asarray(stems(table["image"], "the data set").isin(boxes["image"]), bool)
 
@@ -70,7 +70,7 @@ def has_boxes(table: pd.DataFrame, boxes: pd.DataFrame) -> npt.NDArray[np.bool_]
 def localise(
     model: Model, predictions: Predictions, boxes: pd.DataFrame, bootstrap: Bootstrap
 ) -> dict[str, Any] | None:
-    """Hold heat maps against boxes; an image's boxes of one finding are taken together.
+    """Compare heat maps with boxes; an image's boxes of one finding are taken together.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def localise(
     predictions : Predictions
         With the heat maps of the images that have a box; see `has_boxes`.
     boxes : DataFrame
-        As `read_boxes` gives it.
+        As `read_boxes` returns it.
     bootstrap : Bootstrap
 
     Returns

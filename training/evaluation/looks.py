@@ -1,4 +1,4 @@
-"""Every look at the test part is on record."""
+"""The record of every test look."""
 
 import json
 from datetime import datetime, timezone
@@ -9,12 +9,12 @@ TEST_LOOKS = Path(__file__).parent.parent / "results" / "test_looks.jsonl"
 
 
 def record_look(look: dict[str, Any], looks: Path = TEST_LOOKS) -> int:
-    """Append one look: what was looked at, and what was seen; the date is added.
+    """Append one test look: the bundle, and the figures that were seen; the date is added.
 
     Returns
     -------
     int
-        Looks so far.
+        Test looks so far.
     """
     dated = {"date": datetime.now(timezone.utc).date().isoformat(), **look}
     looks.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ Floats = npt.NDArray[np.floating[Any]]
 def roc_aucs(truth: Floats, scores: Floats) -> npt.NDArray[np.float64]:
     """Compute the ROC-AUC of each finding, as the Mann-Whitney statistic of midranks (Hanley and McNeil 1982).
 
-    scikit-learn gives the same, one label at a time; for the bootstrap's many thousand calls all
-    labels are ranked at once.
+    scikit-learn computes the same, one label at a time. Here all labels are ranked at once, for the
+    many thousand calls of the bootstrap.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def mean_auc(truth: Floats, scores: Floats) -> float:
 def aucs_within(truth: Floats, scores: Floats, groups: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Compute the ROC-AUC of each finding, ranking an image only against images of its own group.
 
-    Where label and collection go together, the pooled AUC also rewards telling collections apart.
+    Where label and collection go together, the pooled AUC also rewards distinguishing collections.
     A finding's figure is the mean over groups, weighted by their pairs of a positive and a
     negative image: the probability that a random such pair is ranked rightly.
 

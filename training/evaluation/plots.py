@@ -21,17 +21,17 @@ STYLE: Any = {
 }
 BLUE, ORANGE, GREY = "#1f5a96", "#d1661c", "0.6"
 
-#: A finding with fewer positive images has no reliability curve worth drawing.
+#: A finding with fewer positive images gets no reliability curve.
 FEWEST = 10
 
 
 def write_plots(report: dict[str, Any], out: Path) -> list[Path]:
-    """Write the pictures of an evaluation as PNG.
+    """Write the plots of an evaluation as PNG.
 
     Parameters
     ----------
     report : dict
-        As `training.evaluation.evaluate.evaluate` gives it, with ``curves``.
+        As `training.evaluation.evaluate.evaluate` returns it, with ``curves``.
     out : Path
     """
     plots: dict[str, Callable[[dict[str, Any]], Figure]] = {
@@ -55,7 +55,7 @@ def write_plots(report: dict[str, Any], out: Path) -> list[Path]:
 
 
 def _grid(count: int) -> tuple[Figure, Any]:
-    """Return a figure with room for so many small plots, five to a row; what is left over is hidden."""
+    """Return a figure with so many small plots, five to a row; unused ones are hidden."""
     rows = -(-count // 5)
     figure = Figure(figsize=(10, 2.17 * rows), layout="constrained")
     grid = figure.subplots(rows, 5, sharex=True, sharey=True, squeeze=False).ravel()

@@ -1,4 +1,4 @@
-"""What a bundle says of images, through the SDK: each image read once, and each TTA variant of it computed once."""
+"""What a bundle predicts for images, through the SDK: each image read once, each TTA variant of it computed once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ def predict_images(model: Model, table: pd.DataFrame, mapped: npt.NDArray[np.boo
 
 
 def scores_by_mode(per_variant: npt.NDArray[np.float32]) -> Scores:
-    """Return what each TTA mode emits: the first variant's probabilities, and the mean over all variants.
+    """Return the scores of each TTA mode: the first variant's probabilities, and the mean over all variants.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def bins(truth: Floats, scores: Floats) -> list[dict[str, float]]:
 
 
 def expected_calibration_error(truth: Floats, scores: Floats) -> float:
-    """Average the distance of probability and frequency over the bins, weighted by their predictions."""
+    """Average the distance between probability and frequency over the bins, weighted by their predictions."""
     return float(np.abs(np.bincount(_bin_of(scores), weights=scores - truth, minlength=BINS)).sum() / len(truth))
 
 

@@ -13,10 +13,11 @@ _HEAD = """\
 
 {images} images of {patients} patients. Held out: {held_out}. Figures with 95 % intervals from {resamples} bootstrap
 resamples of the patients. Default TTA mode: {default_tta_mode}.
-{flattered}"""
+{optimistic}"""
 
-_FLATTERED = """
-Calibration and thresholds were fitted on these very images: figures after calibration and at operating points flatter.
+_OPTIMISTIC = """
+Calibration and thresholds were fitted on these images: figures after calibration and at operating points are
+optimistic.
 """
 
 
@@ -29,7 +30,7 @@ def markdown(report: dict[str, Any]) -> str:
         The content of ``evaluation.json``.
     """
     sections = [
-        _HEAD.format(notice=NOTICE, flattered=_FLATTERED if report["part"] == "validation" else "", **report),
+        _HEAD.format(notice=NOTICE, optimistic=_OPTIMISTIC if report["part"] == "validation" else "", **report),
         ranking_section(report),
         tta_section(report),
         *[operating_point_section(report, name) for name in report["operating_points"]],
@@ -51,7 +52,7 @@ def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -
     validation, test : dict
         The content of both ``evaluation.json``.
     looks : int
-        Looks at the test part so far, at this and at earlier models.
+        Test looks so far, at this and at earlier models.
     """
     head = (
         f"# What it was measured at\n\n{test['part'].capitalize()} part: {test['images']} images of {test['patients']} "
@@ -73,18 +74,18 @@ def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -
 
 
 def side_by_side_section(validation: dict[str, Any], test: dict[str, Any]) -> str:
-    """Tell how what was fitted on validation fares on the test part."""
+    """Write how what was fitted on validation performs on the test part."""
     rows = []
     for name, mode in (("one TTA variant", "single"), ("all variants", "tta")):
         means = [report["tta_modes"][mode]["mean"] for report in (validation, test)]
-        rows.append((f"ROC-AUC, {name}", *(told(mean["auc"]) for mean in means)))
-        rows.append((f"ROC-AUC within collections, {name}", *(told(mean["auc_within"]) for mean in means)))
+        rows.append((f"ROC-AUC, {name}", *(shown(mean["auc"]) for mean in means)))
+        rows.append((f"ROC-AUC within collections, {name}", *(shown(mean["auc_within"]) for mean in means)))
     for name in test["operating_points"]:
         points = [report["operating_points"][name]["mean"] for report in (validation, test)]
-        rows += [(f"{key} at `{name}`", *(told(point[key]) for point in points)) for key in AT_THRESHOLD]
+        rows += [(f"{key} at `{name}`", *(shown(point[key]) for point in points)) for key in AT_THRESHOLD]
     for when in ("before", "after"):
         sides = [report["calibration"][when]["mean"] for report in (validation, test)]
-        rows += [(f"{key} {when} calibration", *(told(side[key]) for side in sides)) for key in ("ece", "brier")]
+        rows += [(f"{key} {when} calibration", *(shown(side[key]) for side in sides)) for key in ("ece", "brier")]
     return (
         "## Validation and test side by side\n\n"
         "Means over the findings. Validation, on which calibration and thresholds were fitted: "
@@ -94,16 +95,22 @@ def side_by_side_section(validation: dict[str, Any], test: dict[str, Any]) -> st
 
 
 def ranking_section(report: dict[str, Any]) -> str:
-    """Tell ROC-AUC and average precision by finding."""
+    """Write ROC-AUC and average precision by finding."""
     single, tta = (report["tta_modes"][mode] for mode in ("single", "tta"))
     rows = [
-        ("**mean**", "", told(single["mean"]["auc"]), told(tta["mean"]["auc"]), told(tta["mean"]["average_precision"]))
+        (
+            "**mean**",
+            "",
+            shown(single["mean"]["auc"]),
+            shown(tta["mean"]["auc"]),
+            shown(tta["mean"]["average_precision"]),
+        )
     ]
     for label, of_tta in tta["findings"].items():
         of_single = single["findings"][label]
-        rows.append((label, of_tta["positive"], told(of_single["auc"]), told(of_tta["auc"]),
-                     told(of_tta["average_precision"])))  # fmt: skip
-    within = ", ".join(f"{name} {told(of_mode['mean']['auc_within'])}" for name, of_mode in
+        rows.append((label, of_tta["positive"], shown(of_single["auc"]), shown(of_tta["auc"]),
+                     shown(of_tta["average_precision"])))  # fmt: skip
+    within = ", ".join(f"{name} {shown(of_mode['mean']['auc_within'])}" for name, of_mode in
                        (("one TTA variant", single), ("all variants", tta)))  # fmt: skip
     return (
         "## Ranking\n\n"
@@ -116,28 +123,28 @@ def ranking_section(report: dict[str, Any]) -> str:
 
 
 def tta_section(report: dict[str, Any]) -> str:
-    """Tell what all TTA variants gain over one."""
+    """Write what all TTA variants gain over one."""
     gain = report["tta_gain"]["mean"]
     return (
         "## What TTA gains\n\n"
-        f"Mean ROC-AUC with all TTA variants {told(gain['second'])}, with one {told(gain['first'])};\n"
+        f"Mean ROC-AUC with all TTA variants {shown(gain['second'])}, with one {shown(gain['first'])};\n"
         f"difference, paired: {signed(gain['difference'])}.\n"
     )
 
 
 def operating_point_section(report: dict[str, Any], name: str) -> str:
-    """Tell precision, recall, F1 and specificity at one operating point."""
+    """Write precision, recall, F1 and specificity at one operating point."""
     point = report["operating_points"][name]
-    rows = [("**mean**", "", *(told(point["mean"][key]) for key in AT_THRESHOLD))]
+    rows = [("**mean**", "", *(shown(point["mean"][key]) for key in AT_THRESHOLD))]
     rows += [
-        (label, f"{row['threshold']:.3f}", *(told(row[key]) for key in AT_THRESHOLD))
+        (label, f"{row['threshold']:.3f}", *(shown(row[key]) for key in AT_THRESHOLD))
         for label, row in point["findings"].items()
     ]
     return f"## Operating point `{name}`\n\n" + table(("finding", "threshold", *AT_THRESHOLD), rows)
 
 
 def adaptive_section(report: dict[str, Any]) -> str:
-    """Tell what stopping early changes."""
+    """Write what stopping early changes."""
     if not report["adaptive"]:
         return ""
     rows = [
@@ -157,7 +164,7 @@ def _percent(figure: dict[str, Any]) -> str:
 
 
 def calibration_section(report: dict[str, Any]) -> str:
-    """Tell Brier score and calibration error before and after."""
+    """Write Brier score and calibration error before and after calibration."""
     before, after = (report["calibration"][key] for key in ("before", "after"))
     rows = [("**mean**", *_calibration_cells(before["mean"], after["mean"]))]
     rows += [
@@ -168,13 +175,13 @@ def calibration_section(report: dict[str, Any]) -> str:
 
 
 def _calibration_cells(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [told(side[key]) for key in ("ece", "brier") for side in (before, after)]
+    return [shown(side[key]) for key in ("ece", "brier") for side in (before, after)]
 
 
 def subgroup_section(report: dict[str, Any]) -> str:
-    """Tell the mean ROC-AUC by subgroup."""
+    """Write the mean ROC-AUC by subgroup."""
     rows = [
-        (criterion, name, group["images"], group["patients"], group["findings_measured"], told(group["mean_auc"]))
+        (criterion, name, group["images"], group["patients"], group["findings_measured"], shown(group["mean_auc"]))
         for criterion, groups in report["subgroups"].items()
         for name, group in groups.items()
     ]
@@ -188,7 +195,7 @@ def subgroup_section(report: dict[str, Any]) -> str:
 
 
 def localisation_section(report: dict[str, Any]) -> str:
-    """Tell how heat maps fare on radiologists' boxes."""
+    """Write how heat maps agree with radiologists' boxes."""
     found = report["localisation"]
     if not found:
         return ""
@@ -208,34 +215,34 @@ def localisation_section(report: dict[str, Any]) -> str:
 
 
 def _localisation_cells(figures: dict[str, Any]) -> list[str]:
-    return [told(figures["pointing_game"]), *(told(figure) for figure in figures["iou_above"].values())]
+    return [shown(figures["pointing_game"]), *(shown(figure) for figure in figures["iou_above"].values())]
 
 
 def comparison_section(report: dict[str, Any]) -> str:
-    """Tell the paired comparison with another model."""
+    """Write the paired comparison with another model."""
     other = report["comparison"]
     if not other:
         return ""
     rows = [
-        (label if label != "mean" else "**mean**", told(row["first"]), told(row["second"]), signed(row["difference"]))
+        (label if label != "mean" else "**mean**", shown(row["first"]), shown(row["second"]), signed(row["difference"]))
         for label, row in other["figures"].items()
     ]
     return (
         f"## Beside `{other['with']}`\n\nOn the {other['images']} images of {other['patients']} patients that both "
-        "predict, paired; whether the other was trained on them, its authors must tell.\n\n"
+        "predict, paired. Whether the other was trained on them is for its authors to state.\n\n"
         + table(("finding", "the other", "this model", "difference"), rows)
     )
 
 
 def unreadable_section(report: dict[str, Any]) -> str:
-    """Tell the images that could not be read."""
+    """Write the images that could not be read."""
     if not report["unreadable"]:
         return ""
     rows = [(row["image"], row["code"], row["message"]) for row in report["unreadable"]]
     return "## Images that could not be read\n\n" + table(("image", "code", "message"), rows)
 
 
-def told(figure: dict[str, Any]) -> str:
+def shown(figure: dict[str, Any]) -> str:
     """Write a figure with its interval."""
     return _with_interval(figure, ".3f")
 

@@ -16,7 +16,7 @@ Rows = npt.NDArray[np.int64]
 #: Percentiles of a 95 % interval.
 PERCENTILES = (2.5, 97.5)
 
-#: Share of the resamples that must define a figure: those that do are no fair draw of all.
+#: Share of the resamples that must define a figure: those that do are not a fair draw of all.
 FEWEST = 0.5
 
 
@@ -53,7 +53,7 @@ class Bootstrap:
             Take each figure's mean bias off its resamples first: for a figure that noise can only
             raise, such as a calibration error, which every resample would raise once more.
         digits : int
-            Decimals that are told.
+            Decimals of the returned figures.
 
         Returns
         -------
@@ -91,14 +91,14 @@ def _figure(value: float, spread: Floats, digits: int) -> dict[str, Any]:
     known = spread[~np.isnan(spread)]
     if np.isnan(value):
         return {"value": None, "interval": None}
-    told = len(known) >= FEWEST * len(spread)
-    bounds = [round(float(bound), digits) for bound in np.percentile(known, PERCENTILES)] if told else None
+    enough = len(known) >= FEWEST * len(spread)
+    bounds = [round(float(bound), digits) for bound in np.percentile(known, PERCENTILES)] if enough else None
     return {"value": round(float(value), digits), "interval": bounds}
 
 
 def mean_over(figures: Floats, defined: npt.NDArray[np.bool_]) -> float:
     """Average the figures that all images together define; NaN in a resample that lacks one of them.
 
-    Means over differing findings are no draws of one figure.
+    Means over differing findings are not draws of one figure.
     """
     return float(figures[defined].mean()) if defined.any() else float("nan")

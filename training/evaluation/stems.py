@@ -1,4 +1,4 @@
-"""Images of several tables told to be the same by their names without suffix."""
+"""Images of several tables matched by their names without suffix."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,14 +9,16 @@ from training.errors import DataError
 
 
 def stems(images: Iterable[str], where: str) -> pd.Series:
-    """Give names without folder and suffix, each for one image.
+    """Return the names of images without folder and suffix.
 
     Raises
     ------
     DataError
-        Two images share one.
+        Two images share a name.
     """
     found = pd.Series([Path(image).stem for image in images], dtype=object)
     if (twice := found.duplicated()).any():
-        raise DataError(f"{where}: several images are called {found[twice].iloc[0]}; names must tell images apart")
+        raise DataError(
+            f"{where}: several images are called {found[twice].iloc[0]}; names without folder and suffix must differ"
+        )
     return found

@@ -15,7 +15,7 @@ AGES = (0, 18, 40, 60, 80)
 
 
 def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Tell each image's group by every criterion."""
+    """Return each image's group by every criterion."""
     ages = pd.cut(table["age"], [*AGES, 1000], right=False, labels=_age_names())
     return {
         "view": table["view"],

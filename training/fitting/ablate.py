@@ -49,7 +49,7 @@ def read_ablation(path: Path) -> Ablation:
 
 
 def ablate(data: Path, out: Path, recipe: Recipe, ablation: Ablation) -> dict[str, Any]:
-    """Fit what is not fitted yet, and tell what each variant gained on validation.
+    """Fit what is not fitted yet, and write what each variant gained on validation.
 
     Several processes may work on the same `out`: each fit belongs to the one that locks it first.
 
@@ -115,7 +115,7 @@ def _figures(out: Path, name: str, seeds: tuple[int, ...]) -> dict[int, dict[str
 
 
 def _spread(values: list[float]) -> dict[str, float | None] | None:
-    """Mean and standard deviation over seeds; the latter None with fewer than two."""
+    """Return mean and standard deviation over seeds; the latter None with fewer than two."""
     if not values:
         return None
     return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
@@ -133,11 +133,11 @@ def _markdown(table: dict[str, Any]) -> str:
     ]
     for name, row in table["variants"].items():
         figures = [row["auc"], row["auc_within"], row["gain"]["auc"], row["gain"]["auc_within"]]
-        lines.append(f"| {name} | {len(row['seeds'])} | {' | '.join(map(_told, figures))} |")
+        lines.append(f"| {name} | {len(row['seeds'])} | {' | '.join(map(_shown, figures))} |")
     return "\n".join(lines) + "\n"
 
 
-def _told(spread: dict[str, float | None] | None) -> str:
+def _shown(spread: dict[str, float | None] | None) -> str:
     if spread is None:
         return "–"
     return f"{spread['mean']:.3f}" + ("" if spread["sd"] is None else f" ± {spread['sd']:.3f}")

@@ -20,8 +20,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """The training part in batches.
 
     Everything random follows from the seed, the epoch and the place in the epoch, so that an
-    interrupted fit goes on with the very images it would have seen. Every batch is whole, the last
-    one filled up from the beginning of the epoch: devices share it evenly.
+    interrupted fit continues with exactly the images it would have seen. Every batch is whole, the
+    last one filled up from the beginning of the epoch: devices share it evenly.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         if self._teachers is None:
             return labels
         weight = np.float32(self._recipe.distillation.weight)
-        # The loss sees logits under the prior, as the labels are; so must the teachers' answer be.
+        # The loss sees logits under the prior, like the labels; the teachers' answer must be under it too.
         answer = expit(self._teachers.logits(images) + self._priors[rows])
         return np.asarray((1 - weight) * labels + weight * answer, np.float32)
 
@@ -81,7 +81,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return augment(self.part.images[row], self._recipe.augmentation, np.random.default_rng(seed))
 
     def rows(self, index: int) -> npt.NDArray[np.int64]:
-        """Tell which images of the part are in a batch of this epoch."""
+        """Return which images of the part are in a batch of this epoch."""
         return self._order[index * self._recipe.batch : (index + 1) * self._recipe.batch]
 
 

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a fit: order of images, divergence, progress, validation, checkpoints."""
+"""Callbacks of a fit: order of images, divergence, progress, validation, checkpoints."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ class Order(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class DivergenceGuard(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends a fit at the first loss that is no number, and names the batch."""
+    """Ends a fit at the first loss that is not a number, and names the batch."""
 
     def __init__(self, batches: Batches, run: Path) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class DivergenceGuard(keras.callbacks.Callback):  # type: ignore[misc]
         raise FitError(
             f"the loss is not a number at epoch {self._epoch + 1}, batch {batch + 1} "
             f"({', '.join(images['image'][:3])}, …; all {len(images)} images: {listed.name}). "
-            "Either these images or the step before them broke it: look at them, or lower the learning rate"
+            "These images or the step before them are the cause: check the images, or lower the learning rate"
         )
 
 
@@ -116,7 +116,7 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
     Raises
     ------
     FitError
-        Validation does not give the metric that decides.
+        Validation does not yield the metric that decides.
     """
 
     def __init__(
@@ -137,7 +137,10 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
     def _require_metric(self) -> None:
         no_scores = np.zeros(self._validation.targets.shape)
         if np.isnan(self._figures(no_scores)[self._stopping.metric]):
-            raise FitError(f"validation gives no {self._stopping.metric}: no finding has images with and without it")
+            raise FitError(
+                f"validation yields no {self._stopping.metric}: no finding has images with and without "
+                "it; hold out more patients"
+            )
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """See the class."""
@@ -164,7 +167,7 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
         scores = predict_variants(self._network, self._validation.images)[:, 0]
         if not np.isfinite(scores).all():
             raise FitError(
-                "the network's outputs are no numbers after the last step of the epoch; lower the learning rate"
+                "the network's outputs are not numbers after the last step of the epoch; lower the learning rate"
             )
         inside = np.clip(scores, 1e-7, 1 - 1e-7)
         loss = self._loss(self._validation.targets, np.log(inside / (1 - inside)))
@@ -178,7 +181,7 @@ class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]
 
 @contextmanager
 def averaged_weights(trainer: keras.Model) -> Iterator[None]:
-    """Put the moving average of the weights in their place, where the optimizer keeps one, and take it away again."""
+    """Replace the weights by their moving average, where the optimizer keeps one, and restore them afterwards."""
     optimizer = getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer)  # half precision scales the loss
     if not optimizer.use_ema:
         yield
@@ -194,7 +197,7 @@ def averaged_weights(trainer: keras.Model) -> Iterator[None]:
 
 
 def save_atomically(network: keras.Model, file: Path) -> None:
-    """Save a model so that its file is whole or the one before."""
+    """Save a model; the file is replaced whole or not at all."""
     part = file.with_suffix(".part.keras")
     network.save(part)
     part.replace(file)

@@ -1,4 +1,4 @@
-"""The state of an unfinished stage on disk: enough to go on to the same result."""
+"""The state of an unfinished stage on disk: enough to continue to the same result."""
 
 import json
 import os
@@ -15,7 +15,7 @@ STATE = "state.npz"
 
 
 class Progress(msgspec.Struct):
-    """Where a stage stands.
+    """The progress of a stage.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Progress(msgspec.Struct):
 
 
 def save_state(file: Path, trainer: keras.Model, progress: Progress) -> None:
-    """Write weights, BatchNorm statistics, random states, optimizer and progress; all of it or nothing.
+    """Write weights, BatchNorm statistics, random states, optimizer and progress, all or nothing.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def save_state(file: Path, trainer: keras.Model, progress: Progress) -> None:
 
 
 def restore_state(file: Path, trainer: keras.Model) -> Progress:
-    """Bring a trainer to the state that was saved.
+    """Restore the saved state of a trainer.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def restore_state(file: Path, trainer: keras.Model) -> Progress:
 
 
 def read_progress(file: Path) -> Progress:
-    """Read where an unfinished stage stands."""
+    """Read the progress of an unfinished stage."""
     with np.load(file, allow_pickle=False) as arrays:
         return _decode(arrays["progress"].tobytes())
 

@@ -1,4 +1,4 @@
-"""Teachers: fitted networks whose answers to the very images of a batch are mixed into its labels."""
+"""Teachers: fitted networks whose answers to the images of a batch are mixed into its labels."""
 
 from collections.abc import Sequence
 
@@ -21,19 +21,19 @@ class Teachers:
     files : sequence of str
         ``.keras`` files of `training.network.architecture.build_network`.
     labels : int
-        How many they tell apart.
+        How many labels they predict.
     size : int
         Side of the images in pixels.
 
     Notes
     -----
-    To be made outside a strategy that shares batches among devices: each device would answer the
-    whole batch.
+    Create it outside a strategy that shares batches among devices: inside, each device would answer
+    the whole batch.
 
     Raises
     ------
     DataError
-        A file is not there, or holds no such network, or one of another number of labels.
+        A file is missing, or holds no such network, or one of another number of labels.
     """
 
     def __init__(self, files: Sequence[str], labels: int, size: int) -> None:
@@ -47,7 +47,7 @@ class Teachers:
         self._together = keras.Model(image, mean)
 
     def logits(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Give what they say together.
+        """Return the mean of their logits.
 
         Parameters
         ----------

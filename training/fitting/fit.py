@@ -1,4 +1,4 @@
-"""One fit: the stages of a recipe, one after the other, each able to go on after an interruption."""
+"""One fit: the stages of a recipe, one after the other; each can be resumed after an interruption."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,9 +25,9 @@ def fit(
     deterministic: bool = False,
     tensorboard: bool = False,
 ) -> keras.Model:
-    """Fit a network and give it back with its kernels rounded to half precision.
+    """Fit a network, and return it with its kernels rounded to half precision.
 
-    What an earlier call left in `run` is gone on with: after its last whole epoch, with the very
+    A fit that an earlier call left in `run` is continued after its last whole epoch, with the
     weights, optimizer and random states of that moment.
 
     Parameters
@@ -38,7 +38,7 @@ def fit(
     run : Path
         The run directory.
     deterministic : bool
-        Let the same seed give the same weights on the same machine, at some cost in time.
+        Make the same seed yield the same weights on the same machine, at some cost in time.
     tensorboard : bool
         Write event files to ``run/tensorboard``; needs TensorFlow.
 
@@ -50,7 +50,7 @@ def fit(
     Raises
     ------
     FitError
-        The loss became no number.
+        The loss is not a number.
     """
     keras.config.set_dtype_policy(dtype_policy())
     if deterministic and keras.config.backend() == "tensorflow":
@@ -100,7 +100,7 @@ def _fit_stage(
 
 
 def make_trainer(network: keras.Model) -> keras.Model:
-    """Put a network's logits under the priors of the loss.
+    """Add the priors of the loss to a network's logits.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def make_optimizer(how: Optimizer, stage: Stage, steps_per_epoch: int) -> keras.
 
 
 def _progress(run: Path, number: int, trainer: keras.Model) -> Progress:
-    """Bring the trainer to where this stage was left; or begin it, with the history of those before."""
+    """Restore this stage where it was left; or begin it, with the history of those before."""
     state = run / STATE
     if not state.exists():
         return Progress(stage=number)

@@ -1,4 +1,4 @@
-"""The history of a fit: a CSV and a picture of the learning curves."""
+"""The history of a fit: a CSV, and a plot of the learning curves."""
 
 import csv
 import os
@@ -14,7 +14,7 @@ HISTORY = "history.csv"
 
 
 def write_history(run: Path, rows: list[dict[str, Any]]) -> None:
-    """Write ``history.csv`` and ``learning_curves.png`` anew, each whole or as it was.
+    """Write ``history.csv`` and ``learning_curves.png`` anew; each file is replaced whole or not at all.
 
     Parameters
     ----------

@@ -54,10 +54,10 @@ def class_weights(targets: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def collection_priors(
     targets: npt.NDArray[np.float32], collections: npt.NDArray[Any], strength: float
 ) -> npt.NDArray[np.float32]:
-    """Give each image the log-odds by which its collection's label frequencies differ from the overall ones.
+    """Return for each image the log-odds by which its collection's label frequencies differ from the overall ones.
 
-    Added to the logits during the fit, they explain away what the collection alone tells of a
-    label; the network is left to explain the image, and is used without them. This is the bias
+    Added to the logits during the fit, they account for what the collection alone predicts of a
+    label; the network learns the rest from the image, and is used without them. This is the bias
     product of Clark, Yatskar and Zettlemoyer 2019 ("Don't Take the Easy Way Out"), with a bias
     that is counted instead of learned.
 
@@ -66,7 +66,7 @@ def collection_priors(
     targets : ndarray, (N, labels)
     collections : ndarray, (N,)
     strength : float
-        Images of the overall frequencies added to each collection; 0 gives no prior at all.
+        Images of the overall frequencies added to each collection; 0: no prior at all.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def _cross_entropy(_: Loss) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _focal(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
-    """Lin et al. 2017. Keras ignores alpha unless told to balance the classes by it."""
+    """Return the focal loss of Lin et al. 2017. Keras ignores alpha unless ``apply_class_balancing`` is set."""
     focal = keras.losses.BinaryFocalCrossentropy(
         apply_class_balancing=True, alpha=loss.alpha, gamma=loss.gamma, from_logits=True, reduction=None
     )
@@ -102,7 +102,7 @@ def _focal(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _asymmetric(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
-    """Ridnik et al. 2021: negatives are focused more than positives, and easy ones (p below the margin) dropped."""
+    """Return the asymmetric loss (Ridnik et al. 2021): it focuses negatives more, and drops easy ones (p < margin)."""
 
     def terms(truth: Tensor, logits: Tensor) -> Tensor:
         p = ops.sigmoid(logits)

@@ -1,4 +1,4 @@
-"""Where a model comes from: its images, its recipe, its code, and the networks it began from or learnt from."""
+"""Where a model comes from: its images, its recipe, its code, and the networks it began from or learned from."""
 
 import json
 import warnings
@@ -24,7 +24,7 @@ PROVENANCE = "training.json"
 
 
 def provenance(parts: Parts, recipe: Recipe, labels: LabelSet) -> dict[str, Any]:
-    """Tell where a model comes from, for its manifest and card.
+    """Describe where a model comes from, for its manifest and card.
 
     Raises
     ------
@@ -48,16 +48,16 @@ def provenance(parts: Parts, recipe: Recipe, labels: LabelSet) -> dict[str, Any]
 
 
 def _without_folders(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Name files of weights and labels without this machine's folders; what they hold is told beside."""
-    told = {**recipe, "initial": Path(recipe["initial"]).name, "labels": Path(recipe["labels"]).name}
+    """Name files of weights and labels without this machine's folders; their content is recorded beside."""
+    named = {**recipe, "initial": Path(recipe["initial"]).name, "labels": Path(recipe["labels"]).name}
     if "distillation" in recipe:
         names = [Path(teacher).name for teacher in recipe["distillation"]["teachers"]]
-        told["distillation"] = {**recipe["distillation"], "teachers": names}
-    return told
+        named["distillation"] = {**recipe["distillation"], "teachers": names}
+    return named
 
 
 def _ancestors(recipe: Recipe, parts: dict[str, str]) -> dict[str, Any]:
-    """Tell of the fits that this one begins from or learns from."""
+    """Describe the fits that this one begins from or learns from."""
     ancestors: dict[str, Any] = {}
     if recipe.initial not in NAMED:
         require_network_file(recipe.initial, f"initial (or one of {', '.join(NAMED)})")
@@ -70,17 +70,18 @@ def _ancestors(recipe: Recipe, parts: dict[str, str]) -> dict[str, Any]:
 
 
 def _ancestor(file: Path, parts: dict[str, str]) -> dict[str, Any]:
-    """Give a model's hash, and what is told of its fit, which must have been on the same split."""
+    """Return a model's hash and the provenance of its fit, which must have been on the same split."""
     sha256 = hash_of_file(file)
     if not file.with_name(PROVENANCE).is_file():
         warnings.warn(
-            f"{file} does not tell its training images; they must be none of validation or test", stacklevel=2
+            f"{file} does not record its training images; none of them may be a validation or test image here",
+            stacklevel=2,
         )
         return {"sha256": sha256, "training": None}
-    told: dict[str, Any] = json.loads(file.with_name(PROVENANCE).read_text())
-    if told.get("part_sha256") != parts:
+    recorded: dict[str, Any] = json.loads(file.with_name(PROVENANCE).read_text())
+    if recorded.get("part_sha256") != parts:
         raise DataError(f"{file} was fitted on another split: it may have seen images that are validation or test here")
-    return {"sha256": sha256, "training": {**told, "recipe": _without_folders(told["recipe"])}}
+    return {"sha256": sha256, "training": {**recorded, "recipe": _without_folders(recorded["recipe"])}}
 
 
 def read_provenance(run: Path) -> dict[str, Any]:
@@ -89,20 +90,20 @@ def read_provenance(run: Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        It is not finished, or no run at all.
+        It is not a finished run.
     """
     if not (run / MODEL).is_file() or not (run / PROVENANCE).is_file():
         raise DataError(f"{run} holds no finished fit: expected {MODEL} and {PROVENANCE}")
-    told: dict[str, Any] = json.loads((run / PROVENANCE).read_text())
-    return told
+    recorded: dict[str, Any] = json.loads((run / PROVENANCE).read_text())
+    return recorded
 
 
-def gone_on_with(out: Path, told: dict[str, Any]) -> dict[str, Any]:
-    """Keep what was told when a fit began, and add what it goes on with, where that has changed."""
+def resumed_provenance(out: Path, current: dict[str, Any]) -> dict[str, Any]:
+    """Return what was recorded when a fit began, with the commit and versions that resume it, where they changed."""
     if not (out / PROVENANCE).exists():
-        return told
+        return current
     first: dict[str, Any] = json.loads((out / PROVENANCE).read_text())
-    now = {key: told[key] for key in ("commit", "versions")}
+    now = {key: current[key] for key in ("commit", "versions")}
     before = [{key: first[key] for key in now}, *first.get("resumed_with", [])]
     return first if now in before else {**first, "resumed_with": [*first.get("resumed_with", []), now]}
 
@@ -113,9 +114,11 @@ def labels_of(run: Path) -> LabelSet:
     Raises
     ------
     DataError
-        It is not finished, or was fitted by a version that did not tell them.
+        It is not finished, or was fitted by a version that did not record them.
     """
-    told = read_provenance(run)
-    if "labels" not in told:
-        raise DataError(f"{run / PROVENANCE} does not tell the model's labels, an earlier version wrote it; fit again")
-    return LabelSet.of(msgspec.convert(told["labels"], tuple[Label, ...]))
+    recorded = read_provenance(run)
+    if "labels" not in recorded:
+        raise DataError(
+            f"{run / PROVENANCE} does not record the model's labels: an earlier version wrote it; fit again"
+        )
+    return LabelSet.of(msgspec.convert(recorded["labels"], tuple[Label, ...]))

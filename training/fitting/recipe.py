@@ -1,4 +1,4 @@
-"""The recipe of a fit: one typed file that says everything that was chosen."""
+"""The recipe of a fit: one typed file with everything that is chosen."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -66,8 +66,8 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     class_weights : bool
         Weigh each label's terms by the inverse of its frequency, with a mean weight of 1.
     collection_prior : float
-        Tell the loss how frequent each label is in each collection, so that the network gains
-        nothing by telling collections apart; as if so many images of the overall frequencies were
+        Add to the loss how frequent each label is in each collection, so that the network gains
+        nothing by distinguishing collections; as if so many images of the overall frequencies were
         added to each. 0: off.
     """
 
@@ -83,7 +83,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How images are varied; every strength is the largest, drawn evenly from both sides of nothing.
+    """How images are varied; a strength is the largest change, drawn uniformly in both directions.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Share of the contrast about the middle; logarithm of the exponent.
     boxes : float
         Probability of up to three black rectangles, more of them near the upper edge, where
-        markers sit: collections with blacked-out markers must not be known by them.
+        markers sit: the network must not recognise collections by blacked-out markers.
     """
 
     flip: Share = 0.0
@@ -115,7 +115,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is learnt from beside the labels; see `training.fitting.distillation`.
+    """The teachers of a fit, beside the labels; see `training.fitting.distillation`.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ``.keras`` files, fitted on the same split: what a teacher has seen of validation, its
         student has seen too.
     weight : float
-        Share of the teachers' answer in the targets; the labels have the rest.
+        Share of the teachers' answer in the targets; the rest is the labels.
     """
 
     teachers: tuple[str, ...] = ()
@@ -185,7 +185,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     labels : str
-        What is told apart; see `training.labels.read_labels`.
+        The label set; see `training.labels.read_labels`.
     initial : str
         See `training.network.initial_weights.initial_network`.
     batch : int

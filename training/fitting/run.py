@@ -1,4 +1,4 @@
-"""A run directory: the model, what was fitted for it, and where both came from."""
+"""A run directory: the model, its decisions, and the provenance of both."""
 
 import json
 import zipfile
@@ -16,7 +16,7 @@ from training.errors import DataError
 from training.files import hash_of_file, locked, write_json
 from training.fitting.checkpoint import STATE
 from training.fitting.fit import fit
-from training.fitting.provenance import MODEL, PROVENANCE, gone_on_with, labels_of, provenance, read_provenance
+from training.fitting.provenance import MODEL, PROVENANCE, labels_of, provenance, read_provenance, resumed_provenance
 from training.fitting.recipe import Recipe
 from training.labels import LabelSet, read_labels
 from training.network.architecture import to_float32
@@ -47,7 +47,7 @@ def fit_run(
         The run directory; made if missing.
     recipe : Recipe
     resume : bool
-        Go on with what `out` holds of an interrupted fit by the same recipe on the same images.
+        Continue an interrupted fit in `out`, by the same recipe on the same images.
     deterministic, tensorboard : bool
         See `training.fitting.fit.fit`.
 
@@ -65,27 +65,27 @@ def fit_run(
     images = read_dataset(data, labels)
     parts = split_images(images, recipe.split)
     require_sizes(parts["train"], [stage.size for stage in recipe.stages])
-    told = provenance(parts, recipe, labels)
+    current = provenance(parts, recipe, labels)
 
     def load(size: int) -> tuple[Part, Part]:
         train, validation = (load_part(parts[name], size, name, labels) for name in ("train", "validation"))
         return train, validation
 
     with locked(out):
-        goes_on = _claim(out, _identity(told), resume=resume)
+        resumes = _claim(out, _identity(current), resume=resume)
         if (out / MODEL).exists():
             return out / MODEL
         _describe_parts(parts, labels, len(images))
-        if resume and not goes_on:
-            print(f"{out} holds nothing to go on with: a new fit begins")  # noqa: T201
-        write_json(out / PROVENANCE, gone_on_with(out, told) if goes_on else told)
+        if resume and not resumes:
+            print(f"{out} holds nothing to resume: a new fit begins")  # noqa: T201
+        write_json(out / PROVENANCE, resumed_provenance(out, current) if resumes else current)
         save_model(fit(recipe, load, out, deterministic=deterministic, tensorboard=tensorboard), out / MODEL)
         _remove_state(out)
     return out / MODEL
 
 
 def _describe_parts(parts: Parts, labels: LabelSet, images: int) -> None:
-    """Say what is fitted on, and what of it will be refused later."""
+    """Print what is fitted on, and what will be refused later."""
     counts = [f"{name} {len(part):,} images of {part['patient'].nunique():,} patients" for name, part in parts.items()]
     if left_out := images - sum(map(len, parts.values())):
         counts.append(f"{left_out:,} images in no part")
@@ -96,18 +96,18 @@ def _describe_parts(parts: Parts, labels: LabelSet, images: int) -> None:
         print(f"`calibrate` will refuse this run: {error}")  # noqa: T201
 
 
-def _identity(told: dict[str, Any]) -> dict[str, Any]:
-    """Give what makes a fit this one: its recipe, its images, and the weights it takes in."""
-    ancestors = [*([told["initial"]] if "initial" in told else []), *told.get("teachers", [])]
+def _identity(current: dict[str, Any]) -> dict[str, Any]:
+    """Return what identifies a fit: its recipe, its images, and the weights it starts from or learns from."""
+    ancestors = [*([current["initial"]] if "initial" in current else []), *current.get("teachers", [])]
     return {
-        "recipe": told["recipe"],
-        "part_sha256": told["part_sha256"],
+        "recipe": current["recipe"],
+        "part_sha256": current["part_sha256"],
         "weights_sha256": [ancestor["sha256"] for ancestor in ancestors],
     }
 
 
 def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> bool:
-    """Tie the directory to one fit, to which all it holds belongs; tell whether it was tied before."""
+    """Bind the directory to one fit; return whether it was bound to it before."""
     claimed = out / IDENTITY
     if not claimed.exists():
         if strange := [name for name in (MODEL, PROVENANCE, STATE) if (out / name).exists()]:
@@ -117,20 +117,20 @@ def _claim(out: Path, identity: dict[str, Any], *, resume: bool) -> bool:
     if _with_defaults(json.loads(claimed.read_text())) != _with_defaults(json.loads(json.dumps(identity))):
         raise DataError(f"{out} holds a fit by another recipe, of other images or weights; choose another --out")
     if not resume:
-        raise DataError(f"{out} holds this fit already; go on with it by --resume, or choose another --out")
+        raise DataError(f"{out} holds this fit already; continue it with --resume, or choose another --out")
     return True
 
 
 def _with_defaults(identity: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what a recipe written before a key existed leaves out."""
+    """Fill in the keys that a recipe of an earlier version lacks."""
     try:
         return {**identity, "recipe": msgspec.convert(identity["recipe"], Recipe)}
     except msgspec.ValidationError as error:
-        raise DataError(f"{IDENTITY} tells a recipe that this version does not know: {error}") from error
+        raise DataError(f"{IDENTITY} holds a recipe that this version does not know: {error}") from error
 
 
 def _remove_state(out: Path) -> None:
-    """A finished fit needs no way back."""
+    """Remove the files that only an unfinished fit needs."""
     for left in [out / STATE, *out.glob("stage-*.keras")]:
         left.unlink(missing_ok=True)
 
@@ -138,7 +138,7 @@ def _remove_state(out: Path) -> None:
 def calibrate_run(run: Path, data: Path) -> Path:
     """Fit calibration and operating points of a run's model on the validation images of its own split.
 
-    Thresholds are fitted on calibrated probabilities, each TTA mode for itself.
+    Thresholds are fitted on calibrated probabilities, separately for each TTA mode.
 
     Returns
     -------
@@ -165,19 +165,20 @@ def split_of(run: Path, data: Path) -> Parts:
     DataError
         The run is not finished, or the images or their split are not those of the run.
     """
-    told, labels = read_provenance(run), labels_of(run)
-    parts = split_images(read_dataset(data, labels), msgspec.convert(told["recipe"]["split"], Split))
+    recorded, labels = read_provenance(run), labels_of(run)
+    expected = recorded["part_sha256"]
+    parts = split_images(read_dataset(data, labels), msgspec.convert(recorded["recipe"]["split"], Split))
     for name, part in parts.items():
-        if (found := hash_of_table(part, labels.names)) != told["part_sha256"][name]:
+        if (found := hash_of_table(part, labels.names)) != expected[name]:
             raise DataError(
-                f"{data}: expected the {name} images the model was fitted with ({told['part_sha256'][name][:12]}…), "
-                f"got {found[:12]}…; other images, or a split file that was changed, make another split"
+                f"{data}: expected the {name} images the model was fitted with ({expected[name][:12]}…), "
+                f"got {found[:12]}…; use the images and the split file of the fit, or fit again"
             )
     return parts
 
 
 def save_model(network: keras.Model, path: Path) -> None:
-    """Save a model whole, compressed: rounded kernels shrink to about 60 % of their size."""
+    """Save a model compressed: rounded kernels shrink to about 60 % of their size."""
     plain = path.with_suffix(".uncompressed.keras")
     part = path.with_suffix(".part")
     network.save(plain)

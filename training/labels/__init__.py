@@ -1,4 +1,4 @@
-"""Label sets: what a network is trained to tell apart, read from files beside this one or from anywhere.
+"""Label sets: what a network is trained to predict, read from files beside this one or from anywhere.
 
 No code of this package knows a label by its name; what other data sets call the same findings is in ``aliases.json``.
 """
@@ -15,7 +15,7 @@ from cxr_edge.model.labels import Label
 from training.errors import RecipeError
 
 FOLDER: Final = Path(__file__).parent
-#: What is trained on unless a recipe names another set: the labels of NIH ChestX-ray14 (Wang et al. 2017).
+#: The label set of a recipe that names no other: the labels of NIH ChestX-ray14 (Wang et al. 2017).
 DEFAULT: Final = "nih14"
 
 
@@ -92,6 +92,6 @@ def read_labels(source: str = DEFAULT) -> LabelSet:
 
 
 def aliases(data_set: str) -> dict[str, str]:
-    """Return what a data set calls labels: its name → ours."""
+    """Return the names that a data set uses for labels: its name → ours."""
     known: dict[str, dict[str, str]] = json.loads((FOLDER / "aliases.json").read_text(encoding="utf-8"))
     return known[data_set]

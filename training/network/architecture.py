@@ -59,17 +59,17 @@ def build_network(labels: int, size: int = 224, imagenet: bool = False) -> keras
 def round_kernels_to_half(network: keras.Model) -> None:
     """Round every kernel to a value that float16 can hold, in place.
 
-    What ships is then the same numbers in any precision of storage. Biases and BatchNorm
+    The shipped weights are then the same in any precision of storage. Biases and BatchNorm
     statistics stay in float32: small variances fall below float16's normal range.
 
     Raises
     ------
     FitError
-        A weight is no number, or a kernel too large for float16.
+        A weight is not a number, or a kernel is too large for float16.
     """
     weights = network.get_weights()
     if not all(np.isfinite(weight).all() for weight in weights):
-        raise FitError("a weight is no number; lower the learning rate")
+        raise FitError("a weight is not a number; lower the learning rate")
     largest = max(float(np.abs(weight).max()) for weight in weights if weight.ndim > 1)
     if largest > float(np.finfo(np.float16).max):
         raise FitError(f"a kernel holds {largest:.1e}, beyond half precision; lower the learning rate")
@@ -77,10 +77,10 @@ def round_kernels_to_half(network: keras.Model) -> None:
 
 
 def set_weights(network: keras.Model, weights: Sequence[npt.NDArray[Any]]) -> None:
-    """Give a model all its weights.
+    """Set all weights of a model.
 
     Keras's own ``set_weights`` alone leaves a Normalization layer computing with the mean and variance
-    it had before: they are derived from its weights only when it is told to.
+    it had before: they are derived from its weights only by ``finalize_state``.
     """
     network.set_weights(weights)
     for layer in network.layers:
@@ -89,10 +89,10 @@ def set_weights(network: keras.Model, weights: Sequence[npt.NDArray[Any]]) -> No
 
 
 def at_size(network: keras.Model, size: int) -> keras.Model:
-    """Give the same model for images of another size, its backbone under the current precision policy.
+    """Return the same model for images of another size, its backbone under the current precision policy.
 
-    It is rebuilt from its own layers. A network typed again can differ from the one the weights
-    belong to: with Keras's ImageNet weights there is a Rescaling layer more, which has none.
+    It is rebuilt from its own layers. A network built anew can differ from the one the weights
+    belong to: with Keras's ImageNet weights it has one more Rescaling layer, which has no weights.
 
     Parameters
     ----------
@@ -112,11 +112,11 @@ def at_size(network: keras.Model, size: int) -> keras.Model:
 
 
 def to_float32(network: keras.Model) -> keras.Model:
-    """Give a model whose every layer computes in float32, whatever policy it was trained under.
+    """Return a model whose every layer computes in float32, whatever policy it was trained under.
 
     Half precision is slow on a CPU, and exporting a mixed_float16 model as it is leaves a Cast
     around every layer: lower precision is made from the float32 graph instead. A model that
-    computes in float32 already is given back as it is.
+    computes in float32 already is returned as it is.
     """
     if all(layer.compute_dtype == "float32" for layer in network.layers):
         return network

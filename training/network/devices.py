@@ -1,4 +1,4 @@
-"""Where a fit computes: the precision, and all GPUs of this host."""
+"""The devices and the precision of a fit: all GPUs of this host, or the CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ def gpus() -> list[str]:
 
 
 def dtype_policy() -> str:
-    """Give the precision a fit computes in: half on a GPU; a CPU is slower in half than in single."""
+    """Return the precision of a fit: half on a GPU; a CPU is slower in half than in single."""
     return "mixed_float16" if gpus() else "float32"
 
 

@@ -25,7 +25,7 @@ LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db
 # Lite0's blocks in order, under the names Keras gives them in B0.
 _BLOCKS = [f"block{stage}{'abcd'[i]}" for stage, repeats in enumerate((1, 2, 2, 3, 3, 4, 1), 1) for i in range(repeats)]
 
-#: What `initial_network` knows by name; all else is a file.
+#: The names that `initial_network` knows; anything else is a file.
 NAMED = ("random", "imagenet", "lite0")
 
 Tensors = dict[str, npt.NDArray[np.float32]]
@@ -47,7 +47,7 @@ def initial_network(initial: str, labels: int, size: int = 224) -> keras.Model:
     Raises
     ------
     DataError, ModuleNotFoundError
-        The weights are not there, or of another number of labels.
+        The weights are missing, or of another number of labels.
     """
     if initial in ("random", "imagenet"):
         return build_network(labels, size, imagenet=initial == "imagenet")
@@ -64,13 +64,13 @@ def load_network(file: str, labels: int) -> keras.Model:
     Raises
     ------
     DataError
-        It is not there, damaged, another network, or of another number of labels.
+        It is missing, damaged, another network, or of another number of labels.
     """
     require_network_file(file, "a network's file")
     try:
         network = keras.models.load_model(file, compile=False)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} is no Keras model that can be read: {error}") from error
+        raise DataError(f"{file} cannot be read as a Keras model: {error}") from error
     if not {LAST_CONVOLUTION, LOGITS} <= {layer.name for layer in network.layers}:
         raise DataError(f"{file}: expected a network of this package with {LAST_CONVOLUTION} and {LOGITS}")
     if (found := network.output_shape[-1]) != labels:
@@ -79,7 +79,7 @@ def load_network(file: str, labels: int) -> keras.Model:
 
 
 def require_network_file(file: str, what: str) -> None:
-    """Raise `DataError` when what the message calls `what` is no ``.keras`` file that is there."""
+    """Raise `DataError` when `file`, which the message calls `what`, is not an existing ``.keras`` file."""
     if Path(file).suffix != ".keras" or not Path(file).is_file():
         raise DataError(f"{what}: expected a .keras file that exists, got {file!r}")
 
@@ -89,7 +89,7 @@ def _transfer_lite0(network: keras.Model, lite0: Tensors) -> None:
 
     B0 has squeeze-and-excitation and swish where Lite0 has ReLU6, so this is a start and not a
     function-preserving copy: the excitation begins as identity (kernel 0, bias 6: sigmoid ≈ 1),
-    and the input is normalised as Lite0 saw it, (x - 127) / 128.
+    and the input is normalised as for Lite0, (x - 127) / 128.
     """
     normalisation = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
     mean, variance, count = normalisation.get_weights()

@@ -1,4 +1,4 @@
-"""Building an engine from an ONNX graph, on the GPU that is to run it or, with TensorRT for RTX, anywhere."""
+"""Build an engine from an ONNX graph: on the GPU that is to run it or, with TensorRT for RTX, on any machine."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from cxr_edge.backends.tensorrt.library import Library
 from cxr_edge.backends.tensorrt.parse import parsed
 from cxr_edge.errors import DeviceUnavailable, EngineBuildFailed
 
-#: Called with the name of a phase and its share that is done, 0 to 1.
+#: Called with the name of a phase and the share of it that is done, 0 to 1.
 Progress = Callable[[str, float], None]
 
 Hardware = Literal["none", "ampere_plus"]
@@ -19,7 +19,7 @@ WORKSPACE = 1024 * MEBIBYTE
 
 @dataclass(frozen=True)
 class Profile:
-    """Batch sizes: the smallest and largest an engine takes, and the one it is made fastest for."""
+    """Batch sizes: the smallest and largest that an engine takes, and the one that it is optimised for."""
 
     smallest: int = 1
     best: int = 6
@@ -28,11 +28,11 @@ class Profile:
     def __post_init__(self) -> None:
         if not 1 <= self.smallest <= self.best <= self.largest <= 1024:
             raise ValueError(
-                f"expected three batch sizes in rising order from 1 to 1024, such as 1,6,32, got {self.told}"
+                f"expected three batch sizes in rising order from 1 to 1024, such as 1,6,32, got {self.text}"
             )
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """The sizes as the command line takes them."""
         return f"{self.smallest},{self.best},{self.largest}"
 
@@ -47,9 +47,9 @@ class Settings:
         Of the GPU, such as ``sm_86``.
     profile : Profile
     version_compatible : bool
-        It also runs in newer versions of TensorRT; such an engine carries code.
+        The engine also runs in newer versions of TensorRT; it then contains code.
     hardware : str
-        ``ampere_plus``: it also runs on other GPUs from sm_80 on, more slowly.
+        ``ampere_plus``: the engine also runs on other GPUs from sm_80 on, but more slowly.
     """
 
     architecture: str
@@ -84,13 +84,13 @@ def build_engine(
     Returns
     -------
     Built
-        Two builds are not alike byte for byte.
+        Two builds differ in their bytes.
 
     Raises
     ------
     ModelRefused, EngineBuildFailed
     DeviceUnavailable
-        TensorRT for RTX does not know the architecture.
+        TensorRT for RTX does not build for the architecture.
     """
     if library.for_rtx and (settings.version_compatible or settings.hardware != "none"):
         raise EngineBuildFailed(
@@ -103,7 +103,7 @@ def build_engine(
         config.add_optimization_profile(_profile(parsing, settings.profile))
         monitor = _monitor(library, progress or (lambda _phase, _done: None))
         config.progress_monitor = monitor
-        if not library.for_rtx:  # it would look for a GPU, and gains nothing
+        if not library.for_rtx:  # the cache would need a GPU, and brings nothing
             config.set_timing_cache(_timing_cache(config, timings), ignore_mismatch=False)
         plan = parsing.builder.build_serialized_network(parsing.network, config)
         if monitor.raised is not None:
@@ -131,7 +131,7 @@ def _configure(library: Library, config: Any, settings: Settings) -> None:
             listed = ", ".join(sorted(known, key=lambda name: int(name[3:])))
             raise DeviceUnavailable(
                 f"tensorrt: {library.name} {library.version} builds for {listed}, not for {settings.architecture!r}; "
-                "for other GPUs there is the package tensorrt"
+                "for other GPUs install the package tensorrt"
             )
         config.num_compute_capabilities = 1
         config.set_compute_capability(known[settings.architecture], 0)
@@ -148,12 +148,12 @@ def _profile(parsing: Any, profile: Profile) -> Any:
 
 
 def _timing_cache(config: Any, timings: bytes) -> Any:
-    """Read timings, or begin anew where they are of another version or GPU."""
+    """Read timings, or start an empty cache where they are of another version or GPU."""
     return config.create_timing_cache(timings) or config.create_timing_cache(b"")
 
 
 def _monitor(library: Library, progress: Progress) -> Any:
-    """Hand progress on. TensorRT swallows what a callback raises, such as Ctrl-C: it is kept, and the build ended."""
+    """Pass progress on. TensorRT swallows what a callback raises, such as Ctrl-C: keep it, and end the build."""
     interface = library.module.IProgressMonitor
     steps: dict[str, int] = {}
 
@@ -165,16 +165,16 @@ def _monitor(library: Library, progress: Progress) -> Any:
 
         def phase_start(self, phase: str, _parent: str | None, count: int) -> None:
             steps[phase] = max(count, 1)
-            self._tell(phase, 0.0)
+            self._report(phase, 0.0)
 
         def step_complete(self, phase: str, step: int) -> bool:
-            self._tell(phase, min(1.0, (step + 1) / steps[phase]))
+            self._report(phase, min(1.0, (step + 1) / steps[phase]))
             return self.raised is None
 
         def phase_finish(self, phase: str) -> None:
-            self._tell(phase, 1.0)
+            self._report(phase, 1.0)
 
-        def _tell(self, phase: str, done: float) -> None:
+        def _report(self, phase: str, done: float) -> None:
             try:
                 progress(phase, done)
             except BaseException as error:

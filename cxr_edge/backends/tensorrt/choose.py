@@ -1,4 +1,4 @@
-"""Which stored engine runs a graph on this machine, and why the others do not."""
+"""Choose the stored engine that runs a graph on this machine, or state why none does."""
 
 import hashlib
 from typing import Final
@@ -14,7 +14,7 @@ REMEDY: Final = "run `cxr-edge engine build`"
 def load_engine(onnx: bytes, precision: str, batch: int) -> tuple[Library, bytes, Identity]:
     """Find the engine of a graph for the GPU of this machine.
 
-    Of several that fit, one built for this very GPU goes first, then the one built last.
+    Of several that fit, one built for this very GPU comes first, then the one built last.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def load_engine(onnx: bytes, precision: str, batch: int) -> tuple[Library, bytes
         The serialised graph.
     precision : str
     batch : int
-        It must take from 1 to that many inputs at a time.
+        The engine must take from 1 to this many inputs at a time.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def load_engine(onnx: bytes, precision: str, batch: int) -> tuple[Library, bytes
     Raises
     ------
     DeviceUnavailable
-        There is no GPU, no TensorRT, or no engine that fits; the message tells which.
+        The GPU, TensorRT or an engine that fits is missing; the message states which.
     """
     library, gpu = _library_and_gpu()
     wanted = hashlib.sha256(onnx).hexdigest()
@@ -62,9 +62,9 @@ def load_engine(onnx: bytes, precision: str, batch: int) -> tuple[Library, bytes
 
 
 def _library_and_gpu() -> tuple[Library, str]:
-    """Find a GPU and TensorRT, or tell all that is missing at once.
+    """Find a GPU and TensorRT, or report everything that is missing at once.
 
-    Without a GPU the package is only looked for: importing it takes long.
+    Without a GPU the package is only searched for: to import it takes long.
     """
     try:
         gpu = find_gpu().architecture
@@ -80,7 +80,7 @@ def _library_and_gpu() -> tuple[Library, str]:
 def _misfit(
     identity: Identity, model_sha256: str, library: Library, architecture: str, precision: str, batch: int
 ) -> str:
-    """Tell why an engine must not be run here; empty where it may."""
+    """Return why an engine must not be run here; empty where it may be."""
     if identity.model_sha256 != model_sha256:
         return "is of another model"
     if identity.precision != precision:

@@ -1,9 +1,9 @@
 """A TensorRT engine on an NVIDIA GPU: buffers and addresses set once, one CUDA graph for each batch size.
 
-An execution context is not safe under threads, so there is a pool of lanes: each with its own stream,
-pinned host buffers and device buffers of the profile's largest batch, and for each batch size it meets
-an execution context, whose state a captured graph depends on. Inputs are copied to the device, the
-engine runs, outputs are copied back; what is kept stays in device memory of its own.
+An execution context is not thread-safe, so there is a pool of lanes. Each lane has its own stream, pinned
+host buffers and device buffers for the profile's largest batch. For each batch size that it runs it has an
+execution context, because a captured graph depends on the context's state. Inputs are copied to the device,
+the engine runs, outputs are copied back. An output that is kept stays in device memory of its own.
 """
 
 import ctypes
@@ -24,10 +24,10 @@ from cxr_edge.backends.tensorrt.library import INSTALL, Library
 from cxr_edge.backends.tensorrt.store import Identity
 from cxr_edge.errors import DeviceFailed, DeviceUnavailable
 
-#: Lanes that run at the same time; more of them only wait for the GPU.
+#: Lanes that run at the same time; more would only wait for the GPU.
 MOST_LANES: Final = 4
 
-#: Batch sizes in use: one view, and all.
+#: Number of batch sizes in use: one TTA variant, and all of them.
 SIZES: Final = 2
 
 _DTYPES: Final = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT64": "int64", "INT32": "int32"}
@@ -40,9 +40,9 @@ class TensorRTGraph:
     ----------
     library : Library
     plan : bytes
-        The engine, verified by `cxr_edge.backends.tensorrt.choose.load_engine`: it holds code.
+        The engine, verified by `cxr_edge.backends.tensorrt.choose.load_engine`: it contains code.
     identity : Identity
-        What it is of.
+        Of the engine.
     resources : Resources
 
     Raises
@@ -64,7 +64,7 @@ class TensorRTGraph:
         self._tensors = _tensors(trt, self._engine)
         buffers = sum(tensor.bytes for tensor in self._tensors.values())
         of_a_lane = buffers + SIZES * self._engine.device_memory_size_v2
-        for_lanes = resources.gpu_memory - len(plan)  # about what its weights take
+        for_lanes = resources.gpu_memory - len(plan)  # about the size of its weights
         if of_a_lane > for_lanes:
             raise DeviceUnavailable(
                 f"tensorrt: expected an engine that takes at most the {resources.gpu_memory} bytes of gpu_memory, got "
@@ -73,12 +73,12 @@ class TensorRTGraph:
             )
         self._slots = threading.BoundedSemaphore(min(MOST_LANES, for_lanes // of_a_lane))
         self._idle: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
-        with self._lane():  # the first is made now, so that too little memory is told here
+        with self._lane():  # make the first one now, so that too little memory is reported here
             pass
 
     @property
     def device(self) -> str:
-        """The device it truly runs on."""
+        """The device that the graph actually runs on."""
         return "tensorrt"
 
     @property
@@ -101,7 +101,7 @@ class TensorRTGraph:
         count = len(next(iter(feeds.values())))
         if count > self.largest_batch:
             raise DeviceFailed(
-                f"tensorrt: expected at most {self.largest_batch} views at a time, got {count}; "
+                f"tensorrt: expected at most {self.largest_batch} inputs at a time, got {count}; "
                 f"{REMEDY} with a larger --batch"
             )
         try:
@@ -109,13 +109,13 @@ class TensorRTGraph:
                 return lane.run(outputs, feeds, keep, count)
         except (_CudaError, DeviceUnavailable) as error:
             raise DeviceFailed(
-                f"tensorrt failed while it computed ({error}); what was done before is not harmed: give the same "
-                "command again to go on, or another --device with another --out"
+                f"tensorrt failed while it computed ({error}); finished results are kept: run the same "
+                "command again to go on, or choose another --device and another --out"
             ) from error
 
     @contextmanager
     def _lane(self) -> Iterator["_Lane"]:
-        """Take a lane out of the pool, or make one; one that failed is not given back."""
+        """Take a lane out of the pool, or make one. A lane that failed is not returned to the pool."""
         with self._slots:
             try:
                 lane = self._idle.get_nowait()
@@ -128,11 +128,11 @@ class TensorRTGraph:
         try:
             return _Lane(self._cuda, self._engine, self._tensors)
         except _CudaError as error:
-            raise DeviceUnavailable(f"tensorrt: the GPU cannot take the engine's buffers ({error})") from error
+            raise DeviceUnavailable(f"tensorrt: the GPU has no room for the engine's buffers ({error})") from error
 
 
 class Kept:
-    """An output that stayed on the device, in memory of its own; freed with this object."""
+    """An output kept on the device, in memory of its own, which is freed with this object."""
 
     def __init__(self, cuda: "_Cuda", tensor: "_Tensor", count: int) -> None:
         self.bytes = tensor.bytes_of(count)
@@ -152,7 +152,7 @@ class Kept:
 
 
 class _CudaError(Exception):
-    """A call of CUDA's failed."""
+    """A CUDA call failed."""
 
 
 class _Cuda:
@@ -174,7 +174,7 @@ class _Cuda:
         return results[0] if len(results) == 1 else None
 
     def release_with(self, owner: object, function: str, handle: Any) -> None:
-        """Release a handle when its owner goes; at the end of the process the driver does it."""
+        """Release a handle when its owner is deleted; at the end of the process the driver does so."""
         weakref.finalize(owner, getattr(self.runtime, function), handle).atexit = False
 
     def copy(self, target: int, source: int, size: int, kind: str, stream: Any) -> None:
@@ -204,7 +204,7 @@ class _Tensor:
 
 
 def _tensors(trt: ModuleType, engine: Any) -> dict[str, _Tensor]:
-    """Describe inputs and outputs; an output is as long as the inputs' largest batch."""
+    """Describe inputs and outputs; an output's batch is the inputs' largest."""
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     is_input = {name: engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
     largest = min(engine.get_tensor_profile_shape(name, 0)[2][0] for name in names if is_input[name])
@@ -219,7 +219,7 @@ def _tensors(trt: ModuleType, engine: Any) -> dict[str, _Tensor]:
 
 
 class _Lane:
-    """A stream with its buffers, and an execution for each batch size; used by one thread at a time."""
+    """A stream with its buffers, and an execution for each batch size. One thread uses it at a time."""
 
     def __init__(self, cuda: _Cuda, engine: Any, tensors: Mapping[str, _Tensor]) -> None:
         self._cuda, self._engine, self._tensors = cuda, engine, tensors
@@ -238,17 +238,17 @@ class _Lane:
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Value], keep: Collection[str], count: int) -> list[Value]:
         for name, value in feeds.items():
-            self._take(name, value, count)
+            self._copy_in(name, value, count)
         if count not in self._executions:
             self._executions[count] = _Execution(
                 self._cuda, self._engine, self._tensors, self._device, self._stream, count
             )
         self._executions[count].run()
-        values = [self._give(name, count, keep=name in keep) for name in outputs]
+        values = [self._copy_out(name, count, keep=name in keep) for name in outputs]
         self._cuda.call("cudaStreamSynchronize", self._stream)
         return [value if isinstance(value, Kept) else value.copy() for value in values]
 
-    def _take(self, name: str, value: Value, count: int) -> None:
+    def _copy_in(self, name: str, value: Value, count: int) -> None:
         tensor = self._tensors[name]
         size = tensor.bytes_of(count)
         if isinstance(value, Kept):
@@ -261,7 +261,7 @@ class _Lane:
         self._host[name][:count] = value
         self._cuda.copy(self._device[name], self._host[name].ctypes.data, size, "HostToDevice", self._stream)
 
-    def _give(self, name: str, count: int, *, keep: bool) -> Value:
+    def _copy_out(self, name: str, count: int, *, keep: bool) -> Value:
         size = self._tensors[name].bytes_of(count)
         if keep:
             kept = Kept(self._cuda, self._tensors[name], count)
@@ -272,7 +272,7 @@ class _Lane:
 
 
 class _Execution:
-    """An execution context for one batch size: run once as it is, then captured and launched as a CUDA graph."""
+    """An execution context for one batch size: its first run is plain, later ones launch a captured CUDA graph."""
 
     def __init__(
         self,
@@ -295,7 +295,7 @@ class _Execution:
             self._context.set_tensor_address(name, addresses[name])
 
     def run(self) -> None:
-        """Compute on the buffers; the first run settles what depends on the shape, and cannot be captured."""
+        """Compute on the buffers. The first run sets up what depends on the shape, and cannot be captured."""
         self._runs += 1
         if self._graph is None and self._runs > 1 and self._capturable():
             self._capture()
@@ -305,7 +305,7 @@ class _Execution:
             self._cuda.call("cudaGraphLaunch", self._graph, self._stream)
 
     def _capturable(self) -> bool:
-        """TensorRT for RTX says while it still compiles kernels; TensorRT has no such question."""
+        """Return whether a run can be captured now: with TensorRT for RTX not while it still compiles kernels."""
         ask = getattr(self._context, "is_stream_capturable", None)
         return ask is None or bool(ask(int(self._stream)))
 

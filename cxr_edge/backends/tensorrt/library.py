@@ -1,4 +1,4 @@
-"""NVIDIA's TensorRT, or TensorRT for RTX: whichever is installed, with its messages kept."""
+"""NVIDIA's TensorRT, or TensorRT for RTX: whichever is installed. Its errors are kept for our messages."""
 
 import importlib
 import importlib.util
@@ -10,10 +10,10 @@ from cxr_edge.errors import DeviceUnavailable, how_to_get
 
 Name = Literal["tensorrt", "tensorrt_rtx"]
 
-#: In the order they are looked for.
+#: In the order of the search.
 NAMES: Final[tuple[Name, ...]] = ("tensorrt", "tensorrt_rtx")
 
-#: Strongly typed networks are there from 10.0 on, and JetPack 6 has 10.3.
+#: Strongly typed networks exist from 10.0 on, and JetPack 6 has 10.3.
 OLDEST: Final = (10, 3)
 
 INSTALL: Final = f"{how_to_get('tensorrt')}; for RTX GPUs, rtx instead of tensorrt"
@@ -31,9 +31,9 @@ class Library:
     name : str
         ``tensorrt`` or ``tensorrt_rtx``.
     logger : ILogger
-        Hands what TensorRT says on to Python's logging, and keeps errors.
+        Passes TensorRT's messages on to Python's logging, and keeps errors.
     errors : list of str
-        What went wrong so far.
+        Messages of the errors so far.
     """
 
     module: Any
@@ -43,7 +43,7 @@ class Library:
 
     @property
     def version(self) -> str:
-        """As the package tells it."""
+        """The version that the package reports."""
         return str(self.module.__version__)
 
     @property
@@ -52,10 +52,10 @@ class Library:
         return self.name == "tensorrt_rtx"
 
     def last_error(self) -> str:
-        """Give the last thing that went wrong, for a message, and forget it."""
-        told = self.errors[-1] if self.errors else "TensorRT gave no reason"
+        """Return the last error, for a message, and forget all errors so far."""
+        text = self.errors[-1] if self.errors else "TensorRT gave no reason"
         self.errors.clear()
-        return told
+        return text
 
 
 def load_library(name: Name | None = None) -> Library:
@@ -64,12 +64,12 @@ def load_library(name: Name | None = None) -> Library:
     Parameters
     ----------
     name : str, optional
-        The first of `NAMES` that is there if left out.
+        The first of `NAMES` that is installed if left out.
 
     Raises
     ------
     DeviceUnavailable
-        None can be imported; the message names the missing library.
+        No TensorRT can be imported; the message names the missing library.
     """
     faults = []
     for tried in (name,) if name else NAMES:
@@ -86,7 +86,7 @@ def load_library(name: Name | None = None) -> Library:
 
 
 def require_installed() -> None:
-    """Look whether a TensorRT is installed, without importing it.
+    """Raise an error where no TensorRT is installed, without importing it.
 
     Raises
     ------
@@ -122,9 +122,9 @@ def _logger(module: Any, errors: list[str]) -> Any:
         def __init__(self) -> None:
             interface.__init__(self)
 
-        def log(self, said: Any, message: str) -> None:
-            if levels[said] == logging.ERROR:
+        def log(self, level: Any, message: str) -> None:
+            if levels[level] == logging.ERROR:
                 errors.append(message)
-            _log.log(min(levels[said], logging.INFO), message)  # our own exceptions tell errors
+            _log.log(min(levels[level], logging.INFO), message)  # errors are raised as our own exceptions
 
     return Logger()

@@ -1,4 +1,4 @@
-"""NVIDIA's ONNX parser: does it take the whole graph, and if not, which nodes does it refuse."""
+"""NVIDIA's ONNX parser: whether it accepts the whole graph, and which nodes it refuses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from cxr_edge.errors import ModelRefused
 
 @dataclass(frozen=True)
 class Refusal:
-    """A node that the parser does not take.
+    """A node that the parser does not accept.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ def refusals(library: Library, onnx: bytes) -> list[Refusal]:
     Returns
     -------
     list of Refusal
-        Empty where the whole graph is taken.
+        Empty where the whole graph is accepted.
     """
     with _Parsing(library) as parsing:
         taken = parsing.parser.supports_model_v2(onnx)
@@ -65,13 +65,13 @@ def parsed(library: Library, onnx: bytes) -> "_Parsing":
         parsing.__exit__()
         raise ModelRefused(
             f"{library.name} {library.version} refuses {len(found)} nodes: {'; '.join(map(str, found))}; "
-            "export the model with operators it knows, or run it on cuda"
+            "export the model with operators that it supports, or run the model on cuda"
         )
     return parsing
 
 
 class _Parsing:
-    """A builder with an empty network and its parser. Torn down in any other order, they crash the interpreter."""
+    """A builder with an empty network and its parser. Deleted in any other order, they crash the interpreter."""
 
     def __init__(self, library: Library) -> None:
         trt = library.module

@@ -1,8 +1,8 @@
-"""Engines on disk: each beside a description that says what it is of.
+"""Engines on disk, each beside a file that describes it.
 
-An engine holds native code. Only what this user built is run: folder and files must be writable by no
-one else, and every engine is held against the hash and the identity in its description before it is
-loaded. (Windows is trusted to keep the user's folders; there only hash and identity are looked at.)
+An engine contains native code. Only engines that this user built are run: folder and files must not be
+writable by others, and before an engine is loaded it is checked against the hash and the identity in its
+description. (Windows protects the user's folders; there only hash and identity are checked.)
 """
 
 import hashlib
@@ -30,18 +30,18 @@ Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What an engine is of: two engines with the same identity answer alike.
+    """Everything that an engine's results depend on: two engines with the same identity compute the same.
 
     Attributes
     ----------
     model_sha256 : str
-        Of the ONNX file.
+        Hash of the ONNX file.
     library, version : str
         Which TensorRT built it.
     architecture : str
-        Of the GPU it was built for.
+        Architecture of the GPU that the engine was built for.
     precision : str
-        Name of the bundle's variant.
+        Name of the variant in the bundle.
     profile : str
         Batch sizes: smallest, best, largest.
     version_compatible : bool
@@ -63,7 +63,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Hash of all of it."""
+        """Hash of the whole identity."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
@@ -87,11 +87,11 @@ class Stored:
     ----------
     file : Path
     description : Description or None
-        None where it cannot be read.
+        None where the description cannot be read.
     plan : bytes
-        The engine as it was verified; empty where there is a fault.
+        The verified engine; empty where there is a fault.
     fault : str
-        Why it must not be run; empty for a whole one.
+        Why the engine must not be run; empty where it may be.
     """
 
     file: Path
@@ -100,20 +100,20 @@ class Stored:
     fault: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what it is for JSON."""
+        """Return file, fault and description, ready for JSON."""
         described = msgspec.to_builtins(self.description) if self.description else {}
         return {"file": str(self.file), "fault": self.fault or None, **described}
 
 
 def identify(library: Library, onnx: bytes, precision: str, settings: Settings) -> Identity:
-    """Tell the identity an engine will have."""
+    """Return the identity that an engine will have."""
     return Identity(
         model_sha256=hashlib.sha256(onnx).hexdigest(),
         library=library.name,
         version=library.version,
         architecture=settings.architecture,
         precision=precision,
-        profile=settings.profile.told,
+        profile=settings.profile.text,
         version_compatible=settings.version_compatible,
         hardware=settings.hardware,
         platform=this_platform(),
@@ -130,9 +130,9 @@ def build_stored(
     *,
     force: bool = False,
 ) -> tuple[Path, Description, bool]:
-    """Build an engine into the cache, unless a whole one of this identity is there.
+    """Build an engine into the cache, unless an intact one of this identity is there.
 
-    Of several processes that want the same engine, one builds and the others wait for it.
+    Of several processes that need the same engine, one builds it and the others wait.
 
     Parameters
     ----------
@@ -146,14 +146,14 @@ def build_stored(
     settings : Settings
     progress : callable, optional
     force : bool
-        Build it again.
+        Build the engine even if it is there.
 
     Returns
     -------
     Path
     Description
     bool
-        Whether it was built just now.
+        Whether the engine was built just now.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def build_stored(
                 built=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 cxr_edge=__version__,
             )
-            # Whoever reads between the two finds an engine that is not the one described, and refuses it.
+            # A reader between the two writes finds an engine that does not match its description, and refuses it.
             store(file.parent, file.name, built.plan)
             beside = _description_of(file)
             store(beside.parent, beside.name, msgspec.json.format(msgspec.json.encode(described), indent=2))
@@ -194,7 +194,7 @@ def build_stored(
 
 
 def list_engines(model_sha256: str = "") -> list[Stored]:
-    """Read the engines of a model, or of all, those with a fault too.
+    """Read the stored engines of a model, or of all models, including those with a fault.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def list_engines(model_sha256: str = "") -> list[Stored]:
 
 
 def read_stored(file: Path) -> Stored:
-    """Read an engine and hold it against its description."""
+    """Read an engine and check it against its description."""
     try:
         require_private(file)
         require_private(_description_of(file))
@@ -224,7 +224,7 @@ def read_stored(file: Path) -> Stored:
 
 
 def this_platform() -> str:
-    """Tell operating system and processor."""
+    """Return operating system and processor."""
     return f"{platform.system()}-{platform.machine()}"
 
 
@@ -233,7 +233,7 @@ def _description_of(file: Path) -> Path:
 
 
 def _private_bytes(file: Path) -> bytes:
-    """Read what this user wrote; nothing where there is none."""
+    """Read a file that only this user can write; empty where there is none."""
     if not file.is_file():
         return b""
     require_private(file)

@@ -1,1 +1,1 @@
-"""DICOM: radiographs as scanners and archives give them. Needs the extra ``dicom``."""
+"""Read DICOM radiographs from scanners and archives. Needs the extra ``dicom``."""

@@ -1,4 +1,4 @@
-"""What a DICOM header says of the image's subject, where it should be a frontal image of the chest."""
+"""Check that the subject which a DICOM header describes is a frontal image of the chest."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements
 from cxr_edge.support.warnings import CodedWarning
 
-#: Kinds of apparatus that make radiographs, and what stands in captures (PS3.3, C.7.3.1.1.1).
+#: Modalities of radiographs, and the values found in captures (PS3.3, C.7.3.1.1.1).
 RADIOGRAPHS: Final = frozenset({"CR", "DX", "RF", "XA", "RG", "OT", "SC", ""})
 #: Parts of the body that a chest radiograph shows (PS3.16, annex L), and spellings that scanners write.
 CHEST_PARTS: Final = frozenset({"CHEST", "THORAX", "LUNG", "LUNGS", "RIB", "RIBS", "HEART", "CHESTABDOMEN", ""})
@@ -28,13 +28,13 @@ LATERAL_CODES: Final = frozenset(
 
 
 def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning, ...]:
-    """Tell what in a header speaks against a frontal image of the chest.
+    """Return a warning for each sign in a header that the image is not a frontal image of the chest.
 
     Parameters
     ----------
     elements : Elements
     strict : bool
-        Raise instead.
+        Raise an error for the first sign instead.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning,
         problems.append((LateralView, "its header names a view that is not frontal (PA or AP), or one side only"))
     if strict and problems:
         kind, problem = problems[0]
-        raise kind(f"expected a frontal chest radiograph: {problem}; leave out strict to read it with a warning")
+        raise kind(f"expected a frontal chest radiograph, but {problem}; turn strict off to read it with a warning")
     return tuple(
         CodedWarning(kind.code, f"DICOM: {problem}: the model knows frontal chest radiographs only")
         for kind, problem in problems
@@ -72,7 +72,7 @@ def _names_another_view(elements: Elements) -> bool:
     if view not in FRONTAL:
         return True
     side = elements.text(tags.IMAGE_LATERALITY) or elements.text(tags.LATERALITY)
-    if not view and side.upper() in ONE_SIDE:  # scanners write a side beside PA, too: the view is the surer one
+    if not view and side.upper() in ONE_SIDE:  # scanners write a side with PA, too; the view is more reliable
         return True
     if any(item.text(tags.CODE_VALUE) in LATERAL_CODES for item in elements.items(tags.VIEW_CODE)):
         return True

@@ -1,8 +1,8 @@
-"""Transfer syntaxes, and who decodes each.
+"""Transfer syntaxes and their decoders.
 
-All codecs are of one permissively licensed package, imagecodecs, which wraps libjpeg-turbo
+All codecs come from one permissively licensed package, imagecodecs, which wraps libjpeg-turbo
 (JPEG, lossless JPEG), CharLS (JPEG-LS) and OpenJPEG (JPEG 2000, HTJ2K). It also wraps OpenJPH, which
-decodes HTJ2K in half the time, but what that says of a damaged stream is lost on the way.
+decodes HTJ2K in half the time, but then the errors about a damaged stream are lost.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-#: Decodes a codestream to (H, W) or (H, W, samples); None where the pixels lie there as they are.
+#: Decodes a codestream to (H, W) or (H, W, samples).
 Codec = Callable[[bytes], npt.NDArray[Any]]
 
 
@@ -34,7 +34,7 @@ def _jpeg_2000(stream: bytes) -> npt.NDArray[Any]:
 
 
 def decode_rle(stream: bytes, bits_allocated: int) -> npt.NDArray[Any]:
-    """Decode DICOM's run lengths (PS3.5, G) to a flat run of samples, plane by plane."""
+    """Decode DICOM's run lengths (PS3.5, G) to a flat array of samples, plane by plane."""
     from imagecodecs import dicomrle_decode
 
     flat = dicomrle_decode(stream, np.dtype("u1" if bits_allocated == 8 else "<u2"))
@@ -47,7 +47,7 @@ DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 RLE: Final = "1.2.840.10008.1.2.5"
 
-#: Pixels that are not compressed (PS3.5, A.1 to A.3, A.5).
+#: Transfer syntaxes with uncompressed pixels (PS3.5, A.1 to A.3, A.5).
 NATIVE: Final = {
     IMPLICIT: "Implicit VR Little Endian",
     EXPLICIT: "Explicit VR Little Endian",
@@ -55,7 +55,7 @@ NATIVE: Final = {
     BIG_ENDIAN: "Explicit VR Big Endian",
 }
 
-#: Pixels as a codestream of JPEG's family (PS3.5, A.4): name and codec.
+#: Transfer syntaxes with codestreams of the JPEG family (PS3.5, A.4): name and codec.
 CODECS: Final[dict[str, tuple[str, Codec]]] = {
     "1.2.840.10008.1.2.4.50": ("JPEG Baseline", _jpeg),
     "1.2.840.10008.1.2.4.51": ("JPEG Extended", _jpeg),

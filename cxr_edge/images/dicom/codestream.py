@@ -1,4 +1,4 @@
-"""What the header of a compressed picture says of its size, read before anything is decoded."""
+"""Read the size of a compressed image from its header, before anything is decoded."""
 
 import struct
 from typing import Final, NamedTuple
@@ -13,14 +13,14 @@ JPEG_2000_FILE: Final = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _START_OF_FRAME: Final = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
 _START_OF_SCAN: Final = 0xDA
 _END: Final = 0xD9
-#: End of image, and of a JPEG 2000 codestream. Decoders fill what is missing before it without a word.
+#: End of image, and of a JPEG 2000 codestream. Decoders fill in what is missing before it without an error.
 _END_OF_STREAM: Final = b"\xff\xd9"
 #: Tiles of JPEG 2000: the index of a tile has 16 bits (T.800, A.4.2).
 _MAX_TILES: Final = 65_535
 
 
 class Frame(NamedTuple):
-    """Size of a picture."""
+    """Size of an image: pixels, samples per pixel, bits per sample."""
 
     rows: int
     columns: int
@@ -34,10 +34,10 @@ def read_frame(stream: bytes) -> Frame:
     Raises
     ------
     Truncated
-        It is none of these, is cut off, or does not say its size.
+        The stream is none of these, is cut off, or does not state its size.
     """
     if not stream.rstrip(b"\0").endswith(_END_OF_STREAM):
-        raise Truncated("the codestream has no end, so it is cut off; copy the file again")
+        raise Truncated("the codestream has no end marker, so it is cut off; copy the file again")
     try:
         if stream.startswith(JPEG_2000_FILE) and (at := stream.find(JPEG_2000)) > 0:
             return _jpeg_2000(stream, at)
@@ -47,7 +47,7 @@ def read_frame(stream: bytes) -> Frame:
             return _jpeg(stream)
     except (struct.error, IndexError) as error:
         raise Truncated("the codestream ends within its header; copy the file again") from error
-    raise Truncated("the compressed pixels are no JPEG, JPEG-LS or JPEG 2000 codestream; copy the file again")
+    raise Truncated("expected a JPEG, JPEG-LS or JPEG 2000 codestream, got other data; copy the file again")
 
 
 def _jpeg(stream: bytes) -> Frame:
@@ -63,7 +63,7 @@ def _jpeg(stream: bytes) -> Frame:
             bits, rows, columns, samples = struct.unpack_from(">BHHB", stream, at + 4)
             return Frame(rows, columns, samples, bits)
         if marker in (_START_OF_SCAN, _END):
-            raise Truncated("the JPEG header does not say a size; copy the file again")
+            raise Truncated("the JPEG header does not state a size; copy the file again")
         at += 2 + max(2, struct.unpack_from(">H", stream, at + 2)[0])
 
 
@@ -73,8 +73,8 @@ def _jpeg_2000(stream: bytes, at: int) -> Frame:
     samples = struct.unpack_from(">H", stream, at + 40)[0]
     bits = (stream[at + 42] & 0x7F) + 1
     if not tile_width or not tile_height:
-        raise Truncated("the JPEG 2000 header has tiles of no size; copy the file again")
+        raise Truncated("the JPEG 2000 header has tiles of size 0; copy the file again")
     tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
     if tiles > _MAX_TILES:
-        raise Truncated(f"the JPEG 2000 header has {tiles} tiles, more than the {_MAX_TILES} it can number")
+        raise Truncated(f"expected at most {_MAX_TILES} tiles in JPEG 2000, got {tiles}; copy the file again")
     return Frame(bottom - top, right - left, samples, bits)

@@ -1,4 +1,4 @@
-"""The process that decodes: requests from standard input, samples to standard output."""
+"""The decoder process: reads requests from standard input, writes samples to standard output."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def serve() -> None:
         signal.signal(number, signal.SIG_IGN)
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a codec prints must not get among the answers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a codec prints must not get into the answers
     write_message(answers, {"status": "ready"}, b"")
     while (message := read_message(requests)) is not None:
         _answer(answers, *message)
@@ -38,7 +38,7 @@ def _answer(answers: BinaryIO, request: dict[str, Any], stream: bytes) -> None:
 
 
 def _limit_memory(allowance: int) -> None:
-    """Let this process take so many bytes more than it has; only Linux tells what it has."""
+    """Limit the memory of this process to what it has plus an allowance in bytes; on Linux only."""
     if sys.platform != "linux":
         return
     import resource

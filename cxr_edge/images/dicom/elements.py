@@ -1,7 +1,7 @@
-"""Attributes of a data set, taken from the bytes as they are encoded.
+"""Read the attributes of a data set from their encoded bytes.
 
-pydicom finds the elements; their values are not converted by it, because its conversions warn
-about odd values by quoting them, and what is odd may be a patient's.
+pydicom finds the elements, but does not convert their values: its conversions quote odd values in
+warnings, and an odd value may be a patient's.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.metered import Metered, guarded
 from cxr_edge.images.limits import DEFAULT_LIMITS
 
-#: Digits of a hashed UID that a message tells: enough to find the image, nothing to find the patient.
+#: Digits of a hashed UID in a message: enough to find the image, without a value of the patient.
 HASH_DIGITS: Final = 12
 _MAX_ELEMENTS: Final = DEFAULT_LIMITS.max_header_elements
 
@@ -31,14 +31,14 @@ class Elements:
     Parameters
     ----------
     dataset : pydicom.Dataset
-        As read from a file, or as a caller made it.
+        As read from a file, or as made by a caller.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
 
     def text(self, tag: int) -> str:
-        """Give a string attribute, values separated by a backslash; empty if absent."""
+        """Return a string attribute, its values separated by backslashes; empty if absent."""
         value = self._value(tag)
         if value is None:
             return ""
@@ -49,7 +49,7 @@ class Elements:
         return "\\".join(map(str, value))
 
     def encoded(self, tag: int) -> tuple[str, bytes] | None:
-        """Give an attribute of the file as it is encoded: its VR and its bytes; None if absent."""
+        """Return an attribute as the file encodes it: its VR and its bytes; None if the file has none."""
         element = self._element(tag)
         if not isinstance(element, RawDataElement):
             return None
@@ -57,7 +57,7 @@ class Elements:
         return vr, element.value or b""
 
     def decimals(self, tag: int) -> tuple[float, ...]:
-        """Give the numbers of a DS or IS attribute; empty if absent.
+        """Return the numbers of a DS or IS attribute; empty if absent.
 
         Raises
         ------
@@ -67,10 +67,12 @@ class Elements:
         try:
             return tuple(float(part) for part in text.split("\\")) if text else ()
         except ValueError as error:
-            raise InvalidHeader(f"expected decimal numbers in {name_of(tag)}; its text is no number") from error
+            raise InvalidHeader(
+                f"expected decimal numbers in {name_of(tag)}, got other text; export the image again"
+            ) from error
 
     def words(self, tag: int, *, signed: bool = False) -> tuple[int, ...]:
-        """Give the 16-bit integers of a US, SS or OW attribute; empty if absent.
+        """Return the 16-bit integers of a US, SS or OW attribute; empty if absent.
 
         Raises
         ------
@@ -81,31 +83,35 @@ class Elements:
             return ()
         if isinstance(value, bytes):
             if len(value) % 2:
-                raise InvalidHeader(f"expected 16-bit numbers in {name_of(tag)}, got {len(value)} bytes")
+                raise InvalidHeader(
+                    f"expected 16-bit numbers in {name_of(tag)}, got {len(value)} bytes; export the image again"
+                )
             little = getattr(self._element(tag), "is_little_endian", True)
             return struct.unpack(f"{'<' if little else '>'}{len(value) // 2}{'h' if signed else 'H'}", value)
         try:
             return tuple(map(int, value)) if isinstance(value, Sequence) else (int(value),)
         except (TypeError, ValueError) as error:
-            raise InvalidHeader(f"expected whole numbers in {name_of(tag)}") from error
+            raise InvalidHeader(
+                f"expected whole numbers in {name_of(tag)}, got other values; export the image again"
+            ) from error
 
     def word(self, tag: int, default: int | None = None) -> int:
-        """Give the one 16-bit unsigned integer of an attribute.
+        """Return the one 16-bit unsigned integer of an attribute.
 
         Raises
         ------
         InvalidHeader
-            It is absent without a default, or not one number.
+            The attribute is absent and has no default, or it is not one number.
         """
         values = self.words(tag)
         if not values and default is not None:
             return default
         if len(values) != 1:
-            raise InvalidHeader(f"expected one number in {name_of(tag)}, got {len(values)}")
+            raise InvalidHeader(f"expected one number in {name_of(tag)}, got {len(values)}; export the image again")
         return values[0]
 
     def items(self, tag: int) -> "list[Elements]":
-        """Give the items of a sequence; empty if absent.
+        """Return the items of a sequence; empty if absent.
 
         Raises
         ------
@@ -121,9 +127,9 @@ class Elements:
         return [Elements(item) for item in cast("Sequence[Dataset]", found)]
 
     def _element(self, tag: int) -> DataElement | RawDataElement | None:
-        """Give an element as it is; without `keep_deferred`, pydicom converts an empty one."""
+        """Return an element as stored; without `keep_deferred`, pydicom converts an empty one."""
         element = self._dataset.get_item(tag, keep_deferred=True)
-        assert not isinstance(element, Dataset)  # noqa: S101 - for the type checker: only a slice gives one
+        assert not isinstance(element, Dataset)  # noqa: S101 - for the type checker: only a slice returns one
         return element
 
     def _value(self, tag: int) -> Any:
@@ -133,7 +139,7 @@ class Elements:
 
 @contextmanager
 def identified(elements: Elements) -> Iterator[None]:
-    """Add a hash of the image's identity to what is raised within.
+    """Add a hash of the SOP instance's UID to errors that are raised within.
 
     Raises
     ------
@@ -149,7 +155,7 @@ def identified(elements: Elements) -> Iterator[None]:
 
 
 def name_of(tag: int) -> str:
-    """Give a tag as the Standard writes it, with its keyword."""
+    """Return a tag as the Standard writes it, with its keyword."""
     from pydicom.datadict import keyword_for_tag
 
     return f"{keyword_for_tag(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})"

@@ -1,11 +1,11 @@
-"""Decoding compressed pixels in processes of their own, each with a limit of memory and a deadline.
+"""Decode compressed pixels in separate processes, each with a deadline and a memory limit.
 
-A codec is C code that reads what comes from outside. Where one crashes, hangs or takes too much
-memory, its process ends and the image is refused; the next image gets a new process. A process
-starts when one is first needed, serves one image at a time, and ends with this one.
+A codec is C code that reads untrusted data. If it crashes, hangs or takes too much memory, its
+process ends and the image is refused; the next image gets a new process. A process starts when it
+is first needed, serves one image at a time, and ends with this one.
 
-The processes are started by hand, not by `multiprocessing`, which would run the main module of
-the program that embeds this package again.
+The processes are started directly and not by `multiprocessing`, which would run the main module of
+the embedding program again.
 """
 
 import atexit
@@ -27,19 +27,30 @@ from cxr_edge.images.dicom.messages import read_message, write_message
 from cxr_edge.images.limits import MEBIBYTE, MEGA, InputLimits
 from cxr_edge.support.parallel import usable_cores
 
-#: What a process has for any image, whatever its size.
+#: Time and memory that a process has for any image, whatever its size.
 DECODE_SECONDS: Final = 0.5
 DECODE_BYTES: Final = 128 * MEBIBYTE
-#: A process that cannot say that it is ready within this time does not start here.
+#: Time in which a process must report that it is ready.
 START_SECONDS: Final = 60.0
 
-#: The child takes this process's module path, and no environment or working directory that could change it.
+#: Messages for a process that exceeds its deadline in seconds, and for one that ends early.
+_STARTING: Final = (
+    "the decoder process did not start within {:.1f} s; the machine may be busy: try again",
+    "the decoder process ended while it started; check the Python installation",
+)
+_DECODING: Final = (
+    "the decoder process exceeded its deadline of {:.1f} s; the image may be damaged, or the machine busy: try again, "
+    "raise decode_seconds_per_megapixel, or export the image again",
+    "the decoder process crashed; the image may be damaged: copy or export it again",
+)
+
+#: The child takes this process's module path; no environment variable or working directory can change it.
 _CHILD: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from cxr_edge.images.dicom.decoder_process import serve; serve()"
 )
 
-#: Keeps a console from opening over a scanner's screen on Windows; 0 elsewhere.
+#: Keeps a console window from opening on Windows; 0 elsewhere.
 _NO_WINDOW: Final[int] = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
@@ -52,20 +63,20 @@ def decode_isolated(syntax: str, stream: bytes, layout: Layout, limits: InputLim
         UID of the transfer syntax.
     stream : bytes
     layout : Layout
-        What the header says; it sets the deadline and the memory.
+        Layout by the header; it determines the deadline and the memory limit.
     limits : InputLimits
 
     Returns
     -------
     ndarray
-        As `cxr_edge.images.dicom.codecs.decode_samples`.
+        As from `cxr_edge.images.dicom.codecs.decode_samples`.
 
     Raises
     ------
     Truncated
         The codec refuses the stream.
     DecoderFailed
-        The process crashed, or met a limit.
+        The process cannot be started, crashed, or exceeded a limit.
     """
     seconds = DECODE_SECONDS + limits.decode_seconds_per_megapixel * layout.count / MEGA
     memory = DECODE_BYTES + len(stream) + limits.decode_bytes_per_sample * layout.count
@@ -73,20 +84,23 @@ def decode_isolated(syntax: str, stream: bytes, layout: Layout, limits: InputLim
     with _processes().one() as process:
         answer, samples = process.ask(request, stream, seconds)
     if answer["status"] == "memory":
-        raise DecoderFailed(f"decoding took more than {memory // MEBIBYTE} MiB; the image is damaged, or made to harm")
+        raise DecoderFailed(
+            f"the decoder needed more than the {memory // MEBIBYTE} MiB allowed; the image may be damaged: copy or "
+            "export it again, or raise decode_bytes_per_sample"
+        )
     if answer["status"] == "refused":
         raise Truncated(f"the compressed pixels are damaged ({answer['error']}); copy the file again")
     return np.frombuffer(samples, answer["dtype"]).reshape(answer["shape"])
 
 
 class _Process:
-    """A process that decodes, and the pipe to it."""
+    """A decoder process and the pipes to it."""
 
     def __init__(self) -> None:
         if not sys.executable:
             raise DecoderFailed(
-                "no Python interpreter to start for decoding (sys.executable is empty); "
-                "set Reading(isolated=False) to decode trusted images in this process"
+                "no Python interpreter is known to start the decoder process with (sys.executable is empty); "
+                "set InputLimits(isolated=False) to decode trusted images in this process"
             )
         try:
             self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own code
@@ -97,21 +111,23 @@ class _Process:
                 creationflags=_NO_WINDOW,
             )
         except OSError as error:
-            raise DecoderFailed(f"the process that decodes cannot be started ({error.strerror})") from error
+            raise DecoderFailed(
+                f"the decoder process cannot be started ({error.strerror}); check memory and the Python installation"
+            ) from error
         self._requests = cast(IO[bytes], self._child.stdin)
         self._answers = cast(IO[bytes], self._child.stdout)
         self.usable = True
-        with self._deadline(START_SECONDS):
+        with self._deadline(START_SECONDS, _STARTING):
             self._answer()
 
     @property
     def alive(self) -> bool:
-        """Tell whether it still runs."""
+        """Return whether the process still runs."""
         return self._child.poll() is None
 
     def ask(self, request: dict[str, Any], stream: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
-        """Send a request and wait for its answer, for so long."""
-        with self._deadline(seconds):
+        """Send a request and wait for its answer, at most for `seconds`."""
+        with self._deadline(seconds, _DECODING):
             write_message(self._requests, request, stream)
             return self._answer()
 
@@ -121,7 +137,7 @@ class _Process:
         self._child.kill()
         self._child.wait()
         self._answers.close()
-        with suppress(OSError):  # what it no longer read
+        with suppress(OSError):  # data that the process did not read
             self._requests.close()
 
     def _answer(self) -> tuple[dict[str, Any], bytes]:
@@ -130,7 +146,8 @@ class _Process:
         return message
 
     @contextmanager
-    def _deadline(self, seconds: float) -> Iterator[None]:
+    def _deadline(self, seconds: float, messages: tuple[str, str]) -> Iterator[None]:
+        """End the process after `seconds`, and raise one of `messages` if it was late or ended early."""
         late = threading.Event()
 
         def stop() -> None:
@@ -144,10 +161,8 @@ class _Process:
             yield
         except (EOFError, OSError) as error:
             self.close()
-            why = f"met its deadline of {seconds:.1f} s" if late.is_set() else "crashed"
-            raise DecoderFailed(
-                f"the process that decodes {why}; the image is damaged, or made to harm: do not send it again"
-            ) from error
+            too_late, ended = messages
+            raise DecoderFailed(too_late.format(seconds) if late.is_set() else ended) from error
         finally:
             timer.cancel()
 
@@ -173,7 +188,7 @@ class _Processes:
                     self._idle.append(process)
 
     def _take(self) -> _Process | None:
-        """Give an idle process that has not been ended meanwhile, as by a system short of memory."""
+        """Return an idle process that still runs; a system short of memory may have ended some."""
         while self._idle:
             process = self._idle.pop()
             if process.alive:
@@ -192,7 +207,7 @@ _shared: _Processes | None = None
 
 
 def _processes() -> _Processes:
-    """Give this process's own; one that was forked must not talk through its parent's pipes."""
+    """Return the decoder processes of this process; a fork must not use its parent's pipes."""
     global _shared
     with _lock:
         if _shared is None or _shared.owner != os.getpid():

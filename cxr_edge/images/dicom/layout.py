@@ -1,4 +1,4 @@
-"""How the pixels of a DICOM image are laid out, and a refusal of every layout that is no radiograph's."""
+"""Read the layout of a DICOM image's pixels, and refuse every layout that is not a radiograph's."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements
 from cxr_edge.images.limits import InputLimits
 
-#: The kinds of object that hold a radiograph (PS3.4, B.5).
+#: The kinds of object that contain a radiograph (PS3.4, B.5).
 COMPUTED_RADIOGRAPHY: Final = "1.2.840.10008.5.1.4.1.1.1"
 DIGITAL_X_RAY: Final = "1.2.840.10008.5.1.4.1.1.1.1"
 DIGITAL_X_RAY_FOR_PROCESSING: Final = "1.2.840.10008.5.1.4.1.1.1.1.1"
@@ -36,7 +36,7 @@ class Layout:
         1, or 3 for grey that is stored as colour.
     photometric : str
     planar : bool
-        Samples lie plane by plane.
+        Samples are stored plane by plane.
     bits_allocated : int
         8 or 16.
     bits_stored : int
@@ -57,12 +57,12 @@ class Layout:
 
     @property
     def count(self) -> int:
-        """Number of samples of the picture."""
+        """Number of samples of the image."""
         return self.rows * self.columns * self.samples
 
 
 def read_layout(elements: Elements, limits: InputLimits) -> Layout:
-    """Take the layout from a header and hold it against what is read.
+    """Read the layout from a header and check that it is supported.
 
     Raises
     ------
@@ -95,9 +95,9 @@ def _check_object(elements: Elements) -> None:
             "send the image that the scanner shows"
         )
     if kind.startswith(_MULTI_FRAME_CAPTURE) or _frames(elements) != 1:
-        raise MultiFrame("expected one picture, got a multi-frame object; send the images one by one")
+        raise MultiFrame("expected one image, got a multi-frame object; send single frames")
     if kind not in _READ:
-        raise UnsupportedObject(f"expected {', '.join(_READ.values())}; the SOP Class UID is another kind of object")
+        raise UnsupportedObject(f"expected {', '.join(_READ.values())}, got another kind of object; send a radiograph")
 
 
 def _frames(elements: Elements) -> float:
@@ -108,11 +108,12 @@ def _frames(elements: Elements) -> float:
 def _check_samples(layout: Layout) -> None:
     expected = GREY if layout.samples == 1 else RGB + LUMA_CHROMA if layout.samples == 3 else ()
     if layout.photometric == "PALETTE COLOR":
-        raise Colour("expected a grey image, got a picture of palette colours")
+        raise Colour("expected a grey image, got palette colours; send the radiograph itself")
     if layout.photometric not in expected:
         raise InvalidHeader(
-            f"expected a Photometric Interpretation of {', '.join(GREY)} with one sample a pixel, or of "
-            f"{', '.join(RGB + LUMA_CHROMA)} with three; the header has {layout.samples} and another one"
+            f"expected a Photometric Interpretation of {', '.join(GREY)} with 1 sample per pixel, or of "
+            f"{', '.join(RGB + LUMA_CHROMA)} with 3, got another combination, with {layout.samples} "
+            "sample(s) per pixel; export the image again"
         )
 
 
@@ -121,7 +122,9 @@ def _check_bits(layout: Layout) -> None:
     if allocated not in (8, 16) or not 8 <= stored <= allocated or not stored - 1 <= high < allocated:
         raise InvalidHeader(
             "expected 8 or 16 bits allocated, 8 to 16 of them stored, and a High Bit that fits, got "
-            f"{allocated} allocated, {stored} stored, High Bit {high}"
+            f"{allocated} allocated, {stored} stored, High Bit {high}; export the image again"
         )
     if layout.samples == 3 and allocated != 8:
-        raise InvalidHeader(f"expected 8 bits allocated with three samples a pixel, got {allocated}")
+        raise InvalidHeader(
+            f"expected 8 bits allocated with three samples per pixel, got {allocated}; export the image again"
+        )

@@ -1,4 +1,4 @@
-"""What goes through the pipe between this process and one that decodes: a JSON head, and bytes."""
+"""Read and write messages between this process and a decoder process: a JSON head, and bytes."""
 
 import json
 import struct
@@ -14,7 +14,7 @@ def write_message(pipe: IO[bytes], head: dict[str, Any], body: bytes | memoryvie
 
 
 def read_message(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
-    """Read what `write_message` wrote; None at the end of the pipe.
+    """Return a message that `write_message` wrote; None at the end of the pipe.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""pydicom's reader on a leash: bounded, quiet, and with one exception for whatever it meets."""
+"""Bound what pydicom reads, prevent warnings that quote values, and map its exceptions to one."""
 
 import io
 from collections.abc import Callable
@@ -8,16 +8,16 @@ from cxr_edge.errors import InputError, InvalidHeader, TooLarge
 
 T = TypeVar("T")
 
-#: Calls of `read` that pydicom makes for an element, about.
+#: Approximate number of `read` calls that pydicom makes for an element.
 _READS_PER_ELEMENT: Final = 3
-#: The tag of Specific Character Set, in both byte orders, and one that means nothing instead. No text read here
+#: The tag of Specific Character Set, in both byte orders → a tag without a meaning. No text read here
 #: depends on the character set, and pydicom warns about odd ones by quoting them, wherever they are nested.
 _CHARACTER_SET: Final = {b"\x08\x00\x05\x00": b"\x09\x00\x05\x00", b"\x00\x08\x00\x05": b"\x00\x09\x00\x05"}
 _ELEMENT_HEADER: Final = 8
 
 
 class Metered(io.BytesIO):
-    """Bytes as a file whose reader may not read for ever.
+    """Bytes as a file that allows a limited number of reads.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Metered(io.BytesIO):
         self._most = max_elements
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read, unless that was often enough.
+        """Read, unless the number of reads is used up.
 
         Raises
         ------
@@ -39,24 +39,27 @@ class Metered(io.BytesIO):
         """
         self._left -= 1
         if self._left < 0:
-            raise TooLarge(f"expected at most about {self._most} attributes in the DICOM header, got more")
+            raise TooLarge(
+                f"expected at most about {self._most} attributes in the DICOM header, got more; "
+                "raise max_header_elements if the image is right"
+            )
         data = super().read(size)
         return _CHARACTER_SET.get(data[:4], data[:4]) + data[4:] if size == _ELEMENT_HEADER else data
 
 
 def guarded(read: Callable[[], T]) -> T:
-    """Let pydicom read something.
+    """Call a function that reads with pydicom, and map its exceptions.
 
     Raises
     ------
     InvalidHeader
-        It raised anything. Its text may quote the header, so only the kind is told.
+        pydicom raised an exception. Its text may quote the header, so only its kind is reported.
     """
     try:
         return read()
     except InputError:
         raise
     except RecursionError as error:
-        raise InvalidHeader("the DICOM header nests sequences too deeply") from error
+        raise InvalidHeader("the DICOM header nests sequences too deeply; export the image again") from error
     except Exception as error:  # pydicom raises whatever the bytes lead it to
         raise InvalidHeader(f"the DICOM header is damaged ({type(error).__name__}); copy the file again") from None

@@ -1,8 +1,8 @@
-"""From the bytes of a DICOM file to its attributes and where its pixels lie, bounded.
+"""Find the attributes and the pixel data in the bytes of a DICOM file, within limits.
 
-Nothing but the attributes that reading needs is kept, and the pixels are not copied. pydicom
-walks the elements; what it reads passes `Metered`, so that a file of millions of elements or
-of sequences without end is refused early.
+Only the attributes that are needed later are kept, and the pixels are not copied. pydicom walks the
+elements through `Metered`, so that a file with millions of elements or with endless sequences is
+refused early.
 """
 
 import struct
@@ -25,9 +25,9 @@ from cxr_edge.images.limits import MEBIBYTE, InputLimits
 PREAMBLE: Final = 128
 PREFIX: Final = b"DICM"
 
-#: A length that says: until the delimiter (PS3.5, 7.1.1).
+#: Undefined length: the value ends at a delimiter (PS3.5, 7.1.1).
 UNDEFINED: Final = 0xFFFFFFFF
-#: What a deflated data set may hold before its pixels.
+#: Most bytes that a deflated data set may contain before its pixels.
 _MOST_HEADER_BYTES: Final = 16 * MEBIBYTE
 
 StopWhen = Callable[[BaseTag, str | None, int], bool]
@@ -40,11 +40,11 @@ class Encoded:
     Attributes
     ----------
     elements : Elements
-        What the header says.
+        Attributes of the header.
     syntax : str
         UID of the transfer syntax.
     pixels : memoryview
-        From the first byte of Pixel Data's value on; for undefined length to the end of the file.
+        The value of Pixel Data; for undefined length, up to the end of the file.
     encapsulated : bool
         The value is of undefined length: fragments of a codestream (PS3.5, A.4).
     """
@@ -72,13 +72,15 @@ def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_
     meta, at = _file_meta(data, limits)
     syntax = meta.text(tags.TRANSFER_SYNTAX_UID)
     if not syntax:
-        raise InvalidHeader("expected a Transfer Syntax UID in the file meta information, got none")
+        raise InvalidHeader(
+            "expected a Transfer Syntax UID in the file meta information, got none; export the image again"
+        )
     deflated = _Deflated(data[at:]) if syntax == DeflatedExplicitVRLittleEndian else None
     if deflated is not None:
         data, at = deflated.inflate(_MOST_HEADER_BYTES), 0
     body = Metered(data, limits.max_header_elements)
     body.seek(at)
-    implicit = not _looks_explicit(data, at)  # whatever the syntax says: some writers mix them up
+    implicit = not _looks_explicit(data, at)  # whatever the transfer syntax: some writers mix them up
     found: list[tuple[int, int]] = []
 
     def at_pixels(tag: BaseTag, _vr: str | None, length: int) -> bool:
@@ -97,25 +99,29 @@ def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_
         end = len(data) if length == UNDEFINED else start + length
         if deflated is not None and end > len(data):
             if length > 2 * limits.max_pixels:
-                raise TooLarge(f"expected at most {2 * limits.max_pixels} bytes of deflated pixels, got {length}")
+                raise TooLarge(
+                    f"expected at most {2 * limits.max_pixels} bytes of deflated pixels, got {length}; "
+                    "raise max_pixels if the image is right"
+                )
             data += deflated.inflate(end - len(data))
         if end > len(data):
             raise Truncated(
-                f"expected {length} bytes of pixels, and the file ends after {len(data) - start}; copy it again"
+                f"expected {length} bytes of pixels, but the file ends after {len(data) - start}; copy it again"
             )
     return Encoded(elements, syntax, memoryview(data)[start:end], length == UNDEFINED)
 
 
 def _no_pixels(deflated: "_Deflated | None") -> InputError:
-    """Tell why the header ends before any pixels."""
+    """Return the error for a header that ends before any pixels."""
     if deflated is not None and deflated.unread:
         return TooLarge(
-            f"expected at most {_MOST_HEADER_BYTES // MEBIBYTE} MiB of attributes before deflated pixels, got more"
+            f"expected at most {_MOST_HEADER_BYTES // MEBIBYTE} MiB of attributes before deflated pixels, got more; "
+            "export the image again"
         )
     if deflated is not None and not deflated.whole:
         return Truncated("the deflated data set ends early; copy the file again")
     return NoPixels(
-        "expected pixels, and the file ends before any; if it should hold some, it is cut off: copy it again"
+        "expected pixels, but the file ends before any; if it should contain some, it is cut off: copy it again"
     )
 
 
@@ -137,24 +143,24 @@ def _walk(file: Metered, stop: StopWhen, wanted: Sequence[int], *, implicit: boo
 
 
 def _looks_explicit(data: bytes, at: int) -> bool:
-    """Tell whether the first element has a VR, two capital letters where implicit ones have their length."""
+    """Return whether the first element has a VR: two capital letters where implicit ones have their length."""
     return all(0x41 <= byte <= 0x5A for byte in data[at + 4 : at + 6])
 
 
 class _Deflated:
-    """A deflated data set (PS3.5, A.5), inflated no further than it is read."""
+    """A deflated data set (PS3.5, A.5), inflated only as far as it is read."""
 
     def __init__(self, deflated: bytes) -> None:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         self._rest = deflated
 
     def inflate(self, most: int) -> bytes:
-        """Give the next bytes, so many at most.
+        """Return the next bytes, at most `most`.
 
         Raises
         ------
         Truncated
-            The stream is damaged; one that ends early just gives less.
+            The stream is damaged. One that ends early returns fewer bytes.
         """
         try:
             data = self._inflater.decompress(self._rest, most)
@@ -165,17 +171,17 @@ class _Deflated:
 
     @property
     def unread(self) -> bool:
-        """Tell whether more of it is there than was inflated."""
+        """Return whether part of the stream is not inflated yet."""
         return bool(self._rest)
 
     @property
     def whole(self) -> bool:
-        """Tell whether its end was met."""
+        """Return whether the end of the stream was reached."""
         return self._inflater.eof
 
 
 def fragments(encoded: Encoded) -> bytes:
-    """Join the fragments of the one frame's codestream (PS3.5, A.4).
+    """Join the fragments of a single frame's codestream (PS3.5, A.4).
 
     Raises
     ------

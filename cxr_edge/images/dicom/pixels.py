@@ -1,4 +1,4 @@
-"""The pixels of a DICOM image, as the bits that are stored."""
+"""Return the pixels of a DICOM image as stored bits."""
 
 from typing import Any, Final, TypeVar
 
@@ -8,16 +8,16 @@ import numpy.typing as npt
 from cxr_edge.errors import Colour, InvalidHeader, Truncated, UnsupportedFormat
 from cxr_edge.images.dicom.layout import LUMA_CHROMA, Layout
 
-#: Grey that is stored as colour may differ by so many levels between its channels: what JPEG does to it.
+#: Most levels by which the channels of grey stored as colour may differ: JPEG changes them.
 GREY_WITHIN: Final = 8
 
-#: What a sample is.
+#: Type of a sample.
 Pixel = TypeVar("Pixel", bound=np.generic)
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
 def native_samples(value: memoryview, layout: Layout, *, big_endian: bool) -> Samples:
-    """Take uncompressed pixels, (H, W) or (H, W, 3), without a copy where the layout allows it.
+    """Return uncompressed pixels, (H, W) or (H, W, 3), without a copy where the layout allows it.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def native_samples(value: memoryview, layout: Layout, *, big_endian: bool) -> Sa
 
 
 def arranged(flat: npt.NDArray[Pixel], layout: Layout) -> npt.NDArray[Pixel]:
-    """Give a flat run of samples its shape, (H, W) or (H, W, 3)."""
+    """Reshape a flat array of samples to (H, W) or (H, W, 3)."""
     if layout.samples == 1:
         return flat.reshape(layout.rows, layout.columns)
     if layout.planar:
@@ -52,7 +52,7 @@ def one_channel(samples: Samples, *, chroma: bool) -> Samples:
     ----------
     samples : ndarray, (H, W) or (H, W, 3)
     chroma : bool
-        The three channels are luma and two of chroma.
+        The three channels are one of luma and two of chroma.
 
     Raises
     ------
@@ -61,21 +61,21 @@ def one_channel(samples: Samples, *, chroma: bool) -> Samples:
     if samples.ndim == 2:
         return samples
     if chroma:
-        off = int(np.abs(samples[..., 1:].astype(np.int16) - 128).max())
+        spread = int(np.abs(samples[..., 1:].astype(np.int16) - 128).max())
     else:
-        off = int((samples.max(axis=-1) - samples.min(axis=-1)).max())
-    if off > GREY_WITHIN:
-        raise Colour(f"expected a grey image, got colours ({off} levels apart); send the radiograph itself")
+        spread = int((samples.max(axis=-1) - samples.min(axis=-1)).max())
+    if spread > GREY_WITHIN:
+        raise Colour(f"expected a grey image, got colours ({spread} levels apart); send the radiograph itself")
     return samples[..., 0 if chroma else 1].copy()
 
 
 def holds_chroma(layout: Layout, *, converted: bool) -> bool:
-    """Tell whether the samples are luma and chroma; a codec of JPEG's family has converted them to RGB."""
+    """Return whether the samples are luma and chroma; a codec of the JPEG family has converted them to RGB."""
     return layout.photometric in LUMA_CHROMA and not converted
 
 
 def checked_samples(decoded: npt.NDArray[Any], layout: Layout) -> Samples:
-    """Hold what a codec gave against the header, and give it as stored bits.
+    """Check what a codec returned against the header, and return it as stored bits.
 
     Raises
     ------
@@ -83,7 +83,9 @@ def checked_samples(decoded: npt.NDArray[Any], layout: Layout) -> Samples:
     """
     shape = (layout.rows, layout.columns) if layout.samples == 1 else (layout.rows, layout.columns, 3)
     if decoded.shape != shape or decoded.dtype.kind not in "ui" or decoded.dtype.itemsize > 4:
-        raise InvalidHeader(f"expected pixels of shape {shape}, the codestream holds {decoded.shape}")
+        raise InvalidHeader(
+            f"expected pixels of shape {shape}, the codestream contains {decoded.shape}; export the image again"
+        )
     if layout.bits_allocated == 8:
         return decoded.astype(np.uint8, copy=False)
     return decoded.astype(np.uint16, copy=False)

@@ -1,8 +1,8 @@
-"""From stored values to 8-bit grey, as the header wants them shown, in one table.
+"""Map stored values to 8-bit grey levels as the header specifies, by one table.
 
 An image stores at most 16 bits, so everything between a stored value and its grey level (modality
-LUT, VOI LUT or window, inversion, padding; PS3.3, C.11 and C.7.6.3, PS3.4, N.2) is worked out
-once for each of the at most 65,536 stored patterns and then looked up.
+LUT, VOI LUT or window, inversion, padding; PS3.3, C.11 and C.7.6.3, PS3.4, N.2) is computed once for
+each of the at most 65,536 stored patterns and then looked up.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,11 @@ Values = npt.NDArray[np.float64]
 Table = npt.NDArray[np.uint8]
 Patterns = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-#: Without a window, an image whose levels span less than this share of what its bits could hold is stretched.
+#: Without a window, an image whose levels span less than this share of the range of its bits is stretched.
 STRETCH_BELOW: Final = 0.25
-#: What it is stretched to, in per cent of its pixels: a marker or a hot pixel must not decide.
+#: Percentiles of its pixels that it is stretched to: a marker or a hot pixel must not decide.
 STRETCH_TO: Final = (0.5, 99.5)
-#: One pixel of so many in each direction is looked at for that.
+#: Every so many rows and columns, one pixel is sampled for the percentiles.
 _STRIDE: Final = 4
 
 
@@ -54,7 +54,7 @@ class LookUp:
 
     @property
     def packed(self) -> bool:
-        """Tell whether a word holds two entries of 8 bits."""
+        """Return whether a word contains two entries of 8 bits."""
         return len(self.data) < 2 * (self.count or 65536)
 
 
@@ -76,24 +76,24 @@ class Window:
 
     @classmethod
     def over(cls, low: float, high: float) -> "Window":
-        """Give the linear window that shows the one value black and the other white."""
+        """Return the linear window that shows the low value black and the high value white."""
         return cls((low + high) / 2 + 0.5, high - low + 1)
 
 
 @dataclass(frozen=True)
 class Display:
-    """How an image's stored values became grey levels, whatever of it the header said.
+    """How an image's stored values became grey levels, by the header or by default.
 
     Attributes
     ----------
     modality : LookUp or Rescale
     voi : LookUp or Window
     signed : bool
-        What is stored may be negative.
+        Stored values may be negative.
     signed_output : bool
-        What the modality transformation gives may be.
+        Values after the modality transformation may be negative.
     inverse : bool
-        The least value is shown white.
+        The lowest value is shown white.
     """
 
     modality: LookUp | Rescale
@@ -106,24 +106,24 @@ class Display:
 def to_grey(
     patterns: Patterns, elements: Elements, layout: Layout, *, low_bit: int
 ) -> tuple[npt.NDArray[np.uint8], Display, CodedWarning]:
-    """Show an image as its header says.
+    """Map an image to grey levels as its header specifies.
 
     Parameters
     ----------
     patterns : ndarray, (H, W) uint8 or uint16
-        The pixels' bits as stored.
+        Bits of the pixels as stored.
     elements : Elements
     layout : Layout
     low_bit : int
-        Where the stored bits begin in a pattern.
+        Position of the lowest stored bit in a pattern.
 
     Returns
     -------
     grey : ndarray, (H, W) uint8
-        Bright bone, padding black.
+        Bone is bright, padding black.
     display : Display
     path : CodedWarning
-        The path taken, and what is odd about it.
+        Warning that describes how the levels were mapped, and any deviation.
 
     Raises
     ------
@@ -146,14 +146,14 @@ def to_grey(
 
 
 def _stored_values(layout: Layout, low_bit: int) -> npt.NDArray[np.int64]:
-    """Give the number that each pattern of the bits allocated stands for."""
+    """Return the stored value of each pattern of the bits allocated."""
     bits = layout.bits_stored
     values = (np.arange(2**layout.bits_allocated, dtype=np.int64) >> low_bit) & (2**bits - 1)
     return np.asarray(values - ((values >> (bits - 1)) << bits) if layout.signed else values)
 
 
 def _padding(stored: npt.NDArray[np.int64], elements: Elements, layout: Layout) -> npt.NDArray[np.bool_]:
-    """Tell which patterns are padding (PS3.3, C.7.5.1.1.2)."""
+    """Return which patterns are padding (PS3.3, C.7.5.1.1.2)."""
     value = elements.words(tags.PADDING_VALUE, signed=layout.signed)
     if not value:
         return np.zeros(stored.shape, dtype=np.bool_)
@@ -165,14 +165,17 @@ def _padding(stored: npt.NDArray[np.int64], elements: Elements, layout: Layout) 
 def _modality(
     stored: npt.NDArray[np.int64], elements: Elements, layout: Layout
 ) -> tuple[Values, tuple[float, float], LookUp | Rescale]:
-    """Apply the modality LUT or rescale (PS3.3, C.11.1); also give the values' extremes."""
+    """Apply the modality LUT or rescale (PS3.3, C.11.1); also return the extremes of the values."""
     if luts := elements.items(tags.MODALITY_LUT):
         entries, lut = _lut(luts[0], signed=layout.signed)
         return _look_up(entries, lut.first, stored), (0.0, 2.0**lut.bits - 1), lut
     slope = _one(elements, tags.RESCALE_SLOPE, 1.0)
     intercept = _one(elements, tags.RESCALE_INTERCEPT, 0.0)
     if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise InvalidHeader("expected a finite Rescale Slope other than 0, and a finite Rescale Intercept")
+        raise InvalidHeader(
+            "expected a finite Rescale Slope other than 0 and a finite Rescale Intercept, got other values; "
+            "export the image again"
+        )
     low = -(2 ** (layout.bits_stored - 1)) if layout.signed else 0
     ends = sorted(slope * end + intercept for end in (low, low + 2**layout.bits_stored - 1))
     values = np.asarray(stored * slope + intercept, dtype=np.float64)
@@ -186,7 +189,7 @@ def _values_of_interest(
     layout: Layout,
     used: Callable[[], tuple[float, float]],
 ) -> tuple[Values, LookUp | Window, str]:
-    """Apply the VOI LUT, or the first window, or the rule without either; 0 to 1, and how it was done."""
+    """Apply the VOI LUT, the first window, or the rule without either; return values from 0 to 1, and the way taken."""
     if luts := elements.items(tags.VOI_LUT):
         entries, lut = _lut(luts[0], signed=extremes[0] < 0)
         shown = np.clip(_look_up(entries, lut.first, np.rint(values)) / (2.0**lut.bits - 1), 0, 1)
@@ -212,7 +215,7 @@ def _values_of_interest(
 
 
 def _used(patterns: Patterns, values: Values, padding: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Give the values between which nearly all pixels lie, padding aside."""
+    """Return the values between which nearly all pixels lie, padding excluded."""
     counts = np.bincount(patterns[::_STRIDE, ::_STRIDE].ravel(), minlength=len(values))
     counts[padding] = 0
     order = np.argsort(values, kind="stable")
@@ -223,7 +226,7 @@ def _used(patterns: Patterns, values: Values, padding: npt.NDArray[np.bool_]) ->
 
 
 def _window(center: float, width: float, function: str) -> Window:
-    """Give a window with its function; LINEAR_EXACT as LINEAR, which says the same and which every viewer knows."""
+    """Return a window with its function; LINEAR_EXACT as the equivalent LINEAR, which every viewer supports."""
     if function == "LINEAR_EXACT":
         return Window.over(center - width / 2, center + width / 2)
     return Window(center, width, function)
@@ -234,19 +237,19 @@ def _ramp(values: Values, low: float, high: float) -> Values:
 
 
 def _linear(values: Values, center: float, width: float) -> Values:
-    """PS3.3, C.11.2.1.2.1."""
+    """Apply a LINEAR window (PS3.3, C.11.2.1.2.1)."""
     if width == 1:
         return (values > center - 0.5).astype(np.float64)
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
 def _linear_exact(values: Values, center: float, width: float) -> Values:
-    """PS3.3, C.11.2.1.3.2."""
+    """Apply a LINEAR_EXACT window (PS3.3, C.11.2.1.3.2)."""
     return np.clip((values - center) / width + 0.5, 0, 1)
 
 
 def _sigmoid(values: Values, center: float, width: float) -> Values:
-    """PS3.3, C.11.2.1.3.1; the exponent is bounded so that it cannot overflow."""
+    """Apply a SIGMOID window (PS3.3, C.11.2.1.3.1); the exponent is bounded so that it cannot overflow."""
     return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
 
 
@@ -267,19 +270,19 @@ def _one(elements: Elements, tag: int, default: float) -> float:
 
 
 def _lut(item: Elements, *, signed: bool) -> tuple[Values, LookUp]:
-    """Take a table from an item: its entries, and as it is encoded (PS3.3, C.11.1.1)."""
+    """Return a table of an item: its entries, and as it is encoded (PS3.3, C.11.1.1)."""
     descriptor = item.words(tags.LUT_DESCRIPTOR)
     if len(descriptor) != 3:
-        raise InvalidHeader(f"expected three numbers in LUT Descriptor, got {len(descriptor)}")
+        raise InvalidHeader(f"expected three numbers in LUT Descriptor, got {len(descriptor)}; export the image again")
     count, first, bits = descriptor[0] or 65536, descriptor[1], descriptor[2]
     if not 8 <= bits <= 16:
-        raise InvalidHeader(f"expected a look-up table with 8 to 16 bits an entry, got {bits}")
+        raise InvalidHeader(f"expected a look-up table with 8 to 16 bits per entry, got {bits}; export the image again")
     entries = np.array(item.words(tags.LUT_DATA), dtype=np.float64)
     words = entries.astype("<u2")
-    if 2 * len(words) in (count, count + 1):  # 8-bit entries, two to a word
+    if 2 * len(words) in (count, count + 1):  # 8-bit entries, two per word
         entries = words.view(np.uint8)[:count].astype(np.float64)
     if len(entries) != count:
-        raise InvalidHeader(f"expected a look-up table of {count} entries, got {len(entries)}")
+        raise InvalidHeader(f"expected a look-up table of {count} entries, got {len(entries)}; export the image again")
     first = first - 65536 if signed and first >= 32768 else first
     return entries, LookUp(descriptor[0], first, bits, words.tobytes())
 

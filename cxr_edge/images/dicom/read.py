@@ -1,4 +1,4 @@
-"""One DICOM image to 8-bit grey, or a refusal with a code."""
+"""Decode one DICOM image to 8-bit grey levels, or refuse it with an error code."""
 
 import re
 from dataclasses import dataclass, replace
@@ -31,8 +31,8 @@ from cxr_edge.support.warnings import CodedWarning
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image as its header wants it shown.
+class GreyImage:
+    """A DICOM image mapped to grey levels as its header specifies.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Shown:
         How the levels became grey; None for grey that is stored as colour.
     warnings : tuple of CodedWarning
     header : Elements
-        The attributes that reading it and writing results for it need.
+        The attributes needed to read the image and to write results for it.
     """
 
     grey: npt.NDArray[np.uint8]
@@ -53,7 +53,7 @@ class Shown:
     header: Elements
 
 
-def read_file(data: bytes, limits: InputLimits) -> Shown:
+def read_file(data: bytes, limits: InputLimits) -> GreyImage:
     """Read the bytes of a DICOM file.
 
     Raises
@@ -63,7 +63,7 @@ def read_file(data: bytes, limits: InputLimits) -> Shown:
     return _read(parse(data, limits), limits)
 
 
-def read_dataset(dataset: Dataset, limits: InputLimits) -> Shown:
+def read_dataset(dataset: Dataset, limits: InputLimits) -> GreyImage:
     """Read a data set that pydicom has parsed.
 
     Raises
@@ -80,18 +80,20 @@ def read_dataset(dataset: Dataset, limits: InputLimits) -> Shown:
     return _read(Encoded(Elements(dataset), syntax, memoryview(value), encapsulated), limits)
 
 
-def _read(encoded: Encoded, limits: InputLimits) -> Shown:
+def _read(encoded: Encoded, limits: InputLimits) -> GreyImage:
     with identified(encoded.elements):
-        return _shown(encoded, limits)
+        return _to_grey_image(encoded, limits)
 
 
-def _shown(encoded: Encoded, limits: InputLimits) -> Shown:
+def _to_grey_image(encoded: Encoded, limits: InputLimits) -> GreyImage:
     elements = encoded.elements
     layout = read_layout(elements, limits)
-    doubts = subject_warnings(elements, strict=limits.strict)
+    warnings = subject_warnings(elements, strict=limits.strict)
     if encoded.syntax in codecs.NATIVE:
         if encoded.encapsulated:
-            raise InvalidHeader("expected uncompressed pixels by the transfer syntax, got fragments")
+            raise InvalidHeader(
+                "expected uncompressed pixels by the transfer syntax, got fragments; export the image again"
+            )
         big_endian = encoded.syntax == codecs.BIG_ENDIAN and layout.bits_allocated == 16
         samples = pixels.native_samples(encoded.pixels, layout, big_endian=big_endian)
         low_bit = layout.high_bit + 1 - layout.bits_stored
@@ -101,17 +103,20 @@ def _shown(encoded: Encoded, limits: InputLimits) -> Shown:
         chroma = pixels.holds_chroma(layout, converted=encoded.syntax != codecs.RLE)
     levels = pixels.one_channel(samples, chroma=chroma)
     grey, display, path = to_grey(levels, elements, layout, low_bit=low_bit)
-    return Shown(grey, levels, display if layout.samples == 1 else None, (path, *doubts), elements)
+    return GreyImage(grey, levels, display if layout.samples == 1 else None, (path, *warnings), elements)
 
 
 def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> pixels.Samples:
     if encoded.syntax != codecs.RLE and encoded.syntax not in codecs.CODECS:
-        told = encoded.syntax if re.fullmatch(r"[0-9.]{1,64}", encoded.syntax) else "no UID"
-        raise UnsupportedFormat(f"the transfer syntax {told} is not read; send the image uncompressed, or as JPEG 2000")
+        uid = encoded.syntax if re.fullmatch(r"[0-9.]{1,64}", encoded.syntax) else "(not a UID)"
+        raise UnsupportedFormat(f"the transfer syntax {uid} is not read; send the image uncompressed, or as JPEG 2000")
     if find_spec("imagecodecs") is None:
         raise MissingPackage.for_dicom("imagecodecs")
     if not encoded.encapsulated:
-        raise InvalidHeader("expected fragments of compressed pixels by the transfer syntax, got a defined length")
+        raise InvalidHeader(
+            "expected fragments of compressed pixels by the transfer syntax, got a defined length; "
+            "export the image again"
+        )
     stream = fragments(encoded)
     if encoded.syntax != codecs.RLE:
         _check_frame(stream, layout)
@@ -122,7 +127,7 @@ def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> pixe
     if encoded.syntax == codecs.RLE:
         if decoded.size < layout.count:
             raise Truncated(
-                f"expected {layout.count} samples, the run lengths hold {decoded.size}; copy the file again"
+                f"expected {layout.count} samples, the run lengths contain {decoded.size}; copy the file again"
             )
         decoded = pixels.arranged(decoded[: layout.count], replace(layout, planar=True))
     return pixels.checked_samples(decoded, layout)
@@ -133,7 +138,7 @@ def _check_frame(stream: bytes, layout: Layout) -> None:
     header = (layout.rows, layout.columns, layout.samples)
     if (frame.rows, frame.columns, frame.samples) != header or frame.bits > layout.bits_allocated:
         raise HeaderMismatch(
-            f"the header says {layout.columns}x{layout.rows} with {layout.samples} sample(s) of at most "
+            f"the header states {layout.columns}x{layout.rows} with {layout.samples} sample(s) of at most "
             f"{layout.bits_allocated} bits, the codestream {frame.columns}x{frame.rows} with {frame.samples} of "
             f"{frame.bits}; export the image again"
         )

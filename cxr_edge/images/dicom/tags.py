@@ -1,4 +1,4 @@
-"""The attributes that reading an image, and writing results for it, need (PS3.6, 6)."""
+"""Tags of the attributes needed to read an image and to write results for it (PS3.6, 6)."""
 
 from typing import Final
 
@@ -50,7 +50,7 @@ ANY_PIXELS: Final = frozenset({FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA, PIXEL_DATA})
 ITEM: Final = 0xFFFEE000
 SEQUENCE_DELIMITER: Final = 0xFFFEE0DD
 
-#: Specific Character Set, under the tag that `Metered` hides it by.
+#: Specific Character Set, under the tag that `Metered` replaces its own by.
 HIDDEN_CHARACTER_SET: Final = 0x00090005
 CHARACTER_SET: Final = 0x00080005
 STUDY_INSTANCE_UID: Final = 0x0020000D
@@ -63,7 +63,7 @@ LOSSY: Final = 0x00282110
 LOSSY_RATIO: Final = 0x00282112
 LOSSY_METHOD: Final = 0x00282114
 SHUTTER_SHAPE: Final = 0x00181600
-#: Kind of display shutter → what says where it is (PS3.3, C.7.6.11): edges; centre and radius; vertices.
+#: Kind of display shutter → attributes that locate it (PS3.3, C.7.6.11): edges; centre and radius; vertices.
 SHUTTERS: Final = {
     "RECTANGULAR": (0x00181602, 0x00181604, 0x00181606, 0x00181608),
     "CIRCULAR": (0x00181610, 0x00181612),
@@ -84,7 +84,7 @@ STUDY: Final = (
     0x00101020, 0x00101030,
 )  # fmt: skip
 
-#: What is kept of a data set to read the image.
+#: Attributes that are kept to read the image.
 WANTED: Final = (
     TRANSFER_SYNTAX_UID,
     SOP_CLASS_UID, SOP_INSTANCE_UID, MODALITY, PRESENTATION_INTENT, ANATOMIC_REGION,
@@ -94,7 +94,7 @@ WANTED: Final = (
     WINDOW_CENTER, WINDOW_WIDTH, RESCALE_INTERCEPT, RESCALE_SLOPE, VOI_LUT_FUNCTION, MODALITY_LUT,
     VOI_LUT, PRESENTATION_LUT_SHAPE,
 )  # fmt: skip
-#: What is kept of one to write results for it.
+#: Attributes that are kept to write results for it.
 WANTED_BY_RESULTS: Final = (
     *WANTED, HIDDEN_CHARACTER_SET, *PATIENT, DEIDENTIFICATION_METHOD, *STUDY, SERIES_INSTANCE_UID,
     IMAGER_PIXEL_SPACING, PIXEL_SPACING, PIXEL_ASPECT_RATIO, LOSSY, LOSSY_RATIO, LOSSY_METHOD,

@@ -1,4 +1,4 @@
-"""Ways to send a result: C-STORE, STOW-RS, a folder. One method, three exceptions."""
+"""Senders to destinations: C-STORE, STOW-RS, a folder. One method, three exceptions."""
 
 from cxr_edge.node.config import Destination, DicomDestination, WebDestination
 from cxr_edge.node.destinations.base import Lost, Refused, Sender, Unreachable
@@ -7,7 +7,7 @@ __all__ = ["Lost", "Refused", "Sender", "Unreachable", "sender_of"]
 
 
 def sender_of(destination: Destination) -> Sender:
-    """Give what sends to a destination; it connects when it first sends."""
+    """Return the sender to a destination; it connects when it first sends."""
     if isinstance(destination, DicomDestination):
         from cxr_edge.node.destinations.dicom import DicomSender
 

@@ -1,20 +1,20 @@
-"""What every way to send has in common."""
+"""The interface of senders, and their exceptions."""
 
 from pathlib import Path
 from typing import Protocol
 
 
 class Unreachable(Exception):
-    """The destination does not answer, or answers to nobody at the moment; its text quotes no data set."""
+    """The destination does not answer, or accepts nothing at the moment. The message quotes no data set."""
 
 
 class Refused(Exception):
-    """The destination does not take this object.
+    """The destination does not accept this object.
 
     Attributes
     ----------
     forever : bool
-        It never will.
+        Whether it never will.
     """
 
     def __init__(self, why: str, *, forever: bool = False) -> None:
@@ -23,14 +23,14 @@ class Refused(Exception):
 
 
 class Lost(Refused):
-    """The destination gave no answer to this object: one of the two is to blame, and both wait."""
+    """The destination gave no answer to this object: either may be at fault, so both wait."""
 
 
 class Sender(Protocol):
-    """A way to one destination; used by one thread."""
+    """Sends to one destination; used by one thread."""
 
     def send(self, path: Path) -> None:
-        """Send a result, and return once the destination says that it has it.
+        """Send a result, and return once the destination confirms that it has it.
 
         Raises
         ------

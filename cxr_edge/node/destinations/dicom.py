@@ -1,4 +1,4 @@
-"""C-STORE to an archive."""
+"""C-STORE to a destination."""
 
 import ssl
 from pathlib import Path
@@ -23,19 +23,18 @@ from cxr_edge.node.destinations.base import Lost, Refused, Unreachable
 from cxr_edge.node.tls import context_of
 from cxr_edge.outputs.dicom.report import CLASSES, in_class
 
-#: What is proposed: kinds of object, each with the ways to encode it, one to a presentation context, so that the
-#: destination's answer tells which of them it takes.
+#: Proposed presentation contexts: SOP class and transfer syntaxes. A destination accepts one syntax of each context.
 PROPOSED: Final = (
     *((sop_class, (ExplicitVRLittleEndian, ImplicitVRLittleEndian)) for sop_class in CLASSES),
     (GrayscaleSoftcopyPresentationStateStorage, (ExplicitVRLittleEndian, ImplicitVRLittleEndian)),
     (SecondaryCaptureImageStorage, (JPEGBaseline8Bit,)),
     (SecondaryCaptureImageStorage, (ExplicitVRLittleEndian, ImplicitVRLittleEndian)),
 )
-#: PS3.4, B.2.3: stored, perhaps with changes that the archive makes to any object …
+#: PS3.4, B.2.3: stored, perhaps with attributes that the archive changed …
 _STORED: Final = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
-#: … or there already: our UIDs are derived from content.
+#: … or stored before: our UIDs are derived from content.
 _DUPLICATE: Final = 0x0111
-#: 0xA700 to 0xA7FF: says something about the destination, not the object.
+#: High byte of 0xA700 to 0xA7FF, which describe the destination and not the object.
 _OUT_OF_RESOURCES: Final = 0xA7
 _NOT_AUTHORISED: Final = 0x0124
 _CLASS_NOT_SUPPORTED: Final = 0x0122
@@ -49,18 +48,18 @@ class DicomSender:
         self._association: Association | None = None
 
     def send(self, path: Path) -> None:
-        """Send an object, in another class or encoding where the destination does not take its own."""
+        """Send an object, in another class or encoding where the destination does not accept its own."""
         association = self._connected()
         made = _as_accepted(pydicom.dcmread(path), _accepted(association))
         try:
             answer = association.send_c_store(made)
-        except RuntimeError as error:  # it ended since it was looked at
+        except RuntimeError as error:  # it ended after it was found established
             raise Unreachable("the association ended") from error
         if "Status" not in answer:
             raise Lost("no answer")
         status = int(answer.Status)
         if status >> 8 == _OUT_OF_RESOURCES or status == _NOT_AUTHORISED:
-            raise Unreachable(f"it takes nothing (status 0x{status:04X})")
+            raise Unreachable(f"it accepts nothing (status 0x{status:04X})")
         if status not in _STORED and status != _DUPLICATE:
             raise Refused(f"status 0x{status:04X}", forever=status == _CLASS_NOT_SUPPORTED)
 
@@ -85,8 +84,10 @@ class DicomSender:
         name = destination.tls_host_name or destination.host
         try:
             tls = (context_of(destination.tls, ssl.Purpose.SERVER_AUTH), name) if destination.tls else None
-        except NodeConfig as error:  # its files changed since the start
-            raise Unreachable("our certificates cannot be read") from error
+        except NodeConfig as error:  # the files changed since the start
+            raise Unreachable(
+                "our certificates cannot be read; check the files that [destinations.tls] names"
+            ) from error
         try:
             association = entity.associate(
                 destination.host,
@@ -101,18 +102,22 @@ class DicomSender:
             return association
         if association.is_rejected:
             raise Unreachable("it rejected the association; are the AE titles right?")
-        raise Unreachable(f"no association; is it up, and its certificate for {name}?" if tls else "no association")
+        raise Unreachable(
+            f"no association; is it running, and is its certificate for {name}?"
+            if tls
+            else "no association; is it running, and are host and port right?"
+        )
 
 
 def _accepted(association: Association) -> set[tuple[str, str]]:
-    """Give the kinds of object and encodings that the destination takes."""
+    """Return the SOP classes and transfer syntaxes that the destination accepts."""
     return {
         (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
     }
 
 
 def _as_accepted(made: Dataset, accepted: set[tuple[str, str]]) -> Dataset:
-    """Give an object in a class and an encoding that the destination takes.
+    """Return an object in a class and an encoding that the destination accepts.
 
     Raises
     ------
@@ -122,10 +127,10 @@ def _as_accepted(made: Dataset, accepted: set[tuple[str, str]]) -> Dataset:
     if made.SOPClassUID in CLASSES and made.SOPClassUID not in classes:
         others = [sop_class for sop_class in CLASSES if sop_class in classes]
         if not others:
-            raise Refused("the destination takes no structured reports of any kind", forever=True)
+            raise Refused("the destination accepts no structured reports of any kind", forever=True)
         return in_class(made, others[0])
     if made.SOPClassUID not in classes:
-        raise Refused(f"the destination takes no {made.SOPClassUID.name}", forever=True)
+        raise Refused(f"the destination accepts no {made.SOPClassUID.name}", forever=True)
     syntax = made.file_meta.TransferSyntaxUID
     if syntax.is_compressed and (made.SOPClassUID, syntax) not in accepted:
         made.decompress(generate_instance_uid=False)

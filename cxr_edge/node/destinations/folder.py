@@ -1,4 +1,4 @@
-"""A folder that results are put into, for sites without an archive."""
+"""A folder that receives results, for sites without an archive."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from cxr_edge.support.files import PART, PREFIX, READABLE, store
 
 
 class FolderSender:
-    """Copies each object under its own name, whole or not at all."""
+    """Copies each object under its own name, completely or not at all."""
 
     def __init__(self, destination: FolderDestination) -> None:
         self._folder = destination.folder
-        for left in self._folder.glob(f"{PREFIX}*{PART}"):  # by an interruption
+        for left in self._folder.glob(f"{PREFIX}*{PART}"):  # after an interruption
             left.unlink(missing_ok=True)
 
     def send(self, path: Path) -> None:
@@ -25,4 +25,4 @@ class FolderSender:
             raise Unreachable(f"{self._folder} cannot be written ({error.strerror})") from error
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""

@@ -1,4 +1,4 @@
-"""STOW-RS to an archive (PS3.18, 10.5)."""
+"""STOW-RS to a destination (PS3.18, 10.5)."""
 
 import time
 import uuid
@@ -14,7 +14,7 @@ from cxr_edge.node.destinations.base import Refused, Unreachable
 from cxr_edge.outputs.dicom.objects import encoded
 from cxr_edge.outputs.dicom.report import CLASSES, in_class
 
-#: Answers that say something about the object; any other than success is about the destination.
+#: Statuses that describe the object; any other but success describes the destination.
 _ABOUT_THE_OBJECT: Final[frozenset[int]] = frozenset(
     {
         HTTPStatus.BAD_REQUEST,
@@ -23,15 +23,15 @@ _ABOUT_THE_OBJECT: Final[frozenset[int]] = frozenset(
         HTTPStatus.UNPROCESSABLE_ENTITY,
     }
 )
-#: Answers that tell what became of each object.
-_TELLING: Final[frozenset[int]] = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT})
+#: Statuses whose content states what became of each object.
+_WITH_OUTCOME: Final[frozenset[int]] = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT})
 #: PS3.18, table 10.5.3-2: processing failure; duplicate; class not supported; 0xA700 to 0xA7FF; not authorised.
 _PROCESSING: Final = 0x0110
 _DUPLICATE: Final = 0x0111
 _CLASS_NOT_SUPPORTED: Final = 0x0122
 _OUT_OF_RESOURCES: Final = 0xA7
 _NOT_AUTHORISED: Final = 0x0124
-#: Of an answer; one about a single object takes less than a kilobyte.
+#: Longest answer; one about a single object takes less than a kilobyte.
 _MOST_BYTES: Final = 1 << 20
 _CHUNK: Final = 1 << 14
 
@@ -44,35 +44,35 @@ class WebSender:
         self._session: requests.Session | None = None
 
     def send(self, path: Path) -> None:
-        """Send an object; a report in another class where the destination does not take its own."""
+        """Send an object; a report in another class where the destination does not accept its own."""
         made = pydicom.dcmread(path)
         for sop_class in CLASSES if made.SOPClassUID in CLASSES else (made.SOPClassUID,):
             reason = self._store(made if sop_class == made.SOPClassUID else in_class(made, sop_class))
             if reason in (None, _DUPLICATE):
                 return
             if reason >> 8 == _OUT_OF_RESOURCES or reason == _NOT_AUTHORISED:
-                raise Unreachable(f"it takes nothing (failure reason 0x{reason:04X})")
+                raise Unreachable(f"it accepts nothing (failure reason 0x{reason:04X})")
             if reason != _CLASS_NOT_SUPPORTED:
                 raise Refused(f"failure reason 0x{reason:04X}")
-        raise Refused(f"the destination takes no {made.SOPClassUID.name}", forever=True)
+        raise Refused(f"the destination accepts no {made.SOPClassUID.name}", forever=True)
 
     def close(self) -> None:
-        """Close the connection, and forget the token."""
+        """Close the connection, and drop the token."""
         if self._session is not None:
             self._session.close()
         self._session = None
 
     def _store(self, made: pydicom.Dataset) -> int | None:
-        """Store an object; give the destination's reason if it did not (PS3.18, 10.5.3)."""
-        status, told = self._post(encoded(made))
+        """Send an object; return the failure reason if the destination did not store it (PS3.18, 10.5.3)."""
+        status, content = self._post(encoded(made))
         if status in _ABOUT_THE_OBJECT:
             raise Refused(f"HTTP {status}")
-        if status not in _TELLING:
+        if status not in _WITH_OUTCOME:
             raise Unreachable(f"HTTP {status}")
-        return _outcome(told, made)
+        return _failure_reason(content, made)
 
     def _post(self, content: bytes) -> tuple[int, bytes]:
-        """Post a file as the one part of a message (PS3.18, 8.6.1.2.1); give the answer's status and content."""
+        """Post a file as the one part of a message (PS3.18, 8.6.1.2.1); return the answer's status and content."""
         boundary = uuid.uuid4().hex
         head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         headers = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'}
@@ -82,25 +82,21 @@ class WebSender:
                 data=head + content + f"\r\n--{boundary}--\r\n".encode(),
                 headers=headers,
                 timeout=self._destination.timeout_seconds,
-                allow_redirects=False,  # who is asked to send patients' data elsewhere changes the configuration
+                allow_redirects=False,  # patients' data go to no host that the configuration does not name
                 stream=True,
             ) as answer:
-                return answer.status_code, self._told(answer)
-        except (
-            requests.RequestException,
-            OSError,
-            ValueError,
-        ) as error:  # ValueError: URL, token or answer are no such
+                return answer.status_code, self._content(answer)
+        except (requests.RequestException, OSError, ValueError) as error:  # ValueError: an invalid URL, token or answer
             raise Unreachable(type(error).__name__) from error
 
-    def _told(self, answer: requests.Response) -> bytes:
+    def _content(self, answer: requests.Response) -> bytes:
         end = time.monotonic() + self._destination.timeout_seconds
-        told = bytearray()
+        content = bytearray()
         for part in answer.iter_content(_CHUNK):
-            told += part
-            if len(told) > _MOST_BYTES or time.monotonic() > end:
+            content += part
+            if len(content) > _MOST_BYTES or time.monotonic() > end:
                 raise ValueError("an answer without end")
-        return bytes(told)
+        return bytes(content)
 
     def _connected(self) -> requests.Session:
         if self._session is None:
@@ -117,21 +113,21 @@ class WebSender:
         return self._session
 
 
-def _outcome(told: bytes, made: pydicom.Dataset) -> int | None:
-    """Give the reason for which an object was not stored; None if the destination says that it was.
+def _failure_reason(content: bytes, made: pydicom.Dataset) -> int | None:
+    """Return why an object was not stored; None if the destination confirms that it was.
 
     Raises
     ------
     Unreachable
-        The answer says neither, as that of a proxy or of another service does.
+        The answer states neither, as one of a proxy or of another service.
     """
     try:
-        answer = pydicom.Dataset.from_json(told.decode())
+        answer = pydicom.Dataset.from_json(content.decode())
         if failed := answer.get("FailedSOPSequence"):
             return int(failed[0].get("FailureReason") or _PROCESSING)
         stored = [item.get("ReferencedSOPInstanceUID") for item in answer.get("ReferencedSOPSequence", ())]
-    except (ValueError, TypeError, AttributeError, KeyError):  # as pydicom meets what is no DICOM JSON (annex F)
+    except (ValueError, TypeError, AttributeError, KeyError):  # pydicom's errors where it is not DICOM JSON (annex F)
         stored = []
     if made.SOPInstanceUID not in stored:
-        raise Unreachable("the answer does not say what became of the object; is the URL that of a DICOMweb service?")
+        raise Unreachable("the answer does not name the object; is the URL that of a DICOMweb service?")
     return None

@@ -1,4 +1,4 @@
-"""Results as DICOM objects, which an archive shows beside the image."""
+"""Results as DICOM objects, which archives show beside the image."""
 
 from cxr_edge.outputs.dicom.objects import DicomDirectory, DicomObjects, ResultObject, write_objects
 

@@ -1,4 +1,4 @@
-"""The overlay as a Secondary Capture, which any viewer shows: the image with one heat map in colour."""
+"""Overlays as Secondary Captures, which every viewer shows: the image with one heat map in colour."""
 
 import re
 from typing import Final
@@ -23,7 +23,7 @@ from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid
 from cxr_edge.outputs.overlays import caption
 from cxr_edge.support.warnings import CodedWarning
 
-#: Longer side of the picture: what a viewer's window shows, at a twentieth of an image's bytes.
+#: Longer side of the picture in pixels: about the size of a viewer's window, at a twentieth of an image's bytes.
 SIDE: Final = 1024
 SERIES_NUMBER: Final = 9002
 QUALITY: Final = 90
@@ -52,7 +52,7 @@ def secondary_capture(
     finding : Finding
     provenance : Provenance
     number : int
-        Its number in the series, from 1.
+        Instance number in the series, from 1.
     colormap : str
         One of `cxr_edge.model.heatmaps.COLORMAPS`.
 
@@ -76,8 +76,8 @@ def secondary_capture(
         manufacturer=MAKER,
         contributing_equipment=[equipment(provenance)],
     )
-    picture.Laterality = ""  # not told by every image, and asked of every series
-    picture["PatientOrientation"].value = orientation(header.elements)  # the picture lies as the image does
+    picture.Laterality = ""  # required of every series, but images may lack it
+    picture["PatientOrientation"].value = orientation(header.elements)  # the picture is oriented as the image is
     picture.BurnedInAnnotation = "YES"
     picture.DerivationDescription = f"Grad-CAM heat map of {finding.label} over the image, not for diagnosis"
     picture.SourceImageSequence = [_reference(header)]
@@ -88,7 +88,7 @@ def secondary_capture(
 def _drawn(
     image: npt.NDArray[np.uint8], aspect: float, result: Result, finding: Finding, colormap: str
 ) -> npt.NDArray[np.uint8]:
-    """Draw the overlay with square pixels; give it as (h, w, 3) uint8, RGB."""
+    """Draw the overlay with square pixels; return it as (h, w, 3) uint8, RGB."""
     height, width = image.shape[0] * aspect, float(image.shape[1])
     scale = SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -106,7 +106,7 @@ def _sentence(doubt: CodedWarning) -> str:
 
 
 def _compress(picture: Dataset, drawn: npt.NDArray[np.uint8], image: Elements) -> None:
-    """Put the pixels in as JPEG baseline; highdicom would halve the chroma's rows too, and call it YBR_FULL_422."""
+    """Store the pixels as JPEG baseline. highdicom would halve the rows of the chroma too, and still declare 4:2:2."""
     encoded = simplejpeg.encode_jpeg(drawn, quality=QUALITY, colorspace="RGB", colorsubsampling="422")
     picture.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     picture.PhotometricInterpretation = "YBR_FULL_422"
@@ -120,10 +120,10 @@ def _compress(picture: Dataset, drawn: npt.NDArray[np.uint8], image: Elements) -
 
 
 def _losses(image: Elements) -> tuple[list[str], list[str]]:
-    """Give ratios and methods of the compressions that the image has been through (PS3.3, C.7.6.1.1.5)."""
+    """Return ratios and methods of the image's earlier lossy compressions (PS3.3, C.7.6.1.1.5)."""
     ratios, methods = (image.text(tag).split("\\") for tag in (tags.LOSSY_RATIO, tags.LOSSY_METHOD))
-    told = len(ratios) == len(methods) and all(map(_RATIO.fullmatch, ratios)) and all(map(_METHOD.fullmatch, methods))
-    return (ratios, methods) if told and image.text(tags.LOSSY) == "01" else ([], [])
+    valid = len(ratios) == len(methods) and all(map(_RATIO.fullmatch, ratios)) and all(map(_METHOD.fullmatch, methods))
+    return (ratios, methods) if valid and image.text(tags.LOSSY) == "01" else ([], [])
 
 
 def _reference(header: Header) -> Dataset:

@@ -1,4 +1,4 @@
-"""What an image's header says of its pixels' shape, of its orientation and of what is covered of it."""
+"""Pixel shape, orientation and display shutter of an image, from its header."""
 
 import re
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from cxr_edge.errors import InvalidHeader
 from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements, name_of
 
-#: A pixel that is longer than so many times its width is a slip of the header's.
+#: Aspect ratio from which on a pixel shape is taken for an error in the header.
 _MOST_OBLONG: Final = 10.0
-#: Directions in the patient, of biped and quadruped (PS3.3, C.7.6.1.1.1).
+#: Directions in the patient, for bipeds and quadrupeds (PS3.3, C.7.6.1.1.1).
 _DIRECTION: Final = re.compile(r"[AHFLPR]{1,3}|(LE|RT|D|V|CR|CD|R|M|L|PR|DI|PA|PL){1,3}")
-#: Rows and columns are numbers of 16 bits.
+#: Rows and columns are 16-bit numbers.
 _MOST_PIXELS: Final = 2**16
 
 
@@ -26,9 +26,9 @@ class PixelShape:
     Attributes
     ----------
     spacing : (float, float) or None
-        In mm, between rows and between columns; None if the header does not tell.
+        In mm, between rows and between columns; None if the header does not state it.
     ratio : (int, int)
-        Height to width, by the header's Pixel Aspect Ratio; 1 to 1 without one.
+        Height to width, from the header's Pixel Aspect Ratio; (1, 1) without one.
     """
 
     spacing: tuple[float, float] | None = None
@@ -36,15 +36,15 @@ class PixelShape:
 
     @property
     def aspect(self) -> float:
-        """Height for a width of 1."""
+        """Height of a pixel, for a width of 1."""
         height, width = self.spacing or self.ratio
         return height / width
 
 
 def pixel_shape(elements: Elements) -> PixelShape:
-    """Read how high and wide a pixel is; by PS3.3, C.7.6.3.1.7, a spacing goes before an aspect ratio.
+    """Read the height and width of a pixel; a spacing precedes an aspect ratio (PS3.3, C.7.6.3.1.7).
 
-    Values that are none, or that no detector has, are passed by.
+    Invalid values, and values that no detector has, are ignored.
     """
     for tag in (tags.PIXEL_SPACING, tags.IMAGER_PIXEL_SPACING):
         if pair := _pair(elements, tag):
@@ -65,24 +65,24 @@ def _pair(elements: Elements, tag: int) -> tuple[float, float] | None:
 
 
 def orientation(elements: Elements) -> list[str]:
-    """Give the directions of rows and columns in the patient; empty if the header does not tell."""
+    """Return the directions of rows and columns in the patient; empty if the header has no valid ones."""
     directions = elements.text(tags.PATIENT_ORIENTATION).split("\\")
     return directions if len(directions) == 2 and all(map(_DIRECTION.fullmatch, directions)) else []
 
 
 def put_shutter(state: Dataset, elements: Elements) -> None:
-    """Cover in a presentation state what the image's display shutter covers (PS3.3, C.7.6.11), with black.
+    """Copy the image's display shutter (PS3.3, C.7.6.11) into a presentation state; it covers with black.
 
     Raises
     ------
     InvalidHeader
-        The shutter is of no kind, or its numbers are none.
+        The shutter has an unknown shape, or invalid numbers.
     """
     shapes = elements.text(tags.SHUTTER_SHAPE).split("\\")
     if shapes == [""]:
         return
     if not tags.SHUTTERS.keys() >= set(shapes):
-        raise InvalidHeader(f"expected {', '.join(tags.SHUTTERS)} in {name_of(tags.SHUTTER_SHAPE)}, got something else")
+        raise InvalidHeader(f"expected {', '.join(tags.SHUTTERS)} in {name_of(tags.SHUTTER_SHAPE)}, got another shape")
     state.ShutterShape = shapes
     for tag in (tag for shape in shapes for tag in tags.SHUTTERS[shape]):
         setattr(state, keyword_for_tag(tag), _whole_numbers(elements, tag))
@@ -92,5 +92,5 @@ def put_shutter(state: Dataset, elements: Elements) -> None:
 def _whole_numbers(elements: Elements, tag: int) -> list[int]:
     values = elements.decimals(tag)
     if not values or not all(abs(value) < _MOST_PIXELS for value in values):
-        raise InvalidHeader(f"expected pixels of the image in {name_of(tag)}")
+        raise InvalidHeader(f"expected pixel positions below {_MOST_PIXELS} in {name_of(tag)}, got other values")
     return [round(value) for value in values]

@@ -1,8 +1,7 @@
-"""What an image's header gives to its results: patient, study, and what the image is.
+"""What results take from an image's header: patient, study, and the identity of the image.
 
-Values of the patient and the study are copied as the image encodes them, with its character set.
-They are never decoded here, so that neither a rare name is damaged nor a malformed one told in
-a warning.
+Values of the patient and the study are copied as the image encodes them, with its character set. They are never decoded
+here, so that a rare name is not damaged, and a malformed one does not appear in a warning.
 """
 
 import hashlib
@@ -28,19 +27,19 @@ _MAX_UID: Final = 64
 
 @dataclass(frozen=True)
 class Header:
-    """An image's header, as far as results need it.
+    """The parts of an image's header that results need.
 
     Attributes
     ----------
     reference : pydicom.Dataset
-        The image for those who refer to it: identity and size. Nothing of the patient.
+        The image as other objects refer to it: identity and size, without patient data.
     shared : pydicom.Dataset
-        What every object of the study shares: patient and study, encoded as in the image.
+        Attributes that every object of the study shares: patient and study, encoded as in the image.
     key : str
-        Hash of the image's study, instance and pixels: what makes its results another image's. Only of the pixels as
-        they are decoded, so that an image that is compressed anew without loss stays the same one.
+        Hash of the image's study, instance and pixels; it identifies the image in the UIDs of its results. The pixels
+        are hashed as decoded, so that lossless recompression does not change the key.
     elements : Elements
-        The header itself.
+        The whole header.
     """
 
     reference: Dataset
@@ -50,7 +49,7 @@ class Header:
 
 
 def read_header(image: DecodedImage) -> Header:
-    """Read from the header of a DICOM image what its results need.
+    """Read the parts of a DICOM image's header that its results need.
 
     Parameters
     ----------
@@ -64,17 +63,17 @@ def read_header(image: DecodedImage) -> Header:
     ------
     NotDicom
     InvalidHeader
-        A UID that results must refer to is missing or is none.
+        A UID that results must refer to is missing or malformed.
     """
     elements = image.header
     if elements is None:
-        raise NotDicom("expected a DICOM image, whose patient and study DICOM results belong to; got another format")
+        raise NotDicom("expected a DICOM image, since DICOM results need its patient and study; got another format")
     with identified(elements):
         return Header(_reference(elements), _shared(elements), _key(elements, image), elements)
 
 
 def is_dicom(data: bytes) -> bool:
-    """Tell whether the bytes are those of a DICOM file (PS3.10, 7.1)."""
+    """Return whether the bytes are those of a DICOM file (PS3.10, 7.1)."""
     return data.startswith(PREFIX, PREAMBLE)
 
 
@@ -86,7 +85,7 @@ def _reference(elements: Elements) -> Dataset:
     image.SeriesInstanceUID = uid_of(elements, tags.SERIES_INSTANCE_UID)
     image.Modality = "CR"
     image.Rows, image.Columns = elements.word(tags.ROWS), elements.word(tags.COLUMNS)
-    image.SamplesPerPixel = 1  # a state is made of such an image only
+    image.SamplesPerPixel = 1  # presentation states are made only for such images
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
                     "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
         setattr(image, keyword, "")
@@ -127,12 +126,12 @@ def _put(shared: Dataset, tag: int, vr: str, value: bytes) -> None:
 
 
 def _is_known(character_set: bytes) -> bool:
-    """Tell whether each of the character sets is one of the Standard's (PS3.3, C.12.1.1.2)."""
+    """Return whether each of the character sets is one of the Standard's (PS3.3, C.12.1.1.2)."""
     return all(part.strip() in python_encoding for part in character_set.decode("ascii", "replace").split("\\"))
 
 
 def uid_of(elements: Elements, tag: int) -> str:
-    """Give the value of an attribute that must be a UID.
+    """Return the value of an attribute that must be a UID.
 
     Raises
     ------
@@ -140,5 +139,8 @@ def uid_of(elements: Elements, tag: int) -> str:
     """
     uid = elements.text(tag)
     if len(uid) > _MAX_UID or not _UID.fullmatch(uid):
-        raise InvalidHeader(f"expected a UID in {name_of(tag)}, which results refer to; got none. Send the image anew")
+        raise InvalidHeader(
+            f"expected a valid UID in {name_of(tag)}, which results refer to; it is missing or malformed. Send the "
+            "image with a valid one"
+        )
     return uid

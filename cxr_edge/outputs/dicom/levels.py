@@ -1,8 +1,8 @@
-"""How a presentation state says which grey level a stored value is shown as (PS3.3, C.11.1, C.11.6, C.11.8).
+"""The grey-level transformations of a presentation state (PS3.3, C.11.1, C.11.6, C.11.8).
 
-It says what reading did, and not what the image's header says: reading leaves out a window that breaks
-the Standard's rules, and decides where there is none. highdicom's classes are passed by: they say 16
-bits of a table that has 12, and refuse one that begins below 0.
+The state describes how the image was decoded, not what its header states: decoding ignores a window that violates the
+Standard, and chooses one where the header has none. highdicom's classes are not used: they declare 16 bits for a table
+of 12, and refuse a table that begins below 0.
 """
 
 import struct
@@ -26,12 +26,12 @@ def put_levels(state: Dataset, display: Display, modality_type: str) -> None:
     state : pydicom.Dataset
     display : Display
     modality_type : str
-        What the output of the modality LUT is, if there is one (PS3.3, C.11.1.1.2).
+        Unit of the output of the modality LUT, if there is one (PS3.3, C.11.1.1.2).
 
     Raises
     ------
     ValueError
-        A number is too large to be written.
+        A number is too large for the attribute.
     """
     display = _in_stored_values(display)
     if isinstance(display.modality, LookUp):
@@ -47,7 +47,7 @@ def put_levels(state: Dataset, display: Display, modality_type: str) -> None:
 
 
 def _in_stored_values(display: Display) -> Display:
-    """Make a slope below 1 a part of the window: viewers that count in whole numbers lose what it tells apart."""
+    """Make a slope below 1 part of the window: viewers that round to whole numbers would lose grey levels."""
     modality, voi = display.modality, display.voi
     if isinstance(modality, LookUp) or isinstance(voi, LookUp) or abs(modality.slope) >= 1:
         return display
@@ -74,7 +74,7 @@ def _of_interest(display: Display) -> Dataset:
 
 
 def _widened(table: LookUp) -> bytes:
-    """Give a table's words, with entries of 16 bits that show the same unless two of 8 are in a word."""
+    """Return a table's words: entries scaled to 16 bits, or unchanged where each word holds two of 8 bits."""
     if table.packed:
         return table.data
     most = 2**table.bits - 1
@@ -83,7 +83,7 @@ def _widened(table: LookUp) -> bytes:
 
 
 def _table(table: LookUp, words: bytes, *, signed: bool) -> Dataset:
-    """Write a table, as of 8 bits packed or of 16; only the second number of its descriptor is signed."""
+    """Return a table as 8-bit packed or 16-bit entries; only the second number of its descriptor is signed."""
     item = Dataset()
     bits = 8 if table.packed else 16
     descriptor = struct.pack("<HhH" if signed else "<HHH", table.count, table.first, bits)
@@ -96,11 +96,11 @@ def _table(table: LookUp, words: bytes, *, signed: bool) -> Dataset:
 
 
 def decimal(number: float) -> DSfloat:
-    """Write a number in the 16 characters that there are for it.
+    """Return a number in at most 16 characters, as VR DS requires.
 
     Raises
     ------
     ValueError
-        It is not finite.
+        The number is not finite.
     """
     return DSfloat(format_number_as_ds(float(number)))

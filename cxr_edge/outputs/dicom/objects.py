@@ -1,4 +1,4 @@
-"""All result objects of one image, and how they become files."""
+"""All DICOM result objects of one image, and writing them as files."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -36,13 +36,13 @@ class ResultObject:
     Attributes
     ----------
     name : str
-        File name, the same for the same image; nothing of the patient.
+        File name; the same for the same image, without patient data.
     sop_class, sop_instance : str
         UIDs.
     data : bytes
         The file (PS3.10).
     warnings : tuple of CodedWarning
-        Of the report: what could not be written beside it.
+        Only of the report: objects that could not be written beside it.
     """
 
     name: str
@@ -53,14 +53,14 @@ class ResultObject:
 
 
 class DicomObjects:
-    """DICOM results: a structured report, captures of overlays and a presentation state, handed to what stores them.
+    """DICOM results: structured report, captures of overlays and presentation state, passed to a storing function.
 
     Parameters
     ----------
     store : callable
         (name, bytes of the file) → None.
     overlays : int
-        Positive findings, the most probable first, that are drawn and outlined, at most.
+        Largest number of positive findings, the most probable first, that are drawn and outlined.
     colormap : str
         One of `cxr_edge.model.heatmaps.COLORMAPS`.
     """
@@ -79,7 +79,7 @@ class DicomObjects:
         Raises
         ------
         NotDicom, InvalidHeader
-            The image is not DICOM, or does not say what it is.
+            The image is not DICOM, or its header lacks a valid UID.
         """
         objects = write_objects(analysis, overlays=self._overlays, colormap=self._colormap)
         for made in objects:
@@ -89,12 +89,12 @@ class DicomObjects:
         return msgspec.structs.replace(record, dicom=names, warnings=(*record.warnings, *warnings))
 
     def is_complete(self, record: ResultRecord) -> bool:
-        """Return whether a record names its objects: whoever stores them knows whether they are there."""
+        """Return whether a record names its objects; only the storing function knows whether they exist."""
         return record.dicom is not UNSET
 
 
 class DicomDirectory:
-    """DICOM results as files of a directory; an image that has none is warned of, and keeps its other outputs.
+    """DICOM results as files of a directory. An image without DICOM results gets a warning, and its other outputs.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class DicomDirectory:
         return self._overlays > 0
 
     def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
-        """Write the objects of one image, and remove what an earlier run with other settings left."""
+        """Write the objects of one image, and remove those that an earlier run with other settings left."""
 
         def store(name: str, data: bytes) -> None:
             write_atomically(self._directory / name, data, source=analysis.name)
@@ -120,19 +120,19 @@ class DicomDirectory:
         try:
             written = DicomObjects(store, self._overlays, self._colormap).write(analysis, record)
         except (NotDicom, InvalidHeader) as error:
-            none = CodedWarning("no_dicom_results", f"no DICOM results: {error}")
-            return msgspec.structs.replace(record, dicom=(), warnings=(*record.warnings, none))
+            warning = CodedWarning("no_dicom_results", f"no DICOM results: {error}")
+            return msgspec.structs.replace(record, dicom=(), warnings=(*record.warnings, warning))
         for name in _other_names(written, analysis.provenance):
             (self._directory / name).unlink(missing_ok=True)
         return written
 
     def is_complete(self, record: ResultRecord) -> bool:
-        """Return whether the files that a record names are there."""
+        """Return whether the files that a record names exist."""
         return record.dicom is not UNSET and all((self._directory / name).is_file() for name in record.dicom)
 
 
 def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[ResultObject]:
-    """Write what a model says about a DICOM image as DICOM objects.
+    """Write the result of a DICOM image as DICOM objects.
 
     Parameters
     ----------
@@ -144,13 +144,13 @@ def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[R
     Returns
     -------
     list of ResultObject
-        A structured report; for each finding drawn a Secondary Capture; and, if there is one and the image is stored
-        as one sample a pixel, a presentation state.
+        A structured report; a Secondary Capture of each finding that is drawn; and, if any is drawn and the image has
+        one sample per pixel, a presentation state.
 
     Raises
     ------
     NotDicom, InvalidHeader
-        The image is not DICOM, or does not say what it is.
+        The image is not DICOM, or its header lacks a valid UID.
     """
     image, result, provenance = analysis.image, analysis.result, analysis.provenance
     header = read_header(image)
@@ -170,7 +170,7 @@ def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[R
 
 
 def _other_names(record: ResultRecord, provenance: Provenance) -> list[str]:
-    """Return the names that results of the same image have with other settings, and that none of these has."""
+    """Return the names that results of the same image have with other settings, without those of this record."""
     if record.dicom is UNSET or not record.dicom:
         return []
     prefix = record.dicom[0][:_DIGITS]
@@ -185,17 +185,17 @@ def _capture_name(prefix: str, label: str) -> str:
 def _outlines(
     header: Header, image: DecodedImage, result: Result, shown: Sequence[Finding], provenance: Provenance
 ) -> tuple[list[ResultObject], tuple[CodedWarning, ...]]:
-    """Make the presentation state, if any; or say why there is none, for the report must come all the same."""
+    """Return the presentation state, if any, or a warning with the reason: the report is written in any case."""
     if not shown:
         return [], ()
-    if image.display is None:  # PS3.3, A.33.1: of monochrome images only
-        return [], (_no_outlines("a presentation state is of an image with one sample a pixel, this one has three"),)
+    if image.display is None:  # PS3.3, A.33.1: for monochrome images only
+        return [], (_no_outlines("a presentation state needs an image with one sample per pixel, this one has three"),)
     try:
         state = presentation_state(header, image.display, result, shown, provenance)
         return [_file(f"{header.key[:_DIGITS]}{_OUTLINES}", state)], ()
     except (InvalidHeader, ValueError, TypeError) as error:  # a library's text may quote the header's values
         why = str(error) if isinstance(error, InvalidHeader) else type(error).__name__
-        return [], (_no_outlines(f"the image's header cannot be followed in a presentation state ({why})"),)
+        return [], (_no_outlines(f"the image's header has values that a presentation state cannot hold ({why})"),)
 
 
 def _no_outlines(why: str) -> CodedWarning:
@@ -207,7 +207,7 @@ def _file(name: str, made: Dataset, warnings: tuple[CodedWarning, ...] = ()) -> 
 
 
 def encoded(made: Dataset) -> bytes:
-    """Give an object as the bytes of a file (PS3.10)."""
+    """Return an object as the bytes of a file (PS3.10)."""
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, made, enforce_file_format=True)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Who says it: the software, the model and its settings, as every result object names them."""
+"""Origin of results: the software, the model and its settings, as every result object states them."""
 
 import uuid
 from typing import Final
@@ -11,21 +11,21 @@ from cxr_edge.model.provenance import SOFTWARE, Provenance
 from cxr_edge.outputs.dicom import codes
 
 MAKER: Final = "cxr-edge project"
-#: Under which UIDs are derived, so that no other software derives the same ones.
+#: Namespace of derived UIDs, so that no other software derives the same ones.
 _NAMESPACE: Final = uuid.UUID("6c0b3a54-5e0f-5d0b-9d43-2a7f0c1d9e11")
-#: Characters of a value of VR LO, and of one of VR SH (PS3.5, 6.2).
+#: Most characters of a value of VR LO, and of VR SH (PS3.5, 6.2).
 _LONG: Final = 64
 _SHORT: Final = 16
 
 
 def result_uid(provenance: Provenance, *parts: str) -> str:
-    """Derive a UID that the same image, software, model and settings give again.
+    """Derive a UID; the same image, software, model and settings always give the same one.
 
     Parameters
     ----------
     provenance : Provenance
     parts : str
-        What it is for: the image's key and the kind of object.
+        What the UID identifies: the image's key and the kind of object.
     """
     settings = provenance.settings
     return derived_uid(
@@ -45,7 +45,7 @@ def device_uid(provenance: Provenance) -> str:
 
 
 def software_versions(provenance: Provenance) -> list[str]:
-    """Return the software's version, the model's, and its hash."""
+    """Return the versions of the software and the model, and the model's hash."""
     return [
         f"{SOFTWARE} {provenance.version}"[:_LONG],
         provenance.name[:_LONG],
@@ -78,12 +78,12 @@ def equipment(provenance: Provenance) -> hd.ContributingEquipment:
 
 
 def derived_uid(*parts: str) -> str:
-    """Derive a UID from what makes its object the one it is (PS3.5, B.2)."""
+    """Derive a UID from everything that identifies its object (PS3.5, B.2)."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, chr(10).join(parts)).int}"
 
 
 def coding_scheme(provenance: Provenance) -> CodingSchemeIdentificationItem:
-    """Declare our own coding scheme (PS3.3, C.12.1.1.3)."""
+    """Return the declaration of the private coding scheme (PS3.3, C.12.1.1.3)."""
     return CodingSchemeIdentificationItem(
         designator=codes.SCHEME,
         name=codes.SCHEME_NAME,
@@ -93,7 +93,7 @@ def coding_scheme(provenance: Provenance) -> CodingSchemeIdentificationItem:
 
 
 def finished(made: Dataset, shared: Dataset, provenance: Provenance) -> Dataset:
-    """Give an object its patient, its study and its maker.
+    """Add the patient, the study and the manufacturer to an object.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The outlines of the heat maps' peaks as a presentation state, which a viewer draws over the image itself."""
+"""Outlines of the heat maps' peaks as a presentation state, which viewers draw over the image itself."""
 
 import re
 from collections.abc import Sequence
@@ -22,44 +22,44 @@ from cxr_edge.outputs.dicom.levels import decimal, put_levels
 from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid, software_versions
 
 SERIES_NUMBER: Final = 9003
-#: Share of a heat map's maximum above which it counts as its peak region: the level at which boxes are drawn from
+#: Share of a heat map's maximum above which a point belongs to the peak region: the level at which boxes are drawn from
 #: class activation maps of the same images (Wang et al. 2017 try several; half the maximum is the usual contour).
 PEAK: Final = 0.5
-#: The map is outlined on a grid of this side: it has far fewer values, and a viewer need not draw thousands of points.
+#: Side of the grid on which a map is outlined: maps have far fewer values, and viewers draw fewer points.
 _GRID: Final = 256
-#: How far, in cells of that grid, the outline may stray from the contour.
+#: Largest distance between outline and contour, in cells of that grid.
 _TOLERANCE: Final = 0.75
-#: Said of every outline where the image may be no frontal chest radiograph; the report says why.
+#: Text at every outline where the image may not be a frontal chest radiograph; the report states why.
 _DOUBT: Final = "doubtful image: see the report"
-#: What a modality LUT's output is said to be where the image does not say it as the Standard does: unspecified.
+#: Type of a modality LUT's output where the image states none, or an invalid one: unspecified.
 _UNSPECIFIED: Final = "US"
 
 
 def presentation_state(
     header: Header, display: Display, result: Result, findings: Sequence[Finding], provenance: Provenance
 ) -> Dataset:
-    """Outline where the model looked, for each of some findings.
+    """Return the outlines of the peak regions of findings, as a presentation state.
 
     Parameters
     ----------
     header : Header
     display : Display
-        How the image was read; it is shown the same.
+        How the image was decoded; the state shows it in the same way.
     result : Result
         With heat maps.
     findings : sequence of Finding
-        Whose maps are not empty.
+        Findings whose heat maps are not empty.
     provenance : Provenance
 
     Returns
     -------
     pydicom.Dataset
-        A Grayscale Softcopy Presentation State, with a layer for each finding.
+        A Grayscale Softcopy Presentation State, with one layer per finding.
 
     Raises
     ------
     InvalidHeader, ValueError, TypeError
-        The image's levels or its shutter cannot be said in one.
+        A presentation state cannot hold the image's grey levels or its shutter.
     """
     image = header.reference
     layers = [
@@ -86,7 +86,7 @@ def presentation_state(
         ],
         contributing_equipment=[equipment(provenance)],
     )
-    state.Laterality = ""  # not told by every image, and asked of every series
+    state.Laterality = ""  # required of every series, but images may lack it
     put_levels(state, display, _modality_type(header))
     put_shutter(state, header.elements)
     _put_pixel_shape(state.DisplayedAreaSelectionSequence[0], pixel_shape(header.elements))
@@ -94,12 +94,12 @@ def presentation_state(
 
 
 def _modality_type(header: Header) -> str:
-    told = [item.text(tags.LUT_TYPE) for item in header.elements.items(tags.MODALITY_LUT)][:1]
-    return told[0] if told and re.fullmatch("[A-Z_]{1,16}", told[0]) else _UNSPECIFIED
+    types = [item.text(tags.LUT_TYPE) for item in header.elements.items(tags.MODALITY_LUT)][:1]
+    return types[0] if types and re.fullmatch("[A-Z_]{1,16}", types[0]) else _UNSPECIFIED
 
 
 def _put_pixel_shape(area: Dataset, shape: PixelShape) -> None:
-    """Write one of the two attributes that tell it (PS3.3, C.10.4)."""
+    """Write the pixel shape as one of the two attributes for it (PS3.3, C.10.4)."""
     if shape.spacing is None:
         area.PresentationPixelAspectRatio = [*shape.ratio]
         return
@@ -108,19 +108,19 @@ def _put_pixel_shape(area: Dataset, shape: PixelShape) -> None:
 
 
 def outline(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Outline the region around a heat map's maximum where it is above `PEAK` of it.
+    """Return the outline of the region around a heat map's maximum whose values are at least `PEAK` of it.
 
     Parameters
     ----------
     activation : ndarray, (h, w) float32
-        With a value above 0.
+        At least one value is above 0.
     size : (int, int)
         Height and width of the image.
 
     Returns
     -------
     ndarray, (N, 2) float64
-        Columns and rows of the image, from 0 at the outer edge of the first pixel; the last point is the first.
+        Columns and rows of the image, from 0 at the outer edge of the first pixel; the last point repeats the first.
     """
     enlarged = upsample(activation, (_GRID, _GRID))
     _, regions = cv2.connectedComponents((enlarged >= PEAK).astype(np.uint8))

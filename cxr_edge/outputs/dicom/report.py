@@ -1,4 +1,4 @@
-"""The structured report: every finding with its probability and the decision (PS3.16, TID 1500; IHE AI Results)."""
+"""The structured report: every finding with probability and decision (PS3.16, TID 1500; IHE AI Results)."""
 
 import copy
 from typing import Final
@@ -25,15 +25,15 @@ from cxr_edge.outputs.dicom.origin import (
     software_versions,
 )
 
-#: The document in the class that holds most, and in those that older archives take instead.
+#: The most general class for the document, and those that older archives accept instead.
 CLASSES: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)
 SERIES_NUMBER: Final = 9001
-#: Of a probability: enough that no two of an image look the same while they are not.
+#: Digits of a probability: enough that different probabilities of an image stay different.
 DIGITS: Final = 6
 
 
 def structured_report(header: Header, result: Result, provenance: Provenance) -> Dataset:
-    """Write the report of one image as Comprehensive 3D SR; see `in_class` for the others.
+    """Return the report of one image as Comprehensive 3D SR; see `in_class` for other classes.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ def structured_report(header: Header, result: Result, provenance: Provenance) ->
 
 
 def in_class(document: Dataset, sop_class: str) -> Dataset:
-    """Give a report as another of `CLASSES`, for an archive that does not take the class it is in.
+    """Return a report in another of `CLASSES`, for an archive that does not accept its class.
 
-    Its content needs nothing that the others lack; only its identity changes, in a way that a retry repeats.
+    All classes can hold the content. Only the class and the UID change; a retry gets the same UID.
     """
     other = copy.deepcopy(document)
     other.SOPClassUID = other.file_meta.MediaStorageSOPClassUID = UID(sop_class)

@@ -1,5 +1,5 @@
-"""Results as people read them: a page for the browser.
+"""Results as HTML, for a browser.
 
-``page`` writes the HTML report of a run; ``image`` renders one image of it, which the demo shows too; ``picture`` is
-what a run keeps of an image until its report is written.
+``page`` writes the HTML report of a run; ``image`` renders one image of it, also for the demo; ``picture`` holds what a
+run keeps of an image until its report is written.
 """

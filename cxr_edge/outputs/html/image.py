@@ -1,8 +1,8 @@
-"""One image as a person sees it: picture, heat map that can be faded, probabilities against their thresholds.
+"""One image as HTML: the image, a heat map that can be faded, and probabilities against their thresholds.
 
-A page that shows `render_image` needs `STYLE` as its style sheet and `script` as a script, once. The script takes up
-every image that appears in the page, also later. Heat maps are drawn in the browser from the 7x7 maps, as
-`cxr_edge.model.heatmaps.overlay` draws them.
+A page that shows `render_image` needs `STYLE` as its style sheet and `script` as a script, once each. The script also
+handles images that are added to the page later. The browser draws heat maps from the 7x7 maps, in the same way as
+`cxr_edge.model.heatmaps.overlay`.
 """
 
 from base64 import b64encode
@@ -40,7 +40,7 @@ def render_image(
     colormap: str = "turbo",
     number: int = 1,
 ) -> str:
-    """Give one image as an HTML ``article``.
+    """Return one image as an HTML ``article``.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ def render_image(
     picture : ReportImage
     provenance : Provenance
     name : str
-        What the image is called; shown, never run.
+        Name of the image; it is escaped.
     colormap : str
-        One of `cxr_edge.model.heatmaps.COLORMAPS`, at first.
+        The initial one of `cxr_edge.model.heatmaps.COLORMAPS`.
     number : int
-        Its identity in the page, ``image-1``.
+        Number of the image in the page; its id is ``image-<number>``.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def render_image(
 
 @cache
 def templates() -> Environment:
-    """Give the templates: what is put into them is escaped, and what they lack is an error."""
+    """Return the templates: values are escaped, and a missing value is an error."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -95,7 +95,7 @@ def templates() -> Environment:
 
 @cache
 def script() -> str:
-    """Give the script that draws heat maps, with the colour maps in it."""
+    """Return the script that draws heat maps; it contains the colour maps."""
     levels = np.arange(256, dtype=np.uint8)[:, None]
     colours = {
         name: b64encode(cv2.applyColorMap(levels, code)[:, 0, ::-1].tobytes()).decode()
@@ -105,7 +105,7 @@ def script() -> str:
 
 
 def _rows(record: ResultRecord, provenance: Provenance) -> list[dict[str, Any]]:
-    """Return all labels as the image's table shows them: positive ones, the other findings, and the rest last."""
+    """Return all labels in the order of the image's table: positive findings, other findings, other labels."""
     found = {finding.label: finding for finding in record.findings}
     rows = [
         {

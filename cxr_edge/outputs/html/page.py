@@ -1,4 +1,4 @@
-"""The HTML report of a run: one file that opens from disk, asks no network, and holds a thousand images."""
+"""The HTML report of a run: one file that opens from disk without a network, for up to a thousand images."""
 
 import hashlib
 from base64 import b64encode
@@ -16,7 +16,7 @@ from cxr_edge.outputs.html.image import render_image, templates
 from cxr_edge.outputs.html.picture import ReportImage
 from cxr_edge.support.files import write_atomically
 
-#: Reports of more images show smaller pictures: a thousand of them stay below 50 MB.
+#: Reports of more images show smaller pictures, so that one of a thousand images stays below 50 MB.
 MOST_LARGE: Final = 50
 
 Pictures = Callable[[ResultRecord], ReportImage | None]
@@ -39,13 +39,13 @@ def write_report(
     ----------
     target : Path
     provenance : Provenance
-        What all its findings rest on.
+        Model, settings and software of all its findings.
     records : callable
-        Gives the records in order, as often as it is called: no more than one image is held at a time.
+        Returns the records in order; it is called several times, and one image is held in memory at a time.
     picture_of : callable
-        Gives what was kept of a record's image; None if nothing was.
+        Returns what was kept of a record's image, or None.
     colormap : str
-        One of `cxr_edge.model.heatmaps.COLORMAPS`, at first.
+        The initial one of `cxr_edge.model.heatmaps.COLORMAPS`.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def _count(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def _policy(style: str, scripts: Iterable[str]) -> str:
-    """Give a Content-Security-Policy that runs this page's own scripts and nothing that a value smuggled in."""
+    """Return a Content-Security-Policy that allows only the scripts and styles of this page."""
     runs = " ".join(map(_hash, scripts))
     own = f"img-src data:; style-src {_hash(style)}; script-src {runs}"
     return f"default-src 'none'; {own}; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""What a run keeps of an image until its report is written: small pictures and the heat maps of all labels."""
+"""Data kept of each image until the report is written: small pictures, and the heat maps of all labels."""
 
 from pathlib import Path
 from typing import Final
@@ -15,31 +15,31 @@ from cxr_edge.outputs.base import Analysis
 from cxr_edge.outputs.overlays import overlay_prefix
 from cxr_edge.support.files import write_atomically
 
-#: Where they are kept in a results directory, so that a resumed run need not compute them again.
+#: Their folder in a results directory; a resumed run does not compute them again.
 FOLDER: Final = ".report"
 
-#: Longer side of a picture, in pixels: the most that is kept, and what is shown in a report of many images.
+#: Longer side of a picture, in pixels: as kept, and as shown in a report of many images.
 LARGE, SMALL = 1024, 512
-#: Of a thumbnail in the overview, at twice the density of an ordinary screen.
+#: Longer side of a thumbnail in the overview, at twice the density of an ordinary screen.
 THUMBNAIL = 128
 
 
 class ReportImage(msgspec.Struct, frozen=True):
-    """Pictures of one image, and its maps.
+    """Pictures of one image, and its class activation maps.
 
     Attributes
     ----------
     sha256 : str or None
-        Hash of the file they were made from.
+        Hash of the image file.
     size : (int, int)
-        Height and width of the image.
+        Height and width of the image, in pixels.
     picture, thumbnail : bytes
         JPEG, grey.
     maps : bytes
         (labels, h, w) uint8: the class activation map of each label, scaled to its own maximum; all zero where it has
         no positive value.
     grid : (int, int)
-        h and w.
+        h and w of the maps.
     """
 
     sha256: str | None
@@ -51,7 +51,7 @@ class ReportImage(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, pixels: npt.NDArray[np.uint8], result: Result) -> "ReportImage":
-        """Make them of an image.
+        """Make the pictures and maps of an image.
 
         Parameters
         ----------
@@ -74,20 +74,20 @@ class ReportImage(msgspec.Struct, frozen=True):
         )
 
     def is_whole(self, labels: int) -> bool:
-        """Tell whether nothing is missing of it."""
+        """Return whether pictures and maps are complete."""
         pictures = all(
             data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9") for data in (self.picture, self.thumbnail)
         )
         return pictures and len(self.maps) == labels * self.grid[0] * self.grid[1]
 
     def smaller(self) -> "ReportImage":
-        """Give the same with a picture for a report of many images."""
+        """Return a copy with a smaller picture, for a report of many images."""
         pixels = cv2.imdecode(np.frombuffer(self.picture, np.uint8), cv2.IMREAD_GRAYSCALE)
         return msgspec.structs.replace(self, picture=jpeg(shrunk(np.asarray(pixels, np.uint8), SMALL), 75))
 
 
 class ReportPictures:
-    """Keeps of each image what the HTML report shows.
+    """An output that keeps what the HTML report shows of each image.
 
     Parameters
     ----------
@@ -111,11 +111,11 @@ class ReportPictures:
         return record
 
     def is_complete(self, record: ResultRecord) -> bool:
-        """Return whether the pictures of a record are there."""
+        """Return whether the pictures of a record exist."""
         return self.picture_of(record) is not None
 
     def picture_of(self, record: ResultRecord) -> ReportImage | None:
-        """Return what was kept of a record's image; None where nothing was, or of another content."""
+        """Return what was kept of a record's image; None if there is nothing, or it is of other file content."""
         file = self._file(record.path or "")
         try:
             kept = msgspec.json.decode(file.read_bytes(), type=ReportImage)
@@ -130,7 +130,7 @@ class ReportPictures:
 
 
 def shrunk(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Give an image with its longer side of at most that many pixels, by area."""
+    """Return an image shrunk to a longer side of at most `side` pixels, by area."""
     height, width = pixels.shape
     scale = side / max(height, width)
     if scale >= 1:

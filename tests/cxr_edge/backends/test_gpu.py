@@ -84,7 +84,7 @@ def test_engines_under_threads(engines):
 
 
 def test_batches_of_changing_size(engines, model):
-    """Each size has a CUDA graph of its own, and none spoils another's."""
+    """Each size has a CUDA graph of its own, which leaves the others unchanged."""
     on_gpu = cxr_edge.load(device="tensorrt", precision="fp32")
     for index, tta in enumerate((False, True, False, True, True, False, False, True)):
         image = SAMPLES[index % len(SAMPLES)]
@@ -98,7 +98,7 @@ def test_a_batch_over_the_profile_is_refused(engines):
 
     files, manifest = read_bundle().files, read_bundle().manifest
     graph = open_graph(files[manifest.variant("fp16").model], "tensorrt", "fp16")
-    with pytest.raises(DeviceFailed, match="at most 32 views at a time, got 33"):
+    with pytest.raises(DeviceFailed, match="at most 32 inputs at a time, got 33"):
         graph.run(["probabilities"], {"image": np.zeros((33, 224, 224), np.uint8)})
 
 

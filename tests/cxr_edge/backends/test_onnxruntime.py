@@ -1,4 +1,4 @@
-"""ONNX Runtime: outputs kept on the device, failures while it computes, sessions that say where they run."""
+"""ONNX Runtime: outputs kept on the device, failures while it computes, sessions asked where they run."""
 
 import json
 import os
@@ -19,11 +19,11 @@ from cxr_edge.model.bundle import SHIPPED, read_bundle
 from cxr_edge.model.results import InputFailure, Result
 from tests.conftest import SAMPLES
 
-#: Variables by which ONNX Runtime is told to report nothing.
+#: Environment variables that switch off ONNX Runtime's telemetry.
 SILENCING = frozenset({"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"})
 
 
-def test_what_is_kept_feeds_the_next_graph_without_a_copy():
+def test_a_kept_output_feeds_the_next_graph_without_a_copy():
     files = read_bundle().files
     network, companion = open_graph(files["model.onnx"]), open_graph(files["maps.onnx"])
     image = np.arange(2 * 224 * 224, dtype=np.uint8).reshape(2, 224, 224)
@@ -36,7 +36,7 @@ def test_what_is_kept_feeds_the_next_graph_without_a_copy():
     np.testing.assert_array_equal(maps, companion.run(["maps"], {"last_conv": last_conv})[0])
 
 
-def test_spinning_changes_no_answer(image_path):
+def test_spinning_changes_no_probability(image_path):
     one, two = (cxr_edge.load(device="cpu", threads=2, spinning=spinning) for spinning in (True, False))
     assert one.predict(image_path).values == two.predict(image_path).values
 
@@ -65,7 +65,7 @@ def test_too_little_gpu_memory_is_refused():
 
 @pytest.fixture
 def failing(tmp_path) -> Path:
-    """The shipped bundle, but on images that are black in a corner its network looks outside of a tensor."""
+    """Return the shipped bundle with a network that indexes outside a tensor for images with a black corner."""
     root = tmp_path / "bundle"
     shutil.copytree(SHIPPED, root)
     model = onnx.load(root / "model.onnx")
@@ -104,7 +104,7 @@ def failing(tmp_path) -> Path:
     return root
 
 
-def test_a_device_that_fails_costs_the_image_that_met_it(failing, image):
+def test_a_device_failure_fails_its_image_alone(failing, image):
     model = cxr_edge.load(failing, device="cpu", threads=1)
     dark, bright = image.copy(), image.copy()
     dark[:64], bright[:64] = 0, 200
@@ -117,8 +117,8 @@ def test_a_device_that_fails_costs_the_image_that_met_it(failing, image):
     assert isinstance(result, Result)
 
 
-def test_a_run_that_the_device_ended_is_resumed(failing, tmp_path):
-    """The image that met the failure has a coded line, the run ends with 3, and the same command goes on."""
+def test_a_run_that_a_device_failure_ended_is_resumed(failing, tmp_path):
+    """The image that failed has a line with its code, the run ends with 3, and the same command goes on."""
     import cv2
 
     images = tmp_path / "images"
@@ -144,18 +144,18 @@ def test_a_run_that_the_device_ended_is_resumed(failing, tmp_path):
     assert [(Path(line["path"]).name, line["status"]) for line in lines] == [("a.png", "ok"), ("c.png", "ok")]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux tells them")
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads in /proc, which only Linux has")
 def test_nothing_is_reported_to_microsoft():
-    """ONNX Runtime's reporting has a thread of its own: as many as with reporting switched off from outside."""
+    """Telemetry has a thread of its own: expect as many threads as with it switched off from outside."""
     script = (
         "import os, cxr_edge; cxr_edge.load(device='cpu', threads=1); "
         "print(os.environ['ORT_DISABLE_TELEMETRY'], len(os.listdir('/proc/self/task')))"
     )
-    # A CI or a unit test is not reported anyway.
+    # Without these variables, which switch it off as well.
     plain = {key: value for key, value in os.environ.items() if key not in SILENCING}
-    told, silenced = (
+    by_default, silenced = (
         subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
         for env in (plain, {**plain, "ORT_DISABLE_TELEMETRY": "1"})
     )
-    assert told == silenced
-    assert told.startswith("1 ")
+    assert by_default == silenced
+    assert by_default.startswith("1 ")

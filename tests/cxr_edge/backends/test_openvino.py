@@ -1,4 +1,4 @@
-"""OpenVINO: the same answers in float32, bfloat16 within its gate's reach, and its truth about itself."""
+"""OpenVINO: the same results in float32, bfloat16 close to it, and the precision that it actually computes in."""
 
 import concurrent.futures
 
@@ -18,7 +18,7 @@ def on_openvino() -> cxr_edge.Model:
     return cxr_edge.load(device="openvino", threads=1)
 
 
-def test_it_answers_as_onnx_runtime_does(model, on_openvino, sample):
+def test_results_are_those_of_onnx_runtime(model, on_openvino, sample):
     assert (on_openvino.device, on_openvino.precision) == ("openvino", "fp32")
     one, two = (m.predict(sample, tta=True, heatmaps=True) for m in (model, on_openvino))
     np.testing.assert_allclose(two.values, one.values, atol=1e-4)
@@ -33,7 +33,7 @@ def test_many_threads_share_it(on_openvino):
 
 
 def test_bf16_is_computed_or_refused(model):
-    """A CPU without bfloat16 must say so; one with it must really compute in it."""
+    """A CPU without bfloat16 must refuse it; one with it must actually compute in it."""
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(DeviceUnavailable, match="computes in f32 where bf16 was asked for"):
             cxr_edge.load(device="openvino", precision="bf16")
@@ -55,7 +55,7 @@ def test_a_precision_it_does_not_have_is_refused():
         cxr_edge.load(device="openvino", precision="fp16")
 
 
-def test_nonsense_is_the_bundles_fault():
+def test_a_graph_that_does_not_load_is_a_fault_of_the_bundle():
     with pytest.raises(BundleTensors, match=r"openvino: version .* cannot load the graph"):
         open_graph(b"no graph", "openvino")
 

@@ -1,4 +1,4 @@
-"""The command line as its users call it: a subprocess, its streams and its exit status."""
+"""The command line as its users run it: a subprocess, its streams and its exit status."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def lines_of(text: str) -> list[dict]:
 
 
 def codes_of(text: str) -> dict[str, str]:
-    """Name of every failed input → its code."""
+    """Return the name of every failed input → its error code."""
     return {Path(line["path"]).name: line["error"]["code"] for line in lines_of(text) if line["status"] == "error"}
 
 
@@ -72,7 +72,7 @@ def test_a_run_keeps_the_contract(radiographs, tmp_path):
         probabilities = [f["probability"] for f in line["findings"]]
         assert probabilities == sorted(probabilities, reverse=True)
         for finding in line["findings"]:
-            assert set(finding) - {"heatmap_empty"} == {
+            assert set(finding) - {"overlay_empty"} == {
                 "label",
                 "probability",
                 "threshold",
@@ -93,21 +93,21 @@ def test_a_run_keeps_the_contract(radiographs, tmp_path):
     for row, line in zip(rows, lines, strict=True):
         assert float(row["Mass"]) == line["probabilities"]["Mass"]
         assert row["positive"] == "|".join(f["label"] for f in line["findings"] if f["positive"])
-    told = json.loads((out / "run.json").read_text())
-    assert told["bundle_sha256"] == cxr_edge.load().bundle_sha256
-    assert {k: told[k] for k in ("tta_mode", "operating_point", "device", "version")} == {
+    described = json.loads((out / "run.json").read_text())
+    assert described["bundle_sha256"] == cxr_edge.load().bundle_sha256
+    assert {k: described[k] for k in ("tta_mode", "operating_point", "device", "version")} == {
         "tta_mode": "tta",
         "operating_point": "max_f1",
         "device": "cpu",
         "version": cxr_edge.__version__,
     }
-    assert "not a medical device" in told["notice"]
+    assert "not a medical device" in described["notice"]
 
 
-def test_single_view_and_table(radiographs):
+def test_a_single_variant_and_the_table(radiographs):
     done = run(radiographs / "a.png", "--no-tta")
     assert done.returncode == 0
-    assert "1 of 1 radiographs read on cpu" in done.stdout
+    assert "1 of 1 images read on cpu" in done.stdout
     assert "not a medical device" in " ".join(done.stdout.split())
     (line,) = lines_of(run(radiographs / "a.png", "--no-tta", "--json").stdout)
     assert (line["tta_mode"], line["variants"]) == ("single", 1)
@@ -115,11 +115,11 @@ def test_single_view_and_table(radiographs):
 
 
 def test_the_number_of_threads_does_not_change_the_results(radiographs):
-    told = [run(radiographs, "--json", "--threads", n).stdout for n in (1, 2)]
-    assert told[0] == told[1]
+    printed = [run(radiographs, "--json", "--threads", n).stdout for n in (1, 2)]
+    assert printed[0] == printed[1]
 
 
-def test_bad_input_costs_itself_alone(radiographs, tmp_path):
+def test_a_bad_input_fails_alone(radiographs, tmp_path):
     (radiographs / "b.txt").write_text("not an image")
     (radiographs / "c.png").write_bytes(SAMPLES[0].read_bytes()[:5000])
     (radiographs / "d.png").touch()
@@ -144,7 +144,7 @@ def test_bad_input_costs_itself_alone(radiographs, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets any bytes be a file name")
-def test_a_name_that_is_no_utf8(radiographs):
+def test_a_name_that_is_not_utf8(radiographs):
     shutil.copy(SAMPLES[0], os.fsencode(radiographs) + b"/b\xff.png")
     done = run(radiographs, "--no-tta", "--json")
     assert done.returncode == 1
@@ -222,8 +222,8 @@ def test_no_permission(radiographs):
     assert codes_of(done.stdout) == {"a.png": "permission_denied"}
 
 
-def told_of_output(*arguments: object) -> str:
-    """Run as one bound by permissions, into what cannot be written; give the one line that tells it."""
+def output_error(*arguments: object) -> str:
+    """Run as a user whom permissions bind, into a place that cannot be written; return the one error line."""
     command = [*AS_ANYONE, *COMMAND, "infer", *map(str, arguments), "--no-tta", "--device", "cpu"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
@@ -246,7 +246,7 @@ def told_of_output(*arguments: object) -> str:
 def test_results_where_nobody_may_write_or_a_file_is(tmp_path, option, place, todo):
     (tmp_path / "closed").mkdir(mode=0o555)
     (tmp_path / "file").write_text("a letter")
-    line = told_of_output(SAMPLES[0], option, tmp_path / place)
+    line = output_error(SAMPLES[0], option, tmp_path / place)
     assert str(tmp_path / Path(place).parts[0]) in line
     assert f"{todo} and run again, or choose another {option}" in line
     assert (tmp_path / "file").read_text() == "a letter"
@@ -263,7 +263,7 @@ def test_results_that_may_no_longer_be_written(tmp_path):
     for name in (".", "heatmaps", ".report", "predictions.jsonl", "run.json", ".lock"):
         mode = (out / name).stat().st_mode
         (out / name).chmod(0o555 if (out / name).is_dir() else 0)
-        assert f"{out / name}" in told_of_output(image, *drawn)
+        assert f"{out / name}" in output_error(image, *drawn)
         (out / name).chmod(mode)
     assert run(image, *drawn, "--no-tta", "--device", "cpu").returncode == 0
 
@@ -336,7 +336,7 @@ def test_no_model_or_device(radiographs, tmp_path):
         assert done.stdout == ""
 
 
-def test_an_install_without_any_engine_says_how_to_get_one():
+def test_an_install_without_any_runtime_names_the_extra_to_install():
     without = "import sys; sys.modules.update(onnxruntime=None, openvino=None, tensorrt=None, tensorrt_rtx=None)\n"
     script = f"{without}import cxr_edge.cli; cxr_edge.cli.app(['infer', {str(SAMPLES[0])!r}])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -354,7 +354,7 @@ def test_another_identity_in_the_results_directory(radiographs, tmp_path):
     assert "tta_mode: single there, tta now" in " ".join(done.stderr.split())
 
 
-def test_a_changed_image_and_a_mended_one_are_done_anew(radiographs, tmp_path):
+def test_a_changed_image_and_a_mended_one_are_computed_again(radiographs, tmp_path):
     out = tmp_path / "out"
     (radiographs / "b.png").write_bytes(b"broken")
     assert run(radiographs, "--no-tta", "--cam", 1, "--out", out).returncode == 1
@@ -370,7 +370,7 @@ def test_a_changed_image_and_a_mended_one_are_done_anew(radiographs, tmp_path):
 
 @pytest.fixture
 def interruptible():
-    """Let processes started here heed SIGINT, though a shell that put the tests into the background ignores it."""
+    """Let processes started here handle SIGINT, even if the tests run in the background of a shell that ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -393,9 +393,9 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "same command again" in told
+    assert "same command again" in printed
     done = len(lines_of(log.read_text()))
     assert 3 <= done < 60
     again = subprocess.run(arguments, capture_output=True, check=False)
@@ -404,8 +404,8 @@ def test_ctrl_c_exits_130_and_keeps_what_is_done(tmp_path):
 
 
 def test_version_and_help():
-    told = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True).stdout
-    assert told == f"cxr-edge {cxr_edge.__version__}\n"
+    printed = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True).stdout
+    assert printed == f"cxr-edge {cxr_edge.__version__}\n"
     for arguments in (["--help"], ["-h"], ["infer", "--help"]):
-        told = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=True).stdout
-        assert len(told.splitlines()) > 5
+        printed = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=True).stdout
+        assert len(printed.splitlines()) > 5

@@ -1,4 +1,4 @@
-"""The help of every command is whole at 80 columns, in a pipe and without colour, and shells complete it."""
+"""The help of every command is complete at 80 columns, in a pipe and without colour; shell completion works."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The demo in a real browser, as its own process: uploads, samples, errors, what is kept, and whom it asks."""
+"""The demo in a real browser, as its own process: uploads, samples, errors, kept data, and network requests."""
 
 import os
 import re
@@ -19,12 +19,12 @@ from tests.browser import DESKTOP, PHONE, overflows, pages_without_errors, viola
 from tests.conftest import ROOT, SAMPLES
 from tests.documentation.blocks import blocks_of
 
-#: What Gradio's own page writes into the console of every visitor.
+#: A console message of Gradio's own page, for every visitor.
 OF_GRADIO = "Method not implemented."
 
 
 class Server:
-    """``cxr-edge demo`` in a process of its own, with a folder for temporary files of its own."""
+    """``cxr-edge demo`` in its own process, with its own folder for temporary files."""
 
     def __init__(self, folder: Path, command: list[str], port: int = 7934) -> None:
         self.folder, self.port = folder, port
@@ -46,7 +46,7 @@ class Server:
         return self.process.communicate(timeout=30)[1]
 
     def kept(self) -> list[Path]:
-        """Whatever lies in Gradio's folder, and files elsewhere."""
+        """Return everything in Gradio's folder, and all files elsewhere."""
         (uploads,) = self.folder.glob("cxr-edge-demo-*")
         return [*uploads.iterdir(), *(path for path in self.folder.iterdir() if path.is_file())]
 
@@ -55,7 +55,7 @@ class Server:
             if holds():
                 return
             time.sleep(0.1)
-        raise AssertionError(f"not within a minute: {what}; kept {self.kept()}")
+        raise AssertionError(f"not within a minute: {what}; kept: {self.kept()}")
 
 
 DEMO = [sys.executable, "-m", "cxr_edge", "demo", "--port", "7934", "--device", "cpu", "--max-upload", "1"]
@@ -103,11 +103,11 @@ def test_an_image_is_uploaded_explained_and_not_kept(page, server, model):
     assert "Hernia (negative" in image.locator(".cxr-caption").inner_text()
     image.get_by_label("Heat map opacity").fill("10")
     assert image.locator(".cxr-map").evaluate("map => map.style.opacity") == "0.1"
-    assert re.search(r"in 6 views .* in \d+ ms on cpu", page.locator(".demo-took").first.inner_text())
+    assert re.search(r"in 6 TTA variants .* in \d+ ms on cpu", page.locator(".demo-took").first.inner_text())
 
 
-def test_a_sample_by_other_thresholds_and_views(page, model):
-    page.get_by_label("Or take a sample").click()
+def test_a_sample_with_other_thresholds_and_tta_mode(page, model):
+    page.get_by_label("Or choose a sample").click()
     page.get_by_role("option", name=SAMPLES[3].stem).click()
     page.locator(".cxr-image h2", has_text=SAMPLES[3].stem).wait_for()
     caption = page.locator(".cxr-caption")
@@ -116,8 +116,8 @@ def test_a_sample_by_other_thresholds_and_views(page, model):
     page.get_by_label("sensitivity_80").check()
     page.locator(".cxr-image dd", has_text="sensitivity_80").wait_for(state="attached")
     expect(caption).to_contain_text("Heat map of Mass")
-    page.get_by_label("one view").check()
-    page.locator(".cxr-image dd", has_text="one view").wait_for(state="attached")
+    page.get_by_label("the unchanged image").check()
+    page.locator(".cxr-image dd", has_text="one TTA variant").wait_for(state="attached")
     expect(caption).to_contain_text("Heat map of Mass")
     assert page.locator(".cxr-map").evaluate("map => map.width") == 512
     result = model.predict(SAMPLES[3], tta=False, operating_point="sensitivity_80")
@@ -125,7 +125,7 @@ def test_a_sample_by_other_thresholds_and_views(page, model):
     assert called == [finding.label for finding in result.findings if finding.positive]
 
 
-def test_what_cannot_be_read_is_told_and_stays_told(page, server):
+def test_what_cannot_be_read_is_reported_and_stays_reported(page, server):
     upload(page, "letter.txt", b"Dear colleague")
     alert = page.get_by_role("alert").filter(has_text="not_an_image")
     alert.wait_for()
@@ -134,7 +134,7 @@ def test_what_cannot_be_read_is_told_and_stays_told(page, server):
     page.get_by_role("alert").filter(has_text="truncated").wait_for()
 
 
-def test_an_image_that_is_too_large_is_told_beside_the_one_before(page):
+def test_an_image_that_is_too_large_is_reported_beside_the_one_before(page):
     upload(page, "first.png", SAMPLES[1].read_bytes())
     page.locator(".cxr-image h2", has_text="first.png").wait_for()
     upload(page, "large.dcm", bytes(2 * 2**20))
@@ -156,7 +156,7 @@ def test_what_the_page_does_not_ask_for_is_refused(server):
 
 
 def announced(size: int) -> Iterator[bytes]:
-    """A body of no announced length."""
+    """Yield a body without an announced length."""
     yield from [bytes(2**16)] * (size // 2**16)
 
 
@@ -164,15 +164,15 @@ def test_bodies_over_the_limit_are_refused(server):
     for body in ({"files": {"files": bytes(3 * 2**20)}}, {"data": announced(3 * 2**20)}):
         answered = requests.post(f"{server.address}gradio_api/upload", **body, timeout=30)
         assert answered.status_code in {400, 413}
-    long = {"data": ["x" * 2**17, "six views", "max_f1"], "fn_index": 1, "session_hash": "long"}
+    long = {"data": ["x" * 2**17, "tta", "max_f1"], "fn_index": 1, "session_hash": "long"}
     assert requests.post(f"{server.address}gradio_api/queue/join", json=long, timeout=30).status_code == 413
 
 
 @pytest.mark.parametrize("path", ["https://example.com/", "http:/example.com", "/etc/passwd", "../../etc/passwd", 1])
 def test_an_image_that_was_not_uploaded_is_not_fetched(path, server):
-    """Gradio would ask the network for an address, whatever its size."""
+    """Gradio itself would fetch a URL, whatever its size."""
     image = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    event = {"data": [image, "six views", "max_f1"], "fn_index": 0, "trigger_id": 5, "session_hash": "elsewhere"}
+    event = {"data": [image, "tta", "max_f1"], "fn_index": 0, "trigger_id": 5, "session_hash": "elsewhere"}
     answered = requests.post(f"{server.address}gradio_api/queue/join", json=event, timeout=30)
     assert (answered.status_code, answered.text) == (400, "Expected an image that was uploaded.")
 
@@ -189,7 +189,7 @@ def test_pages_of_other_sites_are_refused(server):
     assert get(Sec_Fetch_Site="same-origin") == 200
 
 
-#: A demo that forgets within seconds what it otherwise forgets within minutes.
+#: A demo that removes within seconds what it otherwise removes within minutes.
 SOON = """
 from functools import partial
 
@@ -214,8 +214,8 @@ def forgetful(tmp_path):
     server.stop()
 
 
-def test_images_and_uploads_are_forgotten(forgetful, new_page):
-    """Of a closed page at once, of an open one after a while; uploads that broke off, too."""
+def test_images_and_uploads_are_removed(forgetful, new_page):
+    """Images of a closed page at once, of an open one after a while; interrupted uploads, too."""
     server = forgetful
 
     def held() -> int:
@@ -236,11 +236,11 @@ def test_images_and_uploads_are_forgotten(forgetful, new_page):
         server.wait_for(lambda: len(server.kept()) > 0, "an upload on disk")
     assert held() == 2
     pages[0].close()
-    server.wait_for(lambda: held() == 1, "the image of the closed page is forgotten")
-    server.wait_for(lambda: held() == 0, "the image of the page that nobody looks at is forgotten")
+    server.wait_for(lambda: held() == 1, "the image of the closed page is removed")
+    server.wait_for(lambda: held() == 0, "the image of the unused page is removed")
     server.wait_for(lambda: server.kept() == [], "uploads are removed")
     pages[1].get_by_label("sensitivity_80").check()
-    expect(pages[1].locator("#shown")).to_contain_text("No image is here, or it is forgotten")
+    expect(pages[1].locator("#shown")).to_contain_text("No image is loaded, or it has been removed")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -267,8 +267,8 @@ def test_a_port_in_use_and_the_end(server):
     nowhere = subprocess.run([*DEMO[:-4], "--host", "192.0.2.1"], capture_output=True, text=True, timeout=120)
     assert nowhere.returncode == 2
     assert "192.0.2.1 port 7934 cannot be listened on (Cannot assign requested address)" in nowhere.stderr
-    told = server.stop()
-    assert "not for diagnosis" in told
+    printed = server.stop()
+    assert "not for diagnosis" in printed
     assert server.process.returncode == 0
     assert [path for path in server.folder.iterdir() if path.name.startswith("cxr-edge-demo-")] == []
 

@@ -1,4 +1,4 @@
-"""The doctor: what works is tried, what is missing is named, advice names the extra."""
+"""The doctor: devices are tried, missing parts are named, advice names the extra."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_json_tells_all():
+def test_json_is_complete():
     done = run("--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -33,8 +33,8 @@ def test_json_tells_all():
 def test_people_get_a_table():
     done = run()
     assert done.returncode == 0, done.stderr
-    for told in ("Devices", "works, fp32", "max Δp", "not for diagnosis", read_bundle().sha256[:12]):
-        assert told in done.stdout
+    for text in ("Devices", "works, fp32", "max Δp", "not for diagnosis", read_bundle().sha256[:12]):
+        assert text in done.stdout
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt", "tensorrt-ep"])
@@ -52,18 +52,18 @@ def test_a_device_that_works_is_exit_0():
     assert run("--device", "cpu").returncode == 0
 
 
-def test_an_unknown_device_is_told():
+def test_an_unknown_device_is_refused():
     done = run("--device", "abacus")
     assert done.returncode == 3
-    assert "expected a device out of auto, cpu" in " ".join(done.stdout.split())
+    assert "expected one of the devices auto, cpu" in " ".join(done.stdout.split())
 
 
-def test_packages_that_overwrite_each_other_are_told():
+def test_packages_that_overwrite_each_other_are_reported():
     packages = ("onnxruntime", "onnxruntime-gpu", "opencv-python", "opencv-python-headless")
-    ours, theirs = doctor.rivalries(dict.fromkeys(packages, "1"))
+    ours, theirs = doctor.conflicts(dict.fromkeys(packages, "1"))
     assert "onnxruntime and onnxruntime-gpu overwrite" in ours
     assert "the extra gpu" in ours
     assert "opencv-python-headless and opencv-python overwrite" in theirs
-    assert doctor.rivalries({"onnxruntime": "1", "opencv-python-headless": "5"}) == []
-    (missing,) = doctor.rivalries({})
+    assert doctor.conflicts({"onnxruntime": "1", "opencv-python-headless": "5"}) == []
+    (missing,) = doctor.conflicts({})
     assert "install the extra cpu" in missing

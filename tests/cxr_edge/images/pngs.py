@@ -1,4 +1,4 @@
-"""PNG files of every kind, sound and unsound, written from samples (PNG specification, third edition)."""
+"""Write PNG files of every kind, valid and invalid, from samples (PNG specification, third edition)."""
 
 import struct
 import zlib
@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-#: Each colour type with each bit depth it may have.
+#: Each colour type with each of its bit depths.
 KINDS = [
     (colour, depth)
     for colour, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}.items()
@@ -28,7 +28,7 @@ def ihdr(width: int, height: int, depth: int, colour: int, *, interlaced: bool =
 
 
 def rows_of(samples: np.ndarray, depth: int, *, interlaced: bool = False) -> bytes:
-    """The rows of a picture (H, W, C) as they are compressed, each filter type in use."""
+    """Return the rows of an image (H, W, C) as they are before compression, with each filter type in use."""
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
     return b"".join(_filtered(samples[y::dy, x::dx], depth) for x, y, dx, dy in passes)
 

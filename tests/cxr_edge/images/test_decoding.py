@@ -1,4 +1,4 @@
-"""Decoding: every way an image is stored, and a coded refusal of everything else."""
+"""Decoding: every way an image is stored, and a refusal with a code of everything else."""
 
 import io
 import os
@@ -24,13 +24,13 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def png_header(width: int, height: int, depth: int = 8, colour: int = 0) -> bytes:
-    """A PNG that claims dimensions it does not hold."""
+    """Return a PNG whose header states dimensions that its data does not have."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return make_png((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 10)), (b"IEND", b""))
 
 
 def grey_alpha_16(levels: np.ndarray) -> bytes:
-    """A PNG of colour type 4 with 16 bits, which neither OpenCV nor Pillow writes."""
+    """Return a PNG of colour type 4 with 16 bits, which neither OpenCV nor Pillow writes."""
     height, width = levels.shape
     rows = np.zeros((height, 1 + 4 * width), np.uint8)
     rows[:, 1:] = (
@@ -41,7 +41,7 @@ def grey_alpha_16(levels: np.ndarray) -> bytes:
 
 
 def odd_exif(tag: int) -> bytes:
-    """EXIF with orientation 6, and a numeric tag stored as text."""
+    """Return EXIF data with orientation 6, and a numeric tag stored as text."""
     entries = sorted([(0x0112, 3, 1, struct.pack("<HH", 6, 0)), (tag, 2, 4, b"abc\0")])
     table = b"".join(struct.pack("<HHI", t, kind, count) + value for t, kind, count, value in entries)
     return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + table + bytes(4)
@@ -50,11 +50,11 @@ def odd_exif(tag: int) -> bytes:
 @pytest.mark.parametrize(
     "convert",
     [
-        lambda f: f,
-        lambda f: cv2.cvtColor(f, cv2.COLOR_GRAY2BGR),
-        lambda f: cv2.cvtColor(f, cv2.COLOR_GRAY2BGRA),
-        lambda f: f.astype(np.uint16) * 257,
-        lambda f: cv2.cvtColor(f.astype(np.uint16) * 257, cv2.COLOR_GRAY2BGR),
+        lambda p: p,
+        lambda p: cv2.cvtColor(p, cv2.COLOR_GRAY2BGR),
+        lambda p: cv2.cvtColor(p, cv2.COLOR_GRAY2BGRA),
+        lambda p: p.astype(np.uint16) * 257,
+        lambda p: cv2.cvtColor(p.astype(np.uint16) * 257, cv2.COLOR_GRAY2BGR),
     ],
     ids=["grey", "rgb", "rgba", "16 bit grey", "16 bit rgb"],
 )
@@ -67,10 +67,10 @@ def test_every_storage_of_an_image_decodes_to_the_same_pixels(image, convert):
 @pytest.mark.parametrize("mode", ["P", "LA", "1"])
 def test_palette_alpha_and_bilevel_png(image, mode):
     buffer = io.BytesIO()
-    image = Image.fromarray(image).convert(mode)
-    image.save(buffer, "PNG")
+    converted = Image.fromarray(image).convert(mode)
+    converted.save(buffer, "PNG")
     decoded = images.decode(buffer.getvalue())
-    np.testing.assert_array_equal(decoded.pixels, np.asarray(image.convert("L")))
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(converted.convert("L")))
 
 
 def test_transparency_is_ignored(image):
@@ -88,16 +88,16 @@ def test_jpeg(image, colour):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_exif_orientation_is_honoured(image, orientation, kind):
+def test_exif_orientation_is_applied(image, orientation, kind):
     turned = {
-        1: lambda f: f,
+        1: lambda p: p,
         2: np.fliplr,
-        3: lambda f: np.rot90(f, 2),
+        3: lambda p: np.rot90(p, 2),
         4: np.flipud,
-        5: lambda f: f.T,
-        6: lambda f: np.rot90(f, 1),
-        7: lambda f: np.rot90(f, 2).T,
-        8: lambda f: np.rot90(f, -1),
+        5: lambda p: p.T,
+        6: lambda p: np.rot90(p, 1),
+        7: lambda p: np.rot90(p, 2).T,
+        8: lambda p: np.rot90(p, -1),
     }[orientation](image[:, :700])
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -117,7 +117,7 @@ def test_16_bit_is_scaled_not_clipped(image):
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
-def test_16_bit_file_with_few_bits_in_use_is_warned_about(image, bits):
+def test_a_16_bit_file_with_few_bits_in_use_gives_a_warning(image, bits):
     (warning,) = images.decode(png(image.astype(np.uint16) << (bits - 8))).warnings
     assert f"only {bits} of its 16 bits" in warning.message
     assert f"bits_stored={bits}" in warning.message
@@ -145,7 +145,7 @@ def test_array_of_16_bits_equals_8_bits(image):
         (np.zeros((100, 100), np.uint16), "12"),
     ],
 )
-def test_arrays_that_are_no_image_are_refused(array, bits):
+def test_arrays_that_are_not_images_are_refused(array, bits):
     with pytest.raises(errors.InvalidArray, match="expected"):
         images.from_array(array, bits)
 
@@ -211,7 +211,7 @@ def test_odd_exif_tags_do_not_keep_the_image_from_being_turned(image, tag):
     assert decoded.pixels.shape == (1024, 700)
 
 
-def test_exif_that_cannot_be_read_is_warned_about(image):
+def test_exif_data_that_cannot_be_read_gives_a_warning(image):
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", exif=b"Exif\0\0garbage!")
     decoded = images.decode(buffer.getvalue())
@@ -220,7 +220,7 @@ def test_exif_that_cannot_be_read_is_warned_about(image):
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
-def test_text_that_inflates_to_much_is_left_alone(image, kind):
+def test_text_that_inflates_to_much_is_ignored(image, kind):
     bomb = b"comment\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0") + zlib.compress(bytes(2**28))
     plain = png(image)
     tracemalloc.start()

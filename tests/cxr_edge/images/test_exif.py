@@ -1,4 +1,4 @@
-"""Orientation out of EXIF data of either byte order, or a plain refusal."""
+"""Orientation from EXIF data of either byte order, or a refusal."""
 
 import struct
 
@@ -42,16 +42,16 @@ def test_no_orientation_is_upright():
         tiff([(0x0112, 3, 2, b"\6\0\6\0")]),
     ],
 )
-def test_what_is_no_exif_data_is_refused(exif):
+def test_data_that_is_not_exif_is_refused(exif):
     with pytest.raises(ValueError, match=r"expected|ends"):
         read_orientation(exif)
 
 
 def test_any_damage_is_refused_or_read():
     rng = np.random.default_rng(0)
-    sound = tiff([(0x0112, 3, 1, b"\6\0\0\0"), (0x8769, 4, 1, bytes(4))])
+    valid = tiff([(0x0112, 3, 1, b"\6\0\0\0"), (0x8769, 4, 1, bytes(4))])
     for _ in range(5000):
-        data = bytearray(sound[: rng.integers(1, len(sound) + 1)])
+        data = bytearray(valid[: rng.integers(1, len(valid) + 1)])
         for at in rng.integers(0, len(data), 3):
             data[at] = rng.integers(0, 256)
         try:

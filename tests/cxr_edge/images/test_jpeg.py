@@ -1,4 +1,4 @@
-"""JPEG: every coding that is read, and a plain refusal of the rest."""
+"""JPEG: every coding that is read, and a refusal of the others."""
 
 import io
 import struct
@@ -34,7 +34,7 @@ def test_every_colour_decodes_as_pillow_does(mode, progressive):
     assert difference.max() <= (2 if mode == "RGB" else 1)
 
 
-def test_fill_bytes_and_standalone_markers_are_passed_over():
+def test_fill_bytes_and_standalone_markers_are_skipped():
     assert jpeg.read_header(GREY[:TABLES] + b"\xff\xff\xff" + GREY[TABLES:])[:3] == (90, 70, 1)
     assert jpeg.read_header(GREY[:TABLES] + b"\xff\x01" + GREY[TABLES:])[:3] == (90, 70, 1)
 
@@ -51,7 +51,7 @@ def test_fill_bytes_and_standalone_markers_are_passed_over():
     ],
     ids=["no frame marker", "ends at once", "junk", "length 1", "short frame", "long frame"],
 )
-def test_unsound_headers_are_refused(data):
+def test_invalid_headers_are_refused(data):
     with pytest.raises(errors.Truncated, match="copy it again"):
         images.decode(data)
 
@@ -78,7 +78,7 @@ def test_a_second_frame_of_another_size_is_refused():
             images.decode(GREY[:at] + bytes(second) + GREY[at:])
 
 
-def test_no_beginning_of_a_jpeg_is_decoded():
+def test_a_jpeg_cut_at_any_length_is_refused():
     for length in range(1, len(GREY)):
         with pytest.raises(errors.InputError):
             images.decode(GREY[:length])
@@ -89,9 +89,9 @@ def test_no_beginning_of_a_jpeg_is_decoded():
 def test_changed_bytes_are_read_or_refused(mode, progressive, capfd):
     rng = np.random.default_rng(1)
     pixels = SMOOTH[..., 0] if mode == "L" else SMOOTH[..., : len(mode)]
-    sound = encoded(np.ascontiguousarray(pixels), mode, progressive=progressive)
+    valid = encoded(np.ascontiguousarray(pixels), mode, progressive=progressive)
     for _ in range(500):
-        data = bytearray(sound[: rng.integers(len(sound) // 2, 2 * len(sound))])
+        data = bytearray(valid[: rng.integers(len(valid) // 2, 2 * len(valid))])
         for at in rng.integers(2, len(data), rng.integers(1, 5)):
             data[at] = rng.integers(0, 256)
         try:

@@ -1,4 +1,4 @@
-"""PNG: every kind against Pillow, and nothing that is damaged decoded."""
+"""PNG: every kind compared with Pillow, and damaged files refused."""
 
 import io
 import zlib
@@ -11,12 +11,12 @@ from cxr_edge import errors, images
 from cxr_edge.images import png
 from tests.cxr_edge.images.pngs import CHANNELS, KINDS, ihdr, make_png, png_chunk, rows_of, samples_to_png
 
-#: BT.601, what Pillow and OpenCV reduce colour by.
+#: Weights of BT.601, by which Pillow and OpenCV reduce colour.
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def samples_of(colour: int, depth: int) -> np.ndarray:
-    """Noise, in sizes that fill no pass of Adam7."""
+    """Return noise, in a size that fills no pass of Adam7."""
     return np.random.default_rng(0).integers(0, 2**depth, (75, 67, CHANNELS[colour])).astype(np.uint16)
 
 
@@ -25,7 +25,7 @@ def palette_of(depth: int) -> bytes:
 
 
 def expected_levels(samples: np.ndarray, colour: int, depth: int) -> np.ndarray:
-    """What the specification says of 8 or 16 bits a sample, in full precision."""
+    """Return the levels by the specification in 8 or 16 bits per sample, in full precision."""
     if colour == 3:
         table = np.frombuffer(palette_of(depth), np.uint8).reshape(-1, 3)
         return table[samples[..., 0]] @ LUMA
@@ -59,8 +59,8 @@ def test_every_kind_decodes_to_its_samples(colour, depth, interlaced):
 @pytest.mark.parametrize(("colour", "depth"), [kind for kind in KINDS if kind[1] <= 8 or kind[0] == 0])
 def test_every_kind_decodes_as_pillow_does(colour, depth, interlaced):
     data = samples_to_png(samples_of(colour, depth), depth, colour, palette_of(depth), interlaced=interlaced)
-    image = Image.open(io.BytesIO(data))
-    expected = np.rint(np.asarray(image) / 257) if depth == 16 else np.asarray(image.convert("L"))
+    opened = Image.open(io.BytesIO(data))
+    expected = np.rint(np.asarray(opened) / 257) if depth == 16 else np.asarray(opened.convert("L"))
     tolerance = 0 if colour in {0, 4} else 1
     np.testing.assert_allclose(images.decode(data).pixels, expected.astype(int), atol=tolerance, rtol=0)
 
@@ -87,7 +87,7 @@ def test_a_row_with_an_unknown_filter_is_refused(colour, depth):
 
 
 @pytest.mark.parametrize(("colour", "depth"), [(0, 1), (0, 8), (3, 8)])
-def test_no_beginning_of_a_png_is_decoded(colour, depth):
+def test_a_png_cut_at_any_length_is_refused(colour, depth):
     data = samples_to_png(samples_of(colour, depth), depth, colour, palette_of(depth))
     for length in range(1, len(data)):
         with pytest.raises((errors.Truncated, errors.NotAnImage)):
@@ -95,7 +95,7 @@ def test_no_beginning_of_a_png_is_decoded(colour, depth):
 
 
 @pytest.mark.parametrize(("colour", "depth"), [(0, 1), (0, 8), (3, 4), (4, 16)])
-def test_no_changed_byte_is_decoded(colour, depth):
+def test_a_png_with_a_changed_byte_is_refused(colour, depth):
     data = samples_to_png(samples_of(colour, depth), depth, colour, palette_of(depth))
     rng = np.random.default_rng(2)
     for at in rng.permutation(np.arange(8, len(data)))[:1500]:
@@ -107,7 +107,7 @@ def test_no_changed_byte_is_decoded(colour, depth):
 
 @pytest.mark.parametrize(("colour", "depth"), KINDS)
 def test_changes_under_valid_checksums_are_read_or_refused(colour, depth, capfd):
-    """A hostile writer's checksums hold: what it wrote must neither crash nor print."""
+    """A hostile writer's checksums are valid: its file must neither crash the decoder nor make it print."""
     rng = np.random.default_rng(3)
     samples = samples_of(colour, depth)
     for round_ in range(300):
@@ -155,18 +155,19 @@ def test_changes_under_valid_checksums_are_read_or_refused(colour, depth, capfd)
         a_png((b"PLTE", bytes(3 * 100)), IDAT, header=ihdr(67, 75, 8, 3)),
     ],
     ids=[
-        "no end", "no picture", "header late", "interrupted", "deflate cut", "empty picture",
-        "two headers", "two palettes", "no type of chunk", "not compressed",
+        "no end", "no image data", "header late", "interrupted", "deflate cut", "empty image data",
+        "two headers", "two palettes", "not a chunk type", "not compressed",
         "chunk longer than the file", "3 bits", "colour type 1", "RGB of 4 bits", "interlacing 2", "long header",
-        "wider than the picture", "deeper than the picture", "no palette", "palette of thirds", "palette too short",
+        "wider than the image data", "deeper than the image data", "no palette", "palette of thirds",
+        "palette too short",
     ],
 )  # fmt: skip
-def test_unsound_files_are_refused(data):
+def test_invalid_files_are_refused(data):
     with pytest.raises(errors.Truncated, match="copy it again"):
         images.decode(data)
 
 
-def test_a_chunk_that_a_decoder_must_know_is_named():
+def test_an_unknown_critical_chunk_is_named():
     with pytest.raises(errors.UnsupportedFormat, match="CgBI"):
         images.decode(a_png((b"CgBI", b"\x50\0\x20\2"), IDAT))
 
@@ -186,16 +187,16 @@ def test_endless_chunks_are_refused():
         a_png((b"IDAT", zlib.compress(ROWS + bytes(2**24)))),
         a_png(IDAT) + b"what follows the end",
     ],
-    ids=["chunks of picture", "metadata", "animation", "bad profile", "more than the picture", "trailing bytes"],
+    ids=["several chunks", "metadata", "animation", "bad profile", "surplus image data", "trailing bytes"],
 )
-def test_what_surrounds_the_picture_does_not_change_it(data, capfd):
+def test_other_contents_do_not_change_the_image(data, capfd):
     np.testing.assert_array_equal(images.decode(data).pixels, SAMPLES[..., 0])
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("tail", [b"more", b"\0" * 70_000])
 @pytest.mark.parametrize(("colour", "depth"), KINDS)
-def test_more_rows_than_the_header_says_change_nothing(colour, depth, tail, capfd):
+def test_more_rows_than_the_header_states_change_nothing(colour, depth, tail, capfd):
     samples, palette = samples_of(colour, depth), palette_of(depth)
     for interlaced in (False, True):
         rows = rows_of(samples, depth, interlaced=interlaced)
@@ -206,7 +207,7 @@ def test_more_rows_than_the_header_says_change_nothing(colour, depth, tail, capf
     assert capfd.readouterr() == ("", "")
 
 
-def test_native_libraries_say_nothing(capfd):
+def test_native_libraries_print_nothing(capfd):
     for colour, depth in KINDS:
         data = bytearray(samples_to_png(samples_of(colour, depth), depth, colour, palette_of(depth)))
         data[-20] ^= 1

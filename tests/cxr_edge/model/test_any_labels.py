@@ -1,4 +1,4 @@
-"""Bundles of other labels and another input size, through every way out: nothing is dropped, nothing assumed."""
+"""Bundles of other labels and another input size, through every output: nothing is dropped, nothing assumed."""
 
 import csv
 import io
@@ -64,8 +64,8 @@ def written(bundle, tmp_path_factory):
     return out
 
 
-def worked_on(model, folder: Path, data: bytes) -> dict[str, bytes]:
-    """What the node's workers store for an image."""
+def stored_by_the_node(model, folder: Path, data: bytes) -> dict[str, bytes]:
+    """Return the files that the node's workers store for an image."""
     destination = FolderDestination(name="folder", folder=folder / "to")
     config = Config(data=folder, results=Results(overlays=99), destinations=(destination,))
     stored, results = folder / "images", folder / "results"
@@ -85,11 +85,11 @@ def worked_on(model, folder: Path, data: bytes) -> dict[str, bytes]:
 
 
 def private(model):
-    """Labels without a code of a standard."""
+    """Return the findings without a standard code."""
     return [label for label in model.labels if label.is_finding and label.code is None]
 
 
-def test_the_answers_are_those_of_the_shipped_bundle(model, tmp_path):
+def test_the_probabilities_are_those_of_the_shipped_bundle(model, tmp_path):
     cut = cxr_edge.load(make_bundle(tmp_path / "cut", SIXTEEN), device="cpu", threads=1)
     whole, found = model.predict(SAMPLES[1]).probabilities, cut.predict(SAMPLES[1]).probabilities
     assert found.pop("Tuberculosis") == found["Lump"]
@@ -157,7 +157,7 @@ def test_every_label_is_in_the_demo(cut):
 
 def test_every_label_is_in_what_the_node_stores(cut, tmp_path):
     data = dicom_files.written(dicom_files.image(cv2.imread(str(SAMPLES[1]), cv2.IMREAD_GRAYSCALE), **STUDY))
-    stored = worked_on(cut, tmp_path, data)
+    stored = stored_by_the_node(cut, tmp_path, data)
     (line,) = [json.loads(content) for name, content in stored.items() if name.endswith(".json")]
     assert tuple(line["probabilities"]) == cut.manifest.label_names
     (report,) = [content for name, content in stored.items() if name.endswith("-report.dcm")]

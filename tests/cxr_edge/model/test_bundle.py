@@ -1,4 +1,4 @@
-"""The bundle: anything wrong with it is refused, with what to do."""
+"""The bundle: every fault is refused, and the message states what to do."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def edit(bundle: Path, change) -> None:
 
 
 def replace_file(bundle: Path, name: str, data: bytes) -> None:
-    """Put other content into the bundle, hashed as it should be: a consistent but foreign bundle."""
+    """Put other content into the bundle, with its hash: a consistent, but foreign bundle."""
     import hashlib
 
     (bundle / name).write_bytes(data)
@@ -52,7 +52,7 @@ def test_the_shipped_gate_figures_are_within_its_tolerances():
         assert gate["largest_difference_to_keras"][name] <= tolerance
 
 
-def test_a_precision_that_a_device_makes_by_itself_passed_no_gate():
+def test_a_precision_without_a_variant_has_no_gate():
     assert read_bundle().manifest.gate("bf16") is None
 
 
@@ -174,7 +174,7 @@ def test_the_same_major_version_keeps_unknown_keys(bundle):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b'{"format_version": "2.0"}', b'{"a":' * 100_000])
-def test_a_manifest_that_is_none(bundle, content):
+def test_a_file_that_is_not_a_manifest(bundle, content):
     (bundle / "manifest.json").write_bytes(content)
     with pytest.raises(errors.BundleInvalid):
         read_bundle(bundle)
@@ -218,12 +218,12 @@ def test_a_graph_with_another_input_is_refused(bundle):
         cxr_edge.load(bundle, device="cpu")
 
 
-def test_a_network_that_gives_nan_is_refused(bundle, image):
+def test_a_network_that_returns_nan_is_refused(bundle, image):
     model = onnx.load(bundle / "model.onnx")
     kernel = next(t for t in model.graph.initializer if list(t.dims) == [256, 15])
     kernel.CopyFrom(onnx.numpy_helper.from_array(np.full((256, 15), np.nan, np.float32), kernel.name))
     replace_file(bundle, "model.onnx", model.SerializeToString())
-    with pytest.raises(errors.BundleTensors, match="not a number"):
+    with pytest.raises(errors.BundleTensors, match="not a finite number"):
         cxr_edge.load(bundle, device="cpu").predict(image)
 
 

@@ -1,4 +1,4 @@
-"""Calibration as the manifest states it, in the model's own answers."""
+"""Calibration as the manifest states it, in the model's results."""
 
 from dataclasses import replace
 
@@ -47,6 +47,6 @@ def test_calibration_keeps_the_order_and_stays_a_probability(labels):
     assert 0 <= emitted.min() < emitted.max() <= 1
 
 
-def test_identity_emits_what_came(labels):
+def test_identity_emits_the_raw_probabilities(labels):
     raw = np.random.default_rng(0).random((3, len(labels)))
     assert calibrate(raw, None, labels) is raw

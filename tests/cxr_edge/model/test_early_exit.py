@@ -1,4 +1,4 @@
-"""Early exit: the variants stop where the first are clear, and decide as all do."""
+"""Early exit: where the first variants are clear they decide alone, and as all variants would."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ FINDINGS = read_bundle().manifest.finding_names
 
 
 def with_margins(bundle: Bundle, margin: float | None) -> Bundle:
-    """A bundle whose findings all have that margin at every operating point; None: no rule."""
+    """Return a bundle whose findings all have that margin at every operating point; None: no rule."""
     points = {
         name: msgspec.structs.replace(
             point,
@@ -92,7 +92,7 @@ def test_with_a_wide_margin_it_is_all_variants(image_path):
     assert adaptive.findings[0].std == pytest.approx(full.findings[0].std, abs=1e-6)
 
 
-def test_a_bundle_without_the_rule_says_so(image_path):
+def test_a_bundle_without_the_rule_is_refused(image_path):
     model = cxr_edge.Model(with_margins(read_bundle(), None), "cpu")
     with pytest.raises(errors.UnknownOperatingPoint, match="when to stop early"):
         model.predict(image_path, adaptive=True)
@@ -104,7 +104,7 @@ def test_one_variant_cannot_be_adaptive(model, image_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"first": [0, 6]}, "below 6"),
         ({"first": [0, 0]}, "distinct"),
@@ -114,10 +114,10 @@ def test_one_variant_cannot_be_adaptive(model, image_path):
         ({"margins": dict.fromkeys(FINDINGS, -0.1)}, "margins"),
     ],
 )
-def test_a_rule_that_cannot_be_is_refused(change, told):
+def test_a_rule_that_cannot_be_is_refused(change, message):
     source = json.loads(json.dumps(read_bundle().manifest.source))
     source["operating_points"]["max_f1"]["adaptive"].update(change)
-    with pytest.raises(errors.BundleInvalid, match=told):
+    with pytest.raises(errors.BundleInvalid, match=message):
         parse_manifest(json.dumps(source).encode())
 
 

@@ -1,4 +1,4 @@
-"""The SDK's answers on the repository's images against Keras's, recorded by tests/record_golden.py."""
+"""The SDK's probabilities on the samples against those of Keras, recorded by tests/record_golden.py."""
 
 import json
 

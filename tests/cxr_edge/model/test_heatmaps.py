@@ -30,7 +30,7 @@ def test_maps_of_a_mirrored_image_are_mirrored(model, image):
     np.testing.assert_allclose(mirrored[:, :, ::-1], straight, atol=1e-4 * straight.max())
 
 
-def test_without_heatmaps_they_cannot_be_had(model, image):
+def test_a_result_without_heat_maps_refuses_them(model, image):
     with pytest.raises(errors.HeatmapNotComputed, match="heatmaps=True"):
         model.predict(image).heatmap("Mass")
     with pytest.raises(KeyError, match="Atelectasis"):

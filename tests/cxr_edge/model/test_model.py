@@ -1,4 +1,4 @@
-"""The model as an integrator holds it."""
+"""The model as an integrator uses it."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ def values(result):
     return np.array(list(result.probabilities.values()))
 
 
-def test_a_result_says_all_it_should(model, image_path):
+def test_a_result_is_complete(model, image_path):
     result = model.predict(image_path, tta=True, heatmaps=True)
     assert result.path == str(image_path)
     assert result.tta_mode == "tta"
@@ -37,7 +37,7 @@ def test_a_result_says_all_it_should(model, image_path):
         assert finding.std >= 0
 
 
-def test_a_result_printed_says_what_it_is_not_for(model, image_path):
+def test_a_printed_result_holds_the_notice(model, image_path):
     assert "not a medical device" in str(model.predict(image_path))
 
 
@@ -106,8 +106,8 @@ def test_a_batch_equals_single_calls(model, tta):
         np.testing.assert_array_equal(result.maps, single.maps)
 
 
-def test_a_bad_input_costs_itself_alone(model, image_path, image, tmp_path):
-    (tmp_path / "text.png").write_text("no picture")
+def test_a_bad_input_fails_alone(model, image_path, image, tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
     sources = [image_path, tmp_path / "text.png", image, np.zeros((100, 100), np.uint8), tmp_path / "missing.png", b""]
     results = model.predict_batch(sources, tta=False)
     assert [type(r).__name__ for r in results] == ["Result", "InputFailure", "Result"] + ["InputFailure"] * 3
@@ -144,7 +144,7 @@ def test_operating_point(model, image_path):
         model.predict(image_path, operating_point="no such")
 
 
-def test_devices_that_cannot_be_had():
+def test_an_unknown_device_is_refused():
     with pytest.raises(errors.DeviceUnavailable, match="auto, cpu, cuda, tensorrt-ep, tensorrt, openvino"):
         cxr_edge.load(device="abacus")
 
@@ -161,7 +161,7 @@ def test_cuda_is_refused_where_it_is_missing():
     assert "not tensorrt or cuda: " in model.device_reason
 
 
-def test_nonsense_costs_itself_alone(model, image_path):
+def test_nonsense_fails_alone(model, image_path):
     for nonsense in (7, None, "a\0b.png"):
         good, bad = model.predict_batch([image_path, nonsense], tta=False)
         assert isinstance(good, cxr_edge.Result)
@@ -170,13 +170,13 @@ def test_nonsense_costs_itself_alone(model, image_path):
         cxr_edge.load(threads=0)
 
 
-def test_one_path_is_no_batch(model, image_path):
+def test_one_path_is_not_a_batch(model, image_path):
     for one in (str(image_path), image_path, b"bytes"):
         with pytest.raises(TypeError, match="call predict"):
             model.predict_batch(one)
 
 
-def test_a_model_tells_what_it_is(model):
+def test_repr_of_a_model(model):
     assert repr(model) == f"<Model {model.identity} on cpu in fp32>"
 
 
@@ -226,14 +226,14 @@ def test_an_evaluation_that_lacks_variants_is_refused(model, image):
         model.decide(one, model.settings(tta=True))
 
 
-def test_settings_are_checked_once_at_the_door(model):
+def test_settings_are_checked_when_they_are_made(model):
     with pytest.raises(errors.UnknownOperatingPoint, match="no such"):
         model.settings(operating_point="no such")
     with pytest.raises(ValueError, match="adaptive"):
         model.settings(tta=False, adaptive=True)
 
 
-def test_a_result_rests_on_what_its_provenance_tells(model):
+def test_provenance_of_a_result(model):
     settings = model.settings(adaptive=True, operating_point="youden")
     provenance = model.provenance(settings)
     assert provenance.settings is settings
@@ -257,7 +257,7 @@ def test_results_are_streamed_while_sources_are_still_read(model, image):
     assert [result.ok for result in results] == [True, True] + [False] * 197
 
 
-def test_a_bundle_without_maps_predicts_and_says_that_it_has_none(image):
+def test_a_bundle_without_maps_predicts_and_refuses_heat_maps(image):
     bundle = read_bundle()
     model = cxr_edge.Model(replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, maps=None)), "cpu")
     assert model.predict(image, tta=True).findings

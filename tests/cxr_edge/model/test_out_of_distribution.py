@@ -1,4 +1,4 @@
-"""Pictures unlike the training images: real images pass, and what is none is told with its score."""
+"""Out-of-distribution images: chest radiographs pass, other images get a warning with their score."""
 
 import json
 import re
@@ -26,22 +26,22 @@ OTHERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def told(result) -> list[float]:
-    """The scores that the warnings of a result tell."""
+def scores_in(result) -> list[float]:
+    """Return the out-of-distribution scores in the warnings of a result."""
     return [
         float(score)
         for score in re.findall(r"out-of-distribution score (-?[\d.]+)", " ".join(map(str, result.warnings)))
     ]
 
 
-def test_images_of_the_collection_pass(model, sample):
-    assert not told(model.predict(sample))
+def test_images_of_the_training_collection_pass(model, sample):
+    assert not scores_in(model.predict(sample))
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_what_is_no_upright_chest_image_is_told(model, image, other):
+def test_other_than_an_upright_chest_radiograph_is_warned_of(model, image, other):
     result = model.predict(np.ascontiguousarray(OTHERS[other](image)), tta=False)
-    (score,) = told(result)
+    (score,) = scores_in(result)
     assert score >= 0
     assert result.ood_score == pytest.approx(score, abs=0.06)
     assert [warning.code for warning in result.warnings] == ["out_of_distribution"]
@@ -49,14 +49,14 @@ def test_what_is_no_upright_chest_image_is_told(model, image, other):
 
 
 def test_another_hospitals_chest_passes_and_an_ankle_does_not(model):
-    assert not told(model.predict(dicom_files.CHEST, tta=False))
-    assert told(model.predict(dicom_files.ANKLE, tta=False))
+    assert not scores_in(model.predict(dicom_files.CHEST, tta=False))
+    assert scores_in(model.predict(dicom_files.ANKLE, tta=False))
 
 
 def test_the_score_is_of_the_unchanged_image_whatever_the_variants(model, image):
     inverted = 255 - image
     scores = [
-        told(model.predict(inverted, **options))
+        scores_in(model.predict(inverted, **options))
         for options in ({"tta": False}, {"tta": True}, {"adaptive": True}, {"tta": False, "heatmaps": True})
     ]
     assert scores[0]
@@ -74,9 +74,9 @@ def edited(bundle, change) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_a_bundle_without_the_rule_says_nothing(bundle, image):
+def test_a_bundle_without_the_rule_warns_of_nothing(bundle, image):
     edited(bundle, lambda manifest: manifest.pop("out_of_distribution"))
-    assert not told(cxr_edge.load(bundle, device="cpu").predict(255 - image, tta=False))
+    assert not scores_in(cxr_edge.load(bundle, device="cpu").predict(255 - image, tta=False))
 
 
 def test_a_rule_for_another_network_is_refused(bundle):

@@ -1,4 +1,4 @@
-"""The resize against OpenCV's: same averages, whatever the size."""
+"""The resize against OpenCV's: the same averages at any size."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ def opencv(image, size):
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
-def test_the_samples_become_exactly_what_opencv_makes_of_them():
+def test_the_samples_are_resized_exactly_as_by_opencv():
     for path in SAMPLES:
         image = read_image(path).pixels
         np.testing.assert_array_equal(preprocess(image, (224, 224)), opencv(image, (224, 224)))
@@ -27,7 +27,7 @@ def test_any_size_of_image_and_input(height, width, to_height, to_width, seed):
     assert np.abs(ours.astype(int) - opencv(image, (to_height, to_width))).max() <= 1
 
 
-def test_an_image_that_is_larger_than_one_product_may_be():
+def test_an_image_larger_than_one_product():
     image = np.random.default_rng(0).integers(0, 256, (3056, 4001), dtype=np.uint8)
     assert np.abs(preprocess(image, (224, 224)).astype(int) - opencv(image, (224, 224))).max() <= 1
 

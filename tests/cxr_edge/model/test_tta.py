@@ -1,4 +1,4 @@
-"""TTA variants: their arithmetic, and the way back."""
+"""TTA variants: their arithmetic, and maps turned back into the frame of the image."""
 
 import numpy as np
 

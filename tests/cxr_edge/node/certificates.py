@@ -8,7 +8,7 @@ import pytest
 
 
 def make(folder: Path) -> Path:
-    """Make a folder with ``NAME.crt`` and ``NAME.key`` of ca, node, scanner and stranger."""
+    """Fill a folder with ``NAME.crt`` and ``NAME.key`` of ca, node, scanner and stranger."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""A site with the real programs, where this machine has them."""
+"""Fixtures: a site with the real programs, where this machine has them."""
 
 import gc
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from benchmarks.node.site import Site, missing
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A namespace in which dcmtk, the node and Orthanc can be started."""
+    """Make a namespace in which dcmtk, the node and Orthanc can be started."""
     if (why := missing()) is not None:
         pytest.skip(why)
     with Site(tmp_path) as site:
@@ -20,6 +20,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def collected() -> Iterator[None]:
-    """Sockets that pynetdicom leaves to the garbage collection are closed with their own test, and not in another."""
+    """Close sockets that pynetdicom leaves to the garbage collection within their own test, and not in another."""
     yield
     gc.collect()

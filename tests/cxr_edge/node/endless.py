@@ -1,4 +1,4 @@
-"""A sender whose C-STORE request has no end, spoken by hand: a negotiation, and then data, and data."""
+"""A sender whose C-STORE request has no end, written byte by byte: a negotiation, and then data without end."""
 
 import socket
 import struct

@@ -1,4 +1,4 @@
-"""``node.toml``: what is taken, and what is refused with what to do."""
+"""``node.toml``: what is accepted, and what is refused with a message that helps."""
 
 import os
 import re
@@ -31,7 +31,7 @@ from cxr_edge.node.example import EXAMPLE
 from cxr_edge.node.node import folders
 from tests.conftest import AS_ANYONE
 
-PEER = '[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
+DESTINATION = '[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
 
 DICOM = '[[destinations]]\nkind = "dicom"\nname = "a"\nhost = "127.0.0.1"\nport = PORT\nae_title = "A"\n'
 TLS = '[destinations.tls]\ncertificate = "no.crt"\nkey = "no.key"\nauthority = "no.ca"\n'
@@ -43,7 +43,7 @@ def of(tmp_path: Path, text: str):
 
 
 def test_defaults_are_on_loopback(tmp_path: Path) -> None:
-    config = of(tmp_path, f'data = "data"\n{PEER}')
+    config = of(tmp_path, f'data = "data"\n{DESTINATION}')
     assert config.data == tmp_path / "data"
     assert config.receive is not None
     assert (config.receive.host, config.receive.ae_title) == ("127.0.0.1", "CXREDGE")
@@ -66,7 +66,7 @@ def test_files_of_windows_shells_are_read(tmp_path: Path, encoding: str) -> None
     assert read_config(tmp_path / "node.toml").destinations[0].name == "archive"
 
 
-def test_other_bytes_are_told(tmp_path: Path) -> None:
+def test_other_bytes_are_reported(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_bytes(EXAMPLE.encode() + b"# \xff")
     with pytest.raises(NodeConfig, match="UTF-8"):
         read_config(tmp_path / "node.toml")
@@ -88,41 +88,59 @@ def test_what_the_example_comments_out_is_the_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", "expected the key data, got none"),
-        (f'data = "d"\nunknown = 1\n{PEER}', "unknown key unknown"),
-        (f'data = "d"\n[model]\nunknown = 1\n{PEER}', "model: unknown key unknown"),
-        (f'data = ""\n{PEER}', "data: expected a path in quotes, got ''"),
-        (f"data = 5\n{PEER}", "data: expected a path in quotes, got 5"),
-        (f'data = "d"\n[receive]\nport = 70000\n{PEER}', "receive.port: .* whole number of at most 65535, got 70000"),
-        (f'data = "d"\n[receive]\nport = "a"\n{PEER}', "receive.port: expected a whole number, got 'a'"),
-        (f'data = "d"\n[receive]\nidle_seconds = 0\n{PEER}', "receive.idle_seconds: expected a number above 0, got 0"),
-        (f'data = "d"\n[receive]\nae_title = "THIS-ONE-IS-TOO-LONG"\n{PEER}', "1 to 16 .*, got 'THIS-ONE-IS-TOO-LONG'"),
-        (f'data = "d"\n[receive]\ncallers = ["A", " "]\n{PEER}', "receive.callers no. 2: expected an AE title .* ' '"),
-        (f'data = "d"\n[receive]\ncallers = "A"\n{PEER}', r"receive.callers: expected a list: \[\.\.\.\], got 'A'"),
-        (f'data = "d"\n[model]\ntta = "yes"\n{PEER}', "model.tta: expected true or false, got 'yes'"),
-        (f'data = "d"\n[results]\noverlays = -1\n{PEER}', "results.overlays: .* whole number of at least 0, got -1"),
-        (f'data = "d"\nmodel = 5\n{PEER}', "model: expected a table of its own, got 5"),
+        (f'data = "d"\nunknown = 1\n{DESTINATION}', "unknown key unknown"),
+        (f'data = "d"\n[model]\nunknown = 1\n{DESTINATION}', "model: unknown key unknown"),
+        (f'data = ""\n{DESTINATION}', "data: expected a path in quotes, got ''"),
+        (f"data = 5\n{DESTINATION}", "data: expected a path in quotes, got 5"),
+        (
+            f'data = "d"\n[receive]\nport = 70000\n{DESTINATION}',
+            "receive.port: .* whole number of at most 65535, got 70000",
+        ),
+        (f'data = "d"\n[receive]\nport = "a"\n{DESTINATION}', "receive.port: expected a whole number, got 'a'"),
+        (
+            f'data = "d"\n[receive]\nidle_seconds = 0\n{DESTINATION}',
+            "receive.idle_seconds: expected a number above 0, got 0",
+        ),
+        (
+            f'data = "d"\n[receive]\nae_title = "THIS-ONE-IS-TOO-LONG"\n{DESTINATION}',
+            "1 to 16 .*, got 'THIS-ONE-IS-TOO-LONG'",
+        ),
+        (
+            f'data = "d"\n[receive]\ncallers = ["A", " "]\n{DESTINATION}',
+            "receive.callers no. 2: expected an AE title .* ' '",
+        ),
+        (
+            f'data = "d"\n[receive]\ncallers = "A"\n{DESTINATION}',
+            r"receive.callers: expected a list: \[\.\.\.\], got 'A'",
+        ),
+        (f'data = "d"\n[model]\ntta = "yes"\n{DESTINATION}', "model.tta: expected true or false, got 'yes'"),
+        (
+            f'data = "d"\n[results]\noverlays = -1\n{DESTINATION}',
+            "results.overlays: .* whole number of at least 0, got -1",
+        ),
+        (f'data = "d"\nmodel = 5\n{DESTINATION}', "model: expected a table of its own, got 5"),
         ('data = "d"\ndestinations = 5\n', r"destinations: expected \[\[destinations\]\] in double brackets, got 5"),
         ('data = "d"\n[[destinations]]\nname = "a"\n', "destinations no. 1: expected the key kind, got none"),
         (
-            f'data = "d"\n{PEER}[[destinations]]\nkind = "ftp"\n',
+            f'data = "d"\n{DESTINATION}[[destinations]]\nkind = "ftp"\n',
             "destinations no. 2, kind: .* dicom, dicomweb or folder, got 'ftp'",
         ),
         (
             'data = "d"\n' + DICOM.replace("PORT", "104").replace("127.0.0.1", ""),
             "destinations no. 1, host: expected a text that is not empty, got ''",
         ),
-        (f'data = "d"\n[receive]\nhost = "0.0.0.0"\n{PEER}', "callers"),
-        (f'data = "d"\n[receive]\nhost = "xray.example"\n{PEER}', "callers"),
-        (f'data = "d"\n[results]\ncolormap = "jet"\n{PEER}', "turbo"),
+        (f'data = "d"\n[receive]\nhost = "0.0.0.0"\n{DESTINATION}', "callers"),
+        (f'data = "d"\n[receive]\nhost = "xray.example"\n{DESTINATION}', "callers"),
+        (f'data = "d"\n[results]\ncolormap = "jet"\n{DESTINATION}', "turbo"),
         ('data = "d"\n', "destinations"),
-        (f'data = "d"\n{PEER}{PEER}', "name of its own"),
-        (f'data = "out/data"\n{PEER}', "apart from each other"),
-        (f'data = "d"\n[watch]\nfolder = "d"\n{PEER}', "apart from each other"),
-        (f'data = "d"\n[watch]\nfolder = "out"\n{PEER}', "apart from each other"),
-        (f'data = "d"\n[watch]\nfolder = "d/images"\n{PEER}', "apart from each other"),
+        (f'data = "d"\n{DESTINATION}{DESTINATION}', "a different name for each"),
+        (f'data = "out/data"\n{DESTINATION}', "not inside each other"),
+        (f'data = "d"\n[watch]\nfolder = "d"\n{DESTINATION}', "not inside each other"),
+        (f'data = "d"\n[watch]\nfolder = "out"\n{DESTINATION}', "not inside each other"),
+        (f'data = "d"\n[watch]\nfolder = "d/images"\n{DESTINATION}', "not inside each other"),
         (
             'data = "d"\n[[destinations]]\nkind = "folder"\nname = "a\\nb"\nfolder = "out"\n',
             r"name: expected 1 to 64 .*, got 'a\\nb'",
@@ -136,17 +154,17 @@ def test_what_the_example_comments_out_is_the_default(tmp_path: Path) -> None:
             'token_file = "t"\n',
             "use https",
         ),
-        ("data = ", "no valid TOML: .* node example"),
+        ("data = ", "not valid TOML: .* node example"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(NodeConfig, match=told) as raised:
+def test_what_is_wrong_is_reported(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(NodeConfig, match=expected) as raised:
         of(tmp_path, text)
-    assert not re.search(r"regex|\$|`(int|float|str|bool|array|object)", str(raised.value)), "msgspec's own words"
+    assert not re.search(r"regex|\$|`(int|float|str|bool|array|object)", str(raised.value)), "msgspec's own wording"
 
 
 def test_other_addresses_need_callers_or_tls(tmp_path: Path) -> None:
-    assert of(tmp_path, f'data = "d"\n[receive]\nhost = "0.0.0.0"\ncallers = ["XRAY1"]\n{PEER}')
+    assert of(tmp_path, f'data = "d"\n[receive]\nhost = "0.0.0.0"\ncallers = ["XRAY1"]\n{DESTINATION}')
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -161,11 +179,11 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert (without.returncode, "--config" in without.stderr) == (2, True)
     missing = run("--config", tmp_path / "none.toml")
     assert (missing.returncode, "node_config" in missing.stderr) == (2, True)
-    (tmp_path / "node.toml").write_text(f'data = "data"\n{PEER}')
+    (tmp_path / "node.toml").write_text(f'data = "data"\n{DESTINATION}')
     no_certificate = DICOM.replace("PORT", "104") + TLS
     (tmp_path / "tls.toml").write_text(f'data = "data"\n{no_certificate}')
-    told = run("--config", tmp_path / "tls.toml")
-    assert (told.returncode, "expected a PEM file" in told.stderr) == (2, True)
+    no_key = run("--config", tmp_path / "tls.toml")
+    assert (no_key.returncode, "expected a PEM file" in no_key.stderr) == (2, True)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "queue.sqlite").write_bytes(b"no database at all" * 100)
     damaged = run("--config", tmp_path / "node.toml")
@@ -176,9 +194,12 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "data" / "queue.sqlite")) as later:
         later.execute("PRAGMA user_version = 2")
     for command in ((), ("queue", "list")):
-        told = run(*command, "--config", tmp_path / "node.toml")
-        assert (told.returncode, "another version of cxr-edge: expected format 1, got 2" in told.stderr) == (2, True)
-        assert "Traceback" not in told.stderr
+        refused = run(*command, "--config", tmp_path / "node.toml")
+        assert (refused.returncode, "another version of cxr-edge: expected format 1, got 2" in refused.stderr) == (
+            2,
+            True,
+        )
+        assert "Traceback" not in refused.stderr
     shutil.rmtree(tmp_path / "data")
     assert "holds no queue" in run("--config", tmp_path / "node.toml", "queue", "list").stderr
     unused = run("queue", "list", "--config", tmp_path / "node.toml")
@@ -193,27 +214,27 @@ def test_folders_that_may_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "queue.sqlite").touch(mode=0o444)
-    for place, told, text in (
+    for place, expected, text in (
         ("closed/data", "set data to a folder of yours", 'data = "closed/data"'),
         ("locked", "set data to a folder of yours", 'data = "locked"'),
         ("file", "set data to a folder of yours", 'data = "file"'),
         ("old", "give it to this user", 'data = "old"'),
         ("closed/in", "let this user read and write there", 'data = "new"\n[watch]\nfolder = "closed/in"'),
     ):
-        (tmp_path / "node.toml").write_text(f"{text}\n{PEER}")
+        (tmp_path / "node.toml").write_text(f"{text}\n{DESTINATION}")
         command = [*AS_ANYONE, sys.executable, "-m", "cxr_edge", "node", "--config", str(tmp_path / "node.toml")]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 2, done.stderr
         (line,) = done.stderr.splitlines()
         assert line.startswith("cxr-edge: node_config: ")
         assert str(tmp_path / place) in line
-        assert told in line
+        assert expected in line
 
 
 def test_a_file_in_place_of_the_data_is_left_as_it_is(tmp_path):
-    config = of(tmp_path, f'data = "data"\n{PEER}')
+    config = of(tmp_path, f'data = "data"\n{DESTINATION}')
     config.data.write_text("a file")
     config.data.chmod(0o644)
-    with pytest.raises(NodeConfig, match="data is no folder; set data to a folder of yours"):
+    with pytest.raises(NodeConfig, match="data is not a folder; set data to a folder of yours"):
         folders(config.data)
     assert config.data.stat().st_mode & 0o777 == 0o644

@@ -1,4 +1,4 @@
-"""SIGKILL from outside: nothing that was answered for is lost, and nothing is doubled."""
+"""SIGKILL from outside: no acknowledged image is lost, and no result is doubled."""
 
 import shutil
 from pathlib import Path

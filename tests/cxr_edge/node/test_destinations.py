@@ -1,4 +1,4 @@
-"""Destinations as they are: silent, full, half-way down, behind a proxy that answers for them."""
+"""Destinations that are silent, full, half-way down, or behind a proxy that answers for them."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ pytestmark = [
 
 
 def result(folder: Path, number: int, sop_class: str = SecondaryCaptureImageStorage) -> Path:
-    """An object to send."""
+    """Write an object to send."""
     path = folder / f"{number}.dcm"
     path.write_bytes(dicom_files.written(images.make(number, SOPClassUID=sop_class)))
     return path
@@ -41,7 +41,7 @@ def result(folder: Path, number: int, sop_class: str = SecondaryCaptureImageStor
 
 @pytest.fixture
 def moody() -> Iterator:
-    """An archive that gives the answers it is told to, by SOP class or to all."""
+    """Start archives that give the answers of a function, and accept the given SOP classes."""
     servers = []
 
     def start(answer: Callable[[evt.Event], int], classes: tuple[str, ...] = (SecondaryCaptureImageStorage,)):
@@ -91,7 +91,7 @@ def test_an_archive_that_aborts_or_takes_too_long(moody, tmp_path: Path) -> None
         sender.close()
 
 
-def test_an_archive_that_takes_no_such_object(moody, tmp_path: Path) -> None:
+def test_an_archive_that_accepts_no_such_object(moody, tmp_path: Path) -> None:
     sender = sender_of(moody(lambda _: 0))
     with pytest.raises(Refused, match="no structured reports") as refused:
         sender.send(result(tmp_path, 0, Comprehensive3DSRStorage))
@@ -99,7 +99,7 @@ def test_an_archive_that_takes_no_such_object(moody, tmp_path: Path) -> None:
     sender.close()
 
 
-def test_a_report_in_the_class_that_is_taken(moody, tmp_path: Path) -> None:
+def test_a_report_in_the_class_that_is_accepted(moody, tmp_path: Path) -> None:
     received = []
 
     def store(event: evt.Event) -> int:
@@ -113,18 +113,18 @@ def test_a_report_in_the_class_that_is_taken(moody, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sent",
     [b"", struct.pack(">BBI", 2, 0, 500) + bytes(20)],
     ids=["nothing", "half an acceptance"],
 )
-def test_an_archive_that_stops_half_way_delays_nobody_for_ever(tmp_path: Path, said: bytes) -> None:
+def test_an_archive_that_stops_half_way_delays_nothing_for_ever(tmp_path: Path, sent: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def accept() -> None:
             connection, _ = server.accept()
             with connection:
                 connection.recv(1 << 16)
-                connection.sendall(said)
+                connection.sendall(sent)
                 time.sleep(5)
 
         threading.Thread(target=accept, daemon=True).start()
@@ -154,16 +154,16 @@ def test_nobody_is_there(tmp_path: Path) -> None:
 
 
 class Web:
-    """An HTTP service that gives the answers it is told to, and remembers what it was asked."""
+    """An HTTP service that gives prepared answers, and records its requests."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
-        self.asked: list[tuple[str, bytes]] = []
+        self.requests: list[tuple[str, bytes]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                outer.asked.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+                outer.requests.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
                 status, headers, content = outer.answers.pop(0)
                 self.send_response(status)
                 for name, value in headers.items():
@@ -174,7 +174,7 @@ class Web:
             do_GET = do_POST  # noqa: N815 - a name of the base class's
 
             def log_message(self, *_: object) -> None:
-                """Keep quiet."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -195,8 +195,8 @@ def web() -> Iterator[Web]:
 JSON = {"Content-Type": "application/dicom+json; charset=utf-8"}
 
 
-def told(path: Path, reason: int | None = None) -> bytes:
-    """What a STOW-RS service says of an object (PS3.18, annex I)."""
+def outcome(path: Path, reason: int | None = None) -> bytes:
+    """Return the answer of a STOW-RS service about an object (PS3.18, annex I)."""
     uid = str(images.make(int(path.stem)).SOPInstanceUID)
     item = {"00081155": {"vr": "UI", "Value": [uid]}}
     if reason is None:
@@ -209,12 +209,12 @@ def told(path: Path, reason: int | None = None) -> bytes:
 def test_what_a_web_answer_means(web: Web, tmp_path: Path) -> None:
     path = result(tmp_path, 0)
     sender = sender_of(WebDestination("web", web.url, timeout_seconds=1))
-    for status, content in ((200, told(path)), (202, told(path)), (409, told(path, 0x0111))):
+    for status, content in ((200, outcome(path)), (202, outcome(path)), (409, outcome(path, 0x0111))):
         web.answers.append((status, JSON, content))
         sender.send(path)
-    assert web.asked[0][0] == "/dicom-web/studies"
-    assert path.read_bytes() in web.asked[0][1]
-    other = told(result(tmp_path, 1))
+    assert web.requests[0][0] == "/dicom-web/studies"
+    assert path.read_bytes() in web.requests[0][1]
+    other = outcome(result(tmp_path, 1))
     for status, headers, content in (
         (200, {"Content-Type": "text/html"}, b"<html>Please log in</html>"),
         (200, {}, b""),
@@ -227,29 +227,29 @@ def test_what_a_web_answer_means(web: Web, tmp_path: Path) -> None:
         (401, {}, b""),
         (404, {}, b""),
         (409, {"Content-Type": "application/xml"}, b"<a/>"),
-        (409, JSON, told(path, 0xA700)),
+        (409, JSON, outcome(path, 0xA700)),
         (503, {"Retry-After": "120"}, b""),
         (200, JSON, b" " * (1 << 21)),
     ):
         web.answers.append((status, headers, content))
         with pytest.raises(Unreachable):
             sender.send(path)
-    assert len(web.asked) == 3 + 14  # no redirect was followed
-    for status, headers, content in ((400, {}, b""), (413, {}, b""), (409, JSON, told(path, 0xC000))):
+    assert len(web.requests) == 3 + 14  # no redirect was followed
+    for status, headers, content in ((400, {}, b""), (413, {}, b""), (409, JSON, outcome(path, 0xC000))):
         web.answers.append((status, headers, content))
         with pytest.raises(Refused):
             sender.send(path)
     sender.close()
 
 
-def test_a_report_in_the_class_that_the_web_takes(web: Web, tmp_path: Path) -> None:
+def test_a_report_in_the_class_that_dicomweb_accepts(web: Web, tmp_path: Path) -> None:
     path = result(tmp_path, 0, Comprehensive3DSRStorage)
     sender = sender_of(WebDestination("web", web.url, timeout_seconds=1))
-    web.answers += [(409, JSON, told(path, 0x0122))] * 3
-    with pytest.raises(Refused, match="takes no Comprehensive 3D SR") as refused:
+    web.answers += [(409, JSON, outcome(path, 0x0122))] * 3
+    with pytest.raises(Refused, match="accepts no Comprehensive 3D SR") as refused:
         sender.send(path)
     assert refused.value.forever
-    assert ComprehensiveSRStorage.encode() in web.asked[1][1]
+    assert ComprehensiveSRStorage.encode() in web.requests[1][1]
     sender.close()
 
 
@@ -267,7 +267,7 @@ def test_a_folder_gets_files_that_others_can_read(tmp_path: Path) -> None:
 
 
 def delivered(folder: Path, destination: Destination, queue: Queue, until: Callable[[], bool]) -> None:
-    """Let a delivery worker work until something holds."""
+    """Let a delivery worker run until a condition holds."""
     settings = QueueConfig(first_wait_seconds=0.05, longest_wait_seconds=0.2, attempts=3)
     worker = DeliveryWorker(destination, settings, queue, folder, threading.Condition())
     worker.start()
@@ -279,7 +279,7 @@ def delivered(folder: Path, destination: Destination, queue: Queue, until: Calla
 
 
 @pytest.mark.parametrize("mood", ["refuses", "is silent", "is full"])
-def test_an_object_that_the_archive_cannot_take_delays_no_other(moody, tmp_path: Path, mood: str) -> None:
+def test_an_object_that_the_archive_does_not_accept_delays_no_other(moody, tmp_path: Path, mood: str) -> None:
     bad = images.make(0).SOPInstanceUID
 
     def store(event: evt.Event) -> int:
@@ -297,7 +297,7 @@ def test_an_object_that_the_archive_cannot_take_delays_no_other(moody, tmp_path:
     if mood == "refuses":
         delivered(tmp_path, moody(store), queue, lambda: queue.counts()["delivery-dead"] == 1)
         assert queue.entries("dead")[0].attempts == 2
-    elif mood == "is silent":  # the object is to blame once others went through, again and again
+    elif mood == "is silent":  # the object is blamed once others are sent again and again
 
         def sent_meanwhile() -> bool:
             number = len(queue.entries()) // 2
@@ -311,11 +311,11 @@ def test_an_object_that_the_archive_cannot_take_delays_no_other(moody, tmp_path:
     queue.close()
 
 
-def test_an_archive_that_answers_nobody_makes_no_dead_letters(moody, tmp_path: Path) -> None:
-    asked = []
+def test_an_archive_that_never_answers_makes_no_dead_letters(moody, tmp_path: Path) -> None:
+    requests = []
 
     def silent(event: evt.Event) -> int:
-        asked.append(event.request.AffectedSOPInstanceUID)
+        requests.append(event.request.AffectedSOPInstanceUID)
         event.assoc.abort()
         return 0
 
@@ -323,14 +323,14 @@ def test_an_archive_that_answers_nobody_makes_no_dead_letters(moody, tmp_path: P
     for number in range(2):
         queue.add(str(number), "")
         queue.finish_image(queue.take_image(), [("moody", result(tmp_path, number).name)])
-    delivered(tmp_path, moody(silent), queue, lambda: len(asked) >= 8)
+    delivered(tmp_path, moody(silent), queue, lambda: len(requests) >= 8)
     assert queue.counts()["delivery-waiting"] == 2
-    assert {letter.attempts for letter in queue.entries()} == {0}
+    assert {entry.attempts for entry in queue.entries()} == {0}
     queue.close()
 
 
 def test_what_comes_later_does_not_wait_for_what_failed(moody, tmp_path: Path) -> None:
-    """One object that the archive is always too full for drives the rests up; the next image is sent all the same."""
+    """One object that the archive is always too full for lengthens the waits; the next image is still sent soon."""
     bad = images.make(0).SOPInstanceUID
     destination = moody(lambda event: 0xA700 if event.request.AffectedSOPInstanceUID == bad else 0x0000)
     queue = Queue(tmp_path)
@@ -339,7 +339,7 @@ def test_what_comes_later_does_not_wait_for_what_failed(moody, tmp_path: Path) -
     worker = DeliveryWorker(destination, QueueConfig(first_wait_seconds=0.5), queue, tmp_path, threading.Condition())
     worker.start()
     try:
-        wait_for(lambda: worker.failures >= 4, "the rests are long", 30)
+        wait_for(lambda: worker.failures >= 4, "the waits are long", 30)
         queue.add("1", "")
         queue.finish_image(queue.take_image(), [("moody", result(tmp_path, 1).name)])
         began = time.monotonic()
@@ -355,6 +355,6 @@ def test_a_result_whose_file_is_gone(moody, tmp_path: Path) -> None:
     queue.add("0", "")
     queue.finish_image(queue.take_image(), [("moody", "gone.dcm"), ("moody", result(tmp_path, 0).name)])
     delivered(tmp_path, moody(lambda _: 0), queue, lambda: queue.counts()["delivery-waiting"] == 0)
-    (letter,) = queue.entries("dead")
-    assert letter.message == "its file is gone"
+    (entry,) = queue.entries("dead")
+    assert entry.message == "its file is gone"
     queue.close()

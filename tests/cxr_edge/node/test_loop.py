@@ -25,7 +25,7 @@ def test_results_arrive_beside_the_image(site: Site, destination: str) -> None:
     site.configure(destination)
     site.start_node()
     assert site.run("echoscu", "-aec", "CXREDGE", "127.0.0.1", NODE_PORT) == ""
-    (path,) = images.write(site.folder / "images", [1])  # an image with findings
+    (path,) = images.write(site.folder / "images", [1])  # it has positive findings
     assert site.store(path, dicom_files.CHEST) == [0x0000, 0x0000]
     site.settle()
     assert site.count() == 5 + 4
@@ -36,7 +36,7 @@ def test_results_arrive_beside_the_image(site: Site, destination: str) -> None:
         assert study["PatientMainDicomTags"]["PatientID"] == header.PatientID
         series = [site.rest(f"/series/{one}")["MainDicomTags"] for one in study["Series"]]
         assert sorted(one["Modality"] for one in series) == ["OT", "PR", "SR"]
-    assert search(site.told()) == []
+    assert search(site.outputs()) == []
     metrics = (site.folder / "metrics.txt").read_text()
     assert 'cxr_edge_images_received_total{outcome="queued",way="dicom"} 2.0' in metrics
     assert re.search(r'cxr_edge_delivery_seconds_count\{destination="\w+"\} 2\.0', metrics)
@@ -46,14 +46,14 @@ def test_results_arrive_beside_the_image(site: Site, destination: str) -> None:
     assert site.stop_node() == 0
 
 
-def test_twice_the_same_image_and_another_under_its_name(site: Site) -> None:
+def test_the_same_image_twice_and_another_under_its_uid(site: Site) -> None:
     site.start_orthanc()
     site.configure()
     site.start_node()
     (path,) = images.write(site.folder / "images", [0])
     same = images.make(0)
     again = site.folder / "again.dcm"
-    again.write_bytes(dicom_files.written(same, "1.2.840.10008.1.2"))  # otherwise encoded
+    again.write_bytes(dicom_files.written(same, "1.2.840.10008.1.2"))  # in another encoding
     other = images.make(2, SOPInstanceUID=same.SOPInstanceUID)
     conflicting = site.folder / "conflicting.dcm"
     conflicting.write_bytes(dicom_files.written(other))
@@ -83,9 +83,9 @@ def test_what_cannot_be_used(site: Site) -> None:
     damaged.write_bytes(dicom_files.written(dicom_files.with_stream(images.make(4), lossless, b"\xff\xd8\xff\xd9")))
     assert site.store(damaged, options=["-xs"]) == [0]
     site.settle()
-    letters = site.queue("list", "--state", "dead")
-    assert len(letters.splitlines()) == 2  # and a line of counts
-    assert "image-2" in letters
+    dead = site.queue("list", "--state", "dead")
+    assert len(dead.splitlines()) == 2  # with a line of counts
+    assert "image-2" in dead
     assert site.queue("replay", "--all").startswith("1 dead letters wait again")
     site.settle()
     assert "image-2" in site.queue("list", "--state", "dead")
@@ -112,7 +112,7 @@ def test_the_archive_down_and_up(site: Site) -> None:
     site.start_node()
     paths = images.write(site.folder / "images", range(2))
     assert site.store(*paths) == [0, 0]
-    wait_for(lambda: "takes nothing" in site.log.read_text(), "the archive is missed")
+    wait_for(lambda: "accepts nothing" in site.log.read_text(), "the archive is missed")
     site.start_orthanc()
     site.settle()
     assert site.count() == 6
@@ -127,8 +127,8 @@ def test_the_archive_down_and_up(site: Site) -> None:
 
 
 @pytest.mark.parametrize("taken", [*SR_CLASSES[1:], ""])
-def test_an_archive_that_takes_no_3d_reports(site: Site, taken: str) -> None:
-    """dcmtk's storescp with a profile takes what it is told to, here one class of report and captures uncompressed."""
+def test_an_archive_that_accepts_no_3d_reports(site: Site, taken: str) -> None:
+    """dcmtk's storescp accepts what its profile lists: here one class of report, and uncompressed captures."""
     profile = site.folder / "storescp.cfg"
     classes = [uid for uid in (taken, "1.2.840.10008.5.1.4.1.1.7") if uid]
     contexts = "\n".join(f"PresentationContext{i} = {uid}\\Plain" for i, uid in enumerate(classes, 1))
@@ -173,7 +173,7 @@ def test_eight_senders_at_once(site: Site) -> None:
 
 
 def test_a_full_disk(site: Site) -> None:
-    """On a file system of 24 MiB, images are refused by the right status when it is full, and taken when it is not."""
+    """On a file system of 24 MiB, images are refused with the right status when it is full, and taken when not."""
     data = site.folder / "data"
     data.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", data], capture_output=True).returncode:
@@ -224,18 +224,18 @@ def test_mutual_tls(site: Site) -> None:
 
 
 def test_a_message_without_end_is_ended(site: Site) -> None:
-    """What no image needs is not gathered in memory: the bound is told to the node, and the association aborted."""
+    """The node does not gather more in memory than an image may have; it closes the association at its bound."""
     sender = Path(__file__).parent / "endless.py"
     site.configure()
     site.start_node()
-    told = site.run(sys.executable, sender, NODE_PORT, timeout=120)
-    assert "aborted after" in told
-    assert 128 < int(told.split()[-2]) < 256  # MiB
+    printed = site.run(sys.executable, sender, NODE_PORT, timeout=120)
+    assert "aborted after" in printed
+    assert 128 < int(printed.split()[-2]) < 256  # MiB
     assert site.store(*images.write(site.folder / "images", [0])) == [0]
 
 
-def test_a_result_is_no_image(site: Site) -> None:
-    """A result that comes back as an input is refused by its kind, not inferred in a circle."""
+def test_a_result_is_not_an_image(site: Site) -> None:
+    """A result that comes back as an input is refused, not inferred in a circle."""
     site.configure('[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
     site.start_node()
     assert site.store(*images.write(site.folder / "images", [1])) == [0]

@@ -1,4 +1,4 @@
-"""The queue: what waits, what is tried again, what is a dead letter, what is forgotten."""
+"""The queue: what waits, what is tried again, what becomes a dead entry, what is forgotten."""
 
 import resource
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.node.queue import Queue
-from cxr_edge.node.records import Known
+from cxr_edge.node.records import KnownImage
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_an_image_is_taken_once_and_again_after_a_crash(tmp_path: Path, queue: Q
 
 
 def test_an_image_in_work_at_a_crash_lets_others_come_first(tmp_path: Path, queue: Queue) -> None:
-    """So that one that ends the process each time delays nobody, and a node that is killed often blames no image."""
+    """An image that crashes the process each time delays no other, and a node that is killed often blames no image."""
     for name in ("a", "b", "c"):
         queue.add(name, "1")
     taken = []
@@ -46,19 +46,19 @@ def test_an_image_in_work_at_a_crash_lets_others_come_first(tmp_path: Path, queu
     assert taken == ["a", "b", "c", "a", "b", "c"]
 
 
-def test_one_name_once_unless_it_is_a_dead_letter(queue: Queue) -> None:
+def test_an_image_is_added_once_unless_it_is_a_dead_letter(queue: Queue) -> None:
     queue.add("a", "1")
     queue.add("a", "2")
-    assert (queue.known("a"), queue.known("b")) == (Known("1", dead=False), None)
-    queue.bury_image(queue.take_image(), "internal", "")
-    assert queue.known("a") == Known("1", dead=True)
+    assert (queue.known_image("a"), queue.known_image("b")) == (KnownImage("1", dead=False), None)
+    queue.mark_image_dead(queue.take_image(), "internal", "")
+    assert queue.known_image("a") == KnownImage("1", dead=True)
     queue.add("a", "2")
-    assert queue.known("a") == Known("2", dead=False)
+    assert queue.known_image("a") == KnownImage("2", dead=False)
     assert queue.take_image().attempts == 0
     assert queue.counts()["image-waiting"] == 1
 
 
-def test_no_image_is_taken_by_two(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_is_taken_by_two_workers(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(300):
         queue.add(str(number), "")
     taken: list[int] = []
@@ -81,7 +81,7 @@ def test_no_image_is_taken_by_two(queue: Queue, monkeypatch: pytest.MonkeyPatch)
     assert sorted(taken) == list(range(1, 301))
 
 
-def test_a_letters_name_is_never_given_to_another(queue: Queue) -> None:
+def test_the_id_of_an_entry_is_never_used_again(queue: Queue) -> None:
     queue.add("a", "1")
     queue.finish_image(queue.take_image(), [])
     queue.forget(time.time() + 1, 0)
@@ -89,12 +89,12 @@ def test_a_letters_name_is_never_given_to_another(queue: Queue) -> None:
     assert queue.entries()[0].id == "image-2"
 
 
-def test_what_waits_for_a_destination_that_is_none_any_more_is_a_dead_letter(queue: Queue) -> None:
+def test_results_for_a_destination_that_is_not_configured_become_dead_letters(queue: Queue) -> None:
     queue.add("a", "1")
     queue.finish_image(queue.take_image(), [("p", "a-x"), ("q", "a-x")])
-    assert queue.bury_those_of_others(["q"]) == 1
-    (letter,) = queue.entries("dead")
-    assert (letter.destination, letter.code) == ("p", "no_destination")
+    assert queue.mark_orphaned_dead(["q"]) == 1
+    (entry,) = queue.entries("dead")
+    assert (entry.destination, entry.code) == ("p", "no_destination")
     assert queue.replay(None, ["q"]) == 0
     assert queue.replay(None, ["p", "q"]) == 1
 
@@ -102,37 +102,37 @@ def test_what_waits_for_a_destination_that_is_none_any_more_is_a_dead_letter(que
 def test_results_wait_for_each_destination(queue: Queue) -> None:
     queue.add("a", "1")
     queue.finish_image(queue.take_image(), [("p", "a-x"), ("p", "a-y"), ("q", "a-x")])
-    first, second = queue.due("p", 10)
-    assert not queue.sent(first)
-    queue.postpone(second, "refused", "why", 60)
-    assert queue.due("p", 10) == []
-    assert queue.sent(queue.due("q", 10)[0])
-    queue.bury(second, "refused", "why")
+    first, second = queue.due_deliveries("p", 10)
+    assert not queue.mark_delivery_sent(first)
+    queue.postpone_delivery(second, "refused", "why", 60)
+    assert queue.due_deliveries("p", 10) == []
+    assert queue.mark_delivery_sent(queue.due_deliveries("q", 10)[0])
+    queue.mark_delivery_dead(second, "refused", "why")
     assert queue.counts() == {
         "image-waiting": 0, "image-done": 1, "image-dead": 0,
         "delivery-waiting": 0, "delivery-sent": 2, "delivery-dead": 1,
     }  # fmt: skip
-    (letter,) = queue.entries("dead")
-    assert (letter.destination, letter.object, letter.attempts, letter.message) == ("p", "a-y", 1, "why")
-    assert queue.replay([letter.id], ["p", "q"]) == 1
-    assert queue.due("p", 10)[0].attempts == 0
+    (entry,) = queue.entries("dead")
+    assert (entry.destination, entry.object, entry.attempts, entry.message) == ("p", "a-y", 1, "why")
+    assert queue.replay([entry.id], ["p", "q"]) == 1
+    assert queue.due_deliveries("p", 10)[0].attempts == 0
 
 
-def test_only_what_is_through_is_forgotten(queue: Queue) -> None:
+def test_only_finished_images_are_forgotten(queue: Queue) -> None:
     for name in ("a", "b", "c", "d"):
         queue.add(name, name)
         image = queue.take_image()
         if name == "d":
-            queue.bury_image(image, "internal", "")
+            queue.mark_image_dead(image, "internal", "")
         else:
             queue.finish_image(image, [("p", f"{name}-x")])
-    queue.sent(queue.due("p", 1)[0])
-    queue.bury(queue.due("p", 1)[0], "refused", "")
+    queue.mark_delivery_sent(queue.due_deliveries("p", 1)[0])
+    queue.mark_delivery_dead(queue.due_deliveries("p", 1)[0], "refused", "")
     now = time.time()
     assert queue.forget(now - 60, now - 60) == ([], [])
     assert queue.forget(now + 1, now - 60) == (["a"], ["a-x"])
     assert sorted(queue.images()) == ["b", "c", "d"]
-    assert queue.forget(now + 1, now + 1) == (["b", "d"], ["b-x"])  # dead letters too; what waits never
+    assert queue.forget(now + 1, now + 1) == (["b", "d"], ["b-x"])  # dead letters too, but nothing that waits
     assert sorted(queue.images()) == ["c"]
 
 
@@ -145,8 +145,8 @@ def test_a_clock_that_is_set_back_delays_nothing(queue: Queue, monkeypatch: pyte
     assert queue.take_image() is not None
 
 
-def test_what_cannot_be_recorded_has_not_happened(tmp_path: Path) -> None:
-    """A disk that is full when a transaction is to be committed: no image is lost to it, and none is taken by two."""
+def test_what_cannot_be_recorded_does_not_take_effect(tmp_path: Path) -> None:
+    """A disk is full when a transaction is committed: no image is lost, and none is taken by two workers."""
     queue = Queue(tmp_path)
     queue.add("a", "1")
     largest, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -166,19 +166,19 @@ def test_what_cannot_be_recorded_has_not_happened(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
         signal.signal(signal.SIGXFSZ, before)
-    queue.release(image)
+    queue.release_image(image)
     again = queue.take_image()
     assert again is not None
     assert (again.attempts, again.unfinished) == (image.attempts, image.unfinished)
     queue.close()
 
 
-def test_an_attempt_that_is_not_the_images_fault_does_not_count(queue: Queue) -> None:
+def test_an_attempt_that_fails_by_no_fault_of_the_image_does_not_count(queue: Queue) -> None:
     queue.add("a", "1")
     for _ in range(3):
         image = queue.take_image()
         assert (image.attempts, image.unfinished) == (0, 0)
-        queue.release(image)  # as when the disk is so full that nothing can be recorded
+        queue.release_image(image)  # as when the disk is so full that nothing can be recorded
         image = queue.take_image()
         assert (image.attempts, image.unfinished) == (0, 0)
         queue.postpone_image(image, "disk", "OSError", 0, counts=False)
@@ -186,7 +186,7 @@ def test_an_attempt_that_is_not_the_images_fault_does_not_count(queue: Queue) ->
     assert queue.take_image().attempts == 1
 
 
-def test_an_image_that_ends_the_process_each_time_is_found_out(tmp_path: Path) -> None:
+def test_an_image_that_crashes_the_process_each_time_is_detected(tmp_path: Path) -> None:
     queue = Queue(tmp_path)
     queue.add("a", "1")
     for attempt in range(3):

@@ -1,4 +1,4 @@
-"""Senders that are silent, slow, too many, or say too much: each costs itself alone."""
+"""Senders that are silent, slow, too many, or send too much: each harms only itself."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ from cxr_edge.node.queue import Queue
 from cxr_edge.node.receive import Receiver
 from tests.cxr_edge.node.certificates import make as make_certificates
 
-#: pynetdicom leaves it to the garbage collection to close the sockets of some that it rejected.
+#: pynetdicom leaves it to the garbage collection to close the sockets of some associations that it rejected.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
     pytest.mark.usefixtures("collected"),
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 class Listening:
-    """A receiver with a queue; it is stopped at the end of the test."""
+    """A receiver with a queue; the fixture stops it at the end of the test."""
 
     def __init__(self, folder: Path, **settings) -> None:
         self.port = free_port()
@@ -82,7 +82,7 @@ def listening(tmp_path: Path) -> Iterator:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Whether the node closes the connection within ten seconds."""
+    """Return whether the node closes the connection within ten seconds."""
     try:
         return connection.recv(1) in (b"", b"\x07")  # closed, or aborted first
     except ConnectionError:
@@ -125,7 +125,7 @@ def test_an_association_that_falls_silent_is_ended(listening) -> None:
     assert association.is_aborted
 
 
-def test_a_piece_of_four_gigabytes_is_not_waited_for(listening) -> None:
+def test_a_unit_of_four_gigabytes_is_not_waited_for(listening) -> None:
     node = listening()
     with node.connect() as hostile:
         hostile.sendall(struct.pack(">BBI", 1, 0, 0xFFFFFFFF) + bytes(1 << 16))
@@ -134,8 +134,8 @@ def test_a_piece_of_four_gigabytes_is_not_waited_for(listening) -> None:
 
 
 @pytest.mark.parametrize("trickle", [False, True])
-def test_a_piece_that_is_never_finished_is_ended(listening, trickle: bool) -> None:
-    """A negotiation has its own time, whatever an association may be silent later."""
+def test_a_unit_that_is_never_finished_is_ended(listening, trickle: bool) -> None:
+    """A negotiation has its own time limit, however long an association may be silent later."""
     node = listening(negotiation_seconds=1)
     with node.connect() as hostile:
         hostile.sendall(struct.pack(">BBI", 1, 0, 1000) + bytes(10))
@@ -149,15 +149,15 @@ def test_a_piece_that_is_never_finished_is_ended(listening, trickle: bool) -> No
 
 
 def test_requests_out_of_turn_are_ended(listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sender that does not wait for answers would fill the memory with images that wait to be looked at."""
+    """A sender that does not wait for answers would fill the memory with images that wait for the intake."""
     node = listening()
-    looked_at = Intake.intake
+    take = Intake.take
 
-    def slowly(self, data: bytes, **told: str) -> IntakeOutcome:
+    def slowly(self, data: bytes, **options: str) -> IntakeOutcome:
         time.sleep(1)
-        return looked_at(self, data, **told)
+        return take(self, data, **options)
 
-    monkeypatch.setattr(Intake, "intake", slowly)
+    monkeypatch.setattr(Intake, "take", slowly)
     association = node.associate()
     message = C_STORE()
     message.MessageID, message.Priority = 1, 2
@@ -172,7 +172,7 @@ def test_requests_out_of_turn_are_ended(listening, monkeypatch: pytest.MonkeyPat
     assert node.queue.counts()["image-waiting"] <= 2
 
 
-def test_one_too_many_is_told(listening) -> None:
+def test_one_association_too_many_is_rejected(listening) -> None:
     node = listening(max_associations=2)
     two = [node.associate() for _ in range(2)]
     assert all(association.is_established for association in two)
@@ -195,7 +195,7 @@ def test_connections_are_bounded(listening) -> None:
     wait_for(node.echoes, "there is room again", 20)
 
 
-def test_stopping_does_not_wait_for_those_who_say_nothing(listening, tmp_path: Path) -> None:
+def test_stopping_does_not_wait_for_silent_clients(listening, tmp_path: Path) -> None:
     node = listening()
     association = node.associate()
     assert association.send_c_store(images.make(0)).Status == 0

@@ -1,4 +1,4 @@
-"""A watched folder: each image once, when it is whole; what is none is put aside; one bad file stops nothing."""
+"""The watched folder: each image once, when it is complete; other files are moved away; one bad file stops nothing."""
 
 import json
 import os
@@ -44,10 +44,10 @@ def refused(folder: Path) -> list[str]:
     return sorted(path.name.split("-", 1)[1] for path in (folder / ".refused").iterdir())
 
 
-def test_images_are_taken_and_others_put_aside(watching, image_path: Path) -> None:
+def test_images_are_taken_and_other_files_are_moved_away(watching, image_path: Path) -> None:
     folder, queue = watching()
     long_name = "x" * 240
-    (folder / long_name).touch()  # the name does not bear a prefix
+    (folder / long_name).touch()  # with a prefix the whole name would be too long
     (folder / "desktop.ini").write_text("[.ShellClassInfo]")
     (folder / "a folder").mkdir()
     (folder / "a folder" / "image.png").write_bytes(image_path.read_bytes())
@@ -72,12 +72,12 @@ def test_a_file_that_still_grows_is_not_taken(watching, image_path: Path) -> Non
     assert queue.take_image().source == "image.png"
 
 
-def test_pictures_that_no_archive_takes_are_put_aside(watching, image_path: Path) -> None:
-    folder, queue = watching(pictures=False)
+def test_png_images_that_no_archive_accepts_are_moved_away(watching, image_path: Path) -> None:
+    folder, queue = watching(png_jpeg=False)
     (folder / "image.png").write_bytes(image_path.read_bytes())
     images.write(folder, [1])
     wait_for(lambda: queue.counts()["image-waiting"] == 1, "the DICOM image is taken", 20)
-    wait_for(lambda: refused(folder) == ["undeliverable-image.png"], "the picture is put aside", 20)
+    wait_for(lambda: refused(folder) == ["undeliverable-image.png"], "the PNG image is moved away", 20)
 
 
 def test_a_folder_that_is_gone_for_a_while(watching, image_path: Path) -> None:
@@ -97,27 +97,25 @@ def test_a_file_from_the_future_and_one_that_may_not_be_read_yet(watching, image
     wait_for(lambda: queue.counts()["image-waiting"] == 1, "the image is taken", 20)
 
 
-def test_a_file_that_takes_the_place_of_one_is_no_victim(
-    watching, image_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_replaces_one_is_taken_too(watching, image_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, queue = watching()
     other = sorted(image_path.parent.glob("*.png"))[-1]
-    intake = Intake.intake
+    take = Intake.take
 
-    def replaced(self, data: bytes, **told: str) -> IntakeOutcome:
-        outcome = intake(self, data, **told)
+    def replaced(self, data: bytes, **options: str) -> IntakeOutcome:
+        outcome = take(self, data, **options)
         if data == image_path.read_bytes():
             (folder / ".next").write_bytes(other.read_bytes())
             (folder / ".next").rename(folder / "image.png")
         return outcome
 
-    monkeypatch.setattr(Intake, "intake", replaced)
+    monkeypatch.setattr(Intake, "take", replaced)
     (folder / "image.png").write_bytes(image_path.read_bytes())
     wait_for(lambda: queue.counts()["image-waiting"] == 2, "both images are taken", 20)
     assert not (folder / "image.png").exists()
 
 
-def test_an_image_that_is_forgotten_and_sent_anew_keeps_its_file(tmp_path: Path, image_path: Path) -> None:
+def test_an_image_that_is_forgotten_and_sent_again_keeps_its_file(tmp_path: Path, image_path: Path) -> None:
     (tmp_path / "images").mkdir()
     queue = Queue(tmp_path)
     intake = Intake(tmp_path / "images", queue, DEFAULT_LIMITS)
@@ -133,7 +131,7 @@ def test_an_image_that_is_forgotten_and_sent_anew_keeps_its_file(tmp_path: Path,
     queue.close()
 
 
-def test_images_of_a_queue_that_is_lost_are_taken_again(tmp_path: Path, image_path: Path) -> None:
+def test_images_of_a_lost_queue_are_taken_again(tmp_path: Path, image_path: Path) -> None:
     stored = tmp_path / "images"
     stored.mkdir()
     queue = Queue(tmp_path)
@@ -142,7 +140,7 @@ def test_images_of_a_queue_that_is_lost_are_taken_again(tmp_path: Path, image_pa
     for file in tmp_path.glob("queue.sqlite*"):
         file.unlink()
     (stored / ".cxr-edge-0.part").write_bytes(b"half")
-    (stored / "notes.txt").write_text("no image")
+    (stored / "notes.txt").write_text("not an image")
     queue = Queue(tmp_path)
     intake = Intake(stored, queue, DEFAULT_LIMITS)
     assert intake.recover() == 1
@@ -153,7 +151,7 @@ def test_images_of_a_queue_that_is_lost_are_taken_again(tmp_path: Path, image_pa
 
 
 def of_folders(tmp_path: Path) -> Config:
-    """For a site without DICOM."""
+    """Return the configuration of a site without DICOM."""
     return Config(
         data=tmp_path / "data",
         receive=None,
@@ -165,12 +163,12 @@ def of_folders(tmp_path: Path) -> Config:
 
 
 def test_a_device_that_fails_ends_the_node(tmp_path: Path, image_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a GPU that is lost is lost to the process; whoever looks after the node starts it again."""
+    """A GPU that failed does not come back within the process; the service manager starts the node again."""
 
     def fail(*_: object, **__: object) -> None:
         raise DeviceFailed("the GPU has fallen off the bus")
 
-    monkeypatch.setattr(cxr_edge.Model, "predict_image", fail)
+    monkeypatch.setattr(cxr_edge.Model, "evaluate", fail)
     node = Node(of_folders(tmp_path))
     node.start()
     try:
@@ -185,19 +183,19 @@ def test_a_device_that_fails_ends_the_node(tmp_path: Path, image_path: Path, mon
 
 
 def test_from_folder_to_folder(tmp_path: Path, image_path: Path) -> None:
-    """The whole node in this process."""
+    """Run the whole node in this process."""
     node = Node(of_folders(tmp_path))
     node.start()
     try:
         (tmp_path / "in" / "ward 3").mkdir()
         (tmp_path / "in" / "ward 3" / "image.png").write_bytes(image_path.read_bytes())
         wait_for(lambda: list((tmp_path / "out").glob("*.json")) != [], "there is a result", 30)
-        assert node.wrong() == []
+        assert node.problems() == []
     finally:
         node.stop()
     (line,) = (tmp_path / "out").glob("*.json")
-    told = json.loads(line.read_text())
-    assert told["path"] == os.path.join("ward 3", "image.png")
-    assert told["status"] == "ok"
+    record = json.loads(line.read_text())
+    assert record["path"] == os.path.join("ward 3", "image.png")
+    assert record["status"] == "ok"
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert not list(tmp_path.rglob("*.part"))

@@ -40,7 +40,7 @@ def record(root: Path, lines: list[Record]) -> None:
         run.finish([each.path for each in lines])
 
 
-def test_lines_stand_in_input_order_after_errors_and_changes(tmp_path):
+def test_lines_are_in_input_order_after_errors_and_changes(tmp_path):
     record(tmp_path, [line("a"), failure("b"), line("c"), line("d")])
     with open_run(tmp_path) as run:
         assert run.reusable("a", "1", ())
@@ -84,7 +84,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_appended(tmp_path):
             assert (tmp_path / "predictions.jsonl").read_bytes().count(b"\n") == number + 1
 
 
-def test_a_line_whose_overlay_is_gone_is_done_again(tmp_path):
+def test_a_line_whose_overlay_is_gone_is_computed_again(tmp_path):
     mass = FindingRecord("Mass", 0.5, 0.4, positive=True, std=None, overlay_file="heatmaps/a.png")
     with_overlay = line("a", findings=(mass,))
     (tmp_path / "heatmaps").mkdir()
@@ -107,25 +107,25 @@ def test_another_identity_is_refused_and_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("of", "told"),
+    ("other", "message"),
     [
-        ({"version": "0.0.9"}, "version: 0.0.9 there, 0.1.0 now); two versions are not mixed: choose another --out, or "
-         "go on there with cxr-edge 0.0.9"),
-        ({"bundle_sha256": "b" * 64}, "bundle_sha256: bbbbbbbbbbbb there, aaaaaaaaaaaa now); two models are not mixed: "
-         "choose another --out, or name the bundle of nih 1 by --bundle"),
+        ({"version": "0.0.9"}, "version: 0.0.9 there, 0.1.0 now); results of two versions are not mixed: choose "
+         "another --out, or resume with cxr-edge 0.0.9"),
+        ({"bundle_sha256": "b" * 64}, "bundle_sha256: bbbbbbbbbbbb there, aaaaaaaaaaaa now); results of two models are "
+         "not mixed: choose another --out, or name the bundle of nih 1 by --bundle"),
         ({"tta_mode": "single"}, "tta_mode: single there, tta now); repeat its options or choose another --out"),
     ],
 )  # fmt: skip
-def test_what_to_do_about_a_directory_of_another_version_or_model(tmp_path, of, told):
+def test_what_to_do_about_a_directory_of_another_version_or_model(tmp_path, other, message):
     identity = {"version": "0.1.0", "bundle_sha256": "a" * 64, "tta_mode": "tta"}
-    with RunDirectory(tmp_path, {**identity, **of}, {"model": "nih 1"}, ()):
+    with RunDirectory(tmp_path, {**identity, **other}, {"model": "nih 1"}, ()):
         pass
     with (
         pytest.raises(errors.OutputMismatch) as raised,
         RunDirectory(tmp_path, identity, {"model": "nih 2"}, ()),
     ):
         pass
-    assert str(raised.value).endswith(told)
+    assert str(raised.value).endswith(message)
 
 
 def test_two_runs_cannot_share_a_directory(tmp_path):
@@ -156,7 +156,7 @@ def test_a_directory_in_place_of_a_file(tmp_path, name):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes, which only POSIX has")
 def test_a_full_disk_leaves_whole_lines(tmp_path):
-    """The limit falls into the second line: it is taken back, and the run can go on."""
+    """The second line exceeds the limit: it is taken back, and the run can resume."""
     script = f"""
 import resource, signal
 from pathlib import Path
@@ -172,8 +172,9 @@ with open_run(Path({str(tmp_path)!r})) as run:
     except errors.OutputUnwritable as error:
         print("refused", error)
 """
-    told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert told.startswith("refused")
+    command = [sys.executable, "-c", script]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith("refused")
     assert (tmp_path / "predictions.jsonl").read_bytes() == encode_record(line("a"))
     record(tmp_path, [line("a"), line("b")])
 

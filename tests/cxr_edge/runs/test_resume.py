@@ -1,4 +1,4 @@
-"""A run that is killed, at any moment, and started again ends as if it had never been interrupted."""
+"""A run that is killed at any moment and started again ends as if it had never been interrupted."""
 
 import json
 import random
@@ -33,7 +33,7 @@ def command(images: Path, out: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 images, three of them broken."""
+    """Make 40 images, three of them broken."""
     root = tmp_path_factory.mktemp("images")
     for number in range(40):
         shutil.copy(SAMPLES[number % len(SAMPLES)], root / f"{number:02}.png")
@@ -58,7 +58,7 @@ def assert_same_results(out: Path, reference: Path) -> None:
 
 
 def finished_overlays(out: Path) -> dict[str, int]:
-    """Overlays of the images whose lines are complete, with the time they were written."""
+    """Return the overlays of the images whose lines are complete, with the time they were written."""
     log = out / "predictions.jsonl"
     whole = log.read_bytes().rpartition(b"\n")[0] if log.exists() else b""
     names = [
@@ -87,18 +87,18 @@ def test_killed_at_20_random_moments(images, unbroken, tmp_path):
         process.kill()
         process.wait()
         after = finished_overlays(out)
-        assert {name: after[name] for name in before} == before, "an image was done twice, or lost"
+        assert {name: after[name] for name in before} == before, "an image was computed twice, or lost"
         before = after
         progress.append(len(after))
     assert subprocess.run(command(images, out), capture_output=True, check=False).returncode == 1
-    assert {name: finished_overlays(out)[name] for name in before} == before, "an image was done twice"
+    assert {name: finished_overlays(out)[name] for name in before} == before, "an image was computed twice"
     assert_same_results(out, reference)
     assert len(set(progress)) > 3, "the kills came too early or too late to interrupt anything"
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_killed_in_the_middle_of_a_write(images, unbroken, tmp_path, seed):
-    """Whatever part of the file a write left behind, the rest is computed and nothing twice."""
+    """Whatever part of the file a write left behind, the rest is computed, and nothing is computed twice."""
     reference, _ = unbroken
     out = tmp_path / "out"
     shutil.copytree(reference, out)

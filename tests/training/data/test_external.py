@@ -76,7 +76,7 @@ def test_mimics_test_part_alone_where_its_split_is_there(mimic):
     assert read_external("mimic", mimic, "ignore", NIH14)["patient"].tolist() == [10000764]
 
 
-def test_ones_own_table(tmp_path):
+def test_a_users_own_table(tmp_path):
     (tmp_path / "labels.csv").write_text("image,patient,Effusion,Mass\na.png,p1,1,0\nb/c.png,p2,-1,\n")
     images = read_external("csv", tmp_path / "labels.csv", "ignore", NIH14)
     assert images["path"].tolist() == [tmp_path / "a.png", tmp_path / "b" / "c.png"]
@@ -105,8 +105,8 @@ def test_a_folder_in_another_layout_is_refused(tmp_path, kind, files, message):
         read_external(kind, tmp_path, "ignore", NIH14)
 
 
-def test_chexpert_without_its_views_is_refused(chexpert):
-    """Without them lateral images could not be left out."""
+def test_chexpert_without_frontal_or_lateral_is_refused(chexpert):
+    """Without that column lateral images could not be left out."""
     file = chexpert / "valid.csv"
     file.write_text(file.read_text().replace("Frontal/Lateral", "Position"))
     with pytest.raises(DataError, match="Frontal/Lateral"):

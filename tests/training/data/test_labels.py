@@ -1,4 +1,4 @@
-"""Label sets: the one that is shipped, one's own from a file, and what is none."""
+"""Label sets: the shipped one, one from a file, and files that are not label sets."""
 
 import json
 
@@ -17,7 +17,7 @@ def test_the_shipped_set_is_that_of_the_shipped_bundle():
     assert all(read_labels(read_recipe(path).labels) == NIH14 for path in RECIPES.glob("[!a]*.toml"))
 
 
-def test_findings_and_normal_labels_are_told_apart_by_their_role():
+def test_findings_and_normal_labels_differ_by_their_role():
     assert NIH14.normal == ("No Finding",)
     for labels in (NIH14, FIVE):
         assert set(labels.findings) | set(labels.normal) == set(labels.names)
@@ -25,14 +25,14 @@ def test_findings_and_normal_labels_are_told_apart_by_their_role():
         assert tuple(labels.names[column] for column in labels.finding_columns) == labels.findings
 
 
-def test_what_other_data_sets_call_them_are_labels_of_the_set():
+def test_aliases_stand_for_labels_of_the_set():
     known = json.loads((FOLDER / "aliases.json").read_text())
     assert set(known) == {"chexpert", "nih-boxes"}
     for data_set in known:
         assert set(aliases(data_set).values()) <= set(NIH14.names)
 
 
-def test_ones_own_set_is_read_from_a_file(five_labels):
+def test_a_set_is_read_from_a_file(five_labels):
     found = read_labels(str(five_labels))
     assert found == FIVE
     assert (len(found), found.finding_columns) == (5, [0, 2, 3, 4])
@@ -46,14 +46,14 @@ def test_ones_own_set_is_read_from_a_file(five_labels):
         ('{"name": "Mass"}', "Expected `array`"),
         ('[{"display": {"en": "Mass"}}]', "missing required field `name`"),
         ('[{"name": "Mass|Nodule"}]', "matching regex"),
-        ('[{"name": "Mass", "role": "disease"}]', "Invalid enum value 'disease'"),
+        ('[{"name": "Mass", "role": "illness"}]', "Invalid enum value 'illness'"),
         ('[{"name": "Mass"}, {"name": "Nodule"}, {"name": "Mass"}]', "expected distinct names"),
         ('[{"name": "Healthy", "role": "normal"}]', "a label of the role 'finding'"),
         ("[]", "a label of the role 'finding'"),
         ('[{"name": "Mass"}, {"name": "mass"}]', "expected distinct codes"),
     ],
 )
-def test_what_is_no_label_set_is_refused(tmp_path, text, message):
+def test_what_is_not_a_label_set_is_refused(tmp_path, text, message):
     (tmp_path / "own.json").write_text(text)
     with pytest.raises(RecipeError, match=message) as refusal:
         read_labels(str(tmp_path / "own.json"))
@@ -61,11 +61,11 @@ def test_what_is_no_label_set_is_refused(tmp_path, text, message):
 
 
 @pytest.mark.parametrize("source", ["nih15", "", "own.json", "."])
-def test_a_set_that_is_not_there_is_answered_with_those_that_are(source):
+def test_a_missing_set_is_answered_with_the_known_ones(source):
     with pytest.raises(RecipeError, match=rf"expected one of nih14, or a JSON file, got '{source}'"):
         read_labels(source)
 
 
-def test_what_is_no_set_beside_the_sets():
+def test_the_aliases_are_not_a_label_set():
     with pytest.raises(RecipeError, match=r"aliases\.json"):
         read_labels("aliases")

@@ -64,7 +64,7 @@ def test_an_incomplete_data_set_is_refused(small, change, message):
     ("labels", "message"),
     [("Gout", "unknown labels"), ("Mass|No Finding", "beside a finding"), ("", "1_0.png has no labels")],
 )
-def test_labels_that_make_no_sense_are_refused(tmp_path, labels, message):
+def test_unknown_contradictory_or_absent_labels_are_refused(tmp_path, labels, message):
     with pytest.raises(DataError, match=message):
         read_dataset(nih_layout(tmp_path, [("1_0.png", labels, 1)], []), NIH14)
 

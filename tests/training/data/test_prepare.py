@@ -1,4 +1,4 @@
-"""The cache: the SDK's pixels, every file checked, interrupted and gone on with."""
+"""The cache: the SDK's pixels, every file checked, interrupted and resumed."""
 
 import json
 import os
@@ -39,17 +39,17 @@ def test_a_cache_holds_what_the_sdk_sees(data, cache):
             np.testing.assert_array_equal(images[index], expected)
 
 
-def test_a_size_that_is_not_there(cache):
+def test_a_missing_size(cache):
     with pytest.raises(DataError, match=r"images of \[32, 64\] pixels, not of 128"):
         load_part(read_dataset(cache, NIH14), 128, "all", NIH14)
 
 
-@pytest.mark.parametrize("torn", [0, 1, 7])
-def test_an_interrupted_run_goes_on(data, cache, torn, monkeypatch):
-    """Cut as a killed process leaves it: a torn line, images without a line, images half written."""
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_an_interrupted_run_is_resumed(data, cache, cut, monkeypatch):
+    """Cut as a killed process leaves it: a cut line, images without a line, images half written."""
     whole = {path.name: path.read_bytes() for path in cache.iterdir()}
     lines = whole[TABLE].splitlines(keepends=True)
-    (cache / TABLE).write_bytes(b"".join(lines[:31]) + lines[31][:torn])
+    (cache / TABLE).write_bytes(b"".join(lines[:31]) + lines[31][:cut])
     os.truncate(images_file(cache, 64), 33 * 64**2 + 100)
     os.truncate(images_file(cache, 32), 31 * 32**2)
     identity = json.loads(whole[IDENTITY])
@@ -63,7 +63,7 @@ def test_an_interrupted_run_goes_on(data, cache, torn, monkeypatch):
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == whole
 
 
-def test_a_killed_process_can_be_gone_on_with(data, tmp_path):
+def test_a_killed_process_can_be_resumed(data, tmp_path):
     command = [sys.executable, "-m", "training", "prepare", str(data), "--out", str(tmp_path / "c"), "--size", "64"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     while not (tmp_path / "c" / TABLE).exists():
@@ -110,7 +110,7 @@ def test_a_cache_belongs_to_one_table_and_its_sizes(data, cache, tmp_path):
         prepare(images[:-1], cache, (32, 64), NIH14)
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "note.txt").write_text("mine")
-    with pytest.raises(DataError, match="not empty and no cache"):
+    with pytest.raises(DataError, match="not empty and not a cache"):
         prepare(images, tmp_path / "else", (32,), NIH14)
 
 

@@ -107,7 +107,7 @@ def test_a_split_file_needs_its_columns_and_to_be_there(split_file, tmp_path):
     with pytest.raises(DataError, match="expected a CSV"):
         split_images(table([1, 2]), Split(scheme="file", file=str(tmp_path / "none.csv")))
     (tmp_path / "split.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
-    with pytest.raises(DataError, match="no CSV that can be read"):
+    with pytest.raises(DataError, match="cannot be read as CSV"):
         split_images(table([1, 2]), Split(scheme="file", file=str(tmp_path / "split.xlsx")))
 
 

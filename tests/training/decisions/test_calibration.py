@@ -1,4 +1,4 @@
-"""Calibration curves find the miscalibration that was put in, and are chosen on images they have not seen."""
+"""Calibration curves find the miscalibration that was added, and are chosen on images they have not seen."""
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ MASS = LABELS.index("Mass")
 
 
 def miscalibrated(slope, intercept, images=IMAGES, seed=0):
-    """Truth drawn by true probabilities; reported ones whose log-odds are bent."""
+    """Draw the truth by true probabilities; return it with probabilities whose log-odds are bent."""
     rng = np.random.default_rng(seed)
     log_odds = rng.normal(-1, 1.5, (images, COUNT))
     truth = (rng.random((images, COUNT)) < expit(log_odds)).astype(np.float32)
@@ -46,7 +46,7 @@ def test_few_positive_images_stay_near_the_shared_curve():
     assert platt(truth, raw, LABELS)[other] == shared(truth, raw, LABELS)[other], "no positive image: the shared one"
 
 
-def test_a_curve_never_turns_the_ranking_round():
+def test_a_curve_never_reverses_the_ranking():
     truth, raw = miscalibrated(1.0, 0.0)
     for method in (shared, platt, platt_ridge):
         curves = method(1 - truth, raw, LABELS)
@@ -55,22 +55,22 @@ def test_a_curve_never_turns_the_ranking_round():
         np.testing.assert_allclose(emitted.mean(axis=0), (1 - truth).mean(axis=0), atol=0.06)
 
 
-def test_classes_that_part_give_no_step():
+def test_classes_that_separate_do_not_make_a_step():
     truth, raw = miscalibrated(1.0, 0.0, images=200)
     truth = (raw > 0.3).astype(np.float32)
     truth[:, MASS] = raw[:, MASS] > np.sort(raw[:, MASS])[-4]
     for method in (platt, platt_ridge):
         curves = method(truth, raw, LABELS)
-        told = Calibration("platt", single=curves, tta=curves)
-        assert max(curve.slope for curve in told.single.values()) <= 4
-        msgspec.convert(msgspec.to_builtins(told), Calibration)  # what the manifest's reader asks of it
+        fitted = Calibration("platt", single=curves, tta=curves)
+        assert max(curve.slope for curve in fitted.single.values()) <= 4
+        msgspec.convert(msgspec.to_builtins(fitted), Calibration)  # as the manifest is read
 
 
 @pytest.mark.parametrize(
     ("slope", "intercept", "allowed"),
     [(1.0, 0.0, {"identity", "shared", "platt_ridge"}), (0.5, -1.0, {"shared", "platt_ridge", "platt"})],
 )
-def test_the_choice_is_by_images_a_curve_has_not_seen(slope, intercept, allowed):
+def test_the_choice_is_made_on_images_a_curve_has_not_seen(slope, intercept, allowed):
     truth, raw = miscalibrated(slope, intercept, images=400)
     chosen, losses = choose_method(truth, raw, np.arange(400) // 2, LABELS)
     assert chosen in allowed

@@ -1,4 +1,4 @@
-"""What validation decides: whatever the labels are called, however many they are, wherever the normal one stands."""
+"""What validation decides: for any names and number of labels, and any position of the normal one."""
 
 import msgspec
 import numpy as np
@@ -19,17 +19,17 @@ IMAGES = 240
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
-    """Enough for what is told here."""
+    """Draw few resamples: enough for these tests."""
     monkeypatch.setattr(decisions, "RESAMPLES", 40)
 
 
 def validation(labels: LabelSet) -> tuple[Part, np.ndarray]:
-    """Images whose findings are told well, each at a level of its own, and whose normal label is told the wrong way."""
+    """Return images with well predicted findings, each at its own level, and with the normal label inverted."""
     rng = np.random.default_rng(0)
     targets = (rng.random((IMAGES, len(labels))) < 0.3).astype(np.float32)
     levels = np.linspace(-3, 0, len(labels))
-    told = np.where([label.is_finding for label in labels.records], 3.0, -3.0)
-    log_odds = levels + told * targets + 0.3 * rng.normal(size=targets.shape)
+    slopes = np.where([label.is_finding for label in labels.records], 3.0, -3.0)
+    log_odds = levels + slopes * targets + 0.3 * rng.normal(size=targets.shape)
     per_variant = log_odds[:, None] + 0.05 * rng.normal(size=(IMAGES, len(VARIANTS), len(labels)))
     table = pd.DataFrame({"patient": np.arange(IMAGES) // 2, **dict(zip(labels.names, targets.T, strict=True))})
     part = Part(np.zeros((IMAGES, 1, 1), np.uint8), targets, table, labels)
@@ -53,7 +53,7 @@ def test_every_label_is_calibrated_and_findings_alone_are_decided_on(labels):
             agreement = (called == part.findings).mean(axis=0)
             assert agreement.min() > 0.9, "a finding has the threshold of another"
     gain = decided["figures"]["tta_gain"]
-    assert gain["second"]["value"] >= gain["first"]["value"] > 0.99, "the normal label, told the wrong way, counts"
+    assert gain["second"]["value"] >= gain["first"]["value"] > 0.99, "the inverted normal label counts"
 
 
 def test_variants_that_rank_worse_are_not_the_default():

@@ -14,7 +14,7 @@ HALF = dict.fromkeys(NIH14.findings, 0.5)
 
 
 def fitted(spread: float) -> EarlyExit:
-    """The rule for probabilities whose variants differ by so much."""
+    """Fit the rule on probabilities whose variants differ by so much."""
     rng = np.random.default_rng(0)
     middle = rng.uniform(0.1, 0.9, (IMAGES, 1, len(HALF)))
     per_variant = np.clip(middle + spread * rng.normal(size=(IMAGES, len(VARIANTS), len(HALF))), 0.01, 0.99)

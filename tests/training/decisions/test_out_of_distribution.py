@@ -1,10 +1,10 @@
-"""The rule for pictures unlike the images: what it is fitted against, where its zero lies, how it is counted."""
+"""The out-of-distribution rule: what it is fitted against, where its zero lies, how its warnings are counted."""
 
 import numpy as np
 import pytest
 
 from cxr_edge.model.preprocess import preprocess
-from training.decisions.out_of_distribution import FALSE_ALARMS, KINDS, counted, fit_rule, turned
+from training.decisions.out_of_distribution import FALSE_ALARMS, KINDS, count_warnings, fit_rule, transform
 
 
 @pytest.fixture(scope="module")
@@ -13,34 +13,36 @@ def shown(image) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_another_picture_of_the_same_size_and_reproducible(shown, kind):
-    one, again = (next(turned([shown], kind, seed=3)) for _ in range(2))
+def test_every_kind_changes_an_image_keeps_its_size_and_is_reproducible(shown, kind):
+    one, again = (next(transform([shown], kind, seed=3)) for _ in range(2))
     assert one.shape == shown.shape
     assert one.dtype == np.uint8
     np.testing.assert_array_equal(one, again)
     assert (one != shown).mean() > 0.5
 
 
-def test_images_are_turned_and_inverted_exactly(shown):
+def test_images_are_rotated_and_inverted_exactly(shown):
     quarter, half, negative = (
-        next(turned([shown], kind, seed=0)) for kind in ("rotated by 90°", "rotated by 180°", "inverted")
+        next(transform([shown], kind, seed=0)) for kind in ("rotated by 90°", "rotated by 180°", "inverted")
     )
     np.testing.assert_array_equal(quarter, shown.T[::-1])
     np.testing.assert_array_equal(half, shown[::-1, ::-1])
     np.testing.assert_array_equal(negative, 255 - shown)
 
 
-def test_its_zero_lies_where_the_false_alarms_of_validation_are_as_chosen():
+def test_its_zero_yields_the_chosen_false_alarms_on_validation():
     random = np.random.default_rng(0)
     images, validation = random.normal(0, 1, (2000, 8)), random.normal(0, 1, (1000, 8))
     others = {"far": random.normal(4, 1, (300, 8)), "aside": random.normal(-4, 1, (300, 8)) * [1, *[0] * 7]}
     rule = fit_rule(images, {"far": others["far"]}, validation, "numbers")
-    assert counted(rule, validation)["warned"]["value"] == pytest.approx(FALSE_ALARMS)
-    assert counted(rule, others["far"])["warned"]["value"] == 1
-    assert counted(rule, others["aside"])["warned"]["value"] < 0.5  # a kind it was not fitted on, on the other side
+    assert count_warnings(rule, validation)["warned"]["value"] == pytest.approx(FALSE_ALARMS)
+    assert count_warnings(rule, others["far"])["warned"]["value"] == 1
+    assert (
+        count_warnings(rule, others["aside"])["warned"]["value"] < 0.5
+    )  # a kind it was not fitted on, on the other side
 
 
 def test_the_interval_is_wilsons():
     rule = fit_rule(np.zeros((5, 1)), {"ones": np.ones((5, 1))}, np.zeros((5, 1)), "numbers")
-    figures = counted(rule, np.array([[1.0]] * 10 + [[-1.0]] * 90))
+    figures = count_warnings(rule, np.array([[1.0]] * 10 + [[-1.0]] * 90))
     assert figures == {"pictures": 100, "warned": {"value": 0.1, "low": 0.0552, "high": 0.1744}}

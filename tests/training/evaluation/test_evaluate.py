@@ -44,22 +44,24 @@ def test_a_report_has_every_figure_with_its_interval(report, tmp_path):
     assert {path.name for path in written} == {
         "evaluation.json", "evaluation.md", "findings.png", "roc.png", "reliability.png", "subgroups.png",
     }  # fmt: skip
-    told = json.loads((tmp_path / "evaluation.json").read_text())
-    assert (told["images"], told["patients"]) == (15, 15)
+    recorded = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (recorded["images"], recorded["patients"]) == (15, 15)
     for mode in ("single", "tta"):
-        assert list(told["tta_modes"][mode]["findings"]) == list(NIH14.findings)
-    assert set(told["operating_points"]) == {"max_f1", "youden", "sensitivity_80"}
-    for point in told["operating_points"].values():
+        assert list(recorded["tta_modes"][mode]["findings"]) == list(NIH14.findings)
+    assert set(recorded["operating_points"]) == {"max_f1", "youden", "sensitivity_80"}
+    for point in recorded["operating_points"].values():
         assert set(point["mean"]) == {"precision", "recall", "f1", "specificity"}
-    assert told["calibration"]["before"]["mean"]["ece"]["interval"]
-    assert set(told["subgroups"]) == {"view", "sex", "age", "collection"}, "every test image has its markers blacked"
+    assert recorded["calibration"]["before"]["mean"]["ece"]["interval"]
+    assert set(recorded["subgroups"]) == {"view", "sex", "age", "collection"}, (
+        "all test images have blacked-out markers"
+    )
     markdown = (tmp_path / "evaluation.md").read_text()
     assert "not for diagnosis" in markdown
     for heading in ("Ranking", "What TTA gains", "Stopping early", "`youden`", "Calibration", "Subgroups"):
         assert heading in markdown
 
 
-def test_what_is_measured_is_what_the_sdk_emits(report, bundle, data):
+def test_what_is_measured_is_what_the_sdk_returns(report, bundle, data):
     import cxr_edge
 
     model = cxr_edge.load(bundle, device="cpu", threads=1)
@@ -81,21 +83,21 @@ def test_each_look_at_the_test_part_is_recorded(report, tmp_path):
     assert {"date", "commit", "model_sha256", "images"} <= set(first)
 
 
-def test_an_image_that_the_bundle_was_trained_on_cannot_slip_in(bundle, data):
+def test_other_images_than_those_of_the_split_are_refused(bundle, data):
     read = read_bundle(bundle)
     images = read_dataset(data, NIH14)
     with pytest.raises(DataError, match="could have seen some"):
         part_of_split(read, images[:-1], "test")
 
 
-def test_a_bundle_that_does_not_tell_its_split(bundle, data):
+def test_a_bundle_that_does_not_record_its_split_is_refused(bundle, data):
     from dataclasses import replace
 
     import msgspec
 
     read = read_bundle(bundle)
     silent = replace(read, manifest=msgspec.structs.replace(read.manifest, training={}))
-    with pytest.raises(DataError, match="does not tell how its images were divided"):
+    with pytest.raises(DataError, match="does not record how its images were divided"):
         part_of_split(silent, read_dataset(data, NIH14), "test")
 
 
@@ -116,7 +118,7 @@ def test_another_models_predictions_are_compared_image_by_image(report, bundle, 
         read_predictions(others, NIH14.findings)
 
 
-def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, bundle, tmp_path):
+def test_the_card_contains_the_figures_and_refuses_those_of_another_model(report, bundle, tmp_path):
     files = []
     for part in ("validation", "test"):
         write_evaluation({**report, "part": part}, tmp_path / part)
@@ -128,8 +130,8 @@ def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, b
     figures = json.loads((tmp_path / "test" / "evaluation.json").read_text())
     assert card_figures(figures, figures, looks=0).split("looked at")[0].splitlines()[0] in card
     assert f"{figures['tta_modes']['tta']['mean']['auc']['value']:.3f}" in card
-    for told in ("Intended use", "not for diagnosis", "112,120", "side by side", "looked at"):
-        assert told in card
+    for text in ("Intended use", "not for diagnosis", "112,120", "side by side", "looked at"):
+        assert text in card
     for changed in ("model_sha256", "decisions_sha256"):
         (tmp_path / "test" / "evaluation.json").write_text(json.dumps({**figures, changed: "0" * 64}))
         refused = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
@@ -137,15 +139,15 @@ def test_the_card_tells_the_figures_and_refuses_those_of_another_model(report, b
         assert f"expected {changed}" in refused.stderr.splitlines()[-1]
 
 
-def test_the_command_line_on_ones_own_images(tmp_path):
+def test_the_command_line_on_a_users_own_images(tmp_path):
     rows = [f"{path},{i},{i % 2},{(i + 1) % 2}" for i, path in enumerate(SAMPLES)]
     (tmp_path / "labels.csv").write_text("\n".join(["image,patient,Effusion,Mass", *rows, "gone.png,9,1,0"]) + "\n")
     command = [sys.executable, "-m", "training", "evaluate", str(tmp_path), "--dataset", "csv", "--out",
                str(tmp_path / "out"), "--resamples", "20"]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert told["images"] == len(SAMPLES)
-    assert [row["code"] for row in told["unreadable"]] == ["not_found"]
-    assert told["tta_modes"]["tta"]["findings"]["Effusion"]["auc"]["value"] is not None
-    assert told["tta_modes"]["tta"]["findings"]["Hernia"]["auc"]["value"] is None
+    recorded = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert recorded["images"] == len(SAMPLES)
+    assert [row["code"] for row in recorded["unreadable"]] == ["not_found"]
+    assert recorded["tta_modes"]["tta"]["findings"]["Effusion"]["auc"]["value"] is not None
+    assert recorded["tta_modes"]["tta"]["findings"]["Hernia"]["auc"]["value"] is None
     assert "gone.png" in (tmp_path / "out" / "evaluation.md").read_text()

@@ -78,7 +78,7 @@ def test_images_of_one_patient_are_drawn_together():
     assert np.ptp(apart["interval"]) < 0.5 * np.ptp(once["interval"])
 
 
-def test_the_interval_covers_as_often_as_it_says():
+def test_the_interval_covers_the_true_value_as_often_as_stated():
     """Of 200 samples, the interval must hold the true mean about 190 times."""
     covered = 0
     for seed in range(200):
@@ -143,7 +143,7 @@ def test_calibration_error_by_hand():
 
 
 def test_means_of_resamples_are_over_the_findings_of_all_images_or_none():
-    """A resample without Hernia would average easier findings; its mean is no draw of the same figure."""
+    """A resample without Hernia would average easier findings; its mean is not a draw of the same figure."""
     truth, scores, table = synthetic()
     for row, label in enumerate(("Hernia", "Mass")):  # both in 40 % of the resamples
         truth[:, FINDINGS.index(label)] = 0

@@ -71,7 +71,7 @@ def test_a_wrong_list_of_boxes(tmp_path, text, message):
         read_boxes(tmp_path / "boxes.csv", NIH14.findings)
 
 
-def test_images_whose_names_do_not_tell_them_apart_are_refused():
+def test_images_whose_names_are_not_unique_are_refused():
     images = pd.DataFrame({"image": ["a/view1.jpg", "b/view1.jpg"], "path": SAMPLES[:2], "patient": [0, 1]})
     boxes = pd.DataFrame({"image": ["view1"], "finding": ["Mass"], "x": 300, "y": 300, "w": 400, "h": 400})
     with pytest.raises(DataError, match="several images are called view1"):

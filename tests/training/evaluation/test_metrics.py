@@ -44,7 +44,7 @@ def test_unknown_labels_are_left_out():
     assert not np.isnan(mean_auc(truth, scores))
 
 
-def test_telling_collections_apart_gains_nothing_within_them():
+def test_distinguishing_collections_gains_nothing_within_them():
     """Scores that know the collection alone: good when pooled, chance within."""
     groups = np.repeat(["A", "B"], 500)
     truth = (rng.random((1000, COUNT)) < np.where(groups == "A", 0.8, 0.1)[:, None]).astype(float)

@@ -64,12 +64,12 @@ def test_a_fit_records_its_labels_and_no_folder_of_this_machine(fitted, five_lab
     assert str(five_labels.parent) not in text
 
 
-def test_a_run_that_does_not_tell_its_labels_is_refused(fitted, tmp_path):
-    told = json.loads((fitted / "training.json").read_text())
-    del told["labels"]
-    (tmp_path / "training.json").write_text(json.dumps(told))
+def test_a_run_that_does_not_record_its_labels_is_refused(fitted, tmp_path):
+    recorded = json.loads((fitted / "training.json").read_text())
+    del recorded["labels"]
+    (tmp_path / "training.json").write_text(json.dumps(recorded))
     (tmp_path / "model.keras").touch()
-    with pytest.raises(DataError, match="does not tell the model's labels"):
+    with pytest.raises(DataError, match="does not record the model's labels"):
         labels_of(tmp_path)
 
 
@@ -89,17 +89,17 @@ def test_the_bundle_is_of_these_labels(bundle, fitted):
 
 def test_the_report_is_of_its_findings(report, tmp_path):
     write_evaluation(report, tmp_path)
-    told = json.loads((tmp_path / "evaluation.json").read_text())
+    recorded = json.loads((tmp_path / "evaluation.json").read_text())
     findings = list(FIVE.findings)
-    assert told["findings"] == findings
+    assert recorded["findings"] == findings
     for mode in ("single", "tta"):
-        assert list(told["tta_modes"][mode]["findings"]) == findings
-    for point in told["operating_points"].values():
+        assert list(recorded["tta_modes"][mode]["findings"]) == findings
+    for point in recorded["operating_points"].values():
         assert list(point["findings"]) == findings
-    for found in told["adaptive"].values():
+    for found in recorded["adaptive"].values():
         assert 0 <= found["agreement"]["value"] <= 1
         assert 2 <= found["variants"]["value"] <= found["of"]
-    assert set(told["localisation"]["findings"]) == {"Line misplaced"}
+    assert set(recorded["localisation"]["findings"]) == {"Line misplaced"}
     assert "Normal" not in (tmp_path / "evaluation.md").read_text()
 
 
@@ -115,7 +115,7 @@ def test_the_card_names_them(report, bundle, tmp_path):
     assert "| Line misplaced |" in card
 
 
-def test_the_gate_holds_two_runtimes_against_each_other(bundle):
+def test_the_gate_compares_two_runtimes(bundle):
     read = read_bundle(bundle)
     table = pd.DataFrame({"image": [path.name for path in SAMPLES[:3]], "path": SAMPLES[:3]})
     marks = {name: [1.0, 0.0, 1.0] for name in FIVE.names}

@@ -1,4 +1,4 @@
-"""What an evaluation asks of a bundle: each image read once, each TTA variant of it computed once."""
+"""What an evaluation computes: each image is read once, each TTA variant of it computed once."""
 
 from collections import Counter
 from dataclasses import replace
@@ -24,7 +24,7 @@ TABLE = pd.DataFrame({"image": [path.name for path in CHOSEN], "path": CHOSEN})
 
 @pytest.fixture
 def counted(monkeypatch) -> tuple[list[str], list[tuple[str, object]]]:
-    """What is decoded, by its hash; and what the network computes, by image and variant."""
+    """Record what is decoded, by its hash, and what the network computes, by image and variant."""
     decoded: list[str] = []
     computed: list[tuple[str, object]] = []
     decode, run = images.decode, Model._run
@@ -91,7 +91,7 @@ def test_an_image_that_cannot_be_read_costs_itself_alone(model, tmp_path):
         predict_images(model, pd.DataFrame([broken]))
 
 
-def test_a_bundle_without_maps_is_evaluated_and_says_so_where_maps_are_asked_for():
+def test_a_bundle_without_maps_is_evaluated_and_refuses_to_compute_maps():
     bundle = read_bundle()
     bare = Model(replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, maps=None)), "cpu")
     found = predict_images(bare, TABLE[:1])

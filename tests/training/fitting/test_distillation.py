@@ -1,4 +1,4 @@
-"""A student's targets are its labels and what its teachers say of the very images it sees."""
+"""A student's targets are its labels and its teachers' answers to exactly the images it sees."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def teachers(finished, tmp_path):
     return str(finished / "model.keras"), str(tmp_path / "other.keras")
 
 
-def test_teachers_say_the_mean_of_their_logits_at_any_size(teachers, data):
+def test_teachers_answer_the_mean_of_their_logits_at_any_size(teachers, data):
     images = load_part(read_dataset(data, NIH14), 32, "all", NIH14).images[:5, ..., None].astype(np.float32)
     logits = [
         keras.Model(network.input, network.get_layer(LOGITS).output)(images)
@@ -49,14 +49,14 @@ def test_targets_are_labels_and_answers_to_the_varied_images_under_the_prior(tea
     np.testing.assert_allclose(targets, 0.25 * part.targets[batches.rows(2)] + 0.75 * answer, atol=1e-5)
 
 
-def test_a_student_tells_its_teachers(teachers, data, tmp_path):
+def test_a_student_records_its_teachers(teachers, data, tmp_path):
     stages = (Stage(size=32, epochs=1, learning_rate=1e-3),)
     recipe = msgspec.structs.replace(RECIPE, stages=stages, distillation=Distillation(teachers, weight=0.7))
-    with pytest.warns(UserWarning, match=r"other\.keras does not tell"):
+    with pytest.warns(UserWarning, match=r"other\.keras does not record"):
         run.fit_run(data, tmp_path / "student", recipe)
-    told = json.loads((tmp_path / "student" / "training.json").read_text())
-    assert told["recipe"]["distillation"]["teachers"] == ["model.keras", "other.keras"]
-    assert [teacher["training"] is None for teacher in told["teachers"]] == [False, True]
+    recorded = json.loads((tmp_path / "student" / "training.json").read_text())
+    assert recorded["recipe"]["distillation"]["teachers"] == ["model.keras", "other.keras"]
+    assert [teacher["training"] is None for teacher in recorded["teachers"]] == [False, True]
     missing = msgspec.structs.replace(recipe, distillation=Distillation((str(tmp_path / "gone.keras"),), weight=0.7))
     with pytest.raises(DataError, match=r"gone\.keras"):
         run.fit_run(data, tmp_path / "missing", missing)
@@ -65,9 +65,9 @@ def test_a_student_tells_its_teachers(teachers, data, tmp_path):
 def test_a_teacher_fitted_on_another_split_is_refused(finished, data, tmp_path):
     """It may have seen images that its student is validated or tested on."""
     folder = Path(shutil.copytree(finished, tmp_path / "teacher"))
-    told = json.loads((folder / "training.json").read_text())
-    told["part_sha256"]["train"] = "0" * 64
-    (folder / "training.json").write_text(json.dumps(told))
+    recorded = json.loads((folder / "training.json").read_text())
+    recorded["part_sha256"]["train"] = "0" * 64
+    (folder / "training.json").write_text(json.dumps(recorded))
     recipe = msgspec.structs.replace(RECIPE, distillation=Distillation((str(folder / "model.keras"),), weight=0.7))
     with pytest.raises(DataError, match="another split"):
         run.fit_run(data, tmp_path / "student", recipe)
@@ -75,7 +75,7 @@ def test_a_teacher_fitted_on_another_split_is_refused(finished, data, tmp_path):
         run.fit_run(data, tmp_path / "student", msgspec.structs.replace(RECIPE, initial=str(folder / "model.keras")))
 
 
-def test_what_is_no_such_network_is_no_teacher(data, tmp_path):
+def test_a_file_that_is_not_such_a_network_is_refused(data, tmp_path):
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]).save(tmp_path / "small.keras")
     (tmp_path / "broken.keras").write_bytes(b"PK")
     for name in ("small", "broken"):

@@ -67,8 +67,8 @@ def test_no_loss_is_infinite_for_extreme_logits():
         assert np.isfinite(loss_of(Loss(name), logits=extreme)).all()
 
 
-def test_priors_explain_away_what_the_collection_tells():
-    """With a prior the best a network can do without looking at the image is to say nothing."""
+def test_priors_account_for_what_the_collection_predicts():
+    """With the prior, a network that ignores the image does best with constant logits."""
     truth = np.zeros((2000, 15), np.float32)
     truth[:800, 0] = 1  # 80 % of collection A, none of B
     collections = np.repeat(["A", "B"], 1000)
@@ -76,8 +76,8 @@ def test_priors_explain_away_what_the_collection_tells():
     assert priors[0, 0] > 1 > -1 > priors[-1, 0]
     np.testing.assert_array_equal(priors[0], priors[999])
     overall = np.log(0.4 / 0.6)
-    told = 1 / (1 + np.exp(-(priors[[0, -1], 0] + overall)))
-    np.testing.assert_allclose(told, [0.8, 0.0], atol=5e-3)
+    probabilities = 1 / (1 + np.exp(-(priors[[0, -1], 0] + overall)))
+    np.testing.assert_allclose(probabilities, [0.8, 0.0], atol=5e-3)
     assert not collection_priors(truth, collections, strength=0).any()
     assert np.abs(collection_priors(truth, np.repeat("A", 2000), strength=5)).max() < 1e-5, "one collection: no prior"
 

@@ -1,4 +1,4 @@
-"""The recipe files, single changes, and what the command line says of a wrong one."""
+"""The recipe files, single changes, and the command line's messages about a wrong one."""
 
 import subprocess
 import sys
@@ -87,7 +87,7 @@ def test_every_variant_of_the_ablation_is_a_recipe():
     assert len(set(map(repr, recipes))) == len(recipes) >= 5
 
 
-def test_the_command_line_tells_errors_in_one_line(tmp_path):
+def test_the_command_line_reports_errors_in_one_line(tmp_path):
     command = [sys.executable, "-m", "training", "fit", str(tmp_path), "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
@@ -97,10 +97,10 @@ def test_the_command_line_tells_errors_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "where", "told"),
+    ("command", "where", "message"),
     [("fit", "training.fitting.run.fit_run", "--resume"), ("prepare", "training.data.prepare.prepare", "same command")],
 )
-def test_an_interruption_says_how_to_go_on(data, tmp_path, monkeypatch, command, where, told):
+def test_an_interruption_prints_how_to_continue(data, tmp_path, monkeypatch, command, where, message):
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
@@ -108,7 +108,7 @@ def test_an_interruption_says_how_to_go_on(data, tmp_path, monkeypatch, command,
     arguments = [command, str(data), "--out", str(tmp_path / "out"), *(["--size", "32"] * (command == "prepare"))]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 130
-    assert told in done.output
+    assert message in done.output
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A whole small fit on real images: what it leaves, what it refuses, and that it survives being killed."""
+"""A whole small fit on real images: what it writes, what it refuses, and that it survives being killed."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ from training.fitting.callbacks import Bookkeeper
 from training.fitting.checkpoint import Progress
 from training.fitting.history import HISTORY
 from training.fitting.losses import make_loss
-from training.fitting.provenance import gone_on_with, provenance
+from training.fitting.provenance import provenance, resumed_provenance
 from training.fitting.recipe import Optimizer, Stage, Stopping
 from training.network.architecture import LOGITS, build_network
 from training.network.devices import dtype_policy
@@ -42,17 +42,17 @@ def test_a_fit_leaves_a_whole_model_its_history_and_its_provenance(finished):
     network = keras.models.load_model(finished / "model.keras", compile=False)
     assert network.input_shape == (None, 64, 64, 1)
     assert all(np.isfinite(weight).all() for weight in network.get_weights())
-    told = json.loads((finished / "training.json").read_text())
-    assert [stage["size"] for stage in told["recipe"]["stages"]] == [32, 64]
-    assert sum(told["images"].values()) == 60
-    assert tuple(label["name"] for label in told["labels"]) == NIH14.names
-    assert set(told["versions"]) == {"cxr_edge", "keras", "tensorflow", "numpy"}
-    assert set(told["part_sha256"]) == {"train", "validation", "test"}
+    recorded = json.loads((finished / "training.json").read_text())
+    assert [stage["size"] for stage in recorded["recipe"]["stages"]] == [32, 64]
+    assert sum(recorded["images"].values()) == 60
+    assert tuple(label["name"] for label in recorded["labels"]) == NIH14.names
+    assert set(recorded["versions"]) == {"cxr_edge", "keras", "tensorflow", "numpy"}
+    assert set(recorded["part_sha256"]) == {"train", "validation", "test"}
     assert [(row["stage"], row["epoch"]) for row in history_of(finished)] == [
         ("1", "1"), ("1", "2"), ("2", "1"), ("2", "2"),
     ]  # fmt: skip
     assert (finished / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(finished.glob("state*")), "a finished fit needs no way back"
+    assert not list(finished.glob("state*")), "a finished fit needs no state"
 
 
 def test_a_fit_killed_twice_and_resumed_equals_the_unbroken_one(finished, data, tmp_path):
@@ -91,7 +91,7 @@ def test_a_run_directory_belongs_to_one_recipe(finished, data):
     assert run.fit_run(data, finished, RECIPE, resume=True) == finished / "model.keras"
 
 
-def test_a_loss_that_is_no_number_ends_the_fit_and_names_the_batch(data, tmp_path):
+def test_a_loss_that_is_not_a_number_ends_the_fit_and_names_the_batch(data, tmp_path):
     wild = msgspec.structs.replace(
         RECIPE,
         stages=(Stage(size=32, epochs=2, learning_rate=1e30),),
@@ -107,7 +107,7 @@ def test_a_loss_that_is_no_number_ends_the_fit_and_names_the_batch(data, tmp_pat
 
 @pytest.fixture(scope="module")
 def data_with_a_ruined_test_part(data, tmp_path_factory):
-    """Whoever opens a test image here fails."""
+    """A copy of the data in which opening a test image fails."""
     copy = Path(shutil.copytree(data, tmp_path_factory.mktemp("ruined") / "data"))
     images = read_dataset(copy, NIH14)
     for path in images.loc[images["official"] == "test", "path"]:
@@ -126,21 +126,21 @@ def one_short_stage(**changes):
 
 
 def test_weights_that_break_at_the_last_step_end_the_fit(data, tmp_path):
-    """The loss of a step is computed before its update. Which check such weights fail is the machine's."""
+    """The loss of a step is computed before its update. Which check such weights fail depends on the machine."""
     wild = msgspec.structs.replace(
         one_short_stage(batch=64, optimizer=Optimizer(schedule="constant")),
         stages=(Stage(size=32, epochs=1, learning_rate=1e30),),
     )
-    with pytest.raises(FitError, match=r"(beyond half precision|outputs are no numbers).*lower the learning rate"):
+    with pytest.raises(FitError, match=r"(beyond half precision|outputs are not numbers).*lower the learning rate"):
         run.fit_run(data, tmp_path, wild)
 
 
-def test_outputs_that_are_no_numbers_end_the_fit(data, tmp_path):
+def test_outputs_that_are_not_numbers_end_the_fit(data, tmp_path):
     network = build_network(len(NIH14), 32)
     network.get_layer(LOGITS).bias.assign(np.full(len(NIH14), np.nan, np.float32))
     part = load_part(read_dataset(data, NIH14), 32, "all", NIH14)
     keeper = Bookkeeper(network, part, make_loss(RECIPE.loss, part.targets), Stopping(), Progress(1), tmp_path)
-    with pytest.raises(FitError, match="outputs are no numbers"):
+    with pytest.raises(FitError, match="outputs are not numbers"):
         keeper._validate()
 
 
@@ -154,22 +154,22 @@ def test_the_metric_of_a_fit_is_over_the_findings(data, tmp_path):
     assert keeper._figures(scores) == {"auc": 1, "auc_within": 1}
 
 
-def test_a_metric_that_validation_does_not_give_ends_the_fit(data, tmp_path, capsys):
+def test_a_metric_that_validation_does_not_yield_ends_the_fit(data, tmp_path, capsys):
     images = read_dataset(data, NIH14).query("official == 'train_val'")
     healthy = images[images["No Finding"] == 1].index[:3]
     parts = images.assign(split="train").assign(split=lambda f: f["split"].where(~f.index.isin(healthy), "validation"))
     parts[["image", "split"]].to_csv(tmp_path / "split.csv", index=False)
     split = Split(scheme="file", file=str(tmp_path / "split.csv"))
-    with pytest.raises(FitError, match="validation gives no auc"):
+    with pytest.raises(FitError, match="validation yields no auc"):
         run.fit_run(data, tmp_path / "run", one_short_stage(split=split, stopping=Stopping(keep="best")), resume=True)
-    told = capsys.readouterr().out
-    assert "validation 3 images of 3 patients" in told
-    assert "15 images in no part" in told
-    assert "`calibrate` will refuse this run" in told
-    assert "nothing to go on with" in told
+    printed = capsys.readouterr().out
+    assert "validation 3 images of 3 patients" in printed
+    assert "15 images in no part" in printed
+    assert "`calibrate` will refuse this run" in printed
+    assert "nothing to resume" in printed
 
 
-def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
+def test_what_a_fit_lacks_is_reported_before_it_begins(data, tmp_path):
     prepare(read_dataset(data, NIH14), tmp_path / "cache", (32,), NIH14)
     for _ in range(2):  # a directory is not claimed before
         with pytest.raises(DataError, match=r"not of \[64\]; prepare another: --size 32 --size 64"):
@@ -180,13 +180,13 @@ def test_what_a_fit_lacks_is_told_before_it_begins(data, tmp_path):
         run.calibrate_run(tmp_path / "sizes", data)
 
 
-def test_a_fit_from_a_file_tells_which_and_no_folder_of_this_machine(finished, data):
+def test_a_fit_from_a_file_records_the_file_without_a_folder_of_this_machine(finished, data):
     recipe = one_short_stage(initial=str(finished / "model.keras"))
-    told = provenance(split_images(read_dataset(data, NIH14), recipe.split), recipe, NIH14)
-    assert told["recipe"]["initial"] == "model.keras"
-    assert told["initial"]["training"] == json.loads((finished / "training.json").read_text())
-    assert len(told["initial"]["sha256"]) == 64
-    assert str(finished) not in json.dumps(told)
+    recorded = provenance(split_images(read_dataset(data, NIH14), recipe.split), recipe, NIH14)
+    assert recorded["recipe"]["initial"] == "model.keras"
+    assert recorded["initial"]["training"] == json.loads((finished / "training.json").read_text())
+    assert len(recorded["initial"]["sha256"]) == 64
+    assert str(finished) not in json.dumps(recorded)
 
 
 def test_a_finished_fit_by_a_recipe_without_a_later_key_is_not_repeated(finished, data, tmp_path):
@@ -204,7 +204,7 @@ def test_a_directory_with_files_of_another_origin_is_refused(data, tmp_path):
         run.fit_run(data, tmp_path, RECIPE)
 
 
-def test_too_few_validation_images_are_told_before_they_are_looked_at(finished, data, monkeypatch):
+def test_too_few_validation_images_are_reported_before_they_are_read(finished, data, monkeypatch):
     for later in ("load_network", "load_part", "predict_variants"):
         monkeypatch.setattr(run, later, None)
     images = read_dataset(data, NIH14)
@@ -219,12 +219,12 @@ def test_too_few_validation_images_are_told_before_they_are_looked_at(finished, 
         run.calibrate_run(finished, data)
 
 
-def test_a_fit_gone_on_with_by_another_commit_tells_both(tmp_path):
-    told = {"images": 1, "commit": "a", "versions": {}}
+def test_a_fit_resumed_by_another_commit_records_both(tmp_path):
+    recorded = {"images": 1, "commit": "a", "versions": {}}
     for commit in "abb":
-        (tmp_path / "training.json").write_text(json.dumps(told))
-        told = gone_on_with(tmp_path, {**told, "commit": commit})
-    assert (told["commit"], told["resumed_with"]) == ("a", [{"commit": "b", "versions": {}}])
+        (tmp_path / "training.json").write_text(json.dumps(recorded))
+        recorded = resumed_provenance(tmp_path, {**recorded, "commit": commit})
+    assert (recorded["commit"], recorded["resumed_with"]) == ("a", [{"commit": "b", "versions": {}}])
 
 
 def test_early_stopping_keeps_the_best_epoch(data_with_a_ruined_test_part, tmp_path):

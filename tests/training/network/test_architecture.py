@@ -1,4 +1,4 @@
-"""The network is the design's, normalises once, and starts where it says."""
+"""The network is the design's, normalises once, and starts from the weights that are asked for."""
 
 import keras
 import numpy as np
@@ -62,12 +62,12 @@ def test_rounded_kernels_survive_half_precision():
             np.testing.assert_array_equal(weight, weight.astype(np.float16).astype(np.float32))
 
 
-@pytest.mark.parametrize(("value", "told"), [(1e6, r"1\.0e\+06, beyond half precision"), (np.nan, "no number")])
-def test_weights_that_half_precision_cannot_hold_are_refused(value, told):
+@pytest.mark.parametrize(("value", "message"), [(1e6, r"1\.0e\+06, beyond half precision"), (np.nan, "not a number")])
+def test_weights_that_half_precision_cannot_hold_are_refused(value, message):
     network = build_network(COUNT, 32)
     kernel = network.get_layer(LOGITS).kernel
     kernel.assign(np.full(kernel.shape, value, np.float32))
-    with pytest.raises(FitError, match=told):
+    with pytest.raises(FitError, match=message):
         round_kernels_to_half(network)
 
 
@@ -81,7 +81,7 @@ def test_lite0_is_transferred(image):
 
 @pytest.mark.parametrize(("convolution", "norm"), [("stem_conv", "stem_bn"), ("block1a_dwconv", "block1a_bn")])
 def test_lite0_kernels_arrive_in_their_right_order(convolution, norm):
-    """What the convolutions give on real images spreads as Lite0's BatchNorms expect; scrambled kernels do not."""
+    """Convolutions vary on real images as Lite0's BatchNorms expect; with scrambled kernels they do not."""
     network = initial_network("lite0", COUNT)
     small = np.stack([preprocess(read_image(path).pixels, (224, 224)) for path in SAMPLES])
     seen = np.asarray(keras.Model(network.input, network.get_layer(convolution).output)(small[..., None].astype("f4")))
@@ -162,7 +162,7 @@ def _named(network, name):
     return next(layer for layer in network.layers if layer.name.startswith(name))
 
 
-def test_weights_that_are_not_there():
+def test_missing_weights():
     with pytest.raises(DataError, match=r"missing\.keras"):
         initial_network("missing.keras", COUNT)
 

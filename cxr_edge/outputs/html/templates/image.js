@@ -2,7 +2,7 @@
 // Draws the heat maps of images as cxr_edge.model.heatmaps does: bicubic, scaled to the maximum, colour over grey.
 (() => {
   const COLOURS = {{ colours | tojson }};
-  const LARGEST = 512;  // of the drawing, which the page enlarges: a map is smooth
+  const LARGEST = 512;  // side of the drawing, in pixels; the page enlarges it, and maps are smooth
   const CUBIC = -0.75;  // OpenCV's coefficient
 
   const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
@@ -73,7 +73,7 @@
     find(image, "none").setAttribute("aria-pressed", String(!chosen));
     paintScale(find(image, "colours"), colour);
     fade(image);
-    let caption = "The image alone. A label's button shows its heat map.";
+    let caption = "The image alone. Press a label to show its heat map.";
     if (chosen) {
       const [rows, columns] = pair(image.dataset.grid);
       const [height, width] = pair(image.dataset.size);
@@ -84,7 +84,7 @@
       const cells = chosen.closest("tr").cells;
       const call = [cells[1].textContent, cells[2].textContent].filter(Boolean).join(", ");
       caption = peak
-        ? `Heat map of ${chosen.textContent} (${call}): strongest ${peak.left} % from the left edge of the picture, ${peak.top} % from its top.`
+        ? `Heat map of ${chosen.textContent} (${call}): strongest ${peak.left} % from the left edge of the image, ${peak.top} % from its top.`
         : `Nothing in this image supports ${chosen.textContent} (${call}): its heat map is empty.`;
     }
     canvas.setAttribute("aria-label", caption);
@@ -103,10 +103,10 @@
     show(image);
   }
 
-  // Whoever comes back to an image finds it as it was left. Where the page is patched (by Gradio), the mark goes with the drawing.
+  // An image keeps its state while others are shown. Where Gradio patches the page, the mark is removed with the drawing.
   const isDrawn = (image) => "drawn" in image.dataset;
   const nameOf = (image) => image.querySelector("h2").textContent;
-  const choices = new WeakMap();  // what a person chose of an image, for when it comes with other thresholds
+  const choices = new WeakMap();  // the label chosen at each image, for when it comes again with other thresholds
   function draw(image) {
     if (isDrawn(image)) return show(image);
     image.dataset.drawn = "";
@@ -117,7 +117,7 @@
     choose(image, Array.from(image.querySelectorAll(".cxr-label")).find(isChosen) ?? null);
   }
 
-  // An image is drawn when it is first seen: a report may hold a thousand.
+  // An image is drawn when it first becomes visible: a report may hold a thousand.
   const seen = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       if (!isIntersecting) continue;
@@ -138,7 +138,7 @@
     if (image && target.matches(".cxr-fade")) fade(image);
     if (image && target.matches(".cxr-colormap")) show(image);
   });
-  // On paper nothing can be unfolded.
+  // Details cannot be unfolded on paper.
   let unfolded = [];
   window.addEventListener("beforeprint", () => {
     unfolded = Array.from(document.querySelectorAll(".cxr-image details:not([open])"));
@@ -163,7 +163,7 @@
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);
 
-  // The memory of a drawing is given back when its image is left.
+  // Frees the memory of a drawing when its image is left.
   const forget = (image) => { find(image, "map").width = find(image, "map").height = 1; };
   window.cxrEdge = { draw, forget };
 })();

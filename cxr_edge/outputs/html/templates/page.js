@@ -24,7 +24,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }));
   const names = Array.from(finding.options).slice(1).map((option) => option.textContent);
 
-  function tellProbabilities() {
+  function showProbabilities() {
     const chosen = finding.value;
     for (const image of rows) {
       if (image.failed) continue;
@@ -118,10 +118,10 @@ document.addEventListener("DOMContentLoaded", () => {
   const filters = document.getElementById("filters");
   filters.addEventListener("submit", (event) => event.preventDefault());
   filters.addEventListener("input", ({ target }) => {
-    if (target === finding) { tellProbabilities(); sortAgain(); }
+    if (target === finding) { showProbabilities(); sortAgain(); }
     filter();
   });
-  filters.addEventListener("reset", () => setTimeout(() => { tellProbabilities(); sort("number", 1); filter(); }));
+  filters.addEventListener("reset", () => setTimeout(() => { showProbabilities(); sort("number", 1); filter(); }));
 
   document.getElementById("print-all").addEventListener("click", () => {
     const images = visible().map((hash) => document.getElementById(hash.slice(1)));
@@ -132,7 +132,7 @@ document.addEventListener("DOMContentLoaded", () => {
     document.body.classList.remove("printing");
   });
 
-  tellProbabilities();
+  showProbabilities();
   filter();
   open();
 });

@@ -1,4 +1,4 @@
-"""NVIDIA's own parser and builder, without a GPU: TensorRT for RTX takes the shipped model and builds it."""
+"""NVIDIA's own parser and builder, without a GPU: TensorRT for RTX accepts the shipped model and builds it."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ def files():
 
 @pytest.fixture(scope="module")
 def strange(files) -> bytes:
-    """The shipped model with a node that TensorRT does not know."""
+    """Return the shipped model with a node that TensorRT does not support."""
     model = onnx.load_from_string(files["model.fp16.onnx"])
     model.graph.node.append(helper.make_node("Unique", ["logits"], ["seldom"], name="the_strange_one"))
     model.graph.output.append(helper.make_tensor_value_info("seldom", TensorProto.FLOAT, [None]))
@@ -35,7 +35,7 @@ def strange(files) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["model.fp16.onnx", "maps.fp16.onnx", "model.onnx", "maps.onnx"])
-def test_the_parser_takes_the_whole_graph(library, files, name):
+def test_the_parser_accepts_the_whole_graph(library, files, name):
     assert refusals(library, files[name]) == []
 
 
@@ -79,7 +79,7 @@ def test_half_precision_engines_are_smaller(library, files):
     assert half < 0.75 * single
 
 
-def test_an_unknown_architecture_tells_the_known(library, files):
+def test_an_unknown_architecture_is_refused_with_a_list_of_the_known(library, files):
     with pytest.raises(DeviceUnavailable, match=r"builds for sm_75, .*, sm_86, .*, not for 'sm_70'"):
         build_engine(library, files["maps.fp16.onnx"], Settings("sm_70"))
 
@@ -123,10 +123,13 @@ def test_check_on_the_command_line(strange, tmp_path):
     (tmp_path / "strange.onnx").write_bytes(strange)
     command = [sys.executable, "-m", "cxr_edge", "engine", "check"]
     shipped = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (shipped.returncode, shipped.stdout) == (0, "model.fp16.onnx: taken whole\nmaps.fp16.onnx: taken whole\n")
+    accepted = "model.fp16.onnx: all nodes accepted\nmaps.fp16.onnx: all nodes accepted\n"
+    assert (shipped.returncode, shipped.stdout) == (0, accepted)
     refused = subprocess.run([*command, tmp_path / "strange.onnx"], capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "1 nodes refused\n  Unique the_strange_one: " in refused.stdout
-    told = subprocess.run([*command, tmp_path / "strange.onnx", "--json"], capture_output=True, text=True, check=False)
-    ((found,),) = json.loads(told.stdout)["refused"].values()
+    listed = subprocess.run(
+        [*command, tmp_path / "strange.onnx", "--json"], capture_output=True, text=True, check=False
+    )
+    ((found,),) = json.loads(listed.stdout)["refused"].values()
     assert found["node"] == "the_strange_one"

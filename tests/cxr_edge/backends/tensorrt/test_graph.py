@@ -1,4 +1,4 @@
-"""What of the TensorRT runner can be held against NVIDIA's packages without a GPU: every call it makes is theirs."""
+"""The TensorRT runner, as far as it can be checked without a GPU: its calls exist in NVIDIA's packages."""
 
 import inspect
 import re
@@ -41,7 +41,7 @@ def test_every_dtype_is_one_of_tensorrts():
     assert set(runner._DTYPES) <= set(trt.DataType.__members__)
 
 
-def test_a_failing_call_is_an_exception_with_cudas_own_word(no_gpu):
+def test_a_failing_call_raises_cudas_own_status(no_gpu):
     with pytest.raises(runner._CudaError, match=r"cudaMalloc: cudaError\w+"):
         runner._Cuda().call("cudaMalloc", 16)
 

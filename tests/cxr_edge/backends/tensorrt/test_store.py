@@ -1,4 +1,4 @@
-"""Engines on disk: found by what they are of, never run when stale, foreign, truncated or tampered with."""
+"""Engines on disk: found by their identity, never run when stale, foreign, truncated or tampered with."""
 
 import json
 import multiprocessing
@@ -52,7 +52,7 @@ def graph() -> bytes:
 
 @pytest.fixture(scope="module")
 def twin(graph) -> bytes:
-    """Another model of the same shapes."""
+    """Return another model of the same shapes."""
     model = onnx.load_from_string(graph)
     tensor = next(t for t in model.graph.initializer if len(t.dims) == 2)
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float16(2), tensor.name))
@@ -68,11 +68,11 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def on_a_gpu(library, monkeypatch):
-    """Look for engines as on a machine with that GPU. Nothing is run."""
+    """Return a function that makes the search behave as on a machine with that GPU. Nothing is run."""
 
     def pretend(architecture: str, version: str | None = None) -> None:
-        told = _Versioned(library, version or library.version)
-        monkeypatch.setattr(choose, "_library_and_gpu", lambda: (told, architecture))
+        versioned = _Versioned(library, version or library.version)
+        monkeypatch.setattr(choose, "_library_and_gpu", lambda: (versioned, architecture))
 
     return pretend
 
@@ -117,15 +117,15 @@ def test_two_models_of_the_same_shape_have_two_engines(library, graph, twin, on_
     assert built[graph].file != built[twin].file
 
 
-def test_an_engine_of_another_machine_is_told_and_not_loaded(library, graph, on_a_gpu):
+def test_an_engine_of_another_machine_is_reported_and_not_loaded(library, graph, on_a_gpu):
     build(library, graph, "fp16", SETTINGS)
-    for architecture, version, precision, told in (
+    for architecture, version, precision, misfit in (
         ("sm_89", None, "fp16", "was built for sm_86"),
         ("sm_86", "99.0.0.1", "fp16", f"was built by tensorrt_rtx {library.version}"),
         ("sm_86", None, "fp32", "is of fp16"),
     ):
         on_a_gpu(architecture, version)
-        with pytest.raises(DeviceUnavailable, match=f"{told}.*run `cxr-edge engine build`"):
+        with pytest.raises(DeviceUnavailable, match=f"{misfit}.*run `cxr-edge engine build`"):
             load_engine(graph, precision, 6)
 
 
@@ -149,7 +149,7 @@ def test_compatible_engines_go_further(library, graph, on_a_gpu):
         load_engine(graph, "fp16", 6)
 
 
-def test_the_engine_built_for_this_gpu_goes_first(library, graph, on_a_gpu):
+def test_the_engine_built_for_this_gpu_comes_first(library, graph, on_a_gpu):
     own = build(library, graph, "fp16", SETTINGS)
     foreign = build(library, graph, "fp16", replace(SETTINGS, architecture="sm_80"))
     describe(foreign, hardware="ampere_plus")
@@ -161,7 +161,7 @@ def test_the_engine_built_for_this_gpu_goes_first(library, graph, on_a_gpu):
 
 @pytest.mark.parametrize("profile", [Profile(1, 1, 5), Profile(6, 6, 32)])
 def test_an_engine_for_other_batches_is_passed_over(library, graph, on_a_gpu, profile):
-    """Whatever its place in the folder: views come one and six at a time."""
+    """Whatever its place in the folder: TTA variants come one and six at a time."""
     build(library, graph, "fp16", replace(SETTINGS, profile=profile))
     on_a_gpu("sm_86")
     with pytest.raises(DeviceUnavailable, match=r"takes batches of .* not of 1 to 6"):
@@ -170,7 +170,7 @@ def test_an_engine_for_other_batches_is_passed_over(library, graph, on_a_gpu, pr
     assert load_engine(graph, "fp16", 6)[2] == whole.description.identity
 
 
-def test_one_bad_entry_costs_itself_alone(library, graph, on_a_gpu, cache):
+def test_a_bad_entry_fails_alone(library, graph, on_a_gpu, cache):
     good = build(library, graph, "fp16", SETTINGS)
     loose = build(library, graph, "fp16", replace(SETTINGS, profile=Profile(1, 6, 6)))
     loose.file.chmod(0o666)
@@ -181,22 +181,22 @@ def test_one_bad_entry_costs_itself_alone(library, graph, on_a_gpu, cache):
     assert sorted(bool(engine.fault) for engine in list_engines()) == [False, True, True]
 
 
-def test_an_engine_described_by_another_version_is_told_and_built_again(library, graph, on_a_gpu):
+def test_an_engine_described_by_another_version_is_reported_and_built_again(library, graph, on_a_gpu):
     built = build(library, graph, "fp16", SETTINGS)
     described = built.file.with_suffix(".json")
     content = json.loads(described.read_text())
     del content["identity"]["profile"]
     described.write_text(json.dumps(content))
     on_a_gpu("sm_86")
-    told = r"of another version of cxr-edge .*; run `cxr-edge engine build`"
-    with pytest.raises(DeviceUnavailable, match=told):
+    message = r"of another version of cxr-edge .*; run `cxr-edge engine build`"
+    with pytest.raises(DeviceUnavailable, match=message):
         load_engine(graph, "fp16", 6)
     build(library, graph, "fp16", SETTINGS)
     assert load_engine(graph, "fp16", 6)[1] == built.file.read_bytes()
 
 
-def test_engines_that_are_only_alike_in_name_are_not_found(library, graph, twin, on_a_gpu):
-    """The description of one model's engine laid beside another's."""
+def test_an_engine_under_the_name_of_another_is_not_loaded(library, graph, twin, on_a_gpu):
+    """The engine of one model beside the description of another's."""
     ours, theirs = (build(library, data, "fp16", SETTINGS) for data in (graph, twin))
     ours.file.write_bytes(theirs.file.read_bytes())
     on_a_gpu("sm_86")
@@ -204,17 +204,17 @@ def test_engines_that_are_only_alike_in_name_are_not_found(library, graph, twin,
         load_engine(graph, "fp16", 6)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "one bit", "no description", "foreign description", "emptied"])
-def test_a_harmed_engine_is_not_loaded_and_is_built_again(library, graph, on_a_gpu, harm):
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "no description", "foreign description", "emptied"])
+def test_a_damaged_engine_is_not_loaded_and_is_built_again(library, graph, on_a_gpu, damage):
     stored = build(library, graph, "fp16", SETTINGS)
     data, described = stored.file.read_bytes(), stored.file.with_suffix(".json")
-    if harm == "truncated":
+    if damage == "truncated":
         stored.file.write_bytes(data[:-1])
-    elif harm == "one bit":
+    elif damage == "one bit":
         stored.file.write_bytes(data[:1000] + bytes([data[1000] ^ 1]) + data[1001:])
-    elif harm == "emptied":
+    elif damage == "emptied":
         stored.file.write_bytes(b"")
-    elif harm == "no description":
+    elif damage == "no description":
         described.unlink()
     else:
         described.write_text('{"made": "elsewhere"}')
@@ -295,10 +295,10 @@ def test_a_full_disk_leaves_nothing_behind(cache):
     queue = context.Queue()
     builder = context.Process(target=_build_with_little_room, args=(queue,))
     builder.start()
-    told = queue.get(timeout=120)
+    message = queue.get(timeout=120)
     builder.join()
-    assert "cannot be written (File too large)" in told
-    assert "make room" in told
+    assert "cannot be written (File too large)" in message
+    assert "make room" in message
     assert {path.suffix for path in (cache / "engines").iterdir()} <= {".lock"}
 
 
@@ -327,16 +327,16 @@ def test_a_read_only_folder_and_one_of_another_user():
         os.chmod(root, 0o755)
         theirs = Path(root, "theirs")
         (theirs / "engines").mkdir(parents=True)
-        for folder, told in ((Path(root, "new"), "cannot be made (Permission denied)"), (theirs, "got owner 0")):
+        for folder, fault in ((Path(root, "new"), "cannot be made (Permission denied)"), (theirs, "got owner 0")):
             queue = context.Queue()
             process = context.Process(target=_make_as_nobody, args=(str(folder), queue))
             process.start()
-            assert told in queue.get(timeout=60)
+            assert fault in queue.get(timeout=60)
             process.join()
 
 
 @pytest.mark.parametrize("variable", ["CXR_EDGE_CACHE", "XDG_CACHE_HOME"])
-def test_a_cache_that_may_not_be_written_is_told_in_one_line(tmp_path, monkeypatch, variable):
+def test_a_cache_that_may_not_be_written_is_reported_in_one_line(tmp_path, monkeypatch, variable):
     (tmp_path / "closed").mkdir(mode=0o555)
     monkeypatch.delenv("CXR_EDGE_CACHE", raising=False)
     monkeypatch.setenv(variable, str(tmp_path / "closed"))
@@ -357,14 +357,14 @@ def test_build_and_list_on_the_command_line(cache):
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("built in") == 2
     again = subprocess.run([*build, "--json"], capture_output=True, text=True, check=False)
-    told = json.loads(again.stdout)
-    assert [engine["fresh"] for engine in told.values()] == [False, False]
-    assert {engine["identity"]["architecture"] for engine in told.values()} == {"sm_120"}
+    built = json.loads(again.stdout)
+    assert [engine["fresh"] for engine in built.values()] == [False, False]
+    assert {engine["identity"]["architecture"] for engine in built.values()} == {"sm_120"}
     listed = subprocess.run([*command, "list", "--json"], capture_output=True, text=True, check=False)
-    assert {e["file"] for e in json.loads(listed.stdout)} == {e["file"] for e in told.values()}
+    assert {e["file"] for e in json.loads(listed.stdout)} == {e["file"] for e in built.values()}
 
 
-def test_no_gpu_is_told_before_a_tensorrt_object_is_made(no_gpu):
+def test_a_missing_gpu_is_reported_before_a_tensorrt_object_is_made(no_gpu):
     """Made without a driver, TensorRT's runtime crashes the process."""
     for arguments in (["infer", "samples", "--device", "tensorrt"], ["engine", "build"]):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The hostile set, in this process and its decoders: codes, time, memory, and the next image is read."""
+"""The hostile set, in this process and its decoders: each file costs one error, and the next image is read."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def pixels(image_path: Path) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_each_costs_one_error(pixels):
+def test_each_hostile_file_costs_one_error(pixels):
     good = written(image(pixels))
     expected = images.decode(good).pixels
     for name, data, codes in hostile_files(pixels):

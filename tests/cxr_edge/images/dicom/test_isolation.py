@@ -1,4 +1,4 @@
-"""Decoders run apart: what one does to its process costs one image, within its time and memory."""
+"""Decoders in separate processes: a failure of one costs one image, within its time and memory."""
 
 import os
 import signal
@@ -22,12 +22,12 @@ from cxr_edge.images.dicom.layout import Layout, read_layout
 
 @pytest.fixture(scope="module")
 def encoded(image_path: Path) -> bytes:
-    """A compressed image, as a file."""
+    """Return a compressed image as the bytes of a file."""
     return written(dicom_files.compressed(image(images.read_image(image_path).pixels), JPEG_2000))
 
 
 def children() -> list[int]:
-    """Processes that decode for this one."""
+    """Return the identifiers of this process's decoder processes."""
     listed = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "decoder_process"], capture_output=True, text=True)
     return [int(line) for line in listed.stdout.split()]
 
@@ -64,7 +64,7 @@ def test_a_hang_ends_at_the_deadline(encoded, monkeypatch):
     (child,) = children()[:1]
     os.kill(child, signal.SIGSTOP)
     begun = time.monotonic()
-    with pytest.raises(errors.DecoderFailed, match="met its deadline"):
+    with pytest.raises(errors.DecoderFailed, match="exceeded its deadline"):
         images.decode(encoded, InputLimits(decode_seconds_per_megapixel=0.001))
     assert time.monotonic() - begun < 30
     assert child not in children()
@@ -72,7 +72,7 @@ def test_a_hang_ends_at_the_deadline(encoded, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory by what it has")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
 def test_memory_is_limited(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 4096, (3000, 2500), dtype=np.uint16)
     data = written(dicom_files.compressed(image(noise, bits=12), JPEG_2000))
@@ -90,15 +90,15 @@ def test_a_program_without_a_main_guard_can_use_it(encoded, tmp_path):
     program.write_text(
         "print('begun')\nfrom cxr_edge import images\nprint(images.read_image('image.dcm').pixels.shape)\n"
     )
-    (tmp_path / "json.py").write_text("raise SystemExit('this directory was looked into')\n")
-    told = subprocess.run(
+    (tmp_path / "json.py").write_text("raise SystemExit('a module was imported from this directory')\n")
+    done = subprocess.run(
         [sys.executable, "-P", program] if sys.version_info >= (3, 11) else [sys.executable, program],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(cxr_edge.__file__).parents[1])])},
     )
-    assert told.stdout == "begun\n(1024, 1024)\n", told.stderr
+    assert done.stdout == "begun\n(1024, 1024)\n", done.stderr
 
 
 def test_the_processes_end_with_the_program(encoded, tmp_path):
@@ -117,7 +117,7 @@ def test_the_processes_end_with_the_program(encoded, tmp_path):
         if not any(Path(f"/proc/{child}/cmdline").exists() and _decodes(child) for child in started):
             return
         time.sleep(0.1)
-    pytest.fail("a process that decodes outlived the program")
+    pytest.fail("a decoder process outlived the program")
 
 
 def _decodes(process: int) -> bool:
@@ -148,7 +148,7 @@ def a_layout() -> Layout:
     return read_layout(Elements(image(np.zeros((1024, 1024), np.uint8))), InputLimits())
 
 
-def test_nothing_to_start_is_told(encoded, monkeypatch):
+def test_a_process_that_cannot_be_started_is_reported(encoded, monkeypatch):
     layout = a_layout()
     monkeypatch.setattr(sys, "executable", "")
     monkeypatch.setattr(isolation, "_shared", None)

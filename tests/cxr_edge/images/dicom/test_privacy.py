@@ -1,4 +1,4 @@
-"""No value of a patient in anything that is printed, logged, warned of, raised or written."""
+"""No value of a patient in anything that is printed, logged, warned about, raised or written."""
 
 import logging
 import struct
@@ -15,7 +15,7 @@ from cxr_edge import errors, images
 
 
 def patients_images(pixels: np.ndarray) -> dict[str, bytes]:
-    """Good, odd and broken images, all of that patient."""
+    """Return good, odd and broken images, all of that patient."""
     whole = image(pixels, **PATIENT)
     data = written(whole)
     return {
@@ -38,7 +38,7 @@ def patients_images(pixels: np.ndarray) -> dict[str, bytes]:
 
 
 def _with_element(data: bytes, tag: int, vr: bytes, value: bytes) -> bytes:
-    """A file with one more element, in its place."""
+    """Insert an element into a file, at its place."""
     head = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value))
     at = data.index(b"\x08\x00\x18\x00UI" if tag < 0x00080018 else b"\xe0\x7f\x10\x00O")
     return data[:at] + head + value + data[at:]
@@ -50,25 +50,25 @@ def pixels(image_path: Path) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("always")
-def test_nothing_tells_them(pixels, caplog, capsys, recwarn):
-    told = []
+def test_no_message_contains_a_patients_values(pixels, caplog, capsys, recwarn):
+    messages = []
     with caplog.at_level(logging.DEBUG):
         for name, data in patients_images(pixels).items():
             try:
-                told += [warning.message for warning in images.decode(data).warnings]
+                messages += [warning.message for warning in images.decode(data).warnings]
             except errors.InputError as error:
-                told += [str(error), repr(error), str(error.__cause__)]
-            assert not found("\n".join(told)), name
-    told += [caplog.text, *capsys.readouterr(), *(str(warning.message) for warning in recwarn)]
-    assert not found("\n".join(told))
+                messages += [str(error), repr(error), str(error.__cause__)]
+            assert not found("\n".join(messages)), name
+    messages += [caplog.text, *capsys.readouterr(), *(str(warning.message) for warning in recwarn)]
+    assert not found("\n".join(messages))
 
 
-def test_no_run_tells_them(pixels, tmp_path):
-    images = tmp_path / "images"
-    images.mkdir()
+def test_no_output_of_a_run_contains_a_patients_values(pixels, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
     for number, data in enumerate(patients_images(pixels).values()):
-        (images / f"{number:02d}").write_bytes(data)
-    command = [sys.executable, "-X", "dev", "-m", "cxr_edge", "infer", images, "--out", tmp_path / "out"]
+        (folder / f"{number:02d}").write_bytes(data)
+    command = [sys.executable, "-X", "dev", "-m", "cxr_edge", "infer", folder, "--out", tmp_path / "out"]
     command += ["--cam", "1", "--report"]
     done = subprocess.run([*command, "--device", "cpu", "--no-tta"], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr

@@ -1,4 +1,4 @@
-"""Reading DICOM: every transfer syntax gives the same image, and what the header asks for is what is shown."""
+"""Reading DICOM: every transfer syntax gives the same image, and the header determines the grey levels."""
 
 import io
 import shutil
@@ -24,7 +24,7 @@ HERE = InputLimits(isolated=False)
 
 @pytest.fixture(scope="module")
 def chest() -> Dataset:
-    """The real image at 12 bits, with its window, so that every codec can hold it."""
+    """Return the real image at 12 bits with its window, so that every codec can encode it."""
     real = pydicom.dcmread(dicom_files.CHEST)
     return image(
         (real.pixel_array >> 3).astype(np.uint16),
@@ -37,12 +37,12 @@ def chest() -> Dataset:
 
 @pytest.fixture(scope="module")
 def native(chest: Dataset) -> np.ndarray:
-    """What it shows."""
+    """Return its grey levels, from native pixels."""
     return images.decode(written(chest)).pixels
 
 
 def levels_of(ds: Dataset) -> np.ndarray:
-    """A quarter of the stored levels in each direction."""
+    """Return every fourth stored level in each direction."""
     return np.ascontiguousarray(np.frombuffer(ds.PixelData, "<u2").reshape(ds.Rows, ds.Columns)[::4, ::4])
 
 
@@ -101,7 +101,7 @@ def test_what_another_toolkit_encodes_gives_the_same_image(chest, native, progra
 def test_a_data_set_and_its_file_give_the_same(chest, model):
     data = written(chest)
     dataset = pydicom.dcmread(io.BytesIO(data))
-    dataset.WindowCenter  # noqa: B018 - pydicom converts what is looked at
+    dataset.WindowCenter  # noqa: B018 - pydicom converts what is accessed
     by_set, by_bytes = model.predict(dataset), model.predict(data)
     assert by_set.values == by_bytes.values
     assert by_set.warnings == by_bytes.warnings
@@ -125,7 +125,7 @@ def test_without_a_window_the_whole_range_of_the_bits_is_shown(bits, image_path)
     np.testing.assert_array_equal(images.decode(written(image(deep, bits=bits))).pixels, pixels)
 
 
-def test_an_image_that_uses_few_of_its_bits_is_stretched_and_says_so(image_path):
+def test_an_image_that_uses_few_of_its_bits_is_stretched_with_a_warning(image_path):
     pixels = images.read_image(image_path).pixels
     decoded = images.decode(written(image(pixels.astype(np.uint16) * 8 + 300, bits=16)))
     low, high = np.percentile(pixels[::4, ::4], [0.5, 99.5])
@@ -215,7 +215,7 @@ def test_an_inverse_presentation_is_inverted_once(image_path):
     np.testing.assert_array_equal(images.decode(written(both)).pixels, 255 - pixels)
 
 
-def test_a_window_that_breaks_the_rule_is_left_out_and_told(image_path):
+def test_a_window_that_breaks_the_rule_is_left_out_with_a_warning(image_path):
     pixels = images.read_image(image_path).pixels
     for center, width in ((10, 0), (10, -5)):
         decoded = images.decode(written(image(pixels, WindowCenter=center, WindowWidth=width)))
@@ -243,7 +243,7 @@ def test_grey_stored_as_colour_is_read_and_colour_refused(image_path):
         images.decode(written(image(rgb)))
 
 
-def test_an_implicit_header_under_an_explicit_name_is_read(chest, native):
+def test_an_implicit_header_under_an_explicit_syntax_is_read(chest, native):
     data = bytearray(written(chest, "1.2.840.10008.1.2"))
     uid = b"1.2.840.10008.1.2\0"
     at = data.index(b"\x02\0\x10\0UI") + 8

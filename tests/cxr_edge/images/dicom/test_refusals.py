@@ -1,4 +1,4 @@
-"""What is no frontal image of a chest, or no image at all, is told by a code; with its instance, as a hash."""
+"""Files that are not frontal images of a chest are refused with a code and a hash of the SOP instance's UID."""
 
 import hashlib
 import subprocess
@@ -31,7 +31,7 @@ def code(keyword_values: dict) -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("attributes", "error", "told"),
+    ("attributes", "error", "message"),
     [
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, errors.ForProcessing, "raw detector values"),
         ({"PresentationIntentType": "FOR PROCESSING"}, errors.ForProcessing, "raw detector values"),
@@ -40,7 +40,7 @@ def code(keyword_values: dict) -> Dataset:
         ({"NumberOfFrames": 3}, errors.MultiFrame, "multi-frame"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, errors.Colour, "palette"),
         ({"PhotometricInterpretation": "HSV"}, errors.InvalidHeader, "Photometric Interpretation"),
-        ({"SamplesPerPixel": 4}, errors.InvalidHeader, "has 4"),
+        ({"SamplesPerPixel": 4}, errors.InvalidHeader, "with 4 sample"),
         ({"BitsAllocated": 32}, errors.InvalidHeader, "32 allocated"),
         ({"BitsStored": 7}, errors.InvalidHeader, "7 stored"),
         ({"HighBit": 8}, errors.InvalidHeader, "High Bit 8"),
@@ -53,12 +53,12 @@ def code(keyword_values: dict) -> Dataset:
         ({"WindowCenter": "1\\2", "RescaleSlope": None}, None, ""),
     ],
 )
-def test_what_is_no_image_is_refused(pixels, attributes, error, told):
+def test_objects_that_are_not_read_are_refused(pixels, attributes, error, message):
     data = written(image(pixels, **attributes))
     if error is None:
         assert images.decode(data).pixels.shape == pixels.shape
         return
-    with pytest.raises(error, match=told) as refused:
+    with pytest.raises(error, match=message) as refused:
         images.decode(data)
     uid = image(pixels).SOPInstanceUID
     assert uid not in str(refused.value)
@@ -75,7 +75,7 @@ def test_a_missing_attribute_is_named(pixels, keyword):
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, dicom_files.DEFLATED])
-def test_a_cut_image_is_known_by_a_hash(pixels, syntax):
+def test_a_cut_image_is_identified_by_a_hash(pixels, syntax):
     ds = image(pixels)
     known = hashlib.sha256(ds.SOPInstanceUID.encode()).hexdigest()[:12]
     data = written(ds, syntax)
@@ -100,7 +100,7 @@ def test_an_object_without_pixels_is_refused(pixels):
 def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(pixels):
     whole = dicom_files.compressed(image(pixels), JPEG_2000)
     whole.Rows = 255
-    with pytest.raises(errors.HeaderMismatch, match=r"says 256x255 .* the codestream 256x256"):
+    with pytest.raises(errors.HeaderMismatch, match=r"states 256x255 .* the codestream 256x256"):
         images.decode(written(whole))
 
 
@@ -130,7 +130,7 @@ def test_a_syntax_that_is_not_read_is_named(pixels):
         ({"ViewPosition": "", "ImageLaterality": "R"}, errors.LateralView),
     ],
 )
-def test_another_subject_is_a_warning_or_with_strict_a_refusal(pixels, attributes, error):
+def test_another_subject_gives_a_warning_or_with_strict_a_refusal(pixels, attributes, error):
     data = written(image(pixels, **attributes))
     assert "the model knows frontal chest radiographs only" in images.decode(data).warnings[-1].message
     with pytest.raises(error, match="expected a frontal chest radiograph"):
@@ -156,7 +156,7 @@ def test_a_frontal_chest_image_has_no_such_warning(pixels, attributes):
     assert len(images.decode(written(image(pixels, **attributes)), STRICT).warnings) == 1
 
 
-def test_the_ankle_is_told_by_its_header():
+def test_the_ankle_is_recognised_by_its_header():
     assert "another part of the body" in images.read_image(dicom_files.ANKLE).warnings[1].message
     model = cxr_edge.load(device="cpu", limits=STRICT)
     failure, chest = model.predict_batch([dicom_files.ANKLE, dicom_files.CHEST])
@@ -173,10 +173,10 @@ def test_without_the_extra_the_message_names_it(pixels, package, tmp_path):
         "try: images.read_image(sys.argv[1])\n"
         "except errors.MissingPackage as error: print(error)\n"
     )
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "image.dcm"], capture_output=True, text=True, check=True
     ).stdout
-    assert f"the package {package} is not installed; install the extra dicom: pip install '.[dicom]'" in told
+    assert f"the package {package} is not installed; install the extra dicom: pip install '.[dicom]'" in output
 
 
 def test_bounds_are_settings(pixels):
@@ -197,7 +197,7 @@ def test_every_refusal_is_documented():
 
 
 @pytest.mark.parametrize("rest", [b"", b"\0" * 100, b"\xff" * 100, b"hello, I am a text file" * 20])
-def test_the_prefix_alone_is_no_image(rest):
+def test_the_prefix_alone_is_not_an_image(rest):
     with pytest.raises(errors.InvalidHeader):
         images.decode(b"\0" * 128 + b"DICM" + rest)
 

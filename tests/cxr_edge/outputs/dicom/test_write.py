@@ -1,4 +1,4 @@
-"""Results as DICOM objects: what they say, whose they are, and what others' validators make of them."""
+"""Results as DICOM objects: their content, patient and study, and what independent validators report."""
 
 import io
 import json
@@ -51,7 +51,7 @@ def of_image(model: cxr_edge.Model, data: bytes, overlays: int = 3) -> tuple[cxr
 
 
 def one_of_each(model: cxr_edge.Model, image: pydicom.Dataset) -> tuple[pydicom.Dataset, ...]:
-    """Report, capture and presentation state of an image with a finding."""
+    """Return the report, a capture and the presentation state of an image with a finding."""
     _, objects = of_image(model, dicom_files.written(image), overlays=1)
     report, capture, state = map(read, objects)
     return report, capture, state
@@ -63,7 +63,7 @@ def read(made: ResultObject) -> pydicom.Dataset:
 
 @pytest.fixture(scope="module")
 def real(model: cxr_edge.Model) -> tuple[cxr_edge.Result, list[ResultObject]]:
-    """The real DICOM image, which has masses, and its results."""
+    """Return the result and the objects of the real DICOM image, which has masses."""
     return of_image(model, dicom_files.CHEST.read_bytes())
 
 
@@ -75,28 +75,28 @@ def folder(real: tuple, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_report_says_what_the_result_says(model: cxr_edge.Model, real: tuple) -> None:
+def test_the_report_states_the_result(model: cxr_edge.Model, real: tuple) -> None:
     result, (report, *_) = real
     document = read(report)
     thresholds = model.manifest.thresholds(model.manifest.default_operating_point, "tta")
     groups = document.ContentSequence[-1].ContentSequence
-    told = {}
+    reported = {}
     for group in groups:
         by_name = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in group.ContentSequence}
         finding = by_name["Finding"].ConceptCodeSequence[0]
         probability = float(by_name["Probability"].MeasuredValueSequence[0].NumericValue)
         decision = by_name["Presence of property"].ConceptCodeSequence[0].CodeMeaning
-        told[finding.CodeValue] = probability, decision
+        reported[finding.CodeValue] = probability, decision
         source = by_name["Source of Measurement"].ReferencedSOPSequence[0]
         assert source.ReferencedSOPInstanceUID == pydicom.dcmread(dicom_files.CHEST).SOPInstanceUID
         parameters = [i.TextValue for i in group.ContentSequence if "TextValue" in i]
         assert f"bundle_sha256={model.bundle_sha256}" in parameters
         assert any("not for diagnosis" in text for text in parameters)
-    assert told == {
+    assert reported == {
         label.coded.value: (round(p, 6), "Present" if p >= thresholds[label.name] else "Absent")
         for label, p in result.ranked()
     }
-    assert len(told) == len(model.manifest.finding_names)
+    assert len(reported) == len(model.manifest.finding_names)
     assert (document.PreliminaryFlag, document.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
 
 
@@ -179,7 +179,7 @@ def test_names_are_copied_with_their_character_set(
         assert (one.SpecificCharacterSet, one.PatientName, one.PatientID) == (charset, name, PATIENT["PatientID"])
 
 
-def test_odd_values_are_copied_without_a_word(
+def test_odd_values_are_copied_without_a_warning(
     model: cxr_edge.Model, image: np.ndarray, capfd: pytest.CaptureFixture[str]
 ) -> None:
     made = dicom_files.written(dicom_files.image(image, **STUDY, **PATIENT))
@@ -188,8 +188,8 @@ def test_odd_values_are_copied_without_a_word(
         made = made.replace(good, odd)
     _, objects = of_image(model, made)
     assert b"1933-?-?" in objects[0].data
-    told = capfd.readouterr()
-    assert not found(told.out + told.err)
+    printed = capfd.readouterr()
+    assert not found(printed.out + printed.err)
 
 
 def test_grey_levels_are_handed_on_to_the_presentation_state(model: cxr_edge.Model, image: np.ndarray) -> None:
@@ -209,16 +209,16 @@ def test_grey_levels_are_handed_on_to_the_presentation_state(model: cxr_edge.Mod
 
 
 def table(first: int, entries: np.ndarray, bits: int, vr: str = "US") -> pydicom.Dataset:
-    """A look-up table."""
+    """Return a look-up table."""
     item = pydicom.Dataset()
     item.add_new(0x00283002, vr, [len(entries) % 65536, first, bits])
     item.add_new(0x00283006, "OW", entries.astype("<u2").tobytes())
     return item
 
 
-#: Of 12 bits.
+#: A sigmoid curve of 12 bits.
 CURVE = (4095 / (1 + np.exp(-(np.arange(4096) - 2048) / 500))).astype(int)
-#: Images whose levels a presentation state has been wrong about: what is done to 12-bit levels, and attributes.
+#: Images whose levels a presentation state once got wrong: the change to 12-bit levels, and attributes.
 LEVELS = {
     "a table of 12 bits": (0, {"VOILUTSequence": [table(0, CURVE, 12)]}),
     "a table of 16 bits": (0, {"VOILUTSequence": [table(0, CURVE * 16, 16)]}),
@@ -228,7 +228,7 @@ LEVELS = {
                             "VOILUTSequence": [table(-1024, CURVE, 12, "SS")]}),
     "a modality table": (0, {"ModalityLUTSequence": [table(0, np.arange(4096) * 16, 16)],
                              "WindowCenter": 32768, "WindowWidth": 65536}),
-    "a function that is none": (0, {"WindowCenter": 2048, "WindowWidth": 2000, "VOILUTFunction": "WEIRD"}),
+    "an unknown function": (0, {"WindowCenter": 2048, "WindowWidth": 2000, "VOILUTFunction": "WEIRD"}),
     "an infinite width": (0, {"WindowCenter": 2048, "WindowWidth": 4096}),
     "no window, signed": (-2048, {}),
     "stretched": ("//8", {}),
@@ -241,7 +241,7 @@ LEVELS = {
 
 
 @pytest.mark.parametrize("kind", LEVELS)
-def test_a_viewer_shows_by_the_state_what_was_read(
+def test_a_viewer_shows_with_the_state_what_was_decoded(
     model: cxr_edge.Model, image: np.ndarray, tmp_path: Path, kind: str
 ) -> None:
     change, attributes = LEVELS[kind]
@@ -263,7 +263,7 @@ def test_a_viewer_shows_by_the_state_what_was_read(
     assert np.percentile(cv2.absdiff(shown, images.decode(data).pixels), 99) <= 2
 
 
-def test_what_cannot_be_said_in_a_state_costs_the_state_alone(model: cxr_edge.Model, image: np.ndarray) -> None:
+def test_what_a_state_cannot_hold_costs_only_the_state(model: cxr_edge.Model, image: np.ndarray) -> None:
     huge = {
         "RescaleSlope": "6e305",
         "WindowCenter": "1.2e308",
@@ -273,7 +273,7 @@ def test_what_cannot_be_said_in_a_state_costs_the_state_alone(model: cxr_edge.Mo
     for odd in ({"ShutterShape": "BITMAP"}, huge):
         _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **odd)), overlays=1)
         assert [made.name[33:40] for made in objects] == ["report.", "overlay"], odd
-        assert "no outlines: the image's header" in objects[0].warnings[0].message
+        assert "no outlines: the image's header has values" in objects[0].warnings[0].message
 
 
 def test_grey_that_is_stored_as_colour_gets_no_state(model: cxr_edge.Model, image: np.ndarray) -> None:
@@ -281,10 +281,10 @@ def test_grey_that_is_stored_as_colour_gets_no_state(model: cxr_edge.Model, imag
         model, dicom_files.written(dicom_files.image(np.repeat(image[..., None], 3, 2), **STUDY)), overlays=1
     )
     assert [made.name[33:40] for made in objects] == ["report.", "overlay"]
-    assert "one sample a pixel" in objects[0].warnings[0].message
+    assert "one sample per pixel" in objects[0].warnings[0].message
 
 
-#: The context groups of PS3.16 (CID) that have a shipped label's code; the others stand in none that we know of.
+#: The context groups of PS3.16 (CID) that have a shipped label's code; the others are in none that we know of.
 GROUPS = {"Effusion": 8134, "Infiltration": 6102, "Mass": 6102, "Nodule": 6102, "Pneumothorax": 6102, "Edema": 3700}
 
 
@@ -334,12 +334,12 @@ def test_long_values_are_cut(model: cxr_edge.Model, image: np.ndarray, tmp_path:
 
 
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, "1.2.840.10008.1.2.2"])
-def test_how_it_was_deidentified_is_copied(model: cxr_edge.Model, image: np.ndarray, syntax: str | None) -> None:
+def test_the_deidentification_method_is_copied(model: cxr_edge.Model, image: np.ndarray, syntax: str | None) -> None:
     method = pydicom.Dataset()
     method.CodeValue, method.CodingSchemeDesignator = "113100", "DCM"
     method.CodeMeaning = "Basic Application Confidentiality Profile"
-    told = {"PatientIdentityRemoved": "YES", "DeidentificationMethodCodeSequence": [method]}
-    _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **told), syntax), overlays=1)
+    removed = {"PatientIdentityRemoved": "YES", "DeidentificationMethodCodeSequence": [method]}
+    _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **removed), syntax), overlays=1)
     for made in map(read, objects):
         assert made.DeidentificationMethodCodeSequence[0] == method
 
@@ -349,9 +349,9 @@ def test_an_empty_character_set_is_not_copied(model: cxr_edge.Model, image: np.n
         assert made.get("SpecificCharacterSet", "absent")
 
 
-def test_the_picture_lies_as_the_image(model: cxr_edge.Model, image: np.ndarray) -> None:
-    for told, copied in ((["L", "F"], ["L", "F"]), (["A", "FR"], ["A", "FR"]), (["Q", "F"], []), ("L", [])):
-        _, capture, state = one_of_each(model, dicom_files.image(image, **STUDY, PatientOrientation=told))
+def test_the_picture_is_oriented_as_the_image(model: cxr_edge.Model, image: np.ndarray) -> None:
+    for given, copied in ((["L", "F"], ["L", "F"]), (["A", "FR"], ["A", "FR"]), (["Q", "F"], []), ("L", [])):
+        _, capture, state = one_of_each(model, dicom_files.image(image, **STUDY, PatientOrientation=given))
         assert list(capture.PatientOrientation or []) == copied
         assert (capture.Laterality, state.Laterality) == ("", "")
 
@@ -374,7 +374,7 @@ def test_a_caption_stays_within_its_picture(side: int) -> None:
         assert (drawn[:, -1] < 200).all()  # no letter is cut off at the edge
 
 
-def test_colour_is_sampled_as_the_picture_says(model: cxr_edge.Model, image: np.ndarray, tmp_path: Path) -> None:
+def test_colour_is_sampled_as_the_picture_states(model: cxr_edge.Model, image: np.ndarray, tmp_path: Path) -> None:
     _, capture, _ = one_of_each(model, dicom_files.image(image, **STUDY))
     stream = next(generate_frames(capture.PixelData, number_of_frames=1))
     assert simplejpeg.decode_jpeg_header(stream)[2:] == ("YCbCr", "422")
@@ -392,17 +392,19 @@ def test_a_lossy_images_losses_stand_before_ours(model: cxr_edge.Model, image: n
 
 
 @pytest.mark.parametrize(
-    ("told", "keyword", "value"),
+    ("given", "keyword", "value"),
     [
         ({"PixelAspectRatio": [2, 1]}, "PresentationPixelAspectRatio", [2, 1]),
         ({"ImagerPixelSpacing": [0.4, 0.2]}, "PresentationPixelSpacing", [0.4, 0.2]),
         ({"ImagerPixelSpacing": [0.4, 0.2], "PixelSpacing": [0.3, 0.15]}, "PresentationPixelSpacing", [0.3, 0.15]),
     ],
 )
-def test_pixels_that_are_no_squares(
-    model: cxr_edge.Model, image: np.ndarray, tmp_path: Path, told: dict, keyword: str, value: list
+def test_pixels_that_are_not_square(
+    model: cxr_edge.Model, image: np.ndarray, tmp_path: Path, given: dict, keyword: str, value: list
 ) -> None:
-    _, objects = of_image(model, dicom_files.written(dicom_files.image(image[::2].copy(), **STUDY, **told)), overlays=1)
+    _, objects = of_image(
+        model, dicom_files.written(dicom_files.image(image[::2].copy(), **STUDY, **given)), overlays=1
+    )
     _, capture, state = map(read, objects)
     assert (capture.Rows, capture.Columns) == (1024, 1024)
     area = state.DisplayedAreaSelectionSequence[0]
@@ -455,7 +457,7 @@ def test_what_has_no_identity_gets_no_results(model: cxr_edge.Model, image: np.n
         of_image(model, hostile)
 
 
-def test_other_classes_of_the_report_say_the_same(real: tuple, tmp_path: Path) -> None:
+def test_other_classes_of_the_report_have_the_same_content(real: tuple, tmp_path: Path) -> None:
     document = read(real[1][0])
     for sop_class in CLASSES[1:]:
         other = in_class(document, sop_class)
@@ -495,7 +497,7 @@ def test_infer_writes_them(tmp_path: Path, image_path: Path, folder: Path) -> No
     (study / "image.png").write_bytes(image_path.read_bytes())
     command = [sys.executable, "-m", "cxr_edge", "infer", study, "--device", "cpu", "--json"]
     command += ["--out", out, "--dicom-out", for_archive]
-    for _ in range(2):  # the second time the results are no inputs, and nothing is done anew
+    for _ in range(2):  # the second time the results are not inputs, and nothing is computed again
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
         of_dicom, of_png = map(json.loads, done.stdout.splitlines())
         assert sorted(of_dicom["dicom"]) == sorted(path.name for path in for_archive.iterdir())
@@ -520,8 +522,8 @@ def test_a_run_with_fewer_overlays_leaves_none_of_an_earlier_one(tmp_path: Path)
     assert len(left) == 2
 
 
-def test_what_makes_a_result_doubtful_stands_in_every_object(model: cxr_edge.Model) -> None:
-    """An image on its side, and one whose header says it is lateral: the warning reaches whoever sees a result."""
+def test_a_doubt_is_in_every_object(model: cxr_edge.Model) -> None:
+    """The warning about a rotated image, or one whose header states a lateral view, is in every result object."""
     upright = images.read_image(dicom_files.CHEST).pixels
     rotated = dicom_files.image(np.ascontiguousarray(np.rot90(upright)), **STUDY)
     result, (report, capture, *_, state) = of_image(model, dicom_files.written(rotated))
@@ -536,7 +538,7 @@ def test_what_makes_a_result_doubtful_stands_in_every_object(model: cxr_edge.Mod
     plain, _ = of_image(model, dicom_files.written(dicom_files.image(upright, **STUDY)))
     assert plain.doubts == ()
     top = read(capture).pixel_array[:100].astype(int)
-    assert (top.max(axis=2) < 40).mean() > 0.5, "there is no caption over most of the upper edge"
+    assert (top.max(axis=2) < 40).mean() > 0.5, "the caption does not cover most of the upper edge"
     lateral, _ = of_image(
         model,
         dicom_files.written(dicom_files.image(upright, ViewPosition="LL", **{**STUDY, "BodyPartExamined": "CHEST"})),

@@ -31,8 +31,8 @@ def images(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def report(images, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    told = infer(images, "--report", "--out", out, "--device", "cpu", status=1)
-    assert str(out / "report.html") in told.replace("\n", "")
+    printed = infer(images, "--report", "--out", out, "--device", "cpu", status=1)
+    assert str(out / "report.html") in printed.replace("\n", "")
     return out / "report.html"
 
 

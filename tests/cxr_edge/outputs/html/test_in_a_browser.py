@@ -1,4 +1,4 @@
-"""The report as a person uses it, in a real browser: from disk, by mouse and keyboard, wide and narrow."""
+"""The report in a real browser: from disk, by mouse and keyboard, on wide and narrow screens."""
 
 import base64
 import json
@@ -19,11 +19,11 @@ from tests.browser import DESKTOP, PHONE, overflows, violations
 from tests.conftest import SAMPLES
 from tests.cxr_edge.outputs.html.conftest import HOSTILE, infer
 
-#: What the page shows of an image, at the size of its drawing: the picture with the map over it, as RGB.
+#: Pixels that the page shows of an image, at the size of its drawing: the image with the map over it, as RGB.
 COMPOSED = """(image) => {
-  const image = image.querySelector("img"), map = image.querySelector(".cxr-map");
+  const picture = image.querySelector("img"), map = image.querySelector(".cxr-map");
   const canvas = new OffscreenCanvas(map.width, map.height), context = canvas.getContext("2d");
-  context.drawImage(image, 0, 0, map.width, map.height);
+  context.drawImage(picture, 0, 0, map.width, map.height);
   context.globalAlpha = Number(map.style.opacity);
   context.drawImage(map, 0, 0);
   const { data } = context.getImageData(0, 0, map.width, map.height);
@@ -107,7 +107,7 @@ def test_an_image_is_opened_switched_and_faded(page):
     assert image.evaluate(COMPOSED) == faded
 
 
-def test_images_are_gone_through_by_keyboard_alone(page):
+def test_images_are_stepped_through_by_keyboard_alone(page):
     page.locator("#images a").first.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#place")).to_have_text("Image 1 of 4")
@@ -139,7 +139,7 @@ def test_the_browser_draws_the_map_that_the_sdk_draws(colormap, model, new_page,
         drawn = cv2.resize(overlay(kept, result.heatmap(label), colormap), (512, 384), interpolation=cv2.INTER_AREA)
         difference = np.abs(shown.astype(int) - drawn[..., ::-1])
         assert difference.mean() < 2
-        assert np.percentile(difference, 99) <= 12  # the browser shrinks the picture by another filter
+        assert np.percentile(difference, 99) <= 12  # the browser shrinks the image by another filter
 
 
 def test_hostile_names_are_shown_and_never_run(page):
@@ -151,7 +151,7 @@ def test_hostile_names_are_shown_and_never_run(page):
 
 
 @pytest.mark.parametrize("width", [320, 481, 801, 960, 1181])
-def test_an_image_is_whole_at_any_width(width, new_page, report):
+def test_an_image_fits_any_width(width, new_page, report):
     page = new_page({"width": width, "height": 900})
     page.goto(f"{report.as_uri()}#image-2")
     page.locator(".cxr-caption:visible", has_text="% from the left").wait_for()

@@ -1,4 +1,4 @@
-"""The report's content, and that it costs a run nothing that is done already."""
+"""The report's content, and that writing it computes no finished image again."""
 
 import json
 import re
@@ -20,11 +20,11 @@ from tests.cxr_edge.outputs.html.conftest import HOSTILE, infer
 
 
 class Text(HTMLParser):
-    """What a page says, without its scripts and styles."""
+    """The text and tags of a page, without its scripts and styles."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.said: list[str] = []
+        self.parts: list[str] = []
         self.tags: list[tuple[str, dict]] = [("", {})]
         self.feed(page)
 
@@ -33,15 +33,15 @@ class Text(HTMLParser):
 
     def handle_data(self, data):
         if self.tags[-1][0] not in {"script", "style"}:
-            self.said.append(data)
+            self.parts.append(data)
 
 
 def lines_of(out) -> list[dict]:
     return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
 
 
-def test_the_report_says_what_the_lines_say(report):
-    text = " ".join("".join(Text(report.read_text()).said).split())
+def test_the_report_has_the_content_of_the_lines(report):
+    text = " ".join("".join(Text(report.read_text()).parts).split())
     assert NOTICE in text
     run = json.loads((report.parent / "run.json").read_text())
     assert run["bundle_sha256"] in text
@@ -55,8 +55,8 @@ def test_the_report_says_what_the_lines_say(report):
             continue
         for finding in line["findings"]:
             call = "positive" if finding["positive"] else "negative"
-            said = f"{finding['label']}{call}{finding['probability']:.3f}{finding['threshold']:.3f}{finding['std']:.3f}"
-            assert said in text
+            row = f"{finding['label']}{call}{finding['probability']:.3f}{finding['threshold']:.3f}{finding['std']:.3f}"
+            assert row in text
 
 
 def test_the_page_asks_for_nothing_and_runs_only_its_own(report):
@@ -74,7 +74,7 @@ def test_the_page_asks_for_nothing_and_runs_only_its_own(report):
     assert not re.search(r"https?://", re.sub(r"<script>.*?</script>", "", report.read_text(), flags=re.DOTALL))
 
 
-def test_a_run_that_is_done_is_not_computed_again(images, report):
+def test_a_finished_run_is_not_computed_again(images, report):
     before = report.stat().st_mtime_ns
     kept = {file: file.stat().st_mtime_ns for file in (report.parent / ".report").iterdir()}
     assert len(kept) == 4
@@ -95,7 +95,7 @@ def test_images_of_a_run_without_report_are_computed_for_it(tmp_path):
     assert "3 of 3 images" in page
 
 
-def test_a_report_that_no_longer_holds_is_taken_away(tmp_path):
+def test_an_outdated_report_is_removed(tmp_path):
     image, out = tmp_path / "image.png", tmp_path / "out"
     image.write_bytes(SAMPLES[0].read_bytes())
     infer(image, "--out", out, "--report", "--device", "cpu")
@@ -106,7 +106,7 @@ def test_a_report_that_no_longer_holds_is_taken_away(tmp_path):
     assert not (out / "report.html").exists()
 
 
-def test_a_page_that_cannot_be_written_is_told(tmp_path):
+def test_a_page_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "report.html").mkdir(parents=True)
     assert "output_unwritable" in infer(SAMPLES[0], "--out", tmp_path, "--report", "--device", "cpu", status=2)
 
@@ -149,12 +149,12 @@ def test_an_image_is_kept_small(image, model):
 
 
 @pytest.mark.parametrize("mode", ["single", "tta", "adaptive"])
-def test_an_image_tells_how_it_was_computed(mode, image, model):
+def test_an_image_states_how_it_was_computed(mode, image, model):
     options = {"single": {"tta": False}, "tta": {"tta": True}, "adaptive": {"adaptive": True}}[mode]
     settings = model.settings(heatmaps=True, operating_point="youden", **options)
     result = model.decide(model.evaluate(image, settings), settings)
     page = render_image(result.record(), ReportImage.of(image, result), model.provenance(settings), name=HOSTILE)
-    text = " ".join("".join(Text(page).said).split())
+    text = " ".join("".join(Text(page).parts).split())
     assert {
         "single": "one TTA variant",
         "tta": "averaged over 6 TTA variants",
