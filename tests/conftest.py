@@ -70,6 +70,12 @@ def uncalibrated() -> cxr_edge.Model:
     return cxr_edge.Model(replace(bundle, manifest=manifest), "cpu")
 
 
+def without_maps() -> cxr_edge.Model:
+    """Load the shipped bundle as if it had no companion graph."""
+    bundle = read_bundle()
+    return cxr_edge.Model(replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, maps=None)), "cpu")
+
+
 @pytest.fixture(params=SAMPLES, ids=lambda path: path.stem)
 def sample(request: pytest.FixtureRequest) -> Path:
     """Each of the repository's images in turn."""

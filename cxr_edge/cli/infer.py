@@ -214,15 +214,14 @@ def infer(
         )
         if device == "auto" or model.precision not in model.manifest.variants:
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
-        drawn = bool(cam or report or (dicom_out and dicom_overlays))
-        settings = model.settings(tta=tta, adaptive=adaptive, operating_point=operating_point, heatmaps=drawn)
+        settings = model.settings(tta=tta, adaptive=adaptive, operating_point=operating_point)
+        pictures = ReportPictures(out) if out and report else None
+        outputs = [*_outputs(out, cam, dicom_out, dicom_overlays, colormap), *([pictures] if pictures else [])]
+        analyser = Analyser.of(model, settings, outputs)
         options = {"cam": cam, "colormap": colormap, "strict": strict}
         if dicom_out:
             options["dicom_overlays"] = dicom_overlays
-        with _run_directory(out, model, model.provenance(settings), options) as run:
-            pictures = ReportPictures(out) if out and report else None
-            outputs = [*_outputs(out, cam, dicom_out, dicom_overlays, colormap), *([pictures] if pictures else [])]
-            analyser = Analyser.of(model, settings, outputs)
+        with _run_directory(out, model, analyser.provenance, options) as run:
             records = infer_images(analyser, inputs, run, workers=1 if one_image else cores)
             shown, failures = _consume(records, len(inputs), json_lines, keep_all=out is None)
             if run is not None:

@@ -4,6 +4,7 @@ import copy
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -194,13 +195,23 @@ class Model:
             mode = "adaptive"
         elif tta is not None:
             mode = "tta" if tta else "single"
-        chosen = Settings(mode, operating_point or manifest.default_operating_point, heatmaps)
+        chosen = Settings(mode, operating_point or manifest.default_operating_point)
         manifest.thresholds(chosen.operating_point, chosen.fitted_mode)
         if adaptive:
             manifest.early_exit(chosen.operating_point)
-        if heatmaps and manifest.maps is None:
+        return self.with_heatmaps(chosen) if heatmaps else chosen
+
+    def with_heatmaps(self, settings: Settings) -> Settings:
+        """Return the same settings with heat maps.
+
+        Raises
+        ------
+        HeatmapUnavailable
+            The bundle has no heat maps.
+        """
+        if self._manifest.maps is None:
             raise HeatmapUnavailable(f"the bundle {self.identity} has no heat maps; leave out heatmaps, or use another")
-        return chosen
+        return replace(settings, heatmaps=True)
 
     def provenance(self, settings: Settings) -> Provenance:
         """Return what results with these settings are based on."""

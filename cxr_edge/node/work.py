@@ -77,7 +77,6 @@ class Workers:
             operating_point=chosen.operating_point,
             heatmaps=config.results.overlays > 0,
         )
-        self._provenance = model.provenance(self._settings)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -158,7 +157,7 @@ class Workers:
             store(self._results, name, content)
             stored.append(name)
 
-        analyser = Analyser(self._model, self._settings, self._provenance, self._outputs(data, keep))
+        analyser = Analyser.of(self._model, self._settings, self._outputs(data, keep))
         record = analyser.run(data, image.name, path=image.source)
         if self._folder_destinations:
             keep(f"{image.name}.json", encode_record(record))

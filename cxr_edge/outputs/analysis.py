@@ -31,7 +31,17 @@ class Analyser:
 
     @classmethod
     def of(cls, model: Model, settings: Settings, outputs: Sequence[Output]) -> "Analyser":
-        """Return a model with settings, outputs, and the provenance that follows from them."""
+        """Return a model with settings, outputs, and the provenance that follows from them.
+
+        Heat maps are computed if any output draws them, whatever the settings.
+
+        Raises
+        ------
+        HeatmapUnavailable
+            An output draws heat maps, and the bundle has none.
+        """
+        if any(output.needs_heatmaps for output in outputs):
+            settings = model.with_heatmaps(settings)
         return cls(model, settings, model.provenance(settings), outputs)
 
     def analyse(self, data: bytes, name: str, *, path: str | None, sha256: str | None = None) -> Analysis:

@@ -3,7 +3,7 @@
 A new output is a class with these methods, and a line where the outputs of a run are chosen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,8 +63,3 @@ def write_outputs(analysis: Analysis, outputs: Iterable[Output]) -> ResultRecord
     for output in outputs:
         record = output.write(analysis, record)
     return record
-
-
-def need_heatmaps(outputs: Sequence[Output]) -> bool:
-    """Return whether any of the outputs draws heat maps."""
-    return any(output.needs_heatmaps for output in outputs)

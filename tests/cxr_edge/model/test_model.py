@@ -2,18 +2,16 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import cv2
-import msgspec
 import numpy as np
 import pytest
 
 import cxr_edge
 from cxr_edge import errors
-from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.preprocess import preprocess
 from cxr_edge.model.tta import make_variants
+from tests.conftest import without_maps
 
 
 def values(result):
@@ -258,8 +256,7 @@ def test_results_are_streamed_while_sources_are_still_read(model, image):
 
 
 def test_a_bundle_without_maps_predicts_and_refuses_heat_maps(image):
-    bundle = read_bundle()
-    model = cxr_edge.Model(replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, maps=None)), "cpu")
+    model = without_maps()
     assert model.predict(image, tta=True).findings
     with pytest.raises(errors.HeatmapUnavailable, match="no heat maps"):
         model.predict(image, heatmaps=True)
