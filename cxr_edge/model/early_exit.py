@@ -45,5 +45,8 @@ class EarlyExit(msgspec.Struct, frozen=True):
             Label → threshold of all variants.
         """
         by_label = dict(zip(labels, log_odds(probabilities).tolist(), strict=True))
-        limits = {label: float(log_odds(thresholds[label])) for label in self.margins}
-        return all(abs(by_label[label] - limits[label]) > margin for label, margin in self.margins.items())
+        limits = log_odds(np.array([thresholds[label] for label in self.margins])).tolist()
+        return all(
+            abs(by_label[label] - limit) > margin
+            for (label, margin), limit in zip(self.margins.items(), limits, strict=True)
+        )
