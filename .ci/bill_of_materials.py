@@ -40,13 +40,13 @@ def materials(python: str) -> dict[str, Any]:
 
 
 def site_packages(python: str) -> Path:
-    """Tell where an environment's packages lie."""
-    told = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return Path(subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip())  # noqa: S603
+    """Return where an environment's packages lie."""
+    query = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip())  # noqa: S603
 
 
 def declared(component: Component) -> list[str]:
-    """Give the licences that a package's metadata name, as they name them."""
+    """Return the licences that a package's metadata name, as they name them."""
     return sorted(
         entry["expression"] if "expression" in entry else entry["license"].get("id") or entry["license"]["name"]
         for entry in component.get("licenses", [])
@@ -54,7 +54,7 @@ def declared(component: Component) -> list[str]:
 
 
 def is_allowed(licence: LicenseExpression) -> bool:
-    """Tell whether the allowed licences suffice: all of an AND, one of an OR."""
+    """Return whether the allowed licences suffice: all of an AND, one of an OR."""
     if licence.args:
         return (any if isinstance(licence, SPDX.OR) else all)(map(is_allowed, licence.args))
     return str(licence) in POLICY["allowed"]
@@ -163,9 +163,9 @@ def main(python: str, out: str) -> None:
     for component in bill["components"]:
         package = packages[canonicalize_name(component["name"])]
         carry(component)
-        for told in (conclude(component), compare_texts(package)):
-            if told:
-                wrong.append(f"{component['name']} {component['version']} {told}")
+        for problem in (conclude(component), compare_texts(package)):
+            if problem:
+                wrong.append(f"{component['name']} {component['version']} {problem}")
     if wrong:
         sys.exit("\n".join([*wrong, "Allow it in .ci/licences.toml, with evidence, or do without the package."]))
     (ours,) = (component for component in bill["components"] if component["name"] == "cxr-edge")

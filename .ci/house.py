@@ -42,7 +42,7 @@ KINDS = ("when loaded", "lazy", "for types")
 
 
 def modules(package: str) -> dict[str, Path]:
-    """Give a package's modules by their dotted names."""
+    """Return a package's modules by their dotted names."""
     found = {}
     for path in sorted((ROOT / package).rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -51,13 +51,13 @@ def modules(package: str) -> dict[str, Path]:
 
 
 def room(path: Path) -> str:
-    """Give the room of a module of the house."""
+    """Return the room of a module of the house."""
     first, *rest = path.relative_to(ROOT / HOUSE).with_suffix("").parts
     return first if rest else TOP.get(first, "(top)")
 
 
 def is_type_checking(node: ast.If) -> bool:
-    """Tell whether this is ``if TYPE_CHECKING:``."""
+    """Return whether this is ``if TYPE_CHECKING:``."""
     test = node.test
     return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
         isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
@@ -65,7 +65,7 @@ def is_type_checking(node: ast.If) -> bool:
 
 
 def imports(node: ast.AST, package: str, kind: str = KINDS[0]) -> Iterator[tuple[str, str, int]]:
-    """Give what is imported below a node: dotted name, kind and line."""
+    """Return what is imported below a node: dotted name, kind and line."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from ((alias.name, kind, child.lineno) for alias in child.names)
@@ -88,7 +88,7 @@ def imports(node: ast.AST, package: str, kind: str = KINDS[0]) -> Iterator[tuple
 
 
 def dynamic(call: ast.Call) -> str | None:
-    """Give the module that ``import_module("…")`` names."""
+    """Return the module that ``import_module("…")`` names."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
     if name == "import_module" and call.args and isinstance(call.args[0], ast.Constant):
         return str(call.args[0].value)
@@ -96,7 +96,7 @@ def dynamic(call: ast.Call) -> str | None:
 
 
 def arrows() -> dict[tuple[str, str], dict[str, list[str]]]:
-    """Give the arrows: (from, to) → kind → places."""
+    """Return the arrows: (from, to) → kind → places."""
     known = modules(HOUSE)
     found: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, path in known.items():
@@ -113,7 +113,7 @@ def arrows() -> dict[tuple[str, str], dict[str, list[str]]]:
 
 
 def cycles(pairs: set[tuple[str, str]]) -> list[list[str]]:
-    """Give the sets of rooms that each can be reached from each other, with more than one room."""
+    """Return the sets of rooms that each can be reached from each other, with more than one room."""
     reach: dict[str, set[str]] = defaultdict(set)
     for start in {name for pair in pairs for name in pair}:
         waiting = [start]
@@ -128,7 +128,7 @@ def cycles(pairs: set[tuple[str, str]]) -> list[list[str]]:
 
 
 def functions(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Give every function of a file: where, lines of its body without its docstring, parameters without self or cls."""
+    """Return a file's functions: where, lines of the body without docstring, parameters without self or cls."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -143,14 +143,14 @@ def functions(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def spread(values: list[int]) -> dict[str, float]:
-    """Give median, 90th percentile and maximum."""
+    """Return median, 90th percentile and maximum."""
     ordered = sorted(values)
     last = len(ordered) - 1
     return {"median": statistics.median(ordered), "p90": ordered[round(0.9 * last)], "max": ordered[last]}
 
 
 def measure() -> dict:
-    """Give all figures."""
+    """Return all figures."""
     paths = list(modules(HOUSE).values())
     folders = Counter(path.parent.relative_to(ROOT).as_posix() for path in paths if path.name != "__init__.py")
     rooms = Counter(room(path) for path in paths)
@@ -199,7 +199,7 @@ def measure() -> dict:
 
 
 def table(figures: dict) -> str:
-    """Give the figures for people."""
+    """Return the figures for people."""
     (fullest,) = figures["fullest folder"].items()
     rows: list[tuple[str, object]] = [
         (f"{HOUSE}: rooms (folders at its top, and the top itself)", figures["rooms"]),
@@ -215,8 +215,8 @@ def table(figures: dict) -> str:
     for package, of_it in figures["packages"].items():
         rows.append((f"{package}:", ""))
         for name, value in of_it.items():
-            told = " / ".join(f"{part:g}" for part in value.values()) if isinstance(value, dict) else value
-            rows.append((f"  {name}{', median / p90 / max' if isinstance(value, dict) else ''}", told))
+            shown = " / ".join(f"{part:g}" for part in value.values()) if isinstance(value, dict) else value
+            rows.append((f"  {name}{', median / p90 / max' if isinstance(value, dict) else ''}", shown))
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:{width}}  {value}".rstrip() for name, value in rows]
     lines += ["", "modules by room: " + ", ".join(f"{name} {n}" for name, n in figures["modules by room"].items())]

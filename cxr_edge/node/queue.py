@@ -27,7 +27,7 @@ PRAGMA user_version = {FORMAT};
 CREATE TABLE IF NOT EXISTS image (
     id INTEGER PRIMARY KEY AUTOINCREMENT,   -- the id of a queue entry is never used again
     name TEXT NOT NULL UNIQUE,          -- SHA-256 of the SOP Instance UID, or of a PNG or JPEG file
-    identity TEXT NOT NULL,             -- SHA-256 of pixels, patient, study and series
+    identity TEXT NOT NULL,             -- SHA-256 of pixels, patient, study and series, or as name
     source TEXT,                        -- path of its file in the watched folder
     state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, done, dead
     attempts INTEGER NOT NULL DEFAULT 0,    -- that failed

@@ -139,7 +139,7 @@ def _reliability(report: dict[str, Any]) -> Figure:
         together.plot([b["probability"] for b in pooled], [b["frequency"] for b in pooled], "o-", color=color,
                       markersize=3, label=f"{name} calibration")  # fmt: skip
     together.legend(loc="upper left", fontsize=8)
-    figure.supxlabel("Probability told", fontsize=9)
+    figure.supxlabel("Emitted probability", fontsize=9)
     figure.supylabel("Share that truly has the finding", fontsize=9)
     return figure
 
