@@ -13,7 +13,7 @@ needed = {
     "cxr_edge/outputs/html/templates/page.html",
     "cxr_edge/demo/demo.css",
     *samples,
-    *(bundle + name for name in ("model.onnx", "gradcam.onnx", "manifest.json", "MODEL_CARD.md")),
+    *(bundle + name for name in ("model.onnx", "maps.onnx", "evaluation.json", "manifest.json", "MODEL_CARD.md")),
 }
 missing = needed - set(names)
 licences = [name for name in names if name.endswith(("licenses/LICENSE", "licenses/NOTICE"))]

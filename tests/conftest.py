@@ -1,6 +1,7 @@
 """Fixtures: the real bundle, the real images the repository carries, and NIH's where they are available."""
 
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,13 @@ def uncalibrated() -> cxr_edge.Model:
     bundle = read_bundle()
     manifest = msgspec.structs.replace(bundle.manifest, calibration=Calibration("identity"))
     return cxr_edge.Model(replace(bundle, manifest=manifest), "cpu")
+
+
+def free_port() -> int:
+    """Find a port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def without_maps() -> cxr_edge.Model:

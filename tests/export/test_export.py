@@ -37,13 +37,21 @@ DESCRIPTION = Description(
 
 
 @pytest.fixture(scope="module")
-def network(trained_keras) -> keras.Model:
-    return to_float32(keras.models.load_model(trained_keras, compile=False))
+def exported(trained_keras) -> tuple[keras.Model, Graphs]:
+    """The shipped model and its graphs, named as in a fresh process: Keras numbers layers over all models of one."""
+    keras.utils.clear_session()
+    network = to_float32(keras.models.load_model(trained_keras, compile=False))
+    return network, convert(network)
 
 
 @pytest.fixture(scope="module")
-def graphs(network) -> Graphs:
-    return convert(network)
+def network(exported) -> keras.Model:
+    return exported[0]
+
+
+@pytest.fixture(scope="module")
+def graphs(exported) -> Graphs:
+    return exported[1]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 
 from cxr_edge.demo.samples import samples
 from tests.browser import DESKTOP, PHONE, overflows, pages_without_errors, violations
-from tests.conftest import ROOT, SAMPLES
+from tests.conftest import ROOT, SAMPLES, free_port
 from tests.documentation.blocks import blocks_of
 
 #: A console message of Gradio's own page, for every visitor.
@@ -26,12 +26,13 @@ OF_GRADIO = "Method not implemented."
 class Server:
     """``cxr-edge demo`` in its own process, with its own folder for temporary files."""
 
-    def __init__(self, folder: Path, command: list[str], port: int = 7934) -> None:
-        self.folder, self.port = folder, port
-        environment = {**os.environ, "TMPDIR": str(folder), "GRADIO_SERVER_PORT": str(port)}
+    def __init__(self, folder: Path, command: list[str]) -> None:
+        self.folder, self.port = folder, free_port()
+        environment = {**os.environ, "TMPDIR": str(folder), "GRADIO_SERVER_PORT": str(self.port)}
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        command = [part.format(port=self.port) for part in command]
         self.process = subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
-        self.address = f"http://127.0.0.1:{port}/"
+        self.address = f"http://127.0.0.1:{self.port}/"
         for _ in range(600):
             try:
                 requests.get(self.address, timeout=5)
@@ -39,7 +40,15 @@ class Server:
             except requests.ConnectionError:
                 assert self.process.poll() is None, self.process.stderr.read()
                 time.sleep(0.1)
+        self.process.kill()
         raise AssertionError("the demo did not start within a minute")
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
 
     def stop(self) -> str:
         self.process.send_signal(signal.SIGTERM)
@@ -58,15 +67,13 @@ class Server:
         raise AssertionError(f"not within a minute: {what}; kept: {self.kept()}")
 
 
-DEMO = [sys.executable, "-m", "cxr_edge", "demo", "--port", "7934", "--device", "cpu", "--max-upload", "1"]
+DEMO = [sys.executable, "-m", "cxr_edge", "demo", "--port", "{port}", "--device", "cpu", "--max-upload", "1"]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    started = Server(tmp_path_factory.mktemp("demo"), DEMO)
-    yield started
-    if started.process.poll() is None:
-        started.stop()
+    with Server(tmp_path_factory.mktemp("demo"), DEMO) as started:
+        yield started
 
 
 @pytest.fixture
@@ -182,8 +189,8 @@ def test_pages_of_other_sites_are_refused(server):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return requests.get(server.address, headers=named, timeout=30).status_code
 
-    assert get(Host="evil.example:7934") == 403  # its name leads to loopback: DNS rebinding
-    assert get(Host="localhost:7934") == get(Host="[::1]:7934") == get(Host="127.0.0.1") == 200
+    assert get(Host=f"evil.example:{server.port}") == 403  # its name leads to loopback: DNS rebinding
+    assert get(Host=f"localhost:{server.port}") == get(Host=f"[::1]:{server.port}") == get(Host="127.0.0.1") == 200
     assert get(Sec_Fetch_Site="cross-site") == 403
     assert get(Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate") == 200  # a link
     assert get(Sec_Fetch_Site="same-origin") == 200
@@ -208,10 +215,9 @@ while True:
 @pytest.fixture
 def forgetful(tmp_path):
     (tmp_path / "soon.py").write_text(SOON)
-    server = Server(tmp_path, [sys.executable, "soon.py"], port=7935)
-    (tmp_path / "soon.py").unlink()
-    yield server
-    server.stop()
+    with Server(tmp_path, [sys.executable, "soon.py"]) as server:
+        (tmp_path / "soon.py").unlink()
+        yield server
 
 
 def test_images_and_uploads_are_removed(forgetful, new_page):
@@ -260,13 +266,15 @@ def test_it_is_accessible_and_fits(viewport, scheme, new_page, server):
 
 
 def test_a_port_in_use_and_the_end(server):
-    second = subprocess.run(DEMO, capture_output=True, text=True, timeout=120)
+    same = [part.format(port=server.port) for part in DEMO]
+    second = subprocess.run(same, capture_output=True, text=True, timeout=120)
     assert second.returncode == 2
     assert "demo_unavailable" in second.stderr
-    assert "127.0.0.1 port 7934 cannot be listened on (Address already in use); choose another port" in second.stderr
-    nowhere = subprocess.run([*DEMO[:-4], "--host", "192.0.2.1"], capture_output=True, text=True, timeout=120)
+    in_use = f"127.0.0.1 port {server.port} cannot be listened on (Address already in use); choose another port"
+    assert in_use in second.stderr
+    nowhere = subprocess.run([*same[:-4], "--host", "192.0.2.1"], capture_output=True, text=True, timeout=120)
     assert nowhere.returncode == 2
-    assert "192.0.2.1 port 7934 cannot be listened on (Cannot assign requested address)" in nowhere.stderr
+    assert f"192.0.2.1 port {server.port} cannot be listened on (Cannot assign requested address)" in nowhere.stderr
     printed = server.stop()
     assert "not for diagnosis" in printed
     assert server.process.returncode == 0
@@ -276,11 +284,10 @@ def test_a_port_in_use_and_the_end(server):
 def test_the_three_lines_of_a_hosted_space(tmp_path):
     (code,) = (block.code for block in blocks_of(ROOT / "docs" / "demo.md") if block.language == "python")
     (tmp_path / "app.py").write_text(code)
-    server = Server(tmp_path, [sys.executable, "app.py"], port=7935)
-    image = {"files": ("image.png", SAMPLES[0].read_bytes())}
-    assert requests.post(f"{server.address}gradio_api/upload", files=image, timeout=30).status_code == 200
-    assert list(tmp_path.glob("cxr-edge-demo-*/*/image.png"))
-    server.stop()
+    with Server(tmp_path, [sys.executable, "app.py"]) as server:
+        image = {"files": ("image.png", SAMPLES[0].read_bytes())}
+        assert requests.post(f"{server.address}gradio_api/upload", files=image, timeout=30).status_code == 200
+        assert list(tmp_path.glob("cxr-edge-demo-*/*/image.png"))
     assert server.process.returncode == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "app.py"]
 

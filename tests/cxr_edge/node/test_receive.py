@@ -23,6 +23,7 @@ from cxr_edge.node.destinations.dicom import DicomSender
 from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.receive import Receiver
+from tests.conftest import free_port
 from tests.cxr_edge.node.certificates import make as make_certificates
 
 #: pynetdicom leaves it to the garbage collection to close the sockets of some associations that it rejected.
@@ -30,12 +31,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
     pytest.mark.usefixtures("collected"),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Listening:

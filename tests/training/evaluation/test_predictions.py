@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_edge import images
 from cxr_edge.errors import HeatmapUnavailable
+from cxr_edge.images import decoding
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.model import Model
 from tests.conftest import SAMPLES
@@ -27,7 +27,7 @@ def counted(monkeypatch) -> tuple[list[str], list[tuple[str, object]]]:
     """Record what is decoded, by its hash, and what the network computes, by image and variant."""
     decoded: list[str] = []
     computed: list[tuple[str, object]] = []
-    decode, run = images.decode, Model._run
+    decode, run = decoding.decode, Model._run
 
     def decode_and_count(*arguments, **options):
         image = decode(*arguments, **options)
@@ -38,7 +38,7 @@ def counted(monkeypatch) -> tuple[list[str], list[tuple[str, object]]]:
         computed.extend((shown.tobytes(), variant) for variant in variants)
         return run(self, shown, variants, heatmaps=heatmaps)
 
-    monkeypatch.setattr(images, "decode", decode_and_count)
+    monkeypatch.setattr(decoding, "decode", decode_and_count)
     monkeypatch.setattr(Model, "_run", run_and_count)
     return decoded, computed
 
