@@ -219,8 +219,7 @@ def infer(
         outputs = [*_outputs(out, cam, dicom_out, dicom_overlays, colormap), *([pictures] if pictures else [])]
         analyser = Analyser.of(model, settings, outputs)
         options = {"cam": cam, "colormap": colormap, "strict": strict}
-        if dicom_out:
-            options["dicom_overlays"] = dicom_overlays
+        options["dicom_overlays"] = dicom_overlays if dicom_out else None
         with _run_directory(out, model, analyser.provenance, options) as run:
             records = infer_images(analyser, inputs, run, workers=1 if one_image else cores)
             shown, failures = _consume(records, len(inputs), json_lines, keep_all=out is None)

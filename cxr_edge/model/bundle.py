@@ -63,7 +63,7 @@ def read_bundle(directory: str | os.PathLike[str] | None = None) -> Bundle:
     except errors.BundleVersion as error:
         raise errors.BundleVersion(f"{root}: {error}") from error
     except errors.BundleInvalid as error:
-        raise errors.BundleInvalid(f"{root}: {error}; copy or export the bundle again") from error
+        raise errors.BundleInvalid(f"{root}: {error}; correct it, or copy or export the bundle again") from error
     return Bundle(
         manifest=manifest,
         sha256=hashlib.sha256(data).hexdigest(),

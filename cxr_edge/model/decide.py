@@ -18,6 +18,8 @@ from cxr_edge.model.tta import TtaVariant
 def decide(evaluation: Evaluation, manifest: Manifest, identity: str, settings: Settings) -> Result:
     """Decide on the findings of an image; see `Model.decide`."""
     used = evaluation.only(variants_used(evaluation, manifest, settings))
+    if settings.heatmaps and used.maps is None:
+        raise ValueError("expected an evaluation with heat maps, got one without; evaluate with heatmaps=True")
     values = tuple(calibrated(used, manifest, settings.fitted_mode).tolist())
     thresholds = manifest.thresholds(settings.operating_point, settings.fitted_mode)
     return Result(

@@ -14,7 +14,7 @@ from msgspec import Meta
 from cxr_edge import errors
 from cxr_edge.model.calibration import Calibration, Curve
 from cxr_edge.model.early_exit import EarlyExit
-from cxr_edge.model.labels import Label, Name
+from cxr_edge.model.labels import Label, Name, label_problems
 from cxr_edge.model.out_of_distribution import OutOfDistribution
 from cxr_edge.model.settings import FittedMode
 from cxr_edge.model.tta import IDENTITY, TtaVariant
@@ -274,27 +274,12 @@ def _check_version(source: dict[str, Any]) -> None:
 
 def _problems(manifest: Manifest) -> list[str]:
     return [
-        *_label_problems(manifest),
+        *label_problems(manifest.labels),
         *_threshold_problems(manifest),
         *_calibration_problems(manifest),
         *_tta_problems(manifest),
         *_file_problems(manifest),
     ]
-
-
-def _label_problems(manifest: Manifest) -> list[str]:
-    names = manifest.label_names
-    problems = [] if len(set(names)) == len(names) else [f"labels: expected distinct names, got {list(names)}"]
-    if not manifest.finding_names:
-        problems.append("labels: expected at least one of the role 'finding', got none")
-    by_code: dict[tuple[str, str], str] = {}
-    for label in manifest.labels:
-        code = (label.coded.scheme, label.coded.value)
-        if (other := by_code.setdefault(code, label.name)) != label.name:
-            problems.append(
-                f"labels: {other} and {label.name} have the same code {code[1]} of {code[0]}; give each its own"
-            )
-    return problems
 
 
 def _threshold_problems(manifest: Manifest) -> list[str]:
@@ -324,6 +309,8 @@ def _adaptive_problems(manifest: Manifest, rule: EarlyExit, where: str) -> list[
         problems.append(f"{where} lacks a margin for {', '.join(sorted(missing))}")
     if foreign := set(rule.margins) - set(manifest.finding_names):
         problems.append(f"{where} has margins for {', '.join(sorted(foreign))}, which are not among the findings")
+    if 0 not in rule.first:
+        problems.append(f"{where}: expected the unchanged image (position 0) in first, got {rule.first}")
     if len(set(rule.first)) < len(rule.first) or max(rule.first) >= len(manifest.tta.variants):
         problems.append(
             f"{where}: expected distinct positions below {len(manifest.tta.variants)} in first, got {rule.first}"

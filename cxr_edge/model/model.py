@@ -195,7 +195,7 @@ class Model:
             mode = "adaptive"
         elif tta is not None:
             mode = "tta" if tta else "single"
-        chosen = Settings(mode, operating_point or manifest.default_operating_point)
+        chosen = Settings(mode, manifest.default_operating_point if operating_point is None else operating_point)
         manifest.thresholds(chosen.operating_point, chosen.fitted_mode)
         if adaptive:
             manifest.early_exit(chosen.operating_point)
@@ -367,12 +367,12 @@ class Model:
     def decide(self, evaluation: Evaluation, settings: Settings) -> Result:
         """Decide on the findings of an image: average, calibrate, threshold, drop, sort.
 
-        Pure: it needs no device. An evaluation with all variants can be decided on with any settings.
+        Pure: it needs no device. An evaluation with all variants and heat maps can be decided on with any settings.
 
         Raises
         ------
         ValueError
-            The evaluation lacks a variant that the settings need.
+            The evaluation lacks a variant or the heat maps that the settings need.
         """
         return decide.decide(evaluation, self._manifest, self._identity, settings)
 

@@ -122,6 +122,11 @@ def overlay_prefix(path: str) -> str:
     return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
 
 
+def prefixes_of(overlay: str) -> list[str]:
+    """Return what may be the prefix of an overlay's name; more than one where a file or a label looks like a hash."""
+    return [overlay[: hashed.end()] for hashed in re.finditer(r"-[0-9a-f]{16}(?=-)", overlay)]
+
+
 def overlay_name(path: str, label: str) -> str:
     """Return the name of an image's overlay for a label, relative to the results directory."""
     return f"{FOLDER}/{overlay_prefix(path)}-{label.replace(' ', '_')}.png"

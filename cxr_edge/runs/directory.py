@@ -19,7 +19,7 @@ from cxr_edge.errors import OutputBusy, OutputMismatch, OutputUnwritable
 from cxr_edge.model.record import Record, ResultRecord, decode_record, encode_record
 from cxr_edge.outputs.base import Output
 from cxr_edge.outputs.csv import csv_text
-from cxr_edge.outputs.overlays import FOLDER
+from cxr_edge.outputs.overlays import FOLDER, prefixes_of
 from cxr_edge.support.files import write_atomically
 
 PREDICTIONS: Final = "predictions.jsonl"
@@ -73,7 +73,8 @@ class RunDirectory:
             self._lines = self._recover()
             self._log = (self.root / PREDICTIONS).open("ab", buffering=0)
             for overlay in (self.root / FOLDER).iterdir():
-                self._overlays.setdefault(overlay.name.rpartition("-")[0], []).append(overlay)
+                for prefix in prefixes_of(overlay.name):
+                    self._overlays.setdefault(prefix, []).append(overlay)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError):
@@ -148,6 +149,7 @@ class RunDirectory:
         content = b"".join(ordered)
         log = self.root / PREDICTIONS
         if log.read_bytes() != content:
+            (self.root / REPORT).unlink(missing_ok=True)
             self._log.close()
             write_atomically(log, content)
         write_atomically(self.root / TABLE, csv_text(map(decode_record, ordered), self._labels).encode())

@@ -69,7 +69,7 @@ def read_external(kind: str, root: Path, uncertain: Uncertain, labels: LabelSet)
 def read_chexpert(root: Path, labels: LabelSet) -> pd.DataFrame:
     """Read CheXpert: ``valid.csv``, or else ``test.csv`` or ``train.csv``, and the images beside it."""
     table = pd.read_csv(_first(root, ("valid.csv", "test.csv", "train.csv")))
-    _require(table, ["Path", "Frontal/Lateral", *_known(labels)], root)
+    _require(table, ["Path", "Frontal/Lateral", *_known(table, labels)], root)
     table = table[table["Frontal/Lateral"] == "Frontal"]
     inside = table["Path"].str.replace(r"^CheXpert-v1\.0(-small)?/", "", regex=True)
     images = pd.DataFrame(
@@ -91,7 +91,7 @@ def read_mimic(root: Path, labels: LabelSet) -> pd.DataFrame:
     Where ``…-split.csv[.gz]`` is there, its test part alone.
     """
     reported = pd.read_csv(_only(root, "mimic-cxr-2*-chexpert.csv*"))
-    _require(reported, ["subject_id", "study_id", *_known(labels)], root)
+    _require(reported, ["subject_id", "study_id", *_known(reported, labels)], root)
     images = pd.read_csv(_only(root, "mimic-cxr-2*-metadata.csv*"))
     images = images[images["ViewPosition"].isin(["AP", "PA"])]
     if list(root.glob("mimic-cxr-2*-split.csv*")):
@@ -133,8 +133,10 @@ READERS: Mapping[str, Callable[[Path, LabelSet], pd.DataFrame]] = {
 }
 
 
-def _known(labels: LabelSet) -> dict[str, str]:
+def _known(table: pd.DataFrame, labels: LabelSet) -> dict[str, str]:
     """Return CheXpert's and MIMIC's labels that mean the same as one of ours: their name → ours.
+
+    Those of `training.labels.aliases`, and findings of the same name.
 
     Raises
     ------
@@ -142,6 +144,7 @@ def _known(labels: LabelSet) -> dict[str, str]:
         None does.
     """
     known = {theirs: ours for theirs, ours in aliases("chexpert").items() if ours in labels.names}
+    known |= {name: name for name in labels.findings if name in table and name not in known.values()}
     if not known:
         raise DataError(f"none of {', '.join(labels.names)} is a label of CheXpert or MIMIC; evaluate with a csv")
     return known
@@ -149,7 +152,7 @@ def _known(labels: LabelSet) -> dict[str, str]:
 
 def _mapped(table: pd.DataFrame, labels: LabelSet) -> pd.DataFrame:
     """Rename labels to ours; what the report does not mention counts as absent."""
-    known = _known(labels)
+    known = _known(table, labels)
     return table[list(known)].rename(columns=known).fillna(0.0)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from cxr_edge.model.labels import Label
+from cxr_edge.model.labels import Label, label_problems
 from training.errors import RecipeError
 
 FOLDER: Final = Path(__file__).parent
@@ -84,10 +84,8 @@ def read_labels(source: str = DEFAULT) -> LabelSet:
     except msgspec.MsgspecError as error:
         raise RecipeError(f"{file}: {error}; compare it with {FOLDER / DEFAULT}.json") from error
     found = LabelSet.of(records)
-    if len(set(found.names)) < len(found) or not found.findings:
-        raise RecipeError(f"{file}: expected distinct names, and a label of the role 'finding', got {found.names}")
-    if len({(label.coded.scheme, label.coded.value) for label in records}) < len(found):
-        raise RecipeError(f"{file}: expected distinct codes, got {[label.coded.value for label in records]}")
+    for problem in label_problems(records):
+        raise RecipeError(f"{file}: {problem}")
     return found
 
 

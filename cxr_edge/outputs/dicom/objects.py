@@ -122,8 +122,8 @@ class DicomDirectory:
         except (NotDicom, InvalidHeader) as error:
             warning = CodedWarning("no_dicom_results", f"no DICOM results: {error}")
             return msgspec.structs.replace(record, dicom=(), warnings=(*record.warnings, warning))
-        for name in _other_names(written, analysis.provenance):
-            (self._directory / name).unlink(missing_ok=True)
+        for other in _others(self._directory, written):
+            other.unlink(missing_ok=True)
         return written
 
     def is_complete(self, record: ResultRecord) -> bool:
@@ -169,13 +169,13 @@ def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[R
     return [report, *captures, *outlines]
 
 
-def _other_names(record: ResultRecord, provenance: Provenance) -> list[str]:
-    """Return the names that results of the same image have with other settings, without those of this record."""
+def _others(directory: Path, record: ResultRecord) -> list[Path]:
+    """Return the objects of the same image that another run left in a directory."""
     if record.dicom is UNSET or not record.dicom:
         return []
     prefix = record.dicom[0][:_DIGITS]
-    captures = (_capture_name(prefix, label.name) for label in provenance.labels)
-    return sorted({f"{prefix}{_REPORT}", f"{prefix}{_OUTLINES}", *captures} - set(record.dicom))
+    named = [f"{prefix}{_REPORT}", f"{prefix}{_OUTLINES}", _capture_name(prefix, "*")]
+    return [file for name in named for file in directory.glob(name) if file.name not in record.dicom]
 
 
 def _capture_name(prefix: str, label: str) -> str:

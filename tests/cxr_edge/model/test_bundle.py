@@ -147,6 +147,13 @@ def test_a_missing_key_is_named(bundle, key):
         (lambda m: m["tta"].update(variants=m["tta"]["variants"] * 20), "variants"),
         (lambda m: m["tta"].update(variants=[]), "variants"),
         (lambda m: m["labels"][0].update(name="Mass/../.."), "labels"),
+        (lambda m: m["labels"][0].update(name="Lump\n"), "labels"),
+        (lambda m: m["labels"][0].update(name="Warnings"), "that of another column"),
+        (
+            lambda m: m["labels"].append({"name": "MASS", "role": "normal", "code": m["labels"][4]["site"]}),
+            "file names",
+        ),
+        (lambda m: m["labels"][0]["code"].update(value="9\u00fc"), "value"),
         (lambda m: m["labels"][0].update(name="\x1b]0;x\x07"), "labels"),
         (lambda m: m["files"]["model.onnx"].update(bytes=10**18), "bytes"),
         (lambda m: m["files"]["model.onnx"].update(bytes=-1), "bytes"),

@@ -108,6 +108,7 @@ def test_one_variant_cannot_be_adaptive(model, image_path):
     [
         ({"first": [0, 6]}, "below 6"),
         ({"first": [0, 0]}, "distinct"),
+        ({"first": [1, 3]}, "unchanged image"),
         ({"first": []}, "first"),
         ({"margins": {}}, "lacks a margin"),
         ({"margins": {**dict.fromkeys(FINDINGS, 0.1), "Gout": 0.1}}, "not among the findings"),

@@ -260,3 +260,14 @@ def test_a_bundle_without_maps_predicts_and_refuses_heat_maps(image):
     assert model.predict(image, tta=True).findings
     with pytest.raises(errors.HeatmapUnavailable, match="no heat maps"):
         model.predict(image, heatmaps=True)
+
+
+def test_a_decision_needs_the_heat_maps_it_is_asked_for(model, image):
+    evaluation = model.evaluate(image, model.settings(tta=True))
+    with pytest.raises(ValueError, match="expected an evaluation with heat maps"):
+        model.decide(evaluation, model.settings(tta=True, heatmaps=True))
+
+
+def test_an_empty_operating_point_is_unknown(model):
+    with pytest.raises(errors.UnknownOperatingPoint):
+        model.settings(operating_point="")

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from cxr_edge import errors
+from cxr_edge.model.labels import RESERVED
 from cxr_edge.model.record import CodedError, FailureRecord, FindingRecord, Record, ResultRecord, encode_record
-from cxr_edge.outputs.overlays import OverlayFiles
+from cxr_edge.outputs.csv import csv_text
+from cxr_edge.outputs.overlays import FOLDER, OverlayFiles, overlay_name, overlay_prefix
 from cxr_edge.runs.directory import RunDirectory
 from tests.conftest import ROOT
 
@@ -195,3 +197,28 @@ def test_a_file_in_place_of_the_directory(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(errors.OutputUnwritable), open_run(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize("path", ["image.png", "a-0123456789abcdef-b.png"])
+def test_overlays_of_an_image_are_discarded_whatever_their_label(tmp_path, path):
+    (tmp_path / FOLDER).mkdir()
+    for name in (path, "other.png"):
+        for label in ("Mass", "Infil-tration", "Pleural Effusion", "x-0123456789abcdef-y"):
+            (tmp_path / overlay_name(name, label)).write_bytes(b"")
+    with open_run(tmp_path) as run:
+        run.discard_overlays(overlay_prefix(path))
+    left = [file.name for file in (tmp_path / FOLDER).iterdir()]
+    assert len(left) == 4
+    assert all(name.startswith(overlay_prefix("other.png")) for name in left)
+
+
+def test_a_report_that_lists_a_dropped_failure_is_removed(tmp_path):
+    record(tmp_path, [line("a"), failure("b")])
+    (tmp_path / "report.html").write_text("a, b")
+    record(tmp_path, [line("a")])
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_no_label_has_the_name_of_a_column():
+    (heading,) = csv.reader(io.StringIO(csv_text([], [])))
+    assert set(heading) <= RESERVED

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from cxr_edge.model.labels import Label
 from tests.conftest import SAMPLES
 from tests.training.conftest import NIH14
 from training.data.external import read_external
@@ -131,3 +132,10 @@ def test_an_image_without_its_patient_is_refused(tmp_path):
     (tmp_path / "labels.csv").write_text("image,patient,Mass\na.png,p1,1\nb.png,,0\n")
     with pytest.raises(DataError, match=r"b\.png has no patient"):
         read_external("csv", tmp_path, "ignore", NIH14)
+
+
+def test_a_finding_of_the_same_name_needs_no_alias(chexpert):
+    images = read_external("chexpert", chexpert, "ignore", LabelSet.of([Label("Fracture"), Label("Edema")]))
+    assert images["Fracture"].tolist() == [0.0, 0.0]
+    alone = read_external("chexpert", chexpert, "ignore", LabelSet.of([Label("Lung Opacity")]))
+    assert alone["Lung Opacity"].tolist() == [1.0, 0.0]

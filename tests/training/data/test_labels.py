@@ -48,9 +48,12 @@ def test_a_set_is_read_from_a_file(five_labels):
         ('[{"name": "Mass|Nodule"}]', "matching regex"),
         ('[{"name": "Mass", "role": "illness"}]', "Invalid enum value 'illness'"),
         ('[{"name": "Mass"}, {"name": "Nodule"}, {"name": "Mass"}]', "expected distinct names"),
-        ('[{"name": "Healthy", "role": "normal"}]', "a label of the role 'finding'"),
-        ("[]", "a label of the role 'finding'"),
-        ('[{"name": "Mass"}, {"name": "mass"}]', "expected distinct codes"),
+        ('[{"name": "Healthy", "role": "normal"}]', "of the role 'finding'"),
+        ('[{"name": "Mass\\n"}]', "matching regex"),
+        ('[{"name": "Age"}]', "'Age' is that of another column"),
+        ('[{"name": "status"}]', "'status' is that of another column"),
+        ("[]", "of the role 'finding'"),
+        ('[{"name": "Mass"}, {"name": "mass"}]', "Mass and mass have the same code MASS of 99CXREDGE"),
     ],
 )
 def test_what_is_not_a_label_set_is_refused(tmp_path, text, message):
