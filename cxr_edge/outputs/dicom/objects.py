@@ -26,6 +26,7 @@ from cxr_edge.support.warnings import CodedWarning
 
 _DIGITS: Final = 32
 _REPORT: Final = "-report.dcm"
+_CAPTURE: Final = "-overlay-"
 _OUTLINES: Final = "-outlines.dcm"
 
 
@@ -105,6 +106,9 @@ class DicomDirectory:
 
     def __init__(self, directory: Path, overlays: int, colormap: str) -> None:
         self._directory, self._overlays, self._colormap = directory, overlays, colormap
+        self._kept: dict[str, set[str]] = {}
+        for file in directory.glob("*.dcm"):
+            self._kept.setdefault(file.name[:_DIGITS], set()).add(file.name)
 
     @property
     def needs_heatmaps(self) -> bool:
@@ -122,9 +126,18 @@ class DicomDirectory:
         except (NotDicom, InvalidHeader) as error:
             warning = CodedWarning("no_dicom_results", f"no DICOM results: {error}")
             return msgspec.structs.replace(record, dicom=(), warnings=(*record.warnings, warning))
-        for other in _others(self._directory, written):
-            other.unlink(missing_ok=True)
+        self._remove_others(written)
         return written
+
+    def _remove_others(self, record: ResultRecord) -> None:
+        """Remove the objects of the same image that another run left."""
+        if record.dicom is UNSET or not record.dicom:
+            return
+        prefix, names = record.dicom[0][:_DIGITS], set(record.dicom)
+        for name in self._kept.get(prefix, set()) - names:
+            if name in {f"{prefix}{_REPORT}", f"{prefix}{_OUTLINES}"} or name.startswith(f"{prefix}{_CAPTURE}"):
+                (self._directory / name).unlink(missing_ok=True)
+        self._kept[prefix] = names
 
     def is_complete(self, record: ResultRecord) -> bool:
         """Return whether the files that a record names exist."""
@@ -169,17 +182,8 @@ def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[R
     return [report, *captures, *outlines]
 
 
-def _others(directory: Path, record: ResultRecord) -> list[Path]:
-    """Return the objects of the same image that another run left in a directory."""
-    if record.dicom is UNSET or not record.dicom:
-        return []
-    prefix = record.dicom[0][:_DIGITS]
-    named = [f"{prefix}{_REPORT}", f"{prefix}{_OUTLINES}", _capture_name(prefix, "*")]
-    return [file for name in named for file in directory.glob(name) if file.name not in record.dicom]
-
-
 def _capture_name(prefix: str, label: str) -> str:
-    return f"{prefix}-overlay-{label}.dcm"
+    return f"{prefix}{_CAPTURE}{label}.dcm"
 
 
 def _outlines(
