@@ -26,6 +26,7 @@
     │   ├── DecoderFailed           decoder_failed
     │   ├── NotAChestImage          not_a_chest_image
     │   ├── LateralView             lateral_view
+    │   ├── WrongOrientation        wrong_orientation
     │   ├── NotDicom                not_dicom
     │   ├── MissingPackage          missing_package
     │   └── InvalidArray            invalid_array
@@ -225,6 +226,12 @@ class LateralView(InputError):
     """The DICOM header describes the image as lateral or oblique."""
 
     code = "lateral_view"
+
+
+class WrongOrientation(InputError):
+    """The DICOM header describes the image as mirrored, upside down or turned."""
+
+    code = "wrong_orientation"
 
 
 class NotDicom(InputError):

@@ -158,7 +158,9 @@ def infer(
     ] = Resources.gpu_memory // MEBIBYTE,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Refuse DICOM images that are lateral, or not of the chest, by their header."),
+        typer.Option(
+            "--strict", help="Refuse DICOM images that are lateral, turned or not of the chest, by their header."
+        ),
     ] = False,
     limits: Annotated[
         list[str] | None,

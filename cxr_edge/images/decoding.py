@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 #: An image whose brightest and darkest native levels are closer than this is blank.
 BLANK_SPAN: Final = 4
-#: A 16-bit file whose levels all fit in this many bits is likely an image stored without scaling.
-EXPECTED_BITS: Final = 12
 
 #: EXIF orientation → function that turns the stored pixels upright (Exif 2.32, 4.6.4).
 _TURNS: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]]] = {
@@ -240,15 +238,17 @@ def _check_not_blank(levels: Levels, pixels: npt.NDArray[np.uint8]) -> None:
     if high - low < BLANK_SPAN or (levels is not pixels and pixels.min() == pixels.max()):
         raise errors.Blank(
             f"expected an image with contrast, got stored levels from {low} to {high}, decoded to grey levels from "
-            f"{int(pixels.min())} to {int(pixels.max())}; check the exposure, and for DICOM the window"
+            f"{int(pixels.min())} to {int(pixels.max())}; check the exposure, the bits in use, and for DICOM window "
+            "and shutter"
         )
 
 
 def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[CodedWarning, ...]:
+    """Warn of levels that leave the highest of 16 bits unused: a scanner of fewer bits stored them without scaling."""
     if levels.dtype == np.uint8 or bits_stored < 16:
         return ()
     bits = int(levels.max()).bit_length()
-    if bits > EXPECTED_BITS:
+    if bits == 16:
         return ()
     message = (
         f"the image uses only {bits} of its 16 bits, so it is dark after scaling by 255/65535; "

@@ -26,8 +26,8 @@ class InputLimits:
     max_header_elements : int
         Most DICOM attributes before the pixels, including those inside sequences.
     strict : bool
-        Refuse a DICOM image whose header describes it as lateral, or of another part of the body;
-        otherwise it is read with a warning.
+        Refuse a DICOM image whose header describes it as lateral, as mirrored or turned, or of another part of the
+        body; otherwise it is read with a warning.
     isolated : bool
         Decode compressed DICOM pixels in separate processes, so that a decoder that crashes, hangs
         or takes too much memory costs only that image. Turn it off only for trusted images.

@@ -27,7 +27,7 @@ device = "auto"
 # operating_point = "max_f1"
 # tta = true                          # average of all TTA variants
 # adaptive = false                    # true: as many TTA variants as the image needs
-# strict = false                      # true: a lateral image, or one of another body part, is a dead letter
+# strict = false                      # true: an image that is lateral, turned or of another part is a dead letter
 # workers = 2                         # images at the same time; by default one for each core
 
 [results]

@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-#: Codes of the warnings that the image may not be a frontal chest radiograph, so that findings mean little.
-DOUBTS: Final = frozenset({"not_a_chest_image", "lateral_view", "out_of_distribution"})
+#: Codes of the warnings that the image may not be an upright frontal chest radiograph, so that findings mean little.
+DOUBTS: Final = frozenset({"not_a_chest_image", "lateral_view", "wrong_orientation", "out_of_distribution"})
 
 
 class CodedWarning(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class CodedWarning(msgspec.Struct, frozen=True):
 
     @property
     def is_doubt(self) -> bool:
-        """Whether it warns that the image may not be a frontal chest radiograph."""
+        """Whether it warns that the image may not be an upright frontal chest radiograph."""
         return self.code in DOUBTS
 
     def __str__(self) -> str:

@@ -1,10 +1,11 @@
-"""Check that the subject which a DICOM header describes is a frontal image of the chest."""
+"""Check that the subject which a DICOM header describes is an upright frontal image of the chest."""
 
 from typing import Final
 
-from cxr_edge.errors import InputError, LateralView, NotAChestImage
+from cxr_edge.errors import InputError, LateralView, NotAChestImage, WrongOrientation
 from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.images.dicom.orientation import orientation_problem, shows_depth
 from cxr_edge.support.warnings import CodedWarning
 
 #: Modalities of radiographs, and the values found in captures (PS3.3, C.7.3.1.1.1).
@@ -28,7 +29,7 @@ LATERAL_CODES: Final = frozenset(
 
 
 def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning, ...]:
-    """Return a warning for each sign in a header that the image is not a frontal image of the chest.
+    """Return a warning for each sign in a header that the image is not an upright frontal image of the chest.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning,
 
     Raises
     ------
-    NotAChestImage, LateralView
+    NotAChestImage, LateralView, WrongOrientation
         Only with `strict`.
     """
     problems: list[tuple[type[InputError], str]] = []
@@ -48,11 +49,15 @@ def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning,
         problems.append((NotAChestImage, "its header names another part of the body than the chest"))
     if _names_another_view(elements):
         problems.append((LateralView, "its header names a view that is not frontal (PA or AP), or one side only"))
+    if problem := orientation_problem(elements):
+        problems.append((WrongOrientation, f"by its Patient Orientation it is {problem}"))
     if strict and problems:
         kind, problem = problems[0]
-        raise kind(f"expected a frontal chest radiograph, but {problem}; turn strict off to read it with a warning")
+        raise kind(
+            f"expected an upright frontal chest radiograph, but {problem}; turn strict off to read it with a warning"
+        )
     return tuple(
-        CodedWarning(kind.code, f"DICOM: {problem}: the model knows frontal chest radiographs only")
+        CodedWarning(kind.code, f"DICOM: {problem}: the model knows upright frontal chest radiographs only")
         for kind, problem in problems
     )
 
@@ -76,5 +81,4 @@ def _names_another_view(elements: Elements) -> bool:
         return True
     if any(item.text(tags.CODE_VALUE) in LATERAL_CODES for item in elements.items(tags.VIEW_CODE)):
         return True
-    # Rows that run from front to back, or back to front, are those of a lateral image (PS3.3, C.7.6.1.1.1).
-    return elements.text(tags.PATIENT_ORIENTATION)[:1] in ("A", "P")
+    return shows_depth(elements)

@@ -6,7 +6,7 @@ warnings, and an odd value may be a patient's.
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
@@ -56,6 +56,11 @@ class Elements:
         vr = element.VR or dictionary_VR(tags.CHARACTER_SET if tag == tags.HIDDEN_CHARACTER_SET else tag)
         return vr, element.value or b""
 
+    def has(self, tag: int) -> bool:
+        """Return whether an attribute is there and has a value."""
+        value = self._value(tag)
+        return value is not None and (not isinstance(value, Sized) or len(value) > 0)
+
     def decimals(self, tag: int) -> tuple[float, ...]:
         """Return the numbers of a DS or IS attribute; empty if absent.
 
@@ -63,7 +68,18 @@ class Elements:
         ------
         InvalidHeader
         """
-        text = self.text(tag)
+        return self._numbers(tag, self.text(tag))
+
+    def first_decimal(self, tag: int) -> float | None:
+        """Return the first number of a DS or IS attribute; None if absent.
+
+        Raises
+        ------
+        InvalidHeader
+        """
+        return next(iter(self._numbers(tag, self.text(tag).partition("\\")[0])), None)
+
+    def _numbers(self, tag: int, text: str) -> tuple[float, ...]:
         try:
             return tuple(float(part) for part in text.split("\\")) if text else ()
         except ValueError as error:

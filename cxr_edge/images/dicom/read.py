@@ -102,8 +102,8 @@ def _to_grey_image(encoded: Encoded, limits: InputLimits) -> GreyImage:
         samples, low_bit = _decompressed(encoded, layout, limits), 0
         chroma = pixels.holds_chroma(layout, converted=encoded.syntax != codecs.RLE)
     levels = pixels.one_channel(samples, chroma=chroma)
-    grey, display, path = to_grey(levels, elements, layout, low_bit=low_bit)
-    return GreyImage(grey, levels, display if layout.samples == 1 else None, (path, *warnings), elements)
+    grey, display, mapping = to_grey(levels, elements, layout, low_bit=low_bit)
+    return GreyImage(grey, levels, display, (*mapping, *warnings), elements)
 
 
 def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> pixels.Samples:

@@ -14,10 +14,11 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.images.dicom.pixel_shape import pixel_shape
 from cxr_edge.model.heatmaps import overlay, upsample
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.results import Finding, Result
-from cxr_edge.outputs.dicom.geometry import orientation, pixel_shape
+from cxr_edge.outputs.dicom.geometry import orientation
 from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid
 from cxr_edge.outputs.overlays import caption

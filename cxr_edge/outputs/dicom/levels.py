@@ -15,7 +15,9 @@ from pydicom.tag import Tag
 from pydicom.valuerep import DSfloat, format_number_as_ds
 
 from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.presentation import Display, LookUp, Rescale, Window
+from cxr_edge.images.dicom.luts import LookUp
+from cxr_edge.images.dicom.presentation import Display, Rescale
+from cxr_edge.images.dicom.windows import Window
 
 
 def put_levels(state: Dataset, display: Display, modality_type: str) -> None:
@@ -35,7 +37,7 @@ def put_levels(state: Dataset, display: Display, modality_type: str) -> None:
     """
     display = _in_stored_values(display)
     if isinstance(display.modality, LookUp):
-        table = _table(display.modality, display.modality.data, signed=display.signed)
+        table = _table(display.modality, signed=display.signed)
         table.ModalityLUTType = modality_type
         state.ModalityLUTSequence = [table]
     else:
@@ -65,7 +67,7 @@ def _in_stored_values(display: Display) -> Display:
 def _of_interest(display: Display) -> Dataset:
     item = Dataset()
     if isinstance(display.voi, LookUp):
-        item.VOILUTSequence = [_table(display.voi, _widened(display.voi), signed=display.signed_output)]
+        item.VOILUTSequence = [_table(_widened(display.voi), signed=display.signed_output)]
         return item
     item.WindowCenter, item.WindowWidth = decimal(display.voi.center), decimal(display.voi.width)
     if display.voi.function == "SIGMOID":
@@ -73,25 +75,30 @@ def _of_interest(display: Display) -> Dataset:
     return item
 
 
-def _widened(table: LookUp) -> bytes:
-    """Return a table's words: entries scaled to 16 bits, or unchanged where each word holds two of 8 bits."""
-    if table.packed:
-        return table.data
-    most = 2**table.bits - 1
-    entries = np.minimum(np.frombuffer(table.data, "<u2"), most)
-    return bytes(np.rint(entries * (65535 / most)).astype("<u2").tobytes())
+def _widened(table: LookUp) -> LookUp:
+    """Return a table whose white is that of 16 bits."""
+    entries = np.minimum(table.entries, table.white)
+    return replace(table, bits=16, data=np.rint(entries * (65535 / table.white)).astype("<u2").tobytes())
 
 
-def _table(table: LookUp, words: bytes, *, signed: bool) -> Dataset:
-    """Return a table as 8-bit packed or 16-bit entries; only the second number of its descriptor is signed."""
+def _table(table: LookUp, *, signed: bool) -> Dataset:
+    """Return a table as an item; only the second number of its descriptor may be signed.
+
+    Entries that a byte can hold are packed in pairs: with 16 bits each, validators take them for an error.
+    """
+    first, entries = table.first, table.entries
+    if first < 0 and not signed:  # no value is that low
+        first, entries = 0, entries[-first:]
+    bits = 8 if entries.max() < 256 else 16
+    data = entries.astype("u1" if bits == 8 else "<u2").tobytes()
+    count = len(entries) % 65536  # PS3.3, C.11.1.1: 0 means 65,536
+    descriptor = struct.pack("<HhH" if signed else "<HHH", count, first, bits)
     item = Dataset()
-    bits = 8 if table.packed else 16
-    descriptor = struct.pack("<HhH" if signed else "<HHH", table.count, table.first, bits)
     item[tags.LUT_DESCRIPTOR] = RawDataElement(
         Tag(tags.LUT_DESCRIPTOR), "SS" if signed else "US", len(descriptor), descriptor, 0,
         is_implicit_VR=False, is_little_endian=True,
     )  # fmt: skip
-    item.add_new(tags.LUT_DATA, "OW", words)
+    item.add_new(tags.LUT_DATA, "OW", data + b"\0" * (len(data) % 2))
     return item
 
 

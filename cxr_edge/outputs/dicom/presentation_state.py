@@ -11,12 +11,13 @@ from highdicom import pr
 from pydicom.dataset import Dataset
 
 from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.pixel_shape import PixelShape, pixel_shape
 from cxr_edge.images.dicom.presentation import Display
 from cxr_edge.model.heatmaps import upsample
 from cxr_edge.model.provenance import SOFTWARE, Provenance
 from cxr_edge.model.results import Finding, Result
 from cxr_edge.outputs.dicom import codes
-from cxr_edge.outputs.dicom.geometry import PixelShape, pixel_shape, put_shutter
+from cxr_edge.outputs.dicom.geometry import put_shutter
 from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.levels import decimal, put_levels
 from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid, software_versions
@@ -59,7 +60,7 @@ def presentation_state(
     Raises
     ------
     InvalidHeader, ValueError, TypeError
-        A presentation state cannot hold the image's grey levels or its shutter.
+        A presentation state cannot hold the image's grey levels.
     """
     image = header.reference
     layers = [
@@ -88,7 +89,8 @@ def presentation_state(
     )
     state.Laterality = ""  # required of every series, but images may lack it
     put_levels(state, display, _modality_type(header))
-    put_shutter(state, header.elements)
+    if display.shutter is not None:
+        put_shutter(state, display.shutter)
     _put_pixel_shape(state.DisplayedAreaSelectionSequence[0], pixel_shape(header.elements))
     return finished(state, header.shared, provenance)
 

@@ -116,14 +116,19 @@ def test_16_bit_is_scaled_not_clipped(image):
     np.testing.assert_array_equal(decoded, np.rint(ramp / 257))
 
 
-@pytest.mark.parametrize("bits", [8, 10, 12])
-def test_a_16_bit_file_with_few_bits_in_use_gives_a_warning(image, bits):
+@pytest.mark.parametrize("bits", range(8, 16))
+def test_a_16_bit_file_with_unused_bits_gives_a_warning(image, bits):
     (warning,) = images.decode(png(image.astype(np.uint16) << (bits - 8))).warnings
     assert f"only {bits} of its 16 bits" in warning.message
     assert f"bits_stored={bits}" in warning.message
     array = image.astype(np.uint16) << (bits - 8)
     assert images.from_array(array).warnings == (warning,)
     assert images.from_array(array, bits).warnings == ()
+
+
+def test_levels_at_the_upper_end_of_16_bits_give_no_warning(image):
+    shifted = image.astype(np.uint16) << 8
+    assert images.decode(png(shifted)).warnings == images.from_array(shifted).warnings == ()
 
 
 def test_array_of_16_bits_equals_8_bits(image):

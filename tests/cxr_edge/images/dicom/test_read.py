@@ -215,14 +215,6 @@ def test_an_inverse_presentation_is_inverted_once(image_path):
     np.testing.assert_array_equal(images.decode(written(both)).pixels, 255 - pixels)
 
 
-def test_a_window_that_breaks_the_rule_is_left_out_with_a_warning(image_path):
-    pixels = images.read_image(image_path).pixels
-    for center, width in ((10, 0), (10, -5)):
-        decoded = images.decode(written(image(pixels, WindowCenter=center, WindowWidth=width)))
-        np.testing.assert_array_equal(decoded.pixels, pixels)
-        assert decoded.warnings[0].message.endswith("the header's window breaks the Standard's rule and was left out")
-
-
 def test_grey_stored_as_colour_is_read_and_colour_refused(image_path):
     pixels = images.read_image(image_path).pixels
     rgb = np.dstack([pixels] * 3)

@@ -208,11 +208,11 @@ def test_grey_levels_are_handed_on_to_the_presentation_state(model: cxr_edge.Mod
         assert state.PresentationLUTShape == "IDENTITY"
 
 
-def table(first: int, entries: np.ndarray, bits: int, vr: str = "US") -> pydicom.Dataset:
-    """Return a look-up table."""
+def table(first: int, entries: np.ndarray, bits: int, vr: str = "US", *, count: int | None = None) -> pydicom.Dataset:
+    """Return a look-up table; its entries are words, or packed bytes."""
     item = pydicom.Dataset()
-    item.add_new(0x00283002, vr, [len(entries) % 65536, first, bits])
-    item.add_new(0x00283006, "OW", entries.astype("<u2").tobytes())
+    item.add_new(0x00283002, vr, [(len(entries) if count is None else count) % 65536, first, bits])
+    item.add_new(0x00283006, "OW", (entries if entries.dtype == np.uint8 else entries.astype("<u2")).tobytes())
     return item
 
 
@@ -226,6 +226,21 @@ LEVELS = {
     "a table of signed values": (-2048, {"VOILUTSequence": [table(-2048, CURVE, 12, "SS")]}),
     "a table below 0": (0, {"RescaleSlope": 1, "RescaleIntercept": -1024,
                             "VOILUTSequence": [table(-1024, CURVE, 12, "SS")]}),
+    "a table of 12 bits that states 16": (0, {"VOILUTSequence": [table(0, CURVE, 16)]}),
+    "a table of 12 bits that states 8": (0, {"VOILUTSequence": [table(0, CURVE, 8)]}),
+    "a table of packed bytes": (0, {"VOILUTSequence": [table(0, (CURVE // 16).astype(np.uint8), 8)]}),
+    "a table of packed bytes that states 16 bits": (0, {"VOILUTSequence": [
+        table(0, (CURVE // 20).astype(np.uint8), 16)]}),
+    "a table of fewer entries than stated": (0, {"VOILUTSequence": [table(0, CURVE[:3500], 12, count=4096)]}),
+    "a table that begins below all levels": (0, {"VOILUTSequence": [table(-500, CURVE, 12, "SS")]}),
+    "an empty table beside a window": (0, {"VOILUTSequence": [table(0, CURVE * 0, 12)], "WindowCenter": 1800,
+                                           "WindowWidth": 3000}),
+    "a slope of 0": (0, {"RescaleSlope": 0, "RescaleIntercept": 0, "WindowCenter": 1800, "WindowWidth": 3000}),
+    "a modality table that is empty": (0, {"ModalityLUTSequence": [table(0, CURVE * 0, 16)]}),
+    "a modality table of packed bytes": (0, {"ModalityLUTSequence": [table(0, (CURVE // 16).astype(np.uint8), 8)]}),
+    "a width alone": (0, {"WindowWidth": 100}),
+    "MONOCHROME1 that is stated as is": (0, {"PhotometricInterpretation": "MONOCHROME1",
+                                             "PresentationLUTShape": "IDENTITY"}),
     "a modality table": (0, {"ModalityLUTSequence": [table(0, np.arange(4096) * 16, 16)],
                              "WindowCenter": 32768, "WindowWidth": 65536}),
     "an unknown function": (0, {"WindowCenter": 2048, "WindowWidth": 2000, "VOILUTFunction": "WEIRD"}),
@@ -270,10 +285,20 @@ def test_what_a_state_cannot_hold_costs_only_the_state(model: cxr_edge.Model, im
         "WindowWidth": "8e307",
         "VOILUTFunction": "LINEAR_EXACT",
     }
-    for odd in ({"ShutterShape": "BITMAP"}, huge):
-        _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **odd)), overlays=1)
-        assert [made.name[33:40] for made in objects] == ["report.", "overlay"], odd
-        assert "no outlines: the image's header has values" in objects[0].warnings[0].message
+    _, objects = of_image(model, dicom_files.written(dicom_files.image(image, **STUDY, **huge)), overlays=1)
+    assert [made.name[33:40] for made in objects] == ["report.", "overlay"]
+    assert "no outlines: the image's header has values" in objects[0].warnings[0].message
+
+
+def test_a_shutter_that_cannot_be_used_is_left_out_and_the_report_says_so(
+    model: cxr_edge.Model, image: np.ndarray
+) -> None:
+    for odd in ({"ShutterShape": "BITMAP"}, {"ShutterShape": "CIRCULAR", "CenterOfCircularShutter": [1, 1]}):
+        report, _, state = one_of_each(model, dicom_files.image(image, **STUDY, **odd))
+        assert "ShutterShape" not in state
+        for group in report.ContentSequence[-1].ContentSequence:
+            texts = [item.TextValue for item in group.ContentSequence if "TextValue" in item]
+            assert any(text.startswith("warning=DICOM: the display shutter") for text in texts)
 
 
 def test_grey_that_is_stored_as_colour_gets_no_state(model: cxr_edge.Model, image: np.ndarray) -> None:
@@ -424,6 +449,8 @@ def test_the_images_shutter_is_kept(model: cxr_edge.Model, image: np.ndarray, tm
     state = read(objects[-1])
     assert {keyword: state[keyword].value for keyword in shutter} == shutter
     assert state.ShutterPresentationValue == 0
+    picture = read(objects[1]).pixel_array[200:800]
+    assert max(picture[:, :60].max(), picture[:, -60:].max()) < 40
     (tmp_path / "state.dcm").write_bytes(objects[-1].data)
     assert not errors_of("dciodvfy", "-new", tmp_path / "state.dcm")
 
