@@ -17,6 +17,7 @@ from pydicom.filereader import read_sequence
 
 from cxr_edge.errors import InputError, InvalidHeader
 from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.deferred import read_deferred
 from cxr_edge.images.dicom.metered import Metered, guarded
 from cxr_edge.images.limits import DEFAULT_LIMITS
 
@@ -50,7 +51,7 @@ class Elements:
 
     def encoded(self, tag: int) -> tuple[str, bytes] | None:
         """Return an attribute as the file encodes it: its VR and its bytes; None if the file has none."""
-        element = self._element(tag)
+        element = self.element(tag)
         if not isinstance(element, RawDataElement):
             return None
         vr = element.VR or dictionary_VR(tags.CHARACTER_SET if tag == tags.HIDDEN_CHARACTER_SET else tag)
@@ -102,11 +103,11 @@ class Elements:
                 raise InvalidHeader(
                     f"expected 16-bit numbers in {name_of(tag)}, got {len(value)} bytes; export the image again"
                 )
-            little = getattr(self._element(tag), "is_little_endian", True)
+            little = self.is_little_endian(tag)
             return struct.unpack(f"{'<' if little else '>'}{len(value) // 2}{'h' if signed else 'H'}", value)
         try:
-            return tuple(map(int, value)) if isinstance(value, Sequence) else (int(value),)
-        except (TypeError, ValueError) as error:
+            return tuple(map(_whole, value)) if isinstance(value, Sequence) else (_whole(value),)
+        except (TypeError, ValueError, OverflowError) as error:
             raise InvalidHeader(
                 f"expected whole numbers in {name_of(tag)}, got other values; export the image again"
             ) from error
@@ -133,7 +134,7 @@ class Elements:
         ------
         InvalidHeader, TooLarge
         """
-        element = self._element(tag)
+        element = self.element(tag)
         if element is None or not element.value:
             return []
         found = element.value
@@ -142,15 +143,44 @@ class Elements:
             found = guarded(lambda: read_sequence(file, implicit, little, len(file.getbuffer()), "ascii"))
         return [Elements(item) for item in cast("Sequence[Dataset]", found)]
 
-    def _element(self, tag: int) -> DataElement | RawDataElement | None:
-        """Return an element as stored; without `keep_deferred`, pydicom converts an empty one."""
-        element = self._dataset.get_item(tag, keep_deferred=True)
+    def is_little_endian(self, tag: int) -> bool:
+        """Return the byte order of an attribute: its own while it is encoded, else that of the data set."""
+        element = self.element(tag)
+        if isinstance(element, RawDataElement):
+            return element.is_little_endian
+        return self._dataset.original_encoding[1] is not False
+
+    def element(self, tag: int) -> DataElement | RawDataElement | None:
+        """Return an attribute as it is stored, or as pydicom or a caller converted it; None if absent.
+
+        Raises
+        ------
+        Unreadable
+            Its reading was deferred, and the source is no longer what it was.
+        """
+        element = self._dataset.get_item(tag, keep_deferred=True)  # without, pydicom converts an empty one
         assert not isinstance(element, Dataset)  # noqa: S101 - for the type checker: only a slice returns one
+        if isinstance(element, RawDataElement) and element.value is None and element.length:
+            return read_deferred(self._dataset, element)
         return element
 
     def _value(self, tag: int) -> Any:
-        element = self._element(tag)
+        element = self.element(tag)
         return None if element is None else element.value
+
+
+def _whole(value: Any) -> int:
+    """Return a number as an integer.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        It is not a whole number.
+    """
+    number = int(value)
+    if number != value:
+        raise ValueError
+    return number
 
 
 @contextmanager

@@ -47,12 +47,15 @@ class Encoded:
         The value of Pixel Data; for undefined length, up to the end of the file.
     encapsulated : bool
         The value is of undefined length: fragments of a codestream (PS3.5, A.4).
+    delimited : bool
+        A delimiter ends the fragments, as in a file; pydicom strips it from a data set's value.
     """
 
     elements: Elements
     syntax: str
     pixels: memoryview
     encapsulated: bool
+    delimited: bool = True
 
 
 def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_BY_RESULTS) -> Encoded:
@@ -188,7 +191,7 @@ def fragments(encoded: Encoded) -> bytes:
     InvalidHeader, Truncated
     """
     value, at, found = encoded.pixels, 0, []
-    while True:
+    while encoded.delimited or at < len(value):
         if at + 8 > len(value):
             raise Truncated("the fragments of the compressed pixels end early; copy the file again")
         group, element, length = struct.unpack_from("<HHI", value, at)

@@ -11,16 +11,15 @@ from pydicom.dataset import Dataset
 
 from cxr_edge.errors import (
     HeaderMismatch,
-    InvalidArray,
     InvalidHeader,
     MissingPackage,
-    NoPixels,
     Truncated,
     UnsupportedFormat,
 )
-from cxr_edge.images.dicom import codecs, pixels, tags
+from cxr_edge.images.dicom import codecs, pixels
 from cxr_edge.images.dicom.chest import subject_warnings
 from cxr_edge.images.dicom.codestream import read_frame
+from cxr_edge.images.dicom.data_set import encoded_data_set
 from cxr_edge.images.dicom.elements import Elements, identified
 from cxr_edge.images.dicom.isolation import decode_isolated
 from cxr_edge.images.dicom.layout import Layout, read_layout
@@ -70,14 +69,7 @@ def read_dataset(dataset: Dataset, limits: InputLimits) -> GreyImage:
     ------
     InputError
     """
-    syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", ""))
-    if not syntax:
-        raise InvalidArray("expected a data set whose file_meta has a TransferSyntaxUID, got none; set it")
-    if tags.PIXEL_DATA not in dataset:
-        raise NoPixels("expected a data set with Pixel Data, got none; read it without stop_before_pixels")
-    value = dataset[tags.PIXEL_DATA].value
-    encapsulated = syntax not in codecs.NATIVE
-    return _read(Encoded(Elements(dataset), syntax, memoryview(value), encapsulated), limits)
+    return _read(encoded_data_set(dataset, limits), limits)
 
 
 def _read(encoded: Encoded, limits: InputLimits) -> GreyImage:
