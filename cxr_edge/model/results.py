@@ -94,7 +94,7 @@ class Result:
 
     @property
     def doubts(self) -> tuple[CodedWarning, ...]:
-        """The warnings that the image may not be a frontal chest radiograph."""
+        """The warnings that the image may not be an upright frontal chest radiograph."""
         return tuple(warning for warning in self.warnings if warning.is_doubt)
 
     @property

@@ -8,7 +8,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
@@ -141,7 +141,10 @@ class Elements:
         if isinstance(element, RawDataElement):
             file, implicit, little = Metered(found, _MAX_ELEMENTS), element.is_implicit_VR, element.is_little_endian
             found = guarded(lambda: read_sequence(file, implicit, little, len(file.getbuffer()), "ascii"))
-        return [Elements(item) for item in cast("Sequence[Dataset]", found)]
+        items = list(found) if isinstance(found, Sequence) else [found]
+        if not all(isinstance(item, Dataset) for item in items):
+            raise InvalidHeader(f"expected a sequence of items in {name_of(tag)}, got another value; set it anew")
+        return [Elements(item) for item in items]
 
     def is_little_endian(self, tag: int) -> bool:
         """Return the byte order of an attribute: its own while it is encoded, else that of the data set."""

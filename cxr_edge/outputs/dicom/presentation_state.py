@@ -30,7 +30,7 @@ PEAK: Final = 0.5
 _GRID: Final = 256
 #: Largest distance between outline and contour, in cells of that grid.
 _TOLERANCE: Final = 0.75
-#: Text at every outline where the image may not be a frontal chest radiograph; the report states why.
+#: Text at every outline where the image may not be an upright frontal chest radiograph; the report states why.
 _DOUBT: Final = "doubtful image: see the report"
 #: Type of a modality LUT's output where the image states none, or an invalid one: unspecified.
 _UNSPECIFIED: Final = "US"
