@@ -37,7 +37,8 @@ def encoded_data_set(dataset: Dataset, limits: InputLimits) -> Encoded:
     Unreadable
         The pixels are in a file or a buffer that cannot be read any more.
     """
-    syntax = str(getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None) or "")
+    meta = getattr(dataset, "file_meta", None)
+    syntax = Elements(meta).text(tags.TRANSFER_SYNTAX_UID) if isinstance(meta, Dataset) else ""
     if not syntax:
         raise InvalidArray("expected a data set whose file_meta has a TransferSyntaxUID, got none; set it")
     elements = Elements(dataset)

@@ -24,6 +24,10 @@ from cxr_edge.images.limits import DEFAULT_LIMITS
 #: Digits of a hashed UID in a message: enough to find the image, without a value of the patient.
 HASH_DIGITS: Final = 12
 _MAX_ELEMENTS: Final = DEFAULT_LIMITS.max_header_elements
+#: Most 16-bit numbers of an attribute: the entries of a look-up table (PS3.3, C.11.1.1).
+_MAX_WORDS: Final = 65_536
+#: Most characters of numbers as text: what Explicit VR can hold (PS3.5, 7.1.2).
+_MAX_TEXT: Final = 65_534
 
 
 class Elements:
@@ -81,6 +85,10 @@ class Elements:
         return next(iter(self._numbers(tag, self.text(tag).partition("\\")[0])), None)
 
     def _numbers(self, tag: int, text: str) -> tuple[float, ...]:
+        if len(text) > _MAX_TEXT:
+            raise InvalidHeader(
+                f"expected at most {_MAX_TEXT} characters in {name_of(tag)}, got {len(text)}; export the image again"
+            )
         try:
             return tuple(float(part) for part in text.split("\\")) if text else ()
         except ValueError as error:
@@ -99,9 +107,10 @@ class Elements:
         if value is None:
             return ()
         if isinstance(value, bytes):
-            if len(value) % 2:
+            if len(value) % 2 or len(value) > 2 * _MAX_WORDS:
                 raise InvalidHeader(
-                    f"expected 16-bit numbers in {name_of(tag)}, got {len(value)} bytes; export the image again"
+                    f"expected at most {_MAX_WORDS} numbers of 16 bits in {name_of(tag)}, got {len(value)} bytes; "
+                    "export the image again"
                 )
             little = self.is_little_endian(tag)
             return struct.unpack(f"{'<' if little else '>'}{len(value) // 2}{'h' if signed else 'H'}", value)

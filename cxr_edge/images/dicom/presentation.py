@@ -267,6 +267,9 @@ def _is_inverse(header: _Header) -> bool:
     or none. Where they contradict each other, viewers differ: scanners write IDENTITY with MONOCHROME1 by mistake, so
     that either attribute inverts.
     """
+    with header.remarks.leaving_out("the Presentation LUT"):
+        if header.elements.has(tags.PRESENTATION_LUT):
+            raise InvalidHeader("expected a Presentation LUT Shape alone, as in every image; check the grey levels")
     photometric, shape = header.layout.photometric, header.elements.text(tags.PRESENTATION_LUT_SHAPE)
     inverse = photometric == "MONOCHROME1" or shape == "INVERSE"
     if shape and (shape == "INVERSE") != (photometric == "MONOCHROME1"):

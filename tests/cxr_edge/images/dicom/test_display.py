@@ -187,6 +187,7 @@ UNUSABLE = {
     "a modality LUT of 0": {"ModalityLUTSequence": table([4096, 0, 12], RAMP * 0)},
     "a modality LUT without a descriptor": {"ModalityLUTSequence": table([], RAMP)},
     "a damaged sequence": {"VOILUTSequence": b"\xfe\xff\x00\xe0\xff\x00\x00\x00\x01\x02"},
+    "a presentation LUT": {"PresentationLUTSequence": table([4096, 0, 12], RAMP[::-1])},
     "padding of all values": {"PixelPaddingValue": b"\0\0", "PixelPaddingRangeLimit": b"\xff\xff"},
     "a shutter without edges": {"ShutterShape": b"RECTANGULAR "},
     "a shutter of another shape": {"ShutterShape": b"BITMAP"},
@@ -223,6 +224,16 @@ def test_what_cannot_be_used_is_left_out_and_said_so(pixels, twelve, kind):
     np.testing.assert_array_equal(shown.pixels, pixels)
     assert codes(shown) == ["attribute_left_out"]
     assert "was left out: expected" in shown.warnings[1].message or "damaged" in shown.warnings[1].message
+
+
+def test_attributes_longer_than_the_standard_allows_are_left_out(pixels, twelve):
+    vertices = with_raw(image(twelve, bits=12, ShutterShape="POLYGONAL"), 0x00181620, "IS", b"1\\" * 5_000_000 + b"1 ")
+    entries = image(twelve, bits=12, VOILUTSequence=[table([4096, 0, 12], np.resize(RAMP, 5_000_000))])
+    for ds in (vertices, entries):
+        shown = images.from_dataset(ds)
+        np.testing.assert_array_equal(shown.pixels, pixels)
+        assert codes(shown) == ["attribute_left_out"]
+        assert "expected at most 65" in shown.warnings[1].message
 
 
 def test_what_can_be_used_beside_it_still_counts(twelve):
