@@ -45,7 +45,7 @@ def encoded_data_set(dataset: Dataset, limits: InputLimits) -> Encoded:
     with identified(elements):
         element = elements.element(tags.PIXEL_DATA)
         if element is None:
-            raise NoPixels("expected a data set with Pixel Data, got none; read it without stop_before_pixels")
+            raise NoPixels("expected a data set with Pixel Data, got none; read the file whole, with its pixels")
         pixels = _bytes_of(element.value, limits)
         if not pixels:
             raise NoPixels("expected pixels, got empty Pixel Data; keep the pixels of the data set")

@@ -55,10 +55,12 @@ def read_shutter(elements: Elements, size: tuple[int, int], remarks: Remarks) ->
     remarks : Remarks
         Gets a warning for each shutter that is applied or left out.
     """
+    if not (kinds := _kinds(elements)):
+        return None
     visible = np.ones(size, np.bool_)
     places: dict[str, Places] = {}
-    for kind in _kinds(elements):
-        with remarks.leaving_out(f"the display shutter{f' ({kind})' if kind in tags.SHUTTERS else ''}"):
+    for kind in kinds:
+        with remarks.leaving_out(f"the display shutter{f' ({kind})' if kind else ''}"):
             places[kind], shown = _read(kind, elements, size)
             visible &= shown
     if not places:
@@ -71,15 +73,17 @@ def read_shutter(elements: Elements, size: tuple[int, int], remarks: Remarks) ->
             remarks.add(
                 "shutter",
                 f"the header's display shutter ({', '.join(places)}) was applied: {1 - visible.mean():.0%} of the "
-                "image are covered",
+                "image is covered",
             )
         return shutter, visible
     return None
 
 
 def _kinds(elements: Elements) -> list[str]:
-    kinds = [kind.strip() for kind in elements.text(tags.SHUTTER_SHAPE).split("\\")]
-    return [*dict.fromkeys(filter(None, kinds))]
+    """Return the shapes of a header, with one of no name for all that are none of the Standard's."""
+    stated = {kind.strip() for kind in elements.text(tags.SHUTTER_SHAPE).split("\\")} - {""}
+    known = [kind for kind in tags.SHUTTERS if kind in stated]
+    return known if len(known) == len(stated) else [*known, ""]
 
 
 def _level(elements: Elements, remarks: Remarks) -> int:
@@ -90,7 +94,7 @@ def _level(elements: Elements, remarks: Remarks) -> int:
 
 def _read(kind: str, elements: Elements, size: tuple[int, int]) -> tuple[Places, Visible]:
     """Return where a shutter is, and what it leaves visible."""
-    if kind not in tags.SHUTTERS:
+    if not kind:
         raise InvalidHeader(
             f"expected {', '.join(tags.SHUTTERS)} in {name_of(tags.SHUTTER_SHAPE)}, got another shape; export the "
             "image again"
@@ -131,15 +135,15 @@ def _between(first: int, last: int, count: int) -> slice:
 def _circle(shown: npt.NDArray[np.uint8], places: Places, aspect: float) -> None:
     """Open a circle; its radius is a number of pixels along a row."""
     center, (radius, *_) = places
-    if len(center) != 2:
+    if len(center) != 2 or radius <= 0:
         raise InvalidHeader(
-            f"expected a row and a column for the center of the shutter, got {len(center)} numbers; export the image "
-            "again"
+            "expected a row and a column for the center of the shutter and a radius above 0, got "
+            f"{len(center)} number(s) and {radius}; export the image again"
         )
     rows, columns = np.arange(1, shown.shape[0] + 1)[:, None], np.arange(1, shown.shape[1] + 1)[None]
-    beyond = radius**2 - ((rows - center[0]) * aspect) ** 2
-    reach = np.where(beyond >= 0, np.sqrt(np.maximum(beyond, 0)), -1) if radius > 0 else np.full(rows.shape, -1.0)
-    shown[:] = (columns >= center[1] - reach) & (columns <= center[1] + reach)
+    rest = radius**2 - ((rows - center[0]) * aspect) ** 2
+    reach = np.sqrt(np.maximum(rest, 0))
+    shown[:] = (rest >= 0) & (columns >= center[1] - reach) & (columns <= center[1] + reach)
 
 
 def _polygon(shown: npt.NDArray[np.uint8], places: Places, _aspect: float) -> None:

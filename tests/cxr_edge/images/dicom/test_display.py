@@ -191,6 +191,7 @@ UNUSABLE = {
     "padding of all values": {"PixelPaddingValue": b"\0\0", "PixelPaddingRangeLimit": b"\xff\xff"},
     "a shutter without edges": {"ShutterShape": b"RECTANGULAR "},
     "a shutter of another shape": {"ShutterShape": b"BITMAP"},
+    "shutters of other shapes": {"ShutterShape": b"BITMAP\\SQUARE\\"},
     "a round shutter without a radius": {"ShutterShape": b"CIRCULAR", "CenterOfCircularShutter": b"128\\128 "},
     "a round shutter without a column": {"ShutterShape": b"CIRCULAR", "CenterOfCircularShutter": b"128 ",
                                          "RadiusOfCircularShutter": b"50"},
@@ -293,7 +294,7 @@ def test_a_shutter_covers_what_a_viewer_does_not_show(pixels, shapes, photometri
     shown = decoded(ds)
     np.testing.assert_array_equal(shown.pixels, np.where(visible, whole, 0))
     assert codes(shown) == ["shutter"]
-    assert f"{(~visible).mean():.0%} of the image are covered" in shown.warnings[1].message
+    assert f"{(~visible).mean():.0%} of the image is covered" in shown.warnings[1].message
 
 
 @pytest.mark.parametrize("ends", [(0, 257, -5, 9000), (1, 256, 1, 256)])
