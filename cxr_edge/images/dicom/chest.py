@@ -5,7 +5,8 @@ from typing import Final
 from cxr_edge.errors import InputError, LateralView, NotAChestImage, WrongOrientation
 from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.elements import Elements
-from cxr_edge.images.dicom.orientation import orientation_problem, shows_depth
+from cxr_edge.images.dicom.orientation import orientation_problem, shows_depth, states_no_orientation
+from cxr_edge.images.dicom.remarks import LEFT_OUT
 from cxr_edge.support.warnings import CodedWarning
 
 #: Modalities of radiographs, and the values found in captures (PS3.3, C.7.3.1.1.1).
@@ -30,6 +31,8 @@ LATERAL_CODES: Final = frozenset(
 
 def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning, ...]:
     """Return a warning for each sign in a header that the image is not an upright frontal image of the chest.
+
+    A Patient Orientation that cannot be read gives a warning, too, with `strict` as without.
 
     Parameters
     ----------
@@ -56,10 +59,14 @@ def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning,
         raise kind(
             f"expected an upright frontal chest radiograph, but {problem}; turn strict off to read it with a warning"
         )
-    return tuple(
+    warnings = [
         CodedWarning(kind.code, f"DICOM: {problem}: the model knows upright frontal chest radiographs only")
         for kind, problem in problems
-    )
+    ]
+    if states_no_orientation(elements):
+        message = "DICOM: the Patient Orientation cannot be read and was left out; check that the image is upright"
+        warnings.append(CodedWarning(LEFT_OUT, message))
+    return tuple(warnings)
 
 
 def _names_another_part(elements: Elements) -> bool:

@@ -13,6 +13,7 @@ from cxr_edge.images.dicom.elements import Elements
 
 #: Directions in a patient who stands on two feet.
 _DIRECTION: Final = re.compile(r"[AHFLPR]{1,3}")
+_AXES: Final = {"L": "across", "R": "across", "A": "depth", "P": "depth", "H": "height", "F": "height"}
 #: Main directions of rows and columns → what is wrong with the image.
 _PROBLEMS: Final[dict[tuple[str, ...], str]] = {
     ("R", "F"): "mirrored",
@@ -36,6 +37,13 @@ def orientation_problem(elements: Elements) -> str | None:
     if shows_depth(elements):
         return "upside down" if directions[1:] == ("H",) else None
     return _PROBLEMS.get(directions)
+
+
+def states_no_orientation(elements: Elements) -> bool:
+    """Return whether there is a Patient Orientation, but not of two directions that cross each other."""
+    directions = _main_directions(elements)
+    axes = {_AXES[direction] for direction in directions if direction}
+    return elements.text(tags.PATIENT_ORIENTATION) != "" and (len(directions) != 2 or len(axes) != 2)
 
 
 def _main_directions(elements: Elements) -> tuple[str, ...]:

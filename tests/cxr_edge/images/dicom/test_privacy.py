@@ -30,6 +30,15 @@ def patients_images(pixels: np.ndarray) -> dict[str, bytes]:
         "name in the character set": _with_element(data, 0x00080005, b"CS", b"Zyxwvut Qqqarl"),
         "name in the modality": data.replace(b"CS\x02\x00CR", b"CS\x02\x00Qq"),
         "name in the window": _with_element(data, 0x00281050, b"DS", b"Zyxwvut "),
+        "name in the window's function": _with_element(
+            written(image(pixels, **PATIENT, WindowCenter=100, WindowWidth=200)), 0x00281056, b"CS", b"Zyxwvut "
+        ),
+        "name in the rescale": _with_element(data, 0x00281053, b"DS", b"Zyxwvut "),
+        "name in the orientation": _with_element(data, 0x00200020, b"CS", b"Zyxwvut\\Qqqarl"),
+        "name in the shutter": _with_element(data, 0x00181600, b"CS", b"Zyxwvut Qqqarl"),
+        "name in the shutter's place": _with_element(
+            written(image(pixels, **PATIENT, ShutterShape="POLYGONAL")), 0x00181620, b"IS", b"Zyxwvut "
+        ),
         "name as the frames": _with_element(data, 0x00280008, b"IS", b"Qqqarl"),
         "name as the syntax": data.replace(b"1.2.840.10008.1.2.1\0", b"Zyxwvut.Qqqarl.9999\0"),
         "name as the class": data.replace(b"1.2.840.10008.5.1.4.1.1.1\0", b"Zyxwvut.Qqqarl.9999.Grzb\0"),

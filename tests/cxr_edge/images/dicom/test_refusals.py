@@ -182,8 +182,6 @@ def test_an_image_that_is_not_upright_gives_a_warning_or_with_strict_a_refusal(p
         {"BodyPartExamined": "", "ViewPosition": ""},
         {"ViewPosition": "AP", "PatientOrientation": ["L", "F"]},
         {"PatientOrientation": ["LF", "FR"]},
-        {"PatientOrientation": ["X", "Y"]},
-        {"PatientOrientation": "R"},
         {"PatientOrientation": ""},
         {"ViewPosition": "PA", "Laterality": "R"},
         {"ViewPosition": "", "ImageLaterality": "U"},
@@ -195,6 +193,15 @@ def test_an_image_that_is_not_upright_gives_a_warning_or_with_strict_a_refusal(p
 )
 def test_a_frontal_chest_image_has_no_such_warning(pixels, attributes):
     assert len(images.decode(written(image(pixels, **attributes)), STRICT).warnings) == 1
+
+
+@pytest.mark.parametrize(
+    "orientation", [["X", "Y"], ["L"], ["L", ""], ["L", "R"], ["F", "F"], ["L", "F", "F"], ["LE", "CD"]]
+)
+def test_an_orientation_that_cannot_be_read_gives_a_warning_and_no_refusal(pixels, orientation):
+    _, warning = images.decode(written(image(pixels, PatientOrientation=orientation)), STRICT).warnings
+    assert (warning.code, warning.is_doubt) == ("attribute_left_out", False)
+    assert "Patient Orientation cannot be read" in warning.message
 
 
 def test_the_ankle_is_recognised_by_its_header():
