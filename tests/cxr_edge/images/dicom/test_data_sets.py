@@ -4,6 +4,7 @@ import copy
 import io
 import os
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -35,8 +36,6 @@ def encoded(levels: np.ndarray, syntax: str) -> bytes:
         {"VOILUTSequence": [table]} if syntax != ExplicitVRBigEndian else {"WindowCenter": 2000, "WindowWidth": 3000}
     )
     if syntax == dicom_files.BASELINE:
-        import imagecodecs
-
         eight = (levels >> 4).astype(np.uint8)
         return written(dicom_files.with_stream(image(eight), syntax, imagecodecs.jpeg8_encode(eight, level=95)))
     ds = image(levels, bits=12, **attributes)

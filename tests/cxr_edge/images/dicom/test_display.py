@@ -2,6 +2,7 @@
 
 import struct
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom.dataelem import RawDataElement
@@ -77,8 +78,6 @@ def test_what_is_for_grey_alone_is_left_out_of_colour(pixels, stored, kind):
     elif stored == "RLE":
         ds = with_stream(ds, "1.2.840.10008.1.2.5", dicom_files.rle(rgb))
     elif stored == "JPEG":
-        import imagecodecs
-
         ds = with_stream(ds, dicom_files.BASELINE, imagecodecs.jpeg8_encode(rgb, level=100))
         ds.PhotometricInterpretation = "YBR_FULL_422"
     shown = decoded(ds)
