@@ -11,14 +11,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from cxr_edge.images.dicom.codestream import read_frame
+
 #: Decodes a codestream to (H, W) or (H, W, samples).
 Codec = Callable[[bytes], npt.NDArray[Any]]
 
 
 def _jpeg(stream: bytes) -> npt.NDArray[Any]:
+    """Decode the samples as they are: luma and chroma are not converted to RGB."""
     from imagecodecs import jpeg8_decode
 
-    return np.asarray(jpeg8_decode(stream))
+    as_is = "RGB" if read_frame(stream).samples == 3 else None
+    return np.asarray(jpeg8_decode(stream, colorspace=as_is, outcolorspace=as_is))
 
 
 def _jpeg_ls(stream: bytes) -> npt.NDArray[Any]:

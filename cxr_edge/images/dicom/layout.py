@@ -1,11 +1,13 @@
 """Read the layout of a DICOM image's pixels, and refuse every layout that is not a radiograph's."""
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
-from cxr_edge.errors import Colour, ForProcessing, InvalidHeader, MultiFrame, UnsupportedObject
+from cxr_edge import errors
+from cxr_edge.errors import ForProcessing, InvalidHeader, MultiFrame, UnsupportedObject
 from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.images.dicom.elements import Elements, name_of
 from cxr_edge.images.limits import InputLimits
 
 #: The kinds of object that contain a radiograph (PS3.4, B.5).
@@ -25,6 +27,13 @@ RGB: Final = ("RGB", "YBR_ICT", "YBR_RCT")
 LUMA_CHROMA: Final = ("YBR_FULL", "YBR_FULL_422")
 
 
+class ColourSpace(Enum):
+    """What the three samples of a pixel are."""
+
+    RGB = "red, green and blue"
+    LUMA_CHROMA = "luma and chroma"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The Image Pixel module (PS3.3, C.7.6.3).
@@ -42,6 +51,7 @@ class Layout:
     bits_stored : int
         8 to 16.
     high_bit : int
+        Position of the highest stored bit.
     signed : bool
     """
 
@@ -60,6 +70,21 @@ class Layout:
         """Number of samples of the image."""
         return self.rows * self.columns * self.samples
 
+    @property
+    def bytes(self) -> int:
+        """Number of bytes of the image, uncompressed."""
+        return self.count * self.bits_allocated // 8
+
+    @property
+    def low_bit(self) -> int:
+        """Position of the lowest stored bit."""
+        return self.high_bit + 1 - self.bits_stored
+
+    @property
+    def colours(self) -> ColourSpace:
+        """What three samples are by the Photometric Interpretation."""
+        return ColourSpace.LUMA_CHROMA if self.photometric in LUMA_CHROMA else ColourSpace.RGB
+
 
 def read_layout(elements: Elements, limits: InputLimits) -> Layout:
     """Read the layout from a header and check that it is supported.
@@ -74,16 +99,23 @@ def read_layout(elements: Elements, limits: InputLimits) -> Layout:
         columns=elements.word(tags.COLUMNS),
         samples=elements.word(tags.SAMPLES_PER_PIXEL, default=1),
         photometric=elements.text(tags.PHOTOMETRIC),
-        planar=elements.word(tags.PLANAR_CONFIGURATION, default=0) == 1,
+        planar=_flag(elements, tags.PLANAR_CONFIGURATION),
         bits_allocated=elements.word(tags.BITS_ALLOCATED),
         bits_stored=elements.word(tags.BITS_STORED),
         high_bit=elements.word(tags.HIGH_BIT, default=elements.word(tags.BITS_STORED) - 1),
-        signed=elements.word(tags.PIXEL_REPRESENTATION, default=0) == 1,
+        signed=_flag(elements, tags.PIXEL_REPRESENTATION),
     )
     limits.check_size(layout.columns, layout.rows)
     _check_samples(layout)
     _check_bits(layout)
     return layout
+
+
+def _flag(elements: Elements, tag: int) -> bool:
+    value = elements.word(tag, default=0)
+    if value > 1:
+        raise InvalidHeader(f"expected 0 or 1 in {name_of(tag)}, got {value}; export the image again")
+    return value == 1
 
 
 def _check_object(elements: Elements) -> None:
@@ -101,14 +133,15 @@ def _check_object(elements: Elements) -> None:
 
 
 def _frames(elements: Elements) -> float:
+    """Return the number of frames; some writers state 0 for the one image."""
     frames = elements.decimals(tags.NUMBER_OF_FRAMES) or (1.0,)
-    return frames[0]
+    return frames[0] or 1.0
 
 
 def _check_samples(layout: Layout) -> None:
     expected = GREY if layout.samples == 1 else RGB + LUMA_CHROMA if layout.samples == 3 else ()
     if layout.photometric == "PALETTE COLOR":
-        raise Colour("expected a grey image, got palette colours; send the radiograph itself")
+        raise errors.Colour("expected a grey image, got palette colours; send the radiograph itself")
     if layout.photometric not in expected:
         raise InvalidHeader(
             f"expected a Photometric Interpretation of {', '.join(GREY)} with 1 sample per pixel, or of "
@@ -124,7 +157,8 @@ def _check_bits(layout: Layout) -> None:
             "expected 8 or 16 bits allocated, 8 to 16 of them stored, and a High Bit that fits, got "
             f"{allocated} allocated, {stored} stored, High Bit {high}; export the image again"
         )
-    if layout.samples == 3 and allocated != 8:
+    if layout.samples == 3 and (allocated != 8 or layout.signed):
         raise InvalidHeader(
-            f"expected 8 bits allocated with three samples per pixel, got {allocated}; export the image again"
+            f"expected 8 bits allocated, unsigned, with three samples per pixel, got {allocated} bits"
+            f"{', signed' if layout.signed else ''}; export the image again"
         )

@@ -17,6 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from cxr_edge.errors import InputError, InvalidHeader, NoPixels, TooLarge, Truncated
 from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.agreement import check_one_frame
 from cxr_edge.images.dicom.elements import Elements, identified
 from cxr_edge.images.dicom.metered import Metered, guarded
 from cxr_edge.images.limits import MEBIBYTE, InputLimits
@@ -49,6 +50,8 @@ class Encoded:
         The value is of undefined length: fragments of a codestream (PS3.5, A.4).
     delimited : bool
         A delimiter ends the fragments, as in a file; pydicom strips it from a data set's value.
+    vr : str or None
+        The value representation of Pixel Data; None where it is implicit.
     """
 
     elements: Elements
@@ -56,6 +59,7 @@ class Encoded:
     pixels: memoryview
     encapsulated: bool
     delimited: bool = True
+    vr: str | None = None
 
 
 def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_BY_RESULTS) -> Encoded:
@@ -84,18 +88,18 @@ def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_
     body = Metered(data, limits.max_header_elements)
     body.seek(at)
     implicit = not _looks_explicit(data, at)  # whatever the transfer syntax: some writers mix them up
-    found: list[tuple[int, int]] = []
+    found: list[tuple[int, str | None, int]] = []
 
-    def at_pixels(tag: BaseTag, _vr: str | None, length: int) -> bool:
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
         if tag in tags.ANY_PIXELS:
-            found.append((tag, length))
+            found.append((tag, vr, length))
         return tag in tags.ANY_PIXELS
 
     elements = _walk(body, at_pixels, wanted, implicit=implicit, big=syntax == ExplicitVRBigEndian)
     with identified(elements):
         if not found:
             raise _no_pixels(deflated)
-        tag, length = found[0]
+        tag, vr, length = found[0]
         if tag != tags.PIXEL_DATA:
             raise NoPixels("expected integer pixels, got floating-point ones; export the image as grey levels")
         start = body.tell() + (8 if implicit else 12)
@@ -111,7 +115,7 @@ def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_
             raise Truncated(
                 f"expected {length} bytes of pixels, but the file ends after {len(data) - start}; copy it again"
             )
-    return Encoded(elements, syntax, memoryview(data)[start:end], length == UNDEFINED)
+    return Encoded(elements, syntax, memoryview(data)[start:end], length == UNDEFINED, vr)
 
 
 def _no_pixels(deflated: "_Deflated | None") -> InputError:
@@ -188,7 +192,7 @@ def fragments(encoded: Encoded) -> bytes:
 
     Raises
     ------
-    InvalidHeader, Truncated
+    InvalidHeader, NoPixels, Truncated, HeaderMismatch
     """
     value, at, found = encoded.pixels, 0, []
     while encoded.delimited or at < len(value):
@@ -206,4 +210,5 @@ def fragments(encoded: Encoded) -> bytes:
         at += length
     if len(found) < 2:  # the first item is the table of offsets
         raise NoPixels("expected compressed pixels, got no fragment; export the image again")
+    check_one_frame(found[0], found[1:])
     return b"".join(found[1:])

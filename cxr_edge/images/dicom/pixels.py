@@ -1,42 +1,56 @@
 """Return the pixels of a DICOM image as stored bits."""
 
-from typing import Any, Final, TypeVar
+from dataclasses import replace
+from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.errors import Colour, InvalidHeader, Truncated, UnsupportedFormat
-from cxr_edge.images.dicom.layout import LUMA_CHROMA, Layout
+from cxr_edge.errors import InvalidHeader, Truncated, UnsupportedFormat
+from cxr_edge.images.dicom.layout import ColourSpace, Layout
 
-#: Most levels by which the channels of grey stored as colour may differ: JPEG changes them.
-GREY_WITHIN: Final = 8
-
-#: Type of a sample.
-Pixel = TypeVar("Pixel", bound=np.generic)
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 
-def native_samples(value: memoryview, layout: Layout, *, big_endian: bool) -> Samples:
+class ByteOrder(Enum):
+    """Order of the bytes of uncompressed pixels."""
+
+    LITTLE = "16-bit words, lowest byte first; 8-bit samples one after the other"
+    BIG = "16-bit words, highest byte first; 8-bit samples one after the other"
+    SWAPPED = "8-bit samples in 16-bit words, highest byte first"
+
+
+def native_samples(value: memoryview, layout: Layout, order: ByteOrder) -> Samples:
     """Return uncompressed pixels, (H, W) or (H, W, 3), without a copy where the layout allows it.
+
+    Parameters
+    ----------
+    value : memoryview
+        At least as many bytes as the layout states.
+    layout : Layout
+    order : ByteOrder
 
     Raises
     ------
-    Truncated, UnsupportedFormat
+    UnsupportedFormat, Truncated
     """
     if layout.photometric == "YBR_FULL_422":
         raise UnsupportedFormat(
             "uncompressed pixels with halved chroma (YBR_FULL_422) are not read; send the grey image"
         )
-    expected = layout.count * layout.bits_allocated // 8
-    if len(value) < expected:
-        raise Truncated(f"expected {expected} bytes of pixels, got {len(value)}; copy the file again")
-    if layout.bits_allocated == 8:
-        return arranged(np.frombuffer(value, np.uint8, layout.count), layout)
-    stored = np.frombuffer(value, ">u2" if big_endian else "<u2", layout.count)
-    return arranged(stored.astype(np.uint16, copy=False), layout)
+    if layout.bits_allocated == 16:
+        stored = np.frombuffer(value, "<u2" if order is ByteOrder.LITTLE else ">u2", layout.count)
+        return arranged(stored.astype(np.uint16, copy=False), layout)
+    if order is ByteOrder.SWAPPED:
+        if len(value) < layout.count + layout.count % 2:
+            raise Truncated(f"expected pixels in whole 16-bit words, got {len(value)} bytes; copy the file again")
+        words = np.frombuffer(value, np.uint16, -(-layout.count // 2))
+        return arranged(words.byteswap().view(np.uint8)[: layout.count], layout)
+    return arranged(np.frombuffer(value, np.uint8, layout.count), layout)
 
 
-def arranged(flat: npt.NDArray[Pixel], layout: Layout) -> npt.NDArray[Pixel]:
+def arranged(flat: Samples, layout: Layout) -> Samples:
     """Reshape a flat array of samples to (H, W) or (H, W, 3)."""
     if layout.samples == 1:
         return flat.reshape(layout.rows, layout.columns)
@@ -45,33 +59,46 @@ def arranged(flat: npt.NDArray[Pixel], layout: Layout) -> npt.NDArray[Pixel]:
     return flat.reshape(layout.rows, layout.columns, 3)
 
 
-def one_channel(samples: Samples, *, chroma: bool) -> Samples:
+def run_samples(decoded: Samples, layout: Layout) -> Samples:
+    """Arrange decoded run lengths, which are in planes (PS3.5, G.2), as (H, W) or (H, W, 3).
+
+    Parameters
+    ----------
+    decoded : ndarray
+        Flat; at least as many samples as the layout states.
+    layout : Layout
+
+    Raises
+    ------
+    InvalidHeader
+    """
+    if decoded.size % layout.samples:
+        raise InvalidHeader(
+            f"expected {layout.samples} planes of one length in the run lengths, got {decoded.size} samples; "
+            "export the image again"
+        )
+    planes = decoded.reshape(layout.samples, -1)[:, : layout.rows * layout.columns]
+    return arranged(planes.reshape(-1), replace(layout, planar=True))
+
+
+def one_channel(samples: Samples, colours: ColourSpace) -> tuple[Samples, int]:
     """Reduce grey that is stored as colour to (H, W).
 
     Parameters
     ----------
-    samples : ndarray, (H, W) or (H, W, 3)
-    chroma : bool
-        The three channels are one of luma and two of chroma.
+    samples : ndarray, (H, W, 3)
+    colours : ColourSpace
 
-    Raises
-    ------
-    Colour
+    Returns
+    -------
+    grey : ndarray, (H, W)
+    spread : int
+        The levels by which the samples differ most from grey.
     """
-    if samples.ndim == 2:
-        return samples
-    if chroma:
+    if colours is ColourSpace.LUMA_CHROMA:
         spread = int(np.abs(samples[..., 1:].astype(np.int16) - 128).max())
-    else:
-        spread = int((samples.max(axis=-1) - samples.min(axis=-1)).max())
-    if spread > GREY_WITHIN:
-        raise Colour(f"expected a grey image, got colours ({spread} levels apart); send the radiograph itself")
-    return samples[..., 0 if chroma else 1].copy()
-
-
-def holds_chroma(layout: Layout, *, converted: bool) -> bool:
-    """Return whether the samples are luma and chroma; a codec of the JPEG family has converted them to RGB."""
-    return layout.photometric in LUMA_CHROMA and not converted
+        return samples[..., 0].copy(), spread
+    return samples[..., 1].copy(), int((samples.max(axis=-1) - samples.min(axis=-1)).max())
 
 
 def checked_samples(decoded: npt.NDArray[Any], layout: Layout) -> Samples:

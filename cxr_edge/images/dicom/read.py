@@ -3,24 +3,24 @@
 import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from cxr_edge.errors import (
-    HeaderMismatch,
     InvalidHeader,
     MissingPackage,
     Truncated,
     UnsupportedFormat,
 )
-from cxr_edge.images.dicom import codecs, pixels
+from cxr_edge.images.dicom import agreement, codecs, pixels
 from cxr_edge.images.dicom.chest import subject_warnings
-from cxr_edge.images.dicom.codestream import read_frame
+from cxr_edge.images.dicom.codestream import Frame, read_frame
 from cxr_edge.images.dicom.data_set import encoded_data_set
 from cxr_edge.images.dicom.elements import Elements, identified
+from cxr_edge.images.dicom.evidence import check_samples, grey_of_colours
 from cxr_edge.images.dicom.isolation import decode_isolated
 from cxr_edge.images.dicom.layout import Layout, read_layout
 from cxr_edge.images.dicom.parse import Encoded, fragments, parse
@@ -80,25 +80,37 @@ def _read(encoded: Encoded, limits: InputLimits) -> GreyImage:
 def _to_grey_image(encoded: Encoded, limits: InputLimits) -> GreyImage:
     elements = encoded.elements
     layout = read_layout(elements, limits)
-    warnings = subject_warnings(elements, strict=limits.strict)
-    if encoded.syntax in codecs.NATIVE:
-        if encoded.encapsulated:
-            raise InvalidHeader(
-                "expected uncompressed pixels by the transfer syntax, got fragments; export the image again"
-            )
-        big_endian = encoded.syntax == codecs.BIG_ENDIAN and layout.bits_allocated == 16
-        samples = pixels.native_samples(encoded.pixels, layout, big_endian=big_endian)
-        low_bit = layout.high_bit + 1 - layout.bits_stored
-        chroma = pixels.holds_chroma(layout, converted=False)
-    else:
-        samples, low_bit = _decompressed(encoded, layout, limits), 0
-        chroma = pixels.holds_chroma(layout, converted=encoded.syntax != codecs.RLE)
-    levels = pixels.one_channel(samples, chroma=chroma)
-    grey, display, mapping = to_grey(levels, elements, layout, low_bit=low_bit)
-    return GreyImage(grey, levels, display, (*mapping, *warnings), elements)
+    subject = subject_warnings(elements, strict=limits.strict)
+    stored = _native(encoded, layout) if encoded.syntax in codecs.NATIVE else _decompressed(encoded, layout, limits)
+    levels, layout = stored.samples, stored.layout
+    warnings = (*stored.warnings, *check_samples(levels, layout, stored.frame))
+    if layout.samples == 3:
+        levels, mismatch = grey_of_colours(levels, layout, stored.frame)
+        warnings += mismatch
+    grey, display, mapping = to_grey(levels, elements, layout, low_bit=layout.low_bit)
+    return GreyImage(grey, levels, display, (*mapping, *warnings, *subject), elements)
 
 
-def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> pixels.Samples:
+class _Stored(NamedTuple):
+    """Samples as stored, the layout they have, what their codestream states, and what was contradictory."""
+
+    samples: pixels.Samples
+    layout: Layout
+    frame: Frame | None
+    warnings: tuple[CodedWarning, ...]
+
+
+def _native(encoded: Encoded, layout: Layout) -> _Stored:
+    if encoded.encapsulated:
+        raise InvalidHeader(
+            "expected uncompressed pixels by the transfer syntax, got fragments; export the image again"
+        )
+    order = agreement.byte_order(encoded.syntax, encoded.vr, layout)
+    warnings = agreement.check_length(encoded.pixels, layout)
+    return _Stored(pixels.native_samples(encoded.pixels, layout, order), layout, None, warnings)
+
+
+def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> _Stored:
     if encoded.syntax != codecs.RLE and encoded.syntax not in codecs.CODECS:
         uid = encoded.syntax if re.fullmatch(r"[0-9.]{1,64}", encoded.syntax) else "(not a UID)"
         raise UnsupportedFormat(f"the transfer syntax {uid} is not read; send the image uncompressed, or as JPEG 2000")
@@ -110,30 +122,19 @@ def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> pixe
             "export the image again"
         )
     stream = fragments(encoded)
-    if encoded.syntax != codecs.RLE:
-        _check_frame(stream, layout)
-    if limits.isolated:
-        decoded = decode_isolated(encoded.syntax, stream, layout, limits)
-    else:
-        decoded = _decode_here(encoded.syntax, stream, layout)
     if encoded.syntax == codecs.RLE:
-        if decoded.size < layout.count:
-            raise Truncated(
-                f"expected {layout.count} samples, the run lengths contain {decoded.size}; copy the file again"
-            )
-        decoded = pixels.arranged(decoded[: layout.count], replace(layout, planar=True))
-    return pixels.checked_samples(decoded, layout)
-
-
-def _check_frame(stream: bytes, layout: Layout) -> None:
+        agreement.check_runs(stream, layout)
+        decoded = _decoded(encoded.syntax, stream, layout, limits)
+        warnings = agreement.check_length(decoded.view(np.uint8).data, layout)
+        return _Stored(pixels.run_samples(decoded, layout), replace(layout, planar=True), None, warnings)
     frame = read_frame(stream)
-    header = (layout.rows, layout.columns, layout.samples)
-    if (frame.rows, frame.columns, frame.samples) != header or frame.bits > layout.bits_allocated:
-        raise HeaderMismatch(
-            f"the header states {layout.columns}x{layout.rows} with {layout.samples} sample(s) of at most "
-            f"{layout.bits_allocated} bits, the codestream {frame.columns}x{frame.rows} with {frame.samples} of "
-            f"{frame.bits}; export the image again"
-        )
+    agreed, warnings = agreement.agree(layout, frame)
+    decoded = _decoded(encoded.syntax, stream, layout, limits)
+    return _Stored(pixels.checked_samples(decoded, agreed), agreed, frame, warnings)
+
+
+def _decoded(syntax: str, stream: bytes, layout: Layout, limits: InputLimits) -> npt.NDArray[Any]:
+    return decode_isolated(syntax, stream, layout, limits) if limits.isolated else _decode_here(syntax, stream, layout)
 
 
 def _decode_here(syntax: str, stream: bytes, layout: Layout) -> npt.NDArray[Any]:

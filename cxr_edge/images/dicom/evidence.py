@@ -1,0 +1,178 @@
+"""Let the values of the samples decide where the header and the data contradict each other.
+
+Two readings of the same bits, of which one is wrong, differ in jumps: a level that is wrapped around
+jumps by a power of two where its neighbours do not. So the reading whose neighbours are closer, at
+the places where the readings differ, is the right one.
+"""
+
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cxr_edge.errors import Colour, HeaderMismatch
+from cxr_edge.images.dicom.agreement import mismatch_warning
+from cxr_edge.images.dicom.codestream import Frame
+from cxr_edge.images.dicom.layout import Layout
+from cxr_edge.images.dicom.pixels import Samples, arranged, one_channel
+from cxr_edge.support.warnings import CodedWarning
+
+#: About so many samples are compared with their neighbours.
+_COMPARED: Final = 1_000_000
+#: Most levels by which the channels of grey stored as colour may differ: JPEG changes them.
+GREY_WITHIN: Final = 8
+
+
+class _Reading(NamedTuple):
+    """A way to read values from cells: how many bits, the highest of them, and whether they have a sign."""
+
+    bits: int
+    high_bit: int
+    signed: bool
+
+    def values(self, cells: Samples) -> npt.NDArray[np.int32]:
+        """Return the value of each cell."""
+        top = cells.astype(np.uint32) << np.uint32(31 - self.high_bit)
+        unused = 32 - self.bits
+        return top.view(np.int32) >> unused if self.signed else (top >> np.uint32(unused)).view(np.int32)
+
+
+def check_samples(samples: Samples, layout: Layout, frame: Frame | None = None) -> tuple[CodedWarning, ...]:
+    """Compare the values of samples with the bits and the sign that the header states.
+
+    Bits outside Bits Stored are left out, as the Standard says (PS3.5, 8.1.1). But where they
+    continue the samples, Bits Stored is wrong, and leaving them out would wrap the levels around.
+    The same holds for a sign that only one of header and codestream states.
+
+    Parameters
+    ----------
+    samples : ndarray, uint8 or uint16
+        Bits of the samples as stored.
+    layout : Layout
+        That of the samples.
+    frame : Frame, optional
+        What their codestream states.
+
+    Returns
+    -------
+    tuple of CodedWarning
+
+    Raises
+    ------
+    HeaderMismatch
+        The header's reading is not the right one.
+    """
+    if frame is not None and frame.signed is not None and frame.signed != layout.signed:
+        return _check_sign(samples, layout, frame)
+    cell = layout.bits_allocated if frame is None else frame.bits
+    used, needed = _used_bits(samples, layout)
+    below, above = used & (1 << layout.low_bit) - 1, used >> layout.high_bit + 1
+    if not below and not above:
+        return ()
+    stated = f"the header states {layout.bits_stored} bits stored up to High Bit {layout.high_bit}"
+    whole = _Reading(cell - layout.low_bit, cell - 1, layout.signed)
+    aligned_low = below and needed <= layout.bits_stored
+    if aligned_low or (above and _closer(samples, whole, layout, otherwise=cell < layout.bits_allocated)):
+        raise HeaderMismatch(f"{stated}, but the samples need the lowest {needed}; export the image again")
+    where = "pixels" if frame is None else "codestream"
+    return (mismatch_warning(f"{stated}, the samples of the {where} have other bits too; those were left out"),)
+
+
+def _used_bits(samples: Samples, layout: Layout) -> tuple[int, int]:
+    """Return the bits that are set in any sample, and how many of the lowest bits the samples need.
+
+    Bits above High Bit that only repeat the sign do not count.
+    """
+    used = int(np.bitwise_or.reduce(samples, axis=None))
+    if not layout.signed or not used >> layout.high_bit + 1:
+        return used, used.bit_length()
+    signed = samples.view(np.int8 if samples.dtype == np.uint8 else np.int16)
+    low, high = int(signed.min()), int(signed.max())
+    needed = max((~low if low < 0 else low).bit_length(), high.bit_length()) + 1
+    return (used & (2 << layout.high_bit) - 1 if needed <= layout.high_bit + 1 else used), needed
+
+
+def _check_sign(samples: Samples, layout: Layout, frame: Frame) -> tuple[CodedWarning, ...]:
+    """Read samples by the header's sign, unless they are those of the codestream's.
+
+    Encoders write two's complement as if it had no sign (pydicom, issue 1149), and the other way round.
+    """
+    signs = ("signed", "unsigned") if layout.signed else ("unsigned", "signed")
+    stated = f"the header states {signs[0]} samples of {layout.bits_stored} bits, the codestream {signs[1]} ones of "
+    codestream = _Reading(frame.bits - layout.low_bit, frame.bits - 1, not layout.signed)
+    if _closer(samples, codestream, layout, otherwise=True):
+        raise HeaderMismatch(f"{stated}{frame.bits}, and its levels are {signs[1]}; export the image again")
+    return (mismatch_warning(f"{stated}{frame.bits} bits; they were read as {signs[0]}"),)
+
+
+def _closer(samples: Samples, other: _Reading, layout: Layout, *, otherwise: bool) -> bool:
+    """Return whether neighbours are closer in another reading than in the header's, where the two differ.
+
+    Parameters
+    ----------
+    samples : ndarray
+    other : _Reading
+    layout : Layout
+        The header's reading.
+    otherwise : bool
+        The answer where values differ, but no differences of neighbours.
+    """
+    rows = samples[:: max(1, samples.size // _COMPARED)]
+    header = _Reading(layout.bits_stored, layout.high_bit, layout.signed).values(rows)
+    others = other.values(rows)
+    if np.array_equal(header, others):
+        return False
+    by_header, by_other = (np.abs(np.diff(values, axis=1)) for values in (header, others))
+    differ = by_header != by_other
+    return bool(np.median(by_other[differ]) < np.median(by_header[differ])) if differ.any() else otherwise
+
+
+def grey_of_colours(samples: Samples, layout: Layout, frame: Frame | None) -> tuple[Samples, tuple[CodedWarning, ...]]:
+    """Reduce grey that is stored as colour to one channel, by the colours of the header or of the codestream.
+
+    Grey has three equal samples as red, green and blue, and no chroma as luma and chroma, so the
+    samples decide which of two statements is right.
+
+    Parameters
+    ----------
+    samples : ndarray, (H, W, 3)
+    layout : Layout
+    frame : Frame or None
+        What their codestream states; None for pixels that have none.
+
+    Returns
+    -------
+    grey : ndarray, (H, W)
+    warnings : tuple of CodedWarning
+
+    Raises
+    ------
+    Colour
+        The image is not grey.
+    HeaderMismatch
+        It is, but in the other Planar Configuration.
+    """
+    grey, spread = one_channel(samples, layout.colours)
+    if frame is None:
+        _check_planes(samples, layout, spread)
+    if spread <= GREY_WITHIN:
+        return grey, ()
+    stated = None if frame is None else frame.colours
+    if stated not in (None, layout.colours):
+        other, spread_of_other = one_channel(samples, stated)
+        if spread_of_other <= GREY_WITHIN:
+            message = f"the header states {layout.colours.value}, the codestream has {stated.value}, which was used"
+            return other, (mismatch_warning(message),)
+    raise Colour(f"expected a grey image, got colours ({spread} levels apart); send the radiograph itself")
+
+
+def _check_planes(samples: Samples, layout: Layout, spread: int) -> None:
+    """Check that uncompressed pixels are not grey in the other Planar Configuration, or nearer to grey."""
+    flat = (np.moveaxis(samples, -1, 0) if layout.planar else samples).reshape(-1)
+    other = one_channel(arranged(flat, replace(layout, planar=not layout.planar)), layout.colours)[1]
+    if other <= GREY_WITHIN and other < spread:
+        raise HeaderMismatch(
+            f"the header states Planar Configuration {int(layout.planar)}, but the samples are in "
+            f"{int(not layout.planar)}; export the image again"
+        )
