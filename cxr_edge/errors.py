@@ -205,7 +205,7 @@ class NoPixels(InputError):
 
 
 class HeaderMismatch(InputError):
-    """The compressed pixels differ in size or type from what the DICOM header states."""
+    """The pixels differ in size, depth, sign or number from what the DICOM header states."""
 
     code = "header_mismatch"
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from cxr_edge.errors import HeaderMismatch, Truncated
-from cxr_edge.images.dicom.codecs import BIG_ENDIAN
+from cxr_edge.images.dicom.codecs import BIG_ENDIAN, RLE
 from cxr_edge.images.dicom.codestream import JPEG, JPEG_2000, JPEG_2000_FILE, Frame
 from cxr_edge.images.dicom.layout import Layout
 from cxr_edge.images.dicom.pixels import ByteOrder
@@ -25,13 +25,15 @@ _FEWEST_BITS: Final = 8
 #: Length of the header of run lengths (PS3.5, G.5), and of an entry in the table of offsets (A.4).
 _RUNS_HEADER: Final = 64
 _OFFSET_BYTES: Final = 4
+#: How codestreams begin.
+_BEGINNINGS: Final = (JPEG + b"\xff", JPEG_2000, JPEG_2000_FILE)
 
 
 def check_length(value: bytes | memoryview, layout: Layout) -> tuple[CodedWarning, ...]:
     """Compare the number of bytes of uncompressed pixels with the header.
 
-    Less than a row more than expected, or nothing but zeros, is padding: it is left out, with a
-    warning where it is more than the one byte that makes a length even (PS3.5, 8.1.1).
+    Less than a row or a column more than expected, or nothing but zeros, is padding: it is left out,
+    with a warning where it is more than the one byte that makes a length even (PS3.5, 8.1.1).
 
     Raises
     ------
@@ -45,7 +47,8 @@ def check_length(value: bytes | memoryview, layout: Layout) -> tuple[CodedWarnin
         raise Truncated(f"expected {expected} bytes of pixels, got {got}; copy the file again")
     if got - expected <= expected % 2:
         return ()
-    if got - expected >= expected // layout.rows and np.frombuffer(value, np.uint8, offset=expected).any():
+    most = expected // max(layout.rows, layout.columns)
+    if got - expected >= most and np.frombuffer(value, np.uint8, offset=expected).any():
         raise HeaderMismatch(
             f"the header states one image of {layout.columns}x{layout.rows} with {layout.samples} sample(s) of "
             f"{layout.bits_allocated} bits, which are {expected} bytes, but the pixels have {got}: rows, columns, bits "
@@ -77,11 +80,13 @@ def byte_order(syntax: str, vr: str | None, layout: Layout) -> ByteOrder:
     )
 
 
-def check_one_frame(offsets: memoryview, fragments: Sequence[memoryview]) -> None:
+def check_one_frame(syntax: str, offsets: memoryview, fragments: Sequence[memoryview]) -> None:
     """Check that fragments are those of one frame (PS3.5, A.4).
 
     Parameters
     ----------
+    syntax : str
+        UID of the transfer syntax; run lengths have one fragment for each frame (A.4.2).
     offsets : memoryview
         Value of the table of offsets; may be empty.
     fragments : sequence of memoryview
@@ -90,10 +95,14 @@ def check_one_frame(offsets: memoryview, fragments: Sequence[memoryview]) -> Non
     ------
     HeaderMismatch
     """
-    begun = sum(bytes(fragment[:12]).startswith((JPEG + b"\xff", JPEG_2000, JPEG_2000_FILE)) for fragment in fragments)
-    frames = max(len(offsets) // _OFFSET_BYTES, begun)
-    if frames > 1:
-        raise HeaderMismatch(f"the header states one frame, the compressed pixels have {frames}; send single frames")
+    frames = len(offsets) // _OFFSET_BYTES
+    if not frames and syntax == RLE:
+        frames = len(fragments)
+    begun = sum(bytes(fragment[:12]).startswith(_BEGINNINGS) for fragment in fragments)
+    if max(frames, begun) > 1:
+        raise HeaderMismatch(
+            f"the header states one frame, the compressed pixels have {max(frames, begun)}; send single frames"
+        )
 
 
 def check_runs(stream: bytes, layout: Layout) -> None:

@@ -140,12 +140,12 @@ def _jpeg_2000(stream: bytes, at: int) -> Frame:
     tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
     if tiles > _MAX_TILES:
         raise Truncated(f"expected at most {_MAX_TILES} tiles in JPEG 2000, got {tiles}; copy the file again")
-    colours = ColourSpace.RGB if samples == 3 and _transforms_components(stream, at) else None
+    colours = ColourSpace.RGB if samples == 3 and (at or _transforms_components(stream, at)) else None
     return Frame(bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), colours)
 
 
 def _transforms_components(stream: bytes, at: int) -> bool:
-    """Return whether the decoder turns three components into RGB (T.800, A.6.1, table A.17)."""
+    """Return whether the decoder turns three components into RGB (T.800, A.6.1, table A.17), as it does in a file."""
     at += 2
     while (marker := struct.unpack_from(">H", stream, at)[0]) != _START_OF_TILE:
         if marker == _CODING_STYLE:

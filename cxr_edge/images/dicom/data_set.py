@@ -52,7 +52,7 @@ def encoded_data_set(dataset: Dataset, limits: InputLimits) -> Encoded:
         encapsulated = syntax not in codecs.NATIVE or (_is_of_undefined_length(element) and bytes(pixels[:4]) == _ITEM)
         if not encapsulated and isinstance(element, RawDataElement):
             syntax = _in_order(syntax, little=element.is_little_endian)
-    return Encoded(elements, syntax, pixels, encapsulated, element.VR, delimited=False)
+    return Encoded(elements, syntax, pixels, encapsulated, delimited=False, vr=element.VR)
 
 
 def _in_order(syntax: str, *, little: bool) -> str:

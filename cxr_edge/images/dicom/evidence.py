@@ -1,8 +1,8 @@
 """Let the values of the samples decide where the header and the data contradict each other.
 
 Two readings of the same bits, of which one is wrong, differ in jumps: a level that is wrapped around
-jumps by a power of two where its neighbours do not. So the reading whose neighbours are closer, at
-the places where the readings differ, is the right one.
+jumps by a power of two where its neighbours do not. So the reading whose neighbours are closer, by
+its range and at the places where the readings differ, is the right one. In doubt, an image is refused.
 """
 
 from dataclasses import replace
@@ -18,6 +18,8 @@ from cxr_edge.images.dicom.layout import Layout
 from cxr_edge.images.dicom.pixels import Samples, arranged, one_channel
 from cxr_edge.support.warnings import CodedWarning
 
+#: A reading is clearly better if its neighbours are apart by at most this share of what they are by the other.
+_CLEARLY: Final = 0.5
 #: About so many samples are compared with their neighbours.
 _COMPARED: Final = 1_000_000
 #: Most levels by which the channels of grey stored as colour may differ: JPEG changes them.
@@ -66,30 +68,31 @@ def check_samples(samples: Samples, layout: Layout, frame: Frame | None = None) 
     if frame is not None and frame.signed is not None and frame.signed != layout.signed:
         return _check_sign(samples, layout, frame)
     cell = layout.bits_allocated if frame is None else frame.bits
-    used, needed = _used_bits(samples, layout)
+    used, needed = _used_bits(samples, layout, cell)
     below, above = used & (1 << layout.low_bit) - 1, used >> layout.high_bit + 1
     if not below and not above:
         return ()
     stated = f"the header states {layout.bits_stored} bits stored up to High Bit {layout.high_bit}"
     whole = _Reading(cell - layout.low_bit, cell - 1, layout.signed)
     aligned_low = below and needed <= layout.bits_stored
-    if aligned_low or (above and _closer(samples, whole, layout, otherwise=cell < layout.bits_allocated)):
+    if aligned_low or (above and _in_doubt(samples, whole, layout, otherwise=cell < layout.bits_allocated)):
         raise HeaderMismatch(f"{stated}, but the samples need the lowest {needed}; export the image again")
     where = "pixels" if frame is None else "codestream"
     return (mismatch_warning(f"{stated}, the samples of the {where} have other bits too; those were left out"),)
 
 
-def _used_bits(samples: Samples, layout: Layout) -> tuple[int, int]:
+def _used_bits(samples: Samples, layout: Layout, cell: int) -> tuple[int, int]:
     """Return the bits that are set in any sample, and how many of the lowest bits the samples need.
 
-    Bits above High Bit that only repeat the sign do not count.
+    Bits above High Bit that only repeat the sign, up to the highest of a cell, do not count.
     """
     used = int(np.bitwise_or.reduce(samples, axis=None))
     if not layout.signed or not used >> layout.high_bit + 1:
         return used, used.bit_length()
-    signed = samples.view(np.int8 if samples.dtype == np.uint8 else np.int16)
-    low, high = int(signed.min()), int(signed.max())
-    needed = max((~low if low < 0 else low).bit_length(), high.bit_length()) + 1
+    unused = 8 * samples.dtype.itemsize - cell
+    signed = np.left_shift(samples, unused, dtype=samples.dtype).view(f"i{samples.dtype.itemsize}")
+    ends = (int(signed.min()) >> unused, int(signed.max()) >> unused)
+    needed = 1 + max((~end if end < 0 else end).bit_length() for end in ends)
     return (used & (2 << layout.high_bit) - 1 if needed <= layout.high_bit + 1 else used), needed
 
 
@@ -101,13 +104,13 @@ def _check_sign(samples: Samples, layout: Layout, frame: Frame) -> tuple[CodedWa
     signs = ("signed", "unsigned") if layout.signed else ("unsigned", "signed")
     stated = f"the header states {signs[0]} samples of {layout.bits_stored} bits, the codestream {signs[1]} ones of "
     codestream = _Reading(frame.bits - layout.low_bit, frame.bits - 1, not layout.signed)
-    if _closer(samples, codestream, layout, otherwise=True):
+    if _in_doubt(samples, codestream, layout, otherwise=True):
         raise HeaderMismatch(f"{stated}{frame.bits}, and its levels are {signs[1]}; export the image again")
     return (mismatch_warning(f"{stated}{frame.bits} bits; they were read as {signs[0]}"),)
 
 
-def _closer(samples: Samples, other: _Reading, layout: Layout, *, otherwise: bool) -> bool:
-    """Return whether neighbours are closer in another reading than in the header's, where the two differ.
+def _in_doubt(samples: Samples, other: _Reading, layout: Layout, *, otherwise: bool) -> bool:
+    """Return whether the header's reading is not clearly the better one, where another differs from it.
 
     Parameters
     ----------
@@ -125,7 +128,12 @@ def _closer(samples: Samples, other: _Reading, layout: Layout, *, otherwise: boo
         return False
     by_header, by_other = (np.abs(np.diff(values, axis=1)) for values in (header, others))
     differ = by_header != by_other
-    return bool(np.median(by_other[differ]) < np.median(by_header[differ])) if differ.any() else otherwise
+    if not differ.any():
+        return otherwise
+    jump, other_jump = (
+        np.median(steps[differ]) / max(1, np.ptp(values)) for steps, values in ((by_header, header), (by_other, others))
+    )
+    return bool(jump > _CLEARLY * other_jump)
 
 
 def grey_of_colours(samples: Samples, layout: Layout, frame: Frame | None) -> tuple[Samples, tuple[CodedWarning, ...]]:
@@ -156,9 +164,11 @@ def grey_of_colours(samples: Samples, layout: Layout, frame: Frame | None) -> tu
     grey, spread = one_channel(samples, layout.colours)
     if frame is None:
         _check_planes(samples, layout, spread)
+    stated = None if frame is None else frame.colours
+    if spread <= GREY_WITHIN and layout.photometric == "YBR_FULL_422" and stated is None:
+        return grey, (mismatch_warning("the header states halved chroma, the pixels have all of it, which was used"),)
     if spread <= GREY_WITHIN:
         return grey, ()
-    stated = None if frame is None else frame.colours
     if stated not in (None, layout.colours):
         other, spread_of_other = one_channel(samples, stated)
         if spread_of_other <= GREY_WITHIN:

@@ -115,7 +115,7 @@ def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_
             raise Truncated(
                 f"expected {length} bytes of pixels, but the file ends after {len(data) - start}; copy it again"
             )
-    return Encoded(elements, syntax, memoryview(data)[start:end], length == UNDEFINED, vr)
+    return Encoded(elements, syntax, memoryview(data)[start:end], length == UNDEFINED, vr=vr)
 
 
 def _no_pixels(deflated: "_Deflated | None") -> InputError:
@@ -210,5 +210,5 @@ def fragments(encoded: Encoded) -> bytes:
         at += length
     if len(found) < 2:  # the first item is the table of offsets
         raise NoPixels("expected compressed pixels, got no fragment; export the image again")
-    check_one_frame(found[0], found[1:])
+    check_one_frame(encoded.syntax, found[0], found[1:])
     return b"".join(found[1:])

@@ -95,10 +95,12 @@ def one_channel(samples: Samples, colours: ColourSpace) -> tuple[Samples, int]:
     spread : int
         The levels by which the samples differ most from grey.
     """
+    first, second, third = (samples[..., channel] for channel in range(3))
     if colours is ColourSpace.LUMA_CHROMA:
-        spread = int(np.abs(samples[..., 1:].astype(np.int16) - 128).max())
-        return samples[..., 0].copy(), spread
-    return samples[..., 1].copy(), int((samples.max(axis=-1) - samples.min(axis=-1)).max())
+        chroma = (second.min(), second.max(), third.min(), third.max())
+        return first.copy(), max(abs(int(end) - 128) for end in chroma)
+    highest, lowest = np.maximum(np.maximum(first, second), third), np.minimum(np.minimum(first, second), third)
+    return second.copy(), int((highest - lowest).max())
 
 
 def checked_samples(decoded: npt.NDArray[Any], layout: Layout) -> Samples:
