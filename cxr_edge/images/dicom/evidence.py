@@ -22,6 +22,8 @@ from cxr_edge.support.warnings import CodedWarning
 _CLEARLY: Final = 0.5
 #: About so many samples are compared with their neighbours.
 _COMPARED: Final = 1_000_000
+#: Lossy coding exceeds the highest level by at most this many bits less than the range: 3 %.
+_OVERSHOOT: Final = 5
 #: Most levels by which the channels of grey stored as colour may differ: JPEG changes them.
 GREY_WITHIN: Final = 8
 
@@ -38,6 +40,37 @@ class _Reading(NamedTuple):
         top = cells.astype(np.uint32) << np.uint32(31 - self.high_bit)
         unused = 32 - self.bits
         return top.view(np.int32) >> unused if self.signed else (top >> np.uint32(unused)).view(np.int32)
+
+
+def without_overshoot(
+    samples: Samples, layout: Layout, frame: Frame | None
+) -> tuple[Samples, tuple[CodedWarning, ...]]:
+    """Take back the little by which lossy coding exceeds the highest level, which would wrap around to the lowest.
+
+    That happens where a codestream states more bits than the header, as the 12 of JPEG Extended always are.
+
+    Parameters
+    ----------
+    samples : ndarray, uint8 or uint16
+    layout : Layout
+    frame : Frame or None
+        What their codestream states; None for pixels that have none.
+
+    Returns
+    -------
+    samples : ndarray, uint8 or uint16
+    warnings : tuple of CodedWarning
+    """
+    if frame is None or layout.signed or layout.low_bit or frame.bits <= layout.bits_stored:
+        return samples, ()
+    highest, found = (1 << layout.bits_stored) - 1, int(samples.max())
+    if not highest < found <= highest + (highest >> _OVERSHOOT):
+        return samples, ()
+    message = (
+        f"the header states {layout.bits_stored} bits stored, the codestream of {frame.bits} bits exceeds their "
+        f"highest level by up to {found - highest}, as lossy coding does; the highest level was used"
+    )
+    return np.minimum(samples, samples.dtype.type(highest)), (mismatch_warning(message),)
 
 
 def check_samples(samples: Samples, layout: Layout, frame: Frame | None = None) -> tuple[CodedWarning, ...]:

@@ -20,7 +20,7 @@ from cxr_edge.images.dicom.chest import subject_warnings
 from cxr_edge.images.dicom.codestream import Frame, read_frame
 from cxr_edge.images.dicom.data_set import encoded_data_set
 from cxr_edge.images.dicom.elements import Elements, identified
-from cxr_edge.images.dicom.evidence import check_samples, grey_of_colours
+from cxr_edge.images.dicom.evidence import check_samples, grey_of_colours, without_overshoot
 from cxr_edge.images.dicom.isolation import decode_isolated
 from cxr_edge.images.dicom.layout import Layout, read_layout
 from cxr_edge.images.dicom.parse import Encoded, fragments, parse
@@ -82,8 +82,9 @@ def _to_grey_image(encoded: Encoded, limits: InputLimits) -> GreyImage:
     layout = read_layout(elements, limits)
     subject = subject_warnings(elements, strict=limits.strict)
     stored = _native(encoded, layout) if encoded.syntax in codecs.NATIVE else _decompressed(encoded, layout, limits)
-    levels, layout = stored.samples, stored.layout
-    warnings = (*stored.warnings, *check_samples(levels, layout, stored.frame))
+    layout = stored.layout
+    levels, overshoot = without_overshoot(stored.samples, layout, stored.frame)
+    warnings = (*stored.warnings, *overshoot, *check_samples(levels, layout, stored.frame))
     if layout.samples == 3:
         levels, mismatch = grey_of_colours(levels, layout, stored.frame)
         warnings += mismatch

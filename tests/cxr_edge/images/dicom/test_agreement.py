@@ -143,6 +143,17 @@ def test_another_sign_of_the_codestream_is_refused(levels, signed):
         images.decode(written(with_stream(ds, dicom_files.JPEG_2000, jpeg_2000(samples, BITS))), HERE)
 
 
+@pytest.mark.parametrize("stored", [10, 11])
+def test_what_lossy_coding_adds_to_the_highest_level_does_not_wrap_around(grey, stored):
+    highest = 2**stored - 1
+    bright = np.minimum(np.rint(grey * (1.3 * highest / 255)), highest).astype(np.uint16)
+    stream = imagecodecs.jpeg8_encode(bright, level=90, bitspersample=12)
+    assert imagecodecs.jpeg8_decode(stream).max() > highest
+    decoded = images.decode(written(with_stream(image(bright, bits=stored), "1.2.840.10008.1.2.4.51", stream)), HERE)
+    assert np.abs(decoded.pixels - bright * (255 / highest)).max() < 25
+    assert f"states {stored} bits stored, the codestream of 12 bits exceeds" in decoded.warnings[1].message
+
+
 @pytest.mark.parametrize("more", [1, 2, 100])
 def test_padding_is_left_out_with_a_warning(levels, grey, more):
     ds = image(levels, bits=BITS)
