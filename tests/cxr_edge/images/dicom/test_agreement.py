@@ -1,5 +1,8 @@
 """What a file says twice: bits, sign, samples, length, byte order and frames, in header, codestream and values."""
 
+import shutil
+import subprocess
+
 import imagecodecs
 import numpy as np
 import pydicom
@@ -66,6 +69,40 @@ def test_samples_end_at_the_high_bit_in_every_syntax(levels, grey, syntax, high_
     cells = levels << (high_bit + 1 - BITS)
     decoded = images.decode(encoded(cells, syntax, HighBit=high_bit), HERE)
     np.testing.assert_array_equal(decoded.pixels, grey)
+    assert codes(decoded) == ["grey_levels"]
+
+
+#: Programs of DCMTK → whether they keep every level.
+PROGRAMS = {
+    "dcmcrle": True,
+    "dcmcjpls": True,
+    "dcmcjpls +en": False,
+    "dcmcjpeg +e1": True,
+    "dcmcjpeg +e1 +pl": False,
+    "dcmcjpeg +ee": False,
+    "dcmcjpeg +eb": False,
+}
+
+
+@pytest.mark.parametrize(("bits", "high_bit"), [(10, 9), (10, 15), (12, 15)])
+@pytest.mark.parametrize(
+    ("program", "signed"),
+    [(program, signed) for program in PROGRAMS for signed in (False, True) if (program, signed) != ("dcmcjpls +en", 1)],
+)
+def test_samples_that_another_toolkit_encodes_are_its_own(grey, tmp_path, program, signed, bits, high_bit):
+    name, *options = program.split()
+    if not shutil.which(name):
+        pytest.skip("needs DCMTK (Debian package dcmtk)")
+    values = np.rint(grey * ((2**bits - 1) / 255)).astype(np.int32) - signed * 2 ** (bits - 1)
+    cells = ((values << (high_bit + 1 - bits)) & 0xFFFF).astype(np.uint16)
+    native = image(cells, bits=bits, HighBit=high_bit, PixelRepresentation=int(signed), WindowWidth=2**bits)
+    native.WindowCenter = 0 if signed else 2 ** (bits - 1)
+    (tmp_path / "native.dcm").write_bytes(written(native))
+    command = [name, *options, tmp_path / "native.dcm", tmp_path / "compressed.dcm"]
+    subprocess.run(command, capture_output=True, check=True)
+    decoded = images.decode((tmp_path / "compressed.dcm").read_bytes(), HERE)
+    apart = np.abs(decoded.pixels.astype(int) - grey)
+    assert apart.max() <= 1 if PROGRAMS[program] else apart.mean() < 2
     assert codes(decoded) == ["grey_levels"]
 
 
