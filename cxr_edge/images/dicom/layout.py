@@ -94,12 +94,13 @@ def read_layout(elements: Elements, limits: InputLimits) -> Layout:
     UnsupportedObject, ForProcessing, MultiFrame, Colour, InvalidHeader, TooLarge, TooSmall
     """
     _check_object(elements)
+    samples = elements.word(tags.SAMPLES_PER_PIXEL, default=1)
     layout = Layout(
         rows=elements.word(tags.ROWS),
         columns=elements.word(tags.COLUMNS),
-        samples=elements.word(tags.SAMPLES_PER_PIXEL, default=1),
+        samples=samples,
         photometric=elements.text(tags.PHOTOMETRIC),
-        planar=_flag(elements, tags.PLANAR_CONFIGURATION),
+        planar=samples > 1 and _flag(elements, tags.PLANAR_CONFIGURATION),
         bits_allocated=elements.word(tags.BITS_ALLOCATED),
         bits_stored=elements.word(tags.BITS_STORED),
         high_bit=elements.word(tags.HIGH_BIT, default=elements.word(tags.BITS_STORED) - 1),

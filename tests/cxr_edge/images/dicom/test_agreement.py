@@ -274,11 +274,18 @@ def test_words_named_bytes_in_big_endian_are_refused(levels):
         images.decode(written(ds, ExplicitVRBigEndian))
 
 
+def test_the_planes_of_one_sample_do_not_matter(levels, grey):
+    np.testing.assert_array_equal(images.decode(written(image(levels, bits=BITS, PlanarConfiguration=2))).pixels, grey)
+
+
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
         ({"PixelRepresentation": 2}, "0 or 1 in PixelRepresentation"),
-        ({"PlanarConfiguration": 2}, "0 or 1 in PlanarConfiguration"),
+        (
+            {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 2},
+            "0 or 1 in PlanarConfiguration",
+        ),
         ({"HighBit": BITS - 2}, "High Bit 10"),
         ({"HighBit": 16}, "High Bit 16"),
     ],
