@@ -109,7 +109,7 @@ def check_samples(samples: Samples, layout: Layout, frame: Frame | None = None) 
     whole = _Reading(cell - layout.low_bit, cell - 1, layout.signed)
     aligned_low = below and needed <= layout.bits_stored
     if aligned_low or (above and _in_doubt(samples, whole, layout, otherwise=cell < layout.bits_allocated)):
-        raise HeaderMismatch(f"{stated}, but the samples need the lowest {needed}; export the image again")
+        raise HeaderMismatch(f"{stated}, but the samples need the lowest {needed} bits; export the image again")
     where = "pixels" if frame is None else "codestream"
     return (mismatch_warning(f"{stated}, the samples of the {where} have other bits too; those were left out"),)
 

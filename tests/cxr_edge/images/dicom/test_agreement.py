@@ -131,13 +131,13 @@ def test_an_overlay_above_the_high_bit_is_left_out_with_a_warning(levels, grey, 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_samples_deeper_than_the_header_are_refused_with_both_numbers(levels, syntax, needed):
     cells = (levels << (needed - BITS)) | 1
-    with pytest.raises(errors.HeaderMismatch, match=f"states 12 bits stored .* need the lowest {needed}"):
+    with pytest.raises(errors.HeaderMismatch, match=f"states 12 bits stored .* need the lowest {needed} bits"):
         images.decode(encoded(cells, syntax), HERE)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
 def test_samples_that_are_not_up_to_the_high_bit_are_refused(levels, syntax):
-    with pytest.raises(errors.HeaderMismatch, match="up to High Bit 15, but the samples need the lowest 12"):
+    with pytest.raises(errors.HeaderMismatch, match="up to High Bit 15, but the samples need the lowest 12 bits"):
         images.decode(encoded(levels, syntax, HighBit=15), HERE)
 
 
