@@ -81,7 +81,8 @@ def check(
         typer.echo(json.dumps({"library": library.name, "version": library.version, "refused": nodes}))
     else:
         for name, found in refused.items():
-            typer.echo(f"{name}: {f'{len(found)} nodes refused' if found else 'all nodes accepted'}")
+            number = "1 node" if len(found) == 1 else f"{len(found)} nodes"
+            typer.echo(f"{name}: {f'{number} refused' if found else 'all nodes accepted'}")
             for refusal in found:
                 typer.echo(f"  {refusal}")
         typer.echo(f"by the parser of {library.name} {library.version}", err=True)

@@ -64,7 +64,8 @@ def parsed(library: Library, onnx: bytes) -> "_Parsing":
         found = _errors(parsing.parser) or [Refusal("the graph", "", library.last_error())]
         parsing.__exit__()
         raise ModelRefused(
-            f"{library.name} {library.version} refuses {len(found)} nodes: {'; '.join(map(str, found))}; "
+            f"{library.name} {library.version} refuses {'1 node' if len(found) == 1 else f'{len(found)} nodes'}: "
+            f"{'; '.join(map(str, found))}; "
             "export the model with operators that it supports, or run the model on cuda"
         )
     return parsing

@@ -127,7 +127,7 @@ def test_check_on_the_command_line(strange, tmp_path):
     assert (shipped.returncode, shipped.stdout) == (0, accepted)
     refused = subprocess.run([*command, tmp_path / "strange.onnx"], capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert "1 nodes refused\n  Unique the_strange_one: " in refused.stdout
+    assert "1 node refused\n  Unique the_strange_one: " in refused.stdout
     listed = subprocess.run(
         [*command, tmp_path / "strange.onnx", "--json"], capture_output=True, text=True, check=False
     )
