@@ -218,7 +218,11 @@ def infer(
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
         settings = model.settings(tta=tta, adaptive=adaptive, operating_point=operating_point)
         pictures = ReportPictures(out) if out and report else None
-        outputs = [*_outputs(out, cam, dicom_out, dicom_overlays, colormap), *([pictures] if pictures else [])]
+        outputs = [  # a new kind of output is registered here
+            *_overlay_outputs(out, cam, colormap),
+            *_dicom_outputs(dicom_out, dicom_overlays, colormap, model.provenance(settings)),
+            *([pictures] if pictures else []),
+        ]
         analyser = Analyser.of(model, settings, outputs)
         options = {"cam": cam, "colormap": colormap, "strict": strict}
         options["dicom_overlays"] = dicom_overlays if dicom_out else None
@@ -347,16 +351,16 @@ def _input_limits(limits: list[str], *, strict: bool, isolated: bool) -> InputLi
         raise typer.BadParameter(f"expected numbers above 0, got {', '.join(limits)}", param_hint="--limit") from error
 
 
-def _outputs(out: Path | None, cam: int, dicom_out: Path | None, dicom_overlays: int, colormap: str) -> list[Output]:
-    """Return the outputs of a run; a new kind of output is registered here."""
-    outputs: list[Output] = []
-    if out is not None and cam:
-        outputs.append(OverlayFiles(out, cam, colormap))
-    if dicom_out is not None:
-        from cxr_edge.outputs.dicom import DicomDirectory
+def _overlay_outputs(out: Path | None, cam: int, colormap: str) -> list[Output]:
+    return [OverlayFiles(out, cam, colormap)] if out is not None and cam else []
 
-        outputs.append(DicomDirectory(dicom_out, dicom_overlays, colormap))
-    return outputs
+
+def _dicom_outputs(dicom_out: Path | None, overlays: int, colormap: str, provenance: Provenance) -> list[Output]:
+    if dicom_out is None:
+        return []
+    from cxr_edge.outputs.dicom import DicomDirectory
+
+    return [DicomDirectory(dicom_out, overlays, colormap, provenance)]
 
 
 def _run_directory(

@@ -104,7 +104,7 @@ def list_(
     context: typer.Context,
     config: ConfigOption = None,
     state: Annotated[
-        str | None, typer.Option(metavar="STATE", help="waiting, done, sent or dead; all if left out.")
+        str | None, typer.Option(metavar="STATE", help="waiting, done, sent, dead or replaced; all if left out.")
     ] = None,
     most: Annotated[int, typer.Option(metavar="N", min=1, help="Largest number of entries, oldest first.")] = 100,
     json_lines: JsonOption = False,
@@ -113,15 +113,15 @@ def list_(
 
     Prints hashes, states, attempts and errors; no patient data. Exit status: 0; 2 usage, or no queue.
     """
-    if state not in (None, "waiting", "done", "sent", "dead"):
-        raise typer.BadParameter(f"expected waiting, done, sent or dead, got {state!r}", param_hint="--state")
+    if state not in (None, "waiting", "done", "sent", "dead", "replaced"):
+        raise typer.BadParameter(f"expected waiting, done, sent, dead or replaced, got {state!r}", param_hint="--state")
     with _queue(_queue_config(context, config)) as queue:
         entries, counts = queue.entries(state, most), queue.counts()  # type: ignore[arg-type]
     for entry in entries:
         if json_lines:
             typer.echo(json.dumps({name: getattr(entry, name) for name in entry.__dataclass_fields__}))
             continue
-        age = time.time() - entry.received
+        age = max(0.0, time.time() - entry.received)
         to = f" {(entry.object or '').rpartition('-')[2]} -> {entry.destination}" if entry.destination else ""
         why = f"  {entry.code}: {entry.message}" if entry.code else ""
         typer.echo(
@@ -154,7 +154,7 @@ def replay(
         number = queue.replay(
             None if every else identifiers, [destination.name for destination in settings.destinations]
         )
-    typer.echo(f"{number} dead letters wait again.")
+    typer.echo("1 dead letter waits again." if number == 1 else f"{number} dead letters wait again.")
     if identifiers and number < len(set(identifiers)):
         typer.echo(
             "The others are not dead letters, or their destination is not in the configuration: see `list`.", err=True
@@ -189,7 +189,8 @@ def _config(path: Path | None) -> "Config":
 
 @contextmanager
 def _queue(config: "Config") -> Iterator["Queue"]:
-    from cxr_edge.node.queue import FILE, Queue
+    from cxr_edge.node.database import FILE
+    from cxr_edge.node.queue import Queue
 
     if not (config.data / FILE).is_file():
         fail(NodeConfig(f"{config.data} holds no queue; has the node run with this configuration?"), USAGE)

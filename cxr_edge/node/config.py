@@ -126,6 +126,8 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folder: Path
     #: How long a file must not have changed before it is read.
     settle_seconds: Seconds = 2
+    #: How long a copy may stall: a file that is not whole, or may not be, is moved away or taken only after that time.
+    stalled_seconds: Seconds = 60
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,10 +15,11 @@ from cxr_edge.outputs.dicom.codes import SCHEME
 _VERIFICATION = "1.2.840.10008.1.1"
 _MEANING = {
     IntakeOutcome.QUEUED: "stored on disk and queued, both flushed",
-    IntakeOutcome.DUPLICATE: "received before: the same pixels, patient, study and series under the same UID",
-    IntakeOutcome.CONFLICT: "another image was received before under this SOP Instance UID",
+    IntakeOutcome.DUPLICATE: "received before: the same pixels and header under the same SOP Instance UID",
+    IntakeOutcome.CORRECTED: "received before with another header: results are made anew, see below",
+    IntakeOutcome.CONFLICT: "other pixels were received before under this SOP Instance UID",
     IntakeOutcome.MISMATCH: "the SOP Instance UID of the data set differs from that of the request",
-    IntakeOutcome.UNUSABLE: "the header cannot be read, pixels are missing, or the SOP instance, series or study UID",
+    IntakeOutcome.UNUSABLE: "the header cannot be read, or pixels or the SOP instance, series or study UID are missing",
     IntakeOutcome.TOO_LARGE: "the image is larger than the limit",
     IntakeOutcome.NO_SPACE: "too little disk space, or the disk cannot be written",
 }
@@ -71,9 +72,16 @@ cannot be reached, everything for it waits and is tried again for ever, at inter
 {queue.first_wait_seconds:g} to {queue.longest_wait_seconds:g} s. After any other status, or none, an object is tried
 again, {queue.attempts} times in all.
 
+Identifiers of received images that break the syntax of UIDs (PS3.5, 9.1), as those with a leading zero, are accepted,
+and results refer to them as they are. An image that is sent again with a corrected header (patient, study, series, or
+any other text attribute that its results depend on) is worked on anew: its new results have UIDs of their own. Results
+with the earlier data that still wait are not sent any more. An archive keeps those that it has; remove them there, as
+the images that were corrected. From destinations that are folders they are removed.
+
 Results are created in three series of their own in the image's study: report (modality SR), captures (OT),
-presentation state (PR). Attributes of patient and study are copied, with the image's character set. Codes are SNOMED
-CT, DCM, UCUM and the private scheme `{SCHEME}`, which each report declares.
+presentation state (PR). Attributes of patient and study are copied, with the image's character set and time zone.
+Dates and times of a result are in that zone; without one in the image they are in the node's own, and the result does
+not name it. Codes are SNOMED CT, DCM, UCUM and the private scheme `{SCHEME}`, which each report declares.
 
 ## Security
 

@@ -63,6 +63,8 @@ class DeliveryWorker(Background):
         self._sender.close()
 
     def _one(self, delivery: Delivery) -> None:
+        if not self._queue.is_waiting(delivery):
+            return  # its image was corrected since the queue was read
         try:
             self._send(delivery)
         except Lost as error:
@@ -77,26 +79,30 @@ class DeliveryWorker(Background):
             raise
         if self.failures:
             log.info("%s accepts results again", self.name)
-        log.debug("image %s: delivered its %s to %s", short(delivery.name), kind_of(delivery.object), self.name)
+        what = "withdrew its %s from %s" if delivery.withdrawn else "delivered its %s to %s"
+        log.debug(f"image %s: {what}", short(delivery.name), kind_of(delivery.object), self.name)
         self.failures = 0
         self._successes += 1
         self._deferred.pop(delivery.id, None)
         self._lost_at.pop(delivery.id, None)
         last = self._queue.mark_delivery_sent(delivery)
-        DELIVERED.labels(self.name, "sent").inc()
-        if last:
-            seconds = time.time() - delivery.received
+        DELIVERED.labels(self.name, "withdrawn" if delivery.withdrawn else "sent").inc()
+        if last and not delivery.withdrawn:
+            seconds = self._queue.now() - delivery.arrived
             DELIVERY_SECONDS.labels(self.name).observe(seconds)
             log.info("image %s: all results at %s, %.2f s after it came", short(delivery.name), self.name, seconds)
 
     def _send(self, delivery: Delivery) -> None:
         path = self._results / delivery.object
         try:
-            self._sender.send(path)
+            if delivery.withdrawn:
+                self._sender.withdraw(delivery.object)
+            else:
+                self._sender.send(path)
         except (Refused, Unreachable):
             raise
         except Exception as error:  # no object may end the delivery worker; the error's text may quote its data set
-            if not path.exists():
+            if not delivery.withdrawn and not path.exists():
                 raise Refused("its file is gone", forever=True) from error
             raise Lost(f"it could not be sent: {type(error).__name__}") from error
 

@@ -27,7 +27,7 @@ device = "auto"
 # operating_point = "max_f1"
 # tta = true                          # average of all TTA variants
 # adaptive = false                    # true: as many TTA variants as the image needs
-# strict = false                      # true: an image that is lateral, turned or of another part is a dead letter
+# strict = false                      # true: an image that is lateral, turned or of another part is not inferred
 # workers = 2                         # images at the same time; by default one for each core
 
 [results]
@@ -78,4 +78,5 @@ ae_title = "ARCHIVE"
 # [watch]                             # PNG, JPEG and DICOM files are taken from this folder, and removed from it
 # folder = "/srv/images"
 # settle_seconds = 2                  # a file is read once it has not changed for so long
+# stalled_seconds = 60                # a file that is not whole may be a copy that stalls: it is left for so long
 """

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import sqlite3
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -16,11 +17,9 @@ from cxr_edge.images.dicom.parse import parse
 from cxr_edge.images.limits import MEBIBYTE, InputLimits
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.queue import Queue
-from cxr_edge.outputs.dicom.header import is_dicom, uid_of
+from cxr_edge.node.records import Identity
+from cxr_edge.outputs.dicom.header import fingerprint, identifier_of, is_dicom
 from cxr_edge.support.files import PART, place, prepare
-
-#: Attributes that distinguish two images of one SOP Instance UID, besides their pixels.
-_IDENTIFYING: Final = (0x00100020, tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID)
 
 
 class IntakeOutcome(Enum):
@@ -28,12 +27,17 @@ class IntakeOutcome(Enum):
 
     QUEUED = "queued"
     DUPLICATE = "duplicate"
+    CORRECTED = "corrected"
     CONFLICT = "conflict"
     MISMATCH = "mismatch"
     UNUSABLE = "unusable"
     UNDELIVERABLE = "undeliverable"
     TOO_LARGE = "too_large"
     NO_SPACE = "no_space"
+
+
+#: Outcomes of an image that is stored.
+_STORED: Final = (None, IntakeOutcome.CORRECTED)
 
 
 class Intake:
@@ -47,8 +51,9 @@ class Intake:
     limits : InputLimits
     min_free_mib : int
         Disk space that must stay free.
-    png_jpeg : bool
-        Whether PNG and JPEG images are accepted: DICOM destinations receive no results of them.
+    folders : sequence of str
+        Names of the destinations that are folders. PNG and JPEG images are accepted only if there are any: DICOM
+        destinations receive no results of them.
     changed : threading.Condition, optional
         Notified of each queued image.
     """
@@ -60,17 +65,17 @@ class Intake:
         limits: InputLimits,
         *,
         min_free_mib: int = 0,
-        png_jpeg: bool = True,
+        folders: Sequence[str] = (),
         changed: threading.Condition | None = None,
     ) -> None:
         self._folder, self._queue, self._limits = folder, queue, limits
         self._min_free = min_free_mib * MEBIBYTE
-        self._png_jpeg = png_jpeg
+        self._folders = tuple(folders)
         self._changed = changed or threading.Condition()
         self._lock = threading.Lock()
 
     def take(self, data: bytes, *, expected_uid: str | None = None, source: str | None = None) -> IntakeOutcome:
-        """Take an image into the queue; once this returns ``QUEUED``, it is on disk and will be worked on.
+        """Take an image into the queue; once this returns ``QUEUED`` or ``CORRECTED``, it is on disk and waits there.
 
         Parameters
         ----------
@@ -91,19 +96,18 @@ class Intake:
         if not is_dicom(data):
             return self._take_png_jpeg(data, source)
         try:
-            encoded = parse(data, self._limits, (*tags.WANTED, *_IDENTIFYING))
-            instance = uid_of(encoded.elements, tags.SOP_INSTANCE_UID)
+            encoded = parse(data, self._limits)
+            instance = identifier_of(encoded.elements, tags.SOP_INSTANCE_UID)
             for tag in (tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID):  # results refer to them
-                uid_of(encoded.elements, tag)
+                identifier_of(encoded.elements, tag)
         except InputError as error:
             log.warning("refused an image: %s: %s", error.code, error)
             return IntakeOutcome.UNUSABLE
         if expected_uid is not None and expected_uid != instance:
             return IntakeOutcome.MISMATCH
-        identifying = "\\".join(encoded.elements.text(tag) for tag in _IDENTIFYING)
-        digest = hashlib.sha256(identifying.encode())
-        digest.update(encoded.pixels)
-        return self._store(hashlib.sha256(instance.encode()).hexdigest(), digest.hexdigest(), data, source)
+        name = hashlib.sha256(instance.encode()).hexdigest()
+        pixels = hashlib.sha256(encoded.pixels).hexdigest()
+        return self._store(Identity(name, pixels, fingerprint(encoded.elements)), data, source)
 
     def forget(self, results: Path, before: float, dead_before: float) -> int:
         """Forget finished images, and remove their files and those of their results; return the number of images.
@@ -134,7 +138,7 @@ class Intake:
         taken = 0
         for path in [path for path in self._folder.iterdir() if path.is_file() and path.name not in known]:
             outcome = None if path.name.endswith(PART) else self.take(path.read_bytes())
-            taken += outcome is IntakeOutcome.QUEUED
+            taken += outcome in (IntakeOutcome.QUEUED, IntakeOutcome.CORRECTED)
             if outcome is not IntakeOutcome.NO_SPACE and self._queue.known_image(path.name) is None:
                 path.unlink()
         return taken
@@ -142,46 +146,52 @@ class Intake:
     def _take_png_jpeg(self, data: bytes, source: str | None) -> IntakeOutcome:
         if not images.is_png_or_jpeg(data):
             return IntakeOutcome.UNUSABLE
-        if not self._png_jpeg:
+        if not self._folders:
             return IntakeOutcome.UNDELIVERABLE
         name = hashlib.sha256(data).hexdigest()
-        return self._store(name, name, data, source)
+        return self._store(Identity(name, name, ""), data, source)
 
-    def _store(self, name: str, identity: str, data: bytes, source: str | None) -> IntakeOutcome:
-        if (outcome := self._known_outcome(name, identity)) is not None:
+    def _store(self, image: Identity, data: bytes, source: str | None) -> IntakeOutcome:
+        if (outcome := self._known_outcome(image)) not in _STORED:
             return outcome
         if shutil.disk_usage(self._folder).free < self._min_free + len(data):
             return IntakeOutcome.NO_SPACE
         part = prepare(self._folder, data)
         try:
             with self._lock:
-                if (outcome := self._known_outcome(name, identity)) is not None:  # another sender was faster
+                if (outcome := self._known_outcome(image)) not in _STORED:  # another sender was faster
                     return outcome
-                place(part, self._folder / name)
-                log.debug("stored image %s", short(name))
-                self._add(name, identity, source)
+                place(part, self._folder / image.name)
+                log.debug("stored image %s", short(image.name))
+                self._enqueue(image, source, corrected=outcome is IntakeOutcome.CORRECTED)
         finally:
             part.unlink(missing_ok=True)
-        log.info("image %s is queued", short(name))
+        log.info("image %s is queued", short(image.name))
         with self._changed:
             self._changed.notify_all()
-        return IntakeOutcome.QUEUED
+        return outcome or IntakeOutcome.QUEUED
 
-    def _add(self, name: str, identity: str, source: str | None) -> None:
+    def _enqueue(self, image: Identity, source: str | None, *, corrected: bool) -> None:
         try:
-            self._queue.add(name, identity, source)
+            if corrected:
+                log.warning("image %s was received before with another header: it is worked on anew", short(image.name))
+                self._queue.replace(image, self._folders, source)
+            else:
+                self._queue.add(image, source)
         except sqlite3.Error:
-            if self._queue.known_image(name) is None:
-                (self._folder / name).unlink(missing_ok=True)
+            if self._queue.known_image(image.name) is None:
+                (self._folder / image.name).unlink(missing_ok=True)
             raise
 
-    def _known_outcome(self, name: str, identity: str) -> IntakeOutcome | None:
+    def _known_outcome(self, image: Identity) -> IntakeOutcome | None:
         """Return the outcome of an image that is known already; None if it is new, or known as a dead letter."""
-        known = self._queue.known_image(name)
+        known = self._queue.known_image(image.name)
         if known is None or known.dead:
             return None
-        if known.identity == identity:
-            log.info("image %s was received before", short(name))
+        if known.identity == image:
+            log.info("image %s was received before", short(image.name))
             return IntakeOutcome.DUPLICATE
-        log.warning("image %s was received before with other pixels, or another patient, study or series", short(name))
+        if known.identity.pixels == image.pixels:
+            return IntakeOutcome.CORRECTED
+        log.warning("image %s was received before with other pixels", short(image.name))
         return IntakeOutcome.CONFLICT

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from typing import Any, Final
@@ -63,7 +62,7 @@ class _QueueCollector(Collector):
                 by_destination.add_metric([name], numbers[what])
             yield by_destination
         oldest = self._queue.oldest_waiting()
-        age = 0.0 if oldest is None else time.time() - oldest
+        age = 0.0 if oldest is None else self._queue.now() - oldest
         yield GaugeMetricFamily("cxr_edge_oldest_waiting_seconds", "Age of the oldest unfinished image", age)
 
 

@@ -74,7 +74,7 @@ class Node:
             chosen.bundle, device=chosen.device, precision=chosen.precision, threads=1, limits=limits, spinning=False
         )
         try:
-            self._queue = Queue(config.data)
+            self._queue = Queue(config.data, config.queue.longest_wait_seconds)
         except sqlite3.Error as error:
             raise NodeConfig(
                 f"the queue in {config.data} cannot be opened ({error}); give it to this user, or, if it is damaged, "
@@ -85,7 +85,7 @@ class Node:
         self._intake = Intake(
             self._images, self._queue, limits,
             min_free_mib=config.queue.min_free_mib,
-            png_jpeg=any(isinstance(destination, FolderDestination) for destination in config.destinations),
+            folders=[it.name for it in config.destinations if isinstance(it, FolderDestination)],
             changed=self._changed,
         )  # fmt: skip
         self._sweep()
@@ -97,7 +97,7 @@ class Node:
             for destination in config.destinations
         ]
         self.receiver = Receiver(config.receive, self._intake) if config.receive else None
-        self._watch = FolderWatch(config.watch, self._intake, limits.max_file_bytes) if config.watch else None
+        self._watch = FolderWatch(config.watch, self._intake, limits) if config.watch else None
         self.metrics = (
             MetricsServer(config.metrics.port, self._queue, self.problems, self.destinations)
             if config.metrics
@@ -160,10 +160,11 @@ class Node:
         }
 
     def upkeep(self) -> None:
-        """Forget images whose retention time is over, and remove their files."""
-        keep, now = self._config.queue, time.time()
+        """Record the node's time; forget images whose retention time is over, and remove their files."""
+        keep, now = self._config.queue, self._queue.now()
         before, dead_before = now - 3600 * keep.retention_hours, now - 3600 * keep.dead_letter_hours
         try:
+            self._queue.keep_time()
             number = self._intake.forget(self._results, before, dead_before)
         except sqlite3.Error as error:  # a full disk: the next upkeep tries again
             log.error("finished images cannot be removed: %s", type(error).__name__)

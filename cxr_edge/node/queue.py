@@ -2,66 +2,35 @@
 
 Every call is one transaction, flushed before it returns. Which entries are being worked on is known to the running
 process alone, so that after a crash everything unfinished waits again.
+
+Waits and ages are counted in seconds of the node's own time (`NodeClock`), which the system's clock does not move.
 """
 
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from cxr_edge.errors import NodeConfig
-from cxr_edge.node.records import Delivery, KnownImage, QueuedImage, QueueEntry, State
+from cxr_edge.node.config import Queue as QueueConfig
+from cxr_edge.node.database import Database
+from cxr_edge.node.records import Delivery, Identity, KnownImage, QueuedImage, QueueEntry, State
 
-FILE: Final = "queue.sqlite"
-#: An entry is due if its time has come, or if the clock was set back: no wait is longer than a day.
-_DUE: Final = "(due <= ?1 OR due > ?1 + 86400)"
-#: Another process may lock the file for a moment, as ``cxr-edge node queue`` does.
-_BUSY_SECONDS: Final = 30.0
-#: Version of the tables below, stored in the file; 0 is a file without tables.
-FORMAT: Final = 1
-_SCHEMA: Final = f"""
-PRAGMA user_version = {FORMAT};
-CREATE TABLE IF NOT EXISTS image (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,   -- the id of a queue entry is never used again
-    name TEXT NOT NULL UNIQUE,          -- SHA-256 of the SOP Instance UID, or of a PNG or JPEG file
-    identity TEXT NOT NULL,             -- SHA-256 of pixels, patient, study and series, or as name
-    source TEXT,                        -- path of its file in the watched folder
-    state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, done, dead
-    attempts INTEGER NOT NULL DEFAULT 0,    -- that failed
-    unfinished INTEGER NOT NULL DEFAULT 0,  -- attempts during which the process ended
-    due REAL NOT NULL DEFAULT 0,        -- seconds since the epoch
-    code TEXT, message TEXT,            -- of the last failure
-    received REAL NOT NULL,
-    ended REAL                          -- when it was done, or became a dead letter
-);
-CREATE INDEX IF NOT EXISTS image_waiting ON image (state, due, id);
-CREATE TABLE IF NOT EXISTS delivery (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    image INTEGER NOT NULL REFERENCES image (id) ON DELETE CASCADE,
-    destination TEXT NOT NULL,
-    object TEXT NOT NULL,               -- its file in the folder of results
-    state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, sent, dead
-    attempts INTEGER NOT NULL DEFAULT 0,
-    due REAL NOT NULL DEFAULT 0,
-    code TEXT, message TEXT,
-    ended REAL,                         -- when it was sent, or became a dead letter
-    UNIQUE (image, destination, object)
-);
-CREATE INDEX IF NOT EXISTS delivery_waiting ON delivery (state, destination, due, id);
-CREATE INDEX IF NOT EXISTS delivery_destination ON delivery (destination, id);
-"""
+#: An entry is due if its time has come, or is further away than any wait: the last process may have got further in
+#: time than it could record, and the longest wait may have been another one.
+_DUE: Final = "(due <= ?1 OR due > ?1 + ?2)"
 
 
-class Queue:
+class Queue(Database):
     """The queue of one node; safe to call from several threads.
 
     Parameters
     ----------
     folder : Path
         The node's data folder.
+    longest_wait : float
+        Seconds that no entry waits longer than.
 
     Raises
     ------
@@ -69,44 +38,62 @@ class Queue:
         The file was written by a version of cxr-edge with other tables.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._lock = threading.RLock()
-        self._db = sqlite3.connect(folder / FILE, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        (found,) = self._db.execute("PRAGMA user_version").fetchone()
-        if found not in (0, FORMAT):
-            self._db.close()
-            raise NodeConfig(
-                f"{folder / FILE} was written by another version of cxr-edge: expected format {FORMAT}, got {found}; "
-                "let that version deliver what waits, then set data to another folder for this one"
-            )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.executescript(_SCHEMA)
-        self._taken: set[int] = set()
+    def __init__(self, folder: Path, longest_wait: float = QueueConfig().longest_wait_seconds) -> None:
+        super().__init__(folder)
+        self._longest_wait = longest_wait
+        #: Id of each image in work → its name.
+        self._taken: dict[int, str] = {}
         self._released: set[int] = set()
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._db.close()
 
     # -- images
 
     def known_image(self, name: str) -> KnownImage | None:
         """Return what is known of an image; None if it is not in the queue."""
-        row = self._one("SELECT identity, state = 'dead' FROM image WHERE name = ?", name)
-        return None if row is None else KnownImage(str(row[0]), bool(row[1]))
+        row = self._one("SELECT pixels, header, state = 'dead' FROM image WHERE name = ?", name)
+        return None if row is None else KnownImage(Identity(name, str(row[0]), str(row[1])), bool(row[2]))
 
-    def add(self, name: str, identity: str, source: str | None = None) -> None:
+    def add(self, image: Identity, source: str | None = None) -> None:
         """Add an image that is on disk. A dead letter waits again, perhaps with other content."""
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO image (name, identity, received, source) VALUES (?1, ?2, ?3, ?4)"
-                " ON CONFLICT (name) DO UPDATE SET identity = ?2, received = ?3, source = ?4,"
+                "INSERT INTO image (name, pixels, header, received, arrived, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+                " ON CONFLICT (name) DO UPDATE SET pixels = ?2, header = ?3, received = ?4, arrived = ?5, source = ?6,"
                 " state = 'waiting', attempts = 0, unfinished = 0, due = 0 WHERE state = 'dead'",
-                (name, identity, time.time(), source),
+                (image.name, image.pixels, image.header, time.time(), self.now(), source),
             )
+
+    def replace(self, image: Identity, folders: Sequence[str], source: str | None = None) -> None:
+        """Let a known image, whose header was corrected, be worked on anew; its earlier entry becomes ``replaced``.
+
+        Results of the earlier entry that wait are not delivered any more. Those in destinations that are folders are
+        withdrawn; what an archive has, it keeps.
+
+        Parameters
+        ----------
+        image : Identity
+        folders : sequence of str
+            Destinations that are folders.
+        source : str, optional
+            See `QueuedImage`.
+        """
+        marks = ",".join("?" * len(folders))
+        with self._transaction() as db:
+            (old,) = db.execute("SELECT id FROM image WHERE name = ?", (image.name,)).fetchone()
+            db.execute(
+                "UPDATE delivery SET withdrawn = 1, state = 'waiting', attempts = 0, due = 0, code = NULL,"  # noqa: S608
+                f" message = NULL, ended = NULL WHERE image = ? AND destination IN ({marks})",
+                (old, *folders),
+            )
+            db.execute(
+                "UPDATE delivery SET state = 'replaced', ended = ?"
+                " WHERE image = ? AND NOT withdrawn AND state != 'sent'",
+                (self.now(), old),
+            )
+            db.execute(
+                "UPDATE image SET name = name || '@' || id, state = 'replaced', ended = ? WHERE id = ?",
+                (self.now(), old),
+            )
+            self.add(image, source)
 
     def take_image(self) -> QueuedImage | None:
         """Take the image that has waited longest, of those with the fewest attempts.
@@ -117,31 +104,46 @@ class Queue:
         with self._lock:  # `_taken` changes once the attempt is recorded, and not if that fails
             with self._transaction() as db:
                 marks = ",".join("?" * len(self._taken))
-                row = db.execute(
+                row = db.execute(  # by name, since an image may be replaced while it is in work
                     "SELECT id, name, attempts, unfinished, source FROM image WHERE state = 'waiting'"  # noqa: S608
-                    f" AND {_DUE} AND id NOT IN ({marks}) ORDER BY attempts + unfinished, id LIMIT 1",
-                    (time.time(), *self._taken),
+                    f" AND {_DUE} AND name NOT IN ({marks}) ORDER BY attempts + unfinished, id LIMIT 1",
+                    (self.now(), self._longest_wait, *self._taken.values()),
                 ).fetchone()
                 if row is None:
                     return None
                 identifier, name, attempts, unfinished, source = row
                 again = identifier in self._released
                 db.execute("UPDATE image SET unfinished = unfinished + ? WHERE id = ?", (not again, identifier))
-            self._taken.add(identifier)
+            self._taken[identifier] = name
             self._released.discard(identifier)
             return QueuedImage(identifier, name, attempts, unfinished - again, source)
 
-    def finish_image(self, image: QueuedImage, deliveries: Sequence[tuple[str, str]]) -> None:
-        """Record that an image's results are on disk, and the deliveries that wait, as (destination, file)."""
+    def finish_image(self, image: QueuedImage, deliveries: Sequence[tuple[str, str]]) -> bool:
+        """Record that an image's results are on disk, and the deliveries that wait, as (destination, file).
+
+        Returns
+        -------
+        bool
+            False if the image was replaced meanwhile: its results are then kept for their time, but not delivered.
+        """
+        now = self.now()
         with self._settling(image) as db:
+            done = db.execute(
+                "UPDATE image SET state = 'done', unfinished = 0, code = NULL, message = NULL, ended = ?"
+                " WHERE id = ? AND state = 'waiting'",
+                (now, image.id),
+            ).rowcount
+            state, ended = ("waiting", None) if done else ("replaced", now)
             db.executemany(
-                "INSERT OR IGNORE INTO delivery (image, destination, object) VALUES (?, ?, ?)",
-                [(image.id, destination, name) for destination, name in deliveries],
+                "INSERT OR IGNORE INTO delivery (image, destination, object, state, ended) VALUES (?, ?, ?, ?, ?)",
+                [(image.id, destination, name, state, ended) for destination, name in deliveries],
             )
-            db.execute(
-                "UPDATE image SET state = 'done', unfinished = 0, code = NULL, message = NULL, ended = ? WHERE id = ?",
-                (time.time(), image.id),
-            )
+            if done:  # what is written anew under the same name must not be withdrawn later
+                db.executemany(
+                    "DELETE FROM delivery WHERE withdrawn AND image != ? AND destination = ? AND object = ?",
+                    [(image.id, destination, name) for destination, name in deliveries],
+                )
+        return bool(done)
 
     def postpone_image(self, image: QueuedImage, code: str, message: str, wait: float, *, counts: bool) -> None:
         """Let an image wait again; the attempt counts if `counts`, which is for failures that may be its fault."""
@@ -150,7 +152,7 @@ class Queue:
                 "UPDATE image SET attempts = ?, unfinished = ? WHERE id = ?",
                 (image.attempts + counts, image.unfinished, image.id),
             )
-            self._set("image", image.id, "waiting", code, message, due=time.time() + wait)
+            self._set("image", image.id, "waiting", code, message, wait=wait)
 
     def mark_image_dead(self, image: QueuedImage, code: str, message: str) -> None:
         """Make an image a dead letter."""
@@ -161,7 +163,7 @@ class Queue:
         """Let an image be taken again, as the same attempt, after nothing could be recorded."""
         if image is not None:
             with self._lock:
-                self._taken.discard(image.id)
+                self._taken.pop(image.id, None)
                 self._released.add(image.id)
 
     # -- deliveries
@@ -169,23 +171,34 @@ class Queue:
     def due_deliveries(self, destination: str, most: int) -> list[Delivery]:
         """Return at most `most` results that are due for a destination, the oldest first."""
         rows = self._all(
-            "SELECT d.id, d.image, i.name, d.object, d.attempts, i.received FROM delivery d"  # noqa: S608 - ours
+            "SELECT d.id, d.image, i.name, d.object, d.attempts, i.arrived, d.withdrawn FROM delivery d"  # noqa: S608
             " JOIN image i ON i.id = d.image"
-            f" WHERE d.state = 'waiting' AND {_DUE.replace('due', 'd.due')} AND d.destination = ?2"
-            " ORDER BY d.id LIMIT ?3",
-            time.time(), destination, most,
+            f" WHERE d.state = 'waiting' AND {_DUE.replace('due', 'd.due')} AND d.destination = ?3"
+            " ORDER BY d.id LIMIT ?4",
+            self.now(), self._longest_wait, destination, most,
         )  # fmt: skip
         return [Delivery(*row) for row in rows]
 
+    def is_waiting(self, delivery: Delivery) -> bool:
+        """Return whether a delivery still waits: its image may have been replaced since it was read."""
+        query = "SELECT 1 FROM delivery WHERE id = ? AND state = 'waiting' AND withdrawn = ?"
+        return self._one(query, delivery.id, delivery.withdrawn) is not None
+
     def mark_delivery_sent(self, delivery: Delivery) -> bool:
-        """Record that a destination has an object; return whether it was the last of its image for that destination."""
+        """Record that a destination has an object, or has it no longer if it was withdrawn.
+
+        Returns
+        -------
+        bool
+            Whether it was the last of its image for that destination.
+        """
         with self._transaction() as db:
             db.execute(
-                "UPDATE delivery SET state = 'sent', code = NULL, message = NULL, ended = ? WHERE id = ?",
-                (time.time(), delivery.id),
+                "UPDATE delivery SET state = ?, code = NULL, message = NULL, ended = ? WHERE id = ? AND withdrawn = ?",
+                ("replaced" if delivery.withdrawn else "sent", self.now(), delivery.id, delivery.withdrawn),
             )
             left = db.execute(
-                "SELECT 1 FROM delivery WHERE image = ? AND state != 'sent'"
+                "SELECT 1 FROM delivery WHERE image = ? AND state NOT IN ('sent', 'replaced')"
                 " AND destination = (SELECT destination FROM delivery WHERE id = ?) LIMIT 1",
                 (delivery.image, delivery.id),
             ).fetchone()
@@ -194,12 +207,15 @@ class Queue:
     def postpone_delivery(self, delivery: Delivery, code: str, message: str, wait: float) -> None:
         """Let an object that a destination refused wait again."""
         with self._transaction() as db:
-            db.execute("UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", (delivery.id,))
-            self._set("delivery", delivery.id, "waiting", code, message, due=time.time() + wait)
+            if self.is_waiting(delivery):
+                db.execute("UPDATE delivery SET attempts = attempts + 1 WHERE id = ?", (delivery.id,))
+                self._set("delivery", delivery.id, "waiting", code, message, wait=wait)
 
     def defer_delivery(self, delivery: Delivery, message: str, wait: float) -> None:
         """Let an object wait so that others come first; the failure to send it does not count as an attempt."""
-        self._set("delivery", delivery.id, "waiting", "unreachable", message, due=time.time() + wait)
+        with self._transaction():
+            if self.is_waiting(delivery):
+                self._set("delivery", delivery.id, "waiting", "unreachable", message, wait=wait)
 
     def newest_delivery(self, destination: str) -> int:
         """Return the id of the newest delivery for a destination; 0 if there is none."""
@@ -214,7 +230,9 @@ class Queue:
 
     def mark_delivery_dead(self, delivery: Delivery, code: str, message: str) -> None:
         """Make an object a dead letter."""
-        self._set("delivery", delivery.id, "dead", code, message)
+        with self._transaction():
+            if self.is_waiting(delivery):
+                self._set("delivery", delivery.id, "dead", code, message)
 
     def mark_orphaned_dead(self, destinations: Sequence[str]) -> int:
         """Make dead letters of results that wait for any destination but these; return their number."""
@@ -224,7 +242,7 @@ class Queue:
                 "UPDATE delivery SET state = 'dead', code = 'no_destination',"  # noqa: S608
                 " message = 'no such destination is configured',"
                 f" ended = ? WHERE state = 'waiting' AND destination NOT IN ({marks})",
-                (time.time(), *destinations),
+                (self.now(), *destinations),
             )
         return done.rowcount
 
@@ -244,7 +262,7 @@ class Queue:
         Parameters
         ----------
         before : float
-            Seconds since the epoch. Images whose results were all delivered by then are forgotten …
+            In the node's time. Images whose results were all delivered by then are forgotten …
         dead_before : float
             … and so are images with a dead letter and nothing that waits, whose last entry ended by then.
         """
@@ -257,13 +275,15 @@ class Queue:
                 " WHERE NOT waits AND ended < CASE WHEN dead THEN ?2 ELSE ?1 END",
                 (before, dead_before),
             ).fetchall()
-            objects = [
+            objects = {
                 row[0]
                 for image, _ in old
                 for row in db.execute("SELECT DISTINCT object FROM delivery WHERE image = ?", (image,))
-            ]
+            }
             db.executemany("DELETE FROM image WHERE id = ?", [(image,) for image, _ in old])
-        return [name for _, name in old], objects
+            still = "SELECT 1 FROM delivery WHERE object = ? LIMIT 1"  # of an image that replaced the forgotten one
+            unused = [name for name in sorted(objects) if db.execute(still, (name,)).fetchone() is None]
+        return [name for _, name in old], unused
 
     def counts(self) -> dict[str, int]:
         """Return the number of images and deliveries in each state, by keys such as ``image-waiting``."""
@@ -275,9 +295,9 @@ class Queue:
         return found
 
     def oldest_waiting(self) -> float | None:
-        """Return when the oldest unfinished image was received, in seconds since the epoch; None if there is none."""
+        """Return when the oldest unfinished image was received, in the node's time; None if there is none."""
         row = self._one(
-            "SELECT min(received) FROM image i WHERE state = 'waiting' OR EXISTS"
+            "SELECT min(arrived) FROM image i WHERE state = 'waiting' OR EXISTS"
             " (SELECT 1 FROM delivery d WHERE d.image = i.id AND d.state = 'waiting')"
         )
         return None if row is None else row[0]
@@ -285,10 +305,12 @@ class Queue:
     def entries(self, state: State | None = None, most: int = 1000) -> list[QueueEntry]:
         """List images and deliveries, the oldest first; those of one state, if `state` is given."""
         rows = self._all(
-            "SELECT * FROM (SELECT 'image-' || id, name, NULL, NULL, state AS state, attempts + unfinished, code,"
-            " message, received FROM image UNION ALL SELECT 'delivery-' || d.id, i.name, destination, object, d.state,"
-            " d.attempts, d.code, d.message, received FROM delivery d JOIN image i ON i.id = d.image)"
-            " WHERE ?1 IS NULL OR state = ?1 ORDER BY received LIMIT ?2",
+            "SELECT entry, name, destination, object, state, attempts, code, message, received FROM ("
+            " SELECT 'image-' || id AS entry, name, NULL AS destination, NULL AS object, state,"
+            "  attempts + unfinished AS attempts, code, message, received, arrived FROM image"
+            " UNION ALL SELECT 'delivery-' || d.id, i.name, destination, object, d.state, d.attempts, d.code,"
+            "  d.message, received, arrived FROM delivery d JOIN image i ON i.id = d.image)"
+            " WHERE ?1 IS NULL OR state = ?1 ORDER BY arrived LIMIT ?2",
             state, most,
         )  # fmt: skip
         return [QueueEntry(*row) for row in rows]
@@ -319,11 +341,14 @@ class Queue:
                 db.execute(f"UPDATE {table} SET state = 'waiting', {fresh}, due = 0 WHERE id = ?", (number,))  # noqa: S608
         return len(chosen)
 
-    def _set(self, table: str, identifier: int, state: State, code: str, message: str, *, due: float = 0) -> None:
+    def _set(self, table: str, identifier: int, state: State, code: str, message: str, *, wait: float = 0) -> None:
+        """Record a failure, unless the entry was replaced meanwhile."""
+        now = self.now()
         with self._transaction() as db:
             db.execute(
-                f"UPDATE {table} SET state = ?, code = ?, message = ?, due = ?, ended = ? WHERE id = ?",  # noqa: S608
-                (state, code, message, due, time.time() if state == "dead" else None, identifier),
+                f"UPDATE {table} SET state = ?, code = ?, message = ?, due = ?, ended = ?"  # noqa: S608
+                " WHERE id = ? AND state != 'replaced'",
+                (state, code, message, now + wait, now if state == "dead" else None, identifier),
             )
 
     @contextmanager
@@ -332,27 +357,4 @@ class Queue:
         with self._lock:
             with self._transaction() as db:
                 yield db
-            self._taken.discard(image.id)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._db.in_transaction:  # join the transaction of the caller
-                yield self._db
-                return
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk may have ended it already
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _all(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
-
-    def _one(self, query: str, *values: object) -> tuple | None:  # type: ignore[type-arg]
-        rows = self._all(query, *values)
-        return rows[0] if rows else None
+            self._taken.pop(image.id, None)

@@ -30,6 +30,7 @@ TRANSFER_SYNTAXES: Final = (*codecs.NATIVE, *codecs.CODECS, codecs.RLE)
 STATUS: Final = {
     IntakeOutcome.QUEUED: 0x0000,
     IntakeOutcome.DUPLICATE: 0x0000,
+    IntakeOutcome.CORRECTED: 0x0000,
     IntakeOutcome.CONFLICT: 0x0111,  # duplicate SOP instance
     IntakeOutcome.MISMATCH: 0xA900,  # data set does not match SOP class
     IntakeOutcome.UNUSABLE: 0xC000,  # cannot understand

@@ -3,7 +3,26 @@
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["waiting", "done", "sent", "dead"]
+State = Literal["waiting", "done", "sent", "dead", "replaced"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells an image from others.
+
+    Attributes
+    ----------
+    name : str
+        SHA-256 of its SOP Instance UID, or of a PNG or JPEG file.
+    pixels : str
+        SHA-256 of its encoded pixels; of PNG and JPEG the name. Two images of one name must not differ in it.
+    header : str
+        Hash of the attributes that results depend on; empty for PNG and JPEG. It changes when data are corrected.
+    """
+
+    name: str
+    pixels: str
+    header: str
 
 
 @dataclass(frozen=True)
@@ -12,13 +31,12 @@ class KnownImage:
 
     Attributes
     ----------
-    identity : str
-        Hash of its pixels, patient, study and series. Two images of the same name and identity are the same.
+    identity : Identity
     dead : bool
         Whether it is a dead letter.
     """
 
-    identity: str
+    identity: Identity
     dead: bool
 
 
@@ -58,8 +76,10 @@ class Delivery:
         Name of the object's file.
     attempts : int
         Earlier attempts that were refused.
-    received : float
-        When the image was received, in seconds since the epoch.
+    arrived : float
+        When the image was received, in the node's time.
+    withdrawn : bool
+        Whether the object is to be removed from the destination: results with corrected data replace it.
     """
 
     id: int
@@ -67,7 +87,8 @@ class Delivery:
     name: str
     object: str
     attempts: int
-    received: float
+    arrived: float
+    withdrawn: bool
 
 
 @dataclass(frozen=True)
@@ -78,6 +99,8 @@ class QueueEntry:
     ----------
     id : str
         ``image-N`` or ``delivery-N``.
+    received : float
+        When the image was received, in seconds since the epoch.
     """
 
     id: str

@@ -1,36 +1,68 @@
-"""The watched folder: each image in it is taken into the queue once, when it is complete, and then removed.
+"""The watched folder: each image in it is taken into the queue once, when it is whole, and then removed.
 
-An event can come while a file is still being written, and is lost while no node runs. So events only trigger a scan;
-a file is taken once its size and times did not change between scans.
+An event can come while a file is still being written, and is lost while no node runs. So events only trigger a scan; a
+file is looked at once its size and times did not change between scans. That proves nothing about a copy that stalls: a
+file is removed only after it was decoded to its end and is in the queue, both flushed, and it is moved away only after
+the time that a copy may stall.
 """
 
 import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from watchfiles import watch
 
-from cxr_edge.errors import InputError, NodeConfig, NotFound, PermissionDenied, Unreadable
+from cxr_edge.errors import DecoderFailed, InputError, NodeConfig, NotFound, PermissionDenied, Unreadable
 from cxr_edge.images.files import discover, read_bytes
+from cxr_edge.images.limits import InputLimits
 from cxr_edge.node.background import Background
 from cxr_edge.node.config import Watch
 from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import RECEIVED
-from cxr_edge.support.files import PART
+from cxr_edge.node.whole import check_whole, is_temporary, may_be_unfilled
 
 #: Where files go that cannot be taken; hidden, so that it is not scanned.
 REFUSED: Final = ".refused"
 _SCAN_SECONDS: Final = 5.0
+#: Longest time between two looks at a file that does not change.
+_LONGEST_WAIT: Final = 300.0
+#: Nanoseconds within which a file is moved after its new name was chosen; that changes its status.
+_MOVE_NS: Final = 1_000_000_000
+#: Looks at a file whose decoder fails, by no proven fault of the file, until it is moved away.
+_MOST_FAILURES: Final = 8
 #: Characters of a refused file's name that are kept, so that the name with its prefix is not too long.
 _NAME: Final = 40
-_TAKEN: Final = (IntakeOutcome.QUEUED, IntakeOutcome.DUPLICATE)
+_TAKEN: Final = (IntakeOutcome.QUEUED, IntakeOutcome.CORRECTED, IntakeOutcome.DUPLICATE)
 
 #: Identifies the state of a file: inode, size, modification time, status change time.
 Stamp = tuple[int, int, int, int]
+
+
+@dataclass
+class _File:
+    """A file in the folder; times are those of the monotonic clock.
+
+    Attributes
+    ----------
+    stamp : Stamp
+    since : float
+        Since when it is the same.
+    due : float
+        When to look at it.
+    looks : int
+        How often that was done.
+    """
+
+    stamp: Stamp
+    since: float
+    due: float
+    looks: int = 0
 
 
 class FolderWatch(Background):
@@ -42,19 +74,18 @@ class FolderWatch(Background):
         The folder cannot be made, or not be written.
     """
 
-    def __init__(self, config: Watch, intake: Intake, max_file_bytes: int) -> None:
+    def __init__(self, config: Watch, intake: Intake, limits: InputLimits) -> None:
         super().__init__("watch")
-        self._config, self._intake, self._most = config, intake, max_file_bytes
+        self._config, self._intake, self._limits = config, intake, limits
         try:
             (config.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NodeConfig(
                 f"the folder {config.folder} cannot be watched ({error.strerror}); let this user read and write there"
             ) from error
-        #: File → its stamp in the last scan, and the time since when it is the same.
-        self._seen: dict[str, tuple[Stamp, float]] = {}
-        #: File that could be neither taken nor moved away → its stamp then.
-        self._left: dict[str, Stamp] = {}
+        self._seen: dict[str, _File] = {}
+        #: File in `REFUSED` → its stamp there, and where it came from.
+        self._refused: dict[Path, tuple[Stamp | None, str]] = dict(_refused_before(config.folder))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -73,58 +104,110 @@ class FolderWatch(Background):
             self._scan()
 
     def _scan(self) -> None:
-        found: dict[str, tuple[Stamp, float]] = {}
+        self._bring_back()
+        found: dict[str, _File] = {}
         for path in discover([str(self._config.folder)]):
             if self._stopping.is_set():
                 return
-            if path.endswith(PART) or (stamp := _stamp(path)) is None:
+            if (stamp := _stamp(path)) is None:
                 continue
-            before, since = self._seen.get(path, (None, 0.0))
-            found[path] = (stamp, since if before == stamp else time.monotonic())
-            still = time.monotonic() - found[path][1] >= self._config.settle_seconds
-            if still and self._left.get(path) != stamp:
-                self._one(path, stamp)
+            now, file = time.monotonic(), self._seen.get(path)
+            if file is None or file.stamp != stamp:
+                file = _File(stamp, now, now + self._config.settle_seconds)
+            found[path] = file
+            if now >= file.due:
+                self._look(path, file)
         self._seen = found
-        self._left = {path: stamp for path, stamp in self._left.items() if path in found and found[path][0] == stamp}
 
-    def _one(self, path: str, stamp: Stamp) -> None:
-        """Take a file; one that cannot be opened or moved stays, and is left alone until it changes."""
+    def _look(self, path: str, file: _File) -> None:
+        """Take a file, move it away, or leave it for another look: the next comes later, or when it changes."""
+        now = time.monotonic()
+        stalled = now - file.since >= self._config.stalled_seconds
+        file.looks += 1
+        file.due = now + min(self._config.stalled_seconds * 2.0 ** (file.looks - 1), _LONGEST_WAIT)
+        if is_temporary(path):
+            if file.looks == 2:
+                log.warning("a watched file has the name of a transfer that is not finished: it is left until renamed")
+            return
         try:
-            self._take(path, stamp)
+            code = self._take(path, file.stamp, stalled=stalled)
+            if code is not None and stalled:
+                self._refuse(path, file.stamp, code)
+            elif code is not None and file.looks == 1:
+                log.info("a watched file is not taken yet: %s; looked at again when it changes, or in %.0f s",
+                         code, self._config.stalled_seconds)  # fmt: skip
         except (PermissionDenied, Unreadable, OSError) as error:
             log.error("a watched file stays where it is: %s", type(error).__name__)
-            self._left[path] = stamp
         except sqlite3.Error as error:
             log.error("a watched file waits: %s", type(error).__name__)
+        except Exception as error:  # no file may end the watch; the error's text may quote its data set
+            log.warning("a watched file could not be decoded: %s", type(error).__name__)
+            if file.looks >= _MOST_FAILURES:
+                self._refuse(path, file.stamp, getattr(error, "code", "internal"))
 
-    def _take(self, path: str, stamp: Stamp) -> None:
+    def _take(self, path: str, stamp: Stamp, *, stalled: bool) -> str | None:
+        """Take a file into the queue and remove it; return why it was not taken, None if there is nothing more to do.
+
+        Raises
+        ------
+        DecoderFailed, PermissionDenied, Unreadable, OSError, sqlite3.Error
+            By no fault of the file.
+        """
         try:
-            data = read_bytes(path, self._most)
-        except (PermissionDenied, Unreadable):
+            data = read_bytes(path, self._limits.max_file_bytes)
+            check_whole(data, self._limits)
+            if not stalled and may_be_unfilled(path, data, self._limits):
+                return "unfilled"
+        except (DecoderFailed, PermissionDenied, Unreadable):
             raise
         except NotFound:
-            return
+            return None
         except InputError as error:
-            self._refuse(path, error.code)
-            return
-        try:
-            outcome = self._intake.take(data, source=os.path.relpath(path, self._config.folder))
-        except OSError as error:
-            log.error("a watched file waits: %s", type(error).__name__)
-            return
+            return error.code
+        outcome = self._intake.take(data, source=os.path.relpath(path, self._config.folder))
+        if outcome not in (*_TAKEN, IntakeOutcome.NO_SPACE):
+            return str(outcome.value)
         RECEIVED.labels("folder", outcome.value).inc()
-        if _stamp(path) != stamp:
-            return  # the file was replaced or is still growing: the next scan handles it
-        if outcome in _TAKEN:
+        if outcome in _TAKEN and _stamp(path) == stamp:  # else it was replaced or still grows: the next scan handles it
             Path(path).unlink(missing_ok=True)
-        elif outcome is not IntakeOutcome.NO_SPACE:
-            self._refuse(path, outcome.value)
+        return None
 
-    def _refuse(self, path: str, code: str) -> None:
+    def _refuse(self, path: str, stamp: Stamp, code: str) -> None:
         """Move a file to `REFUSED`, under a name that cannot collide."""
+        if _stamp(path) != stamp:
+            return
         log.warning("a watched file is moved to %s: %s", REFUSED, code)
+        RECEIVED.labels("folder", code).inc()
         name = f"{time.time_ns()}-{code}-{Path(path).name[-_NAME:]}"
-        shutil.move(path, self._config.folder / REFUSED / name)
+        there = self._config.folder / REFUSED / name
+        shutil.move(path, there)
+        self._refused[there] = (_stamp(str(there)), path)
+
+    def _bring_back(self) -> None:
+        """Move files back that changed after they were moved away: their writer had only stalled."""
+        for there, (stamp, origin) in list(self._refused.items()):
+            now = _stamp(str(there))
+            if now == stamp:
+                continue
+            if now is not None:
+                if os.path.lexists(origin):
+                    continue
+                log.info("a file in %s changed: it is looked at again", REFUSED)
+                try:
+                    shutil.move(there, origin)
+                except OSError as error:
+                    log.error("a file in %s cannot be moved back: %s", REFUSED, type(error).__name__)
+            del self._refused[there]
+
+
+def _refused_before(folder: Path) -> Iterator[tuple[Path, tuple[Stamp | None, str]]]:
+    """Yield the files that an earlier process moved away, without a stamp if they changed after that."""
+    for path in (folder / REFUSED).iterdir():
+        moved, _, rest = path.name.partition("-")
+        stamp = _stamp(str(path))
+        if stamp is not None and moved.isdigit():
+            changed = max(stamp[2], stamp[3] - _MOVE_NS) > int(moved)
+            yield path, (None if changed else stamp, str(folder / rest.partition("-")[2]))
 
 
 def _stamp(path: str) -> Stamp | None:

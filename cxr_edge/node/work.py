@@ -122,7 +122,8 @@ class Workers:
                 self._mark_dead(image, "attempts", f"the node ended {image.unfinished} times while it worked on it")
                 return
             objects = self._infer(image)
-            self._queue.finish_image(image, self._deliveries(objects))
+            if not self._queue.finish_image(image, self._deliveries(objects)):
+                log.info("image %s was corrected while it was worked on: it is worked on anew", short(image.name))
         except DecoderFailed as error:  # the image may be at fault, or the decoder was killed or short of memory
             self._postpone(image, error.code, str(error))
         except InputError as error:

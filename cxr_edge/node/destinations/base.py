@@ -37,5 +37,15 @@ class Sender(Protocol):
         Unreachable, Refused
         """
 
+    def withdraw(self, name: str) -> None:
+        """Remove a result that was sent, because one with corrected data replaces it.
+
+        Raises
+        ------
+        Unreachable
+        Refused
+            The destination keeps what it has, as archives do.
+        """
+
     def close(self) -> None:
         """End the connection, if there is one."""

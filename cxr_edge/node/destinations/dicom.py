@@ -63,6 +63,10 @@ class DicomSender:
         if status not in _STORED and status != _DUPLICATE:
             raise Refused(f"status 0x{status:04X}", forever=status == _CLASS_NOT_SUPPORTED)
 
+    def withdraw(self, name: str) -> None:
+        """Refuse: an archive keeps what it has."""
+        raise Refused(f"the destination is an archive: remove {name} there", forever=True)
+
     def close(self) -> None:
         """Release the association."""
         if self._association is not None and self._association.is_established:

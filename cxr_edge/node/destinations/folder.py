@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cxr_edge.node.config import FolderDestination
 from cxr_edge.node.destinations.base import Unreachable
-from cxr_edge.support.files import PART, PREFIX, READABLE, store
+from cxr_edge.support.files import PART, PREFIX, READABLE, flush, store
 
 
 class FolderSender:
@@ -21,6 +21,15 @@ class FolderSender:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             store(self._folder, path.name, data, READABLE)
+        except OSError as error:
+            raise Unreachable(f"{self._folder} cannot be written ({error.strerror})") from error
+
+    def withdraw(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        try:
+            (self._folder / name).unlink(missing_ok=True)
+            if self._folder.exists():
+                flush(self._folder)
         except OSError as error:
             raise Unreachable(f"{self._folder} cannot be written ({error.strerror})") from error
 

@@ -56,6 +56,10 @@ class WebSender:
                 raise Refused(f"failure reason 0x{reason:04X}")
         raise Refused(f"the destination accepts no {made.SOPClassUID.name}", forever=True)
 
+    def withdraw(self, name: str) -> None:
+        """Refuse: an archive keeps what it has."""
+        raise Refused(f"the destination is an archive: remove {name} there", forever=True)
+
     def close(self) -> None:
         """Close the connection, and drop the token."""
         if self._session is not None:

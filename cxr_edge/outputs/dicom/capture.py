@@ -18,9 +18,10 @@ from cxr_edge.images.dicom.pixel_shape import pixel_shape
 from cxr_edge.model.heatmaps import overlay, upsample
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.results import Finding, Result
+from cxr_edge.outputs.dicom.finish import finished
 from cxr_edge.outputs.dicom.geometry import orientation
 from cxr_edge.outputs.dicom.header import Header
-from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid
+from cxr_edge.outputs.dicom.origin import MAKER, equipment, result_uid
 from cxr_edge.outputs.overlays import caption
 from cxr_edge.support.warnings import CodedWarning
 
@@ -72,7 +73,7 @@ def secondary_capture(
         series_instance_uid=result_uid(provenance, header.key, "capture series"),
         series_number=SERIES_NUMBER,
         series_description="AI heat maps: research, not for diagnosis",
-        sop_instance_uid=result_uid(provenance, header.key, "capture", finding.label, colormap),
+        sop_instance_uid=capture_uid(provenance, header.key, finding.label, colormap),
         instance_number=number,
         manufacturer=MAKER,
         contributing_equipment=[equipment(provenance)],
@@ -83,7 +84,12 @@ def secondary_capture(
     picture.DerivationDescription = f"Grad-CAM heat map of {finding.label} over the image, not for diagnosis"
     picture.SourceImageSequence = [_reference(header)]
     _compress(picture, drawn, header.elements)
-    return finished(picture, header.shared, provenance)
+    return finished(picture, header, provenance)
+
+
+def capture_uid(provenance: Provenance, key: str, label: str, colormap: str) -> str:
+    """Return the UID of a label's capture of an image with this key."""
+    return result_uid(provenance, key, "capture", label, colormap)
 
 
 def _drawn(

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -11,23 +10,25 @@ import pydicom
 from msgspec import UNSET
 from pydicom.dataset import Dataset
 
-from cxr_edge.errors import InvalidHeader, NotDicom
+from cxr_edge.errors import InvalidHeader
 from cxr_edge.images import DecodedImage
+from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom.elements import name_of
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.results import Finding, Result
 from cxr_edge.outputs.base import Analysis
 from cxr_edge.outputs.dicom.capture import secondary_capture
-from cxr_edge.outputs.dicom.header import Header, read_header
+from cxr_edge.outputs.dicom.header import Header, read_header, timezone_of
 from cxr_edge.outputs.dicom.presentation_state import presentation_state
 from cxr_edge.outputs.dicom.report import structured_report
-from cxr_edge.support.files import write_atomically
 from cxr_edge.support.warnings import CodedWarning
 
-_DIGITS: Final = 32
-_REPORT: Final = "-report.dcm"
-_CAPTURE: Final = "-overlay-"
-_OUTLINES: Final = "-outlines.dcm"
+#: What follows the image's key in the name of a file; after `CAPTURE` comes the label.
+REPORT: Final = "-report.dcm"
+CAPTURE: Final = "-overlay-"
+OUTLINES: Final = "-outlines.dcm"
+SUFFIX: Final = ".dcm"
 
 
 @dataclass(frozen=True)
@@ -94,56 +95,6 @@ class DicomObjects:
         return record.dicom is not UNSET
 
 
-class DicomDirectory:
-    """DICOM results as files of a directory. An image without DICOM results gets a warning, and its other outputs.
-
-    Parameters
-    ----------
-    directory : Path
-    overlays, colormap
-        See `DicomObjects`.
-    """
-
-    def __init__(self, directory: Path, overlays: int, colormap: str) -> None:
-        self._directory, self._overlays, self._colormap = directory, overlays, colormap
-        self._kept: dict[str, set[str]] = {}
-        for file in directory.glob("*.dcm"):
-            self._kept.setdefault(file.name[:_DIGITS], set()).add(file.name)
-
-    @property
-    def needs_heatmaps(self) -> bool:
-        """Whether any overlay is drawn."""
-        return self._overlays > 0
-
-    def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
-        """Write the objects of one image, and remove those that an earlier run with other settings left."""
-
-        def store(name: str, data: bytes) -> None:
-            write_atomically(self._directory / name, data, source=analysis.name)
-
-        try:
-            written = DicomObjects(store, self._overlays, self._colormap).write(analysis, record)
-        except (NotDicom, InvalidHeader) as error:
-            warning = CodedWarning("no_dicom_results", f"no DICOM results: {error}")
-            return msgspec.structs.replace(record, dicom=(), warnings=(*record.warnings, warning))
-        self._remove_others(written)
-        return written
-
-    def _remove_others(self, record: ResultRecord) -> None:
-        """Remove the objects of the same image that another run left."""
-        if record.dicom is UNSET or not record.dicom:
-            return
-        prefix, names = record.dicom[0][:_DIGITS], set(record.dicom)
-        for name in self._kept.get(prefix, set()) - names:
-            if name in {f"{prefix}{_REPORT}", f"{prefix}{_OUTLINES}"} or name.startswith(f"{prefix}{_CAPTURE}"):
-                (self._directory / name).unlink(missing_ok=True)
-        self._kept[prefix] = names
-
-    def is_complete(self, record: ResultRecord) -> bool:
-        """Return whether the files that a record names exist."""
-        return record.dicom is not UNSET and all((self._directory / name).is_file() for name in record.dicom)
-
-
 def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[ResultObject]:
     """Write the result of a DICOM image as DICOM objects.
 
@@ -167,7 +118,7 @@ def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[R
     """
     image, result, provenance = analysis.image, analysis.result, analysis.provenance
     header = read_header(image)
-    prefix = header.key[:_DIGITS]
+    prefix = header.key
     shown = [finding for finding in result.findings if finding.positive][:overlays]
     shown = [finding for finding in shown if result.map_of(finding.label).any()]
     captures = [
@@ -178,12 +129,13 @@ def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[R
         for number, finding in enumerate(shown, 1)
     ]
     outlines, warnings = _outlines(header, image, result, shown, provenance)
-    report = _file(f"{prefix}{_REPORT}", structured_report(header, result, provenance), warnings)
+    warnings += _timezone_warnings(header)
+    report = _file(f"{prefix}{REPORT}", structured_report(header, result, provenance), warnings)
     return [report, *captures, *outlines]
 
 
 def _capture_name(prefix: str, label: str) -> str:
-    return f"{prefix}{_CAPTURE}{label}.dcm"
+    return f"{prefix}{CAPTURE}{label}{SUFFIX}"
 
 
 def _outlines(
@@ -196,10 +148,20 @@ def _outlines(
         return [], (_no_outlines("a presentation state needs an image with one sample per pixel, this one has three"),)
     try:
         state = presentation_state(header, image.display, result, shown, provenance)
-        return [_file(f"{header.key[:_DIGITS]}{_OUTLINES}", state)], ()
+        return [_file(f"{header.key}{OUTLINES}", state)], ()
     except (InvalidHeader, ValueError, TypeError) as error:  # a library's text may quote the header's values
         why = str(error) if isinstance(error, InvalidHeader) else type(error).__name__
         return [], (_no_outlines(f"the image's header has values that a presentation state cannot hold ({why})"),)
+
+
+def _timezone_warnings(header: Header) -> tuple[CodedWarning, ...]:
+    if not header.elements.text(tags.TIMEZONE) or timezone_of(header.elements) is not None:
+        return ()
+    message = (
+        f"expected an offset such as +0100 in {name_of(tags.TIMEZONE)}, got another value: the DICOM results name no "
+        "time zone, and their times are those of this machine; check its times against the study's"
+    )
+    return (CodedWarning("timezone_ignored", message),)
 
 
 def _no_outlines(why: str) -> CodedWarning:

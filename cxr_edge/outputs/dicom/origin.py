@@ -5,7 +5,6 @@ from typing import Final
 
 import highdicom as hd
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
-from pydicom.dataset import Dataset
 
 from cxr_edge.model.provenance import SOFTWARE, Provenance
 from cxr_edge.outputs.dicom import codes
@@ -90,22 +89,3 @@ def coding_scheme(provenance: Provenance) -> CodingSchemeIdentificationItem:
         version=provenance.version[:_SHORT],
         responsible_organization=MAKER,
     )
-
-
-def finished(made: Dataset, shared: Dataset, provenance: Provenance) -> Dataset:
-    """Add the patient, the study and the manufacturer to an object.
-
-    Parameters
-    ----------
-    made : pydicom.Dataset
-        As highdicom made it, without a patient.
-    shared : pydicom.Dataset
-        Patient and study, encoded as in the image.
-    provenance : Provenance
-    """
-    for tag in shared.keys():  # noqa: SIM118 - a data set iterates over elements, not tags
-        made[tag] = shared.get_item(tag)
-    made.ManufacturerModelName = SOFTWARE
-    made.SoftwareVersions = software_versions(provenance)
-    made.DeviceSerialNumber = provenance.bundle_sha256[:16]
-    return made

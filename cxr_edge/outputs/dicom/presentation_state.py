@@ -17,10 +17,11 @@ from cxr_edge.model.heatmaps import upsample
 from cxr_edge.model.provenance import SOFTWARE, Provenance
 from cxr_edge.model.results import Finding, Result
 from cxr_edge.outputs.dicom import codes
+from cxr_edge.outputs.dicom.finish import finished
 from cxr_edge.outputs.dicom.geometry import put_shutter
 from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.levels import decimal, put_levels
-from cxr_edge.outputs.dicom.origin import MAKER, equipment, finished, result_uid, software_versions
+from cxr_edge.outputs.dicom.origin import MAKER, equipment, result_uid, software_versions
 
 SERIES_NUMBER: Final = 9003
 #: Share of a heat map's maximum above which a point belongs to the peak region: the level at which boxes are drawn from
@@ -72,7 +73,7 @@ def presentation_state(
         series_instance_uid=result_uid(provenance, header.key, "presentation series"),
         series_number=SERIES_NUMBER,
         series_description="AI outlines: research, not for diagnosis",
-        sop_instance_uid=result_uid(provenance, header.key, "presentation", *(finding.label for finding in findings)),
+        sop_instance_uid=state_uid(provenance, header.key, [finding.label for finding in findings]),
         instance_number=1,
         manufacturer=MAKER,
         manufacturer_model_name=SOFTWARE,
@@ -92,7 +93,12 @@ def presentation_state(
     if display.shutter is not None:
         put_shutter(state, display.shutter)
     _put_pixel_shape(state.DisplayedAreaSelectionSequence[0], pixel_shape(header.elements))
-    return finished(state, header.shared, provenance)
+    return finished(state, header, provenance)
+
+
+def state_uid(provenance: Provenance, key: str, labels: Sequence[str]) -> str:
+    """Return the UID of the presentation state with the outlines of labels, of an image with this key."""
+    return result_uid(provenance, key, "presentation", *labels)
 
 
 def _modality_type(header: Header) -> str:

@@ -12,6 +12,7 @@ from cxr_edge.model.labels import Label
 from cxr_edge.model.provenance import SOFTWARE, Provenance
 from cxr_edge.model.results import NOTICE, Result
 from cxr_edge.outputs.dicom import codes
+from cxr_edge.outputs.dicom.finish import finished
 from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.origin import (
     MAKER,
@@ -19,7 +20,6 @@ from cxr_edge.outputs.dicom.origin import (
     derived_uid,
     device_uid,
     equipment,
-    finished,
     parameters,
     result_uid,
     software_versions,
@@ -68,14 +68,19 @@ def structured_report(header: Header, result: Result, provenance: Provenance) ->
         series_instance_uid=result_uid(provenance, header.key, "report series"),
         series_number=SERIES_NUMBER,
         series_description="AI findings: research, not for diagnosis",
-        sop_instance_uid=result_uid(provenance, header.key, "report", Comprehensive3DSRStorage),
+        sop_instance_uid=report_uid(provenance, header.key),
         instance_number=1,
         manufacturer=MAKER,
         is_complete=True,
         coding_schemes=[coding_scheme(provenance)],
         contributing_equipment=[equipment(provenance)],
     )
-    return finished(document, header.shared, provenance)
+    return finished(document, header, provenance)
+
+
+def report_uid(provenance: Provenance, key: str) -> str:
+    """Return the UID of the report of an image with this key."""
+    return result_uid(provenance, key, "report", Comprehensive3DSRStorage)
 
 
 def in_class(document: Dataset, sop_class: str) -> Dataset:

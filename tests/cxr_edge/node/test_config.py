@@ -29,6 +29,7 @@ from cxr_edge.node.config import (
 )  # fmt: skip
 from cxr_edge.node.example import EXAMPLE
 from cxr_edge.node.node import folders
+from cxr_edge.node.tables import FORMAT
 from tests.conftest import AS_ANYONE
 
 DESTINATION = '[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n'
@@ -192,13 +193,11 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert "cannot be used" in run("queue", "list", "--config", tmp_path / "node.toml").stderr
     (tmp_path / "data" / "queue.sqlite").unlink()
     with closing(sqlite3.connect(tmp_path / "data" / "queue.sqlite")) as later:
-        later.execute("PRAGMA user_version = 2")
+        later.execute(f"PRAGMA user_version = {FORMAT + 1}")
     for command in ((), ("queue", "list")):
         refused = run(*command, "--config", tmp_path / "node.toml")
-        assert (refused.returncode, "another version of cxr-edge: expected format 1, got 2" in refused.stderr) == (
-            2,
-            True,
-        )
+        told = f"another version of cxr-edge: expected format {FORMAT}, got {FORMAT + 1}" in refused.stderr
+        assert (refused.returncode, told) == (2, True)
         assert "Traceback" not in refused.stderr
     shutil.rmtree(tmp_path / "data")
     assert "holds no queue" in run("--config", tmp_path / "node.toml", "queue", "list").stderr

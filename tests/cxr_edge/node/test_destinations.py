@@ -25,6 +25,7 @@ from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.deliver import DeliveryWorker
 from cxr_edge.node.destinations import Lost, Refused, Unreachable, sender_of
 from cxr_edge.node.queue import Queue
+from cxr_edge.node.records import Identity
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
@@ -291,7 +292,7 @@ def test_an_object_that_the_archive_does_not_accept_delays_no_other(moody, tmp_p
 
     queue = Queue(tmp_path)
     for number in range(5):
-        queue.add(str(number), "")
+        queue.add(Identity(str(number), "", ""))
         queue.finish_image(queue.take_image(), [("moody", result(tmp_path, number).name)])
     delivered(tmp_path, moody(store), queue, lambda: queue.counts()["delivery-sent"] == 4)
     if mood == "refuses":
@@ -301,7 +302,7 @@ def test_an_object_that_the_archive_does_not_accept_delays_no_other(moody, tmp_p
 
         def sent_meanwhile() -> bool:
             number = len(queue.entries()) // 2
-            queue.add(str(number), "")
+            queue.add(Identity(str(number), "", ""))
             queue.finish_image(queue.take_image(), [("moody", result(tmp_path, number).name)])
             return queue.counts()["delivery-dead"] == 1
 
@@ -321,7 +322,7 @@ def test_an_archive_that_never_answers_makes_no_dead_letters(moody, tmp_path: Pa
 
     queue = Queue(tmp_path)
     for number in range(2):
-        queue.add(str(number), "")
+        queue.add(Identity(str(number), "", ""))
         queue.finish_image(queue.take_image(), [("moody", result(tmp_path, number).name)])
     delivered(tmp_path, moody(silent), queue, lambda: len(requests) >= 8)
     assert queue.counts()["delivery-waiting"] == 2
@@ -334,13 +335,13 @@ def test_what_comes_later_does_not_wait_for_what_failed(moody, tmp_path: Path) -
     bad = images.make(0).SOPInstanceUID
     destination = moody(lambda event: 0xA700 if event.request.AffectedSOPInstanceUID == bad else 0x0000)
     queue = Queue(tmp_path)
-    queue.add("0", "")
+    queue.add(Identity("0", "", ""))
     queue.finish_image(queue.take_image(), [("moody", result(tmp_path, 0).name)])
     worker = DeliveryWorker(destination, QueueConfig(first_wait_seconds=0.5), queue, tmp_path, threading.Condition())
     worker.start()
     try:
         wait_for(lambda: worker.failures >= 4, "the waits are long", 30)
-        queue.add("1", "")
+        queue.add(Identity("1", "", ""))
         queue.finish_image(queue.take_image(), [("moody", result(tmp_path, 1).name)])
         began = time.monotonic()
         wait_for(lambda: queue.counts()["delivery-sent"] == 1, "the other is sent", 30)
@@ -352,9 +353,40 @@ def test_what_comes_later_does_not_wait_for_what_failed(moody, tmp_path: Path) -
 
 def test_a_result_whose_file_is_gone(moody, tmp_path: Path) -> None:
     queue = Queue(tmp_path)
-    queue.add("0", "")
+    queue.add(Identity("0", "", ""))
     queue.finish_image(queue.take_image(), [("moody", "gone.dcm"), ("moody", result(tmp_path, 0).name)])
     delivered(tmp_path, moody(lambda _: 0), queue, lambda: queue.counts()["delivery-waiting"] == 0)
     (entry,) = queue.entries("dead")
     assert entry.message == "its file is gone"
     queue.close()
+
+
+def test_a_folder_gets_what_was_corrected_in_the_place_of_what_was_wrong(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    queue = Queue(tmp_path)
+    old, new = result(tmp_path, 0).name, result(tmp_path, 1).name
+    (tmp_path / "a.json").write_text("wrong")
+
+    def all_delivered() -> bool:
+        return not queue.counts()["delivery-waiting"]
+
+    queue.add(Identity("a", "pixels", "wrong"))
+    queue.finish_image(queue.take_image(), [("out", old), ("out", "a.json")])
+    delivered(tmp_path, FolderDestination("out", out), queue, all_delivered)
+    assert sorted(path.name for path in out.iterdir()) == sorted([old, "a.json"])
+    queue.replace(Identity("a", "pixels", "right"), ["out"])
+    delivered(tmp_path, FolderDestination("out", out), queue, all_delivered)
+    assert list(out.iterdir()) == [], "nobody must find the patient's wrong data meanwhile"
+    (tmp_path / "a.json").write_text("right")
+    queue.finish_image(queue.take_image(), [("out", new), ("out", "a.json")])
+    delivered(tmp_path, FolderDestination("out", out), queue, all_delivered)
+    assert sorted(path.name for path in out.iterdir()) == sorted([new, "a.json"])
+    assert (out / "a.json").read_text() == "right"
+    queue.close()
+
+
+@pytest.mark.parametrize("kind", [DicomDestination("a", "127.0.0.1", 1, "A"), WebDestination("a", "http://127.0.0.1/")])
+def test_an_archive_keeps_what_it_has(kind: Destination) -> None:
+    with pytest.raises(Refused, match="archive") as raised:
+        sender_of(kind).withdraw("a.dcm")
+    assert raised.value.forever

@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 
 from benchmarks.dicom import dicom_files
 from benchmarks.dicom.patient import search
@@ -64,6 +66,36 @@ def test_the_same_image_twice_and_another_under_its_uid(site: Site) -> None:
     assert site.count() == 1  # one report: nothing doubled, nothing replaced
 
 
+def test_corrected_data_reach_the_archive(site: Site) -> None:
+    """A scanner sends an image again after its patient was corrected, under a UID with a leading zero."""
+    uid = "1.2.840.99.20240105.093000.1"
+    site.start_orthanc(OverwriteInstances=False)
+    site.configure(f'{DICOM_DESTINATION}[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
+    site.start_node()
+    paths = []
+    for name in ("Wrong^Name", "Right^Name"):
+        image = images.make(1, PatientName=name)
+        image["SOPInstanceUID"] = DataElement("SOPInstanceUID", "UI", uid, already_converted=True)
+        paths.append(site.folder / f"{name}.dcm")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            paths[-1].write_bytes(dicom_files.written(image))
+    for path in paths:
+        assert site.store(path) == [0]
+        site.settle()
+    reports = [pydicom.dcmread(path) for path in (site.folder / "out").glob("*-report.dcm")]
+    assert [str(report.PatientName) for report in reports] == ["Right^Name"]
+    assert reports[0].get_item("StudyInstanceUID") is not None
+    assert uid.encode() in next((site.folder / "out").glob("*-report.dcm")).read_bytes()
+    assert len(list((site.folder / "out").glob("*.json"))) == 1
+    assert site.count() == 5 + 5  # the archive keeps the earlier ones beside them
+    names = [site.rest(f"/instances/{one}/simplified-tags")["PatientName"] for one in site.rest("/instances")]
+    assert sorted(names) == ["Right^Name"] * 5 + ["Wrong^Name"] * 5
+    assert site.store(*paths[1:]) == [0]
+    site.settle()
+    assert site.count() == 10
+
+
 def test_what_cannot_be_used(site: Site) -> None:
     site.start_orthanc()
     site.configure()
@@ -86,7 +118,7 @@ def test_what_cannot_be_used(site: Site) -> None:
     dead = site.queue("list", "--state", "dead")
     assert len(dead.splitlines()) == 2  # with a line of counts
     assert "image-2" in dead
-    assert site.queue("replay", "--all").startswith("1 dead letters wait again")
+    assert site.queue("replay", "--all").startswith("1 dead letter waits again")
     site.settle()
     assert "image-2" in site.queue("list", "--state", "dead")
     mended = site.folder / "d.dcm"
