@@ -49,6 +49,7 @@ class Listening:
 
     def associate(self):
         entity = AE(ae_title="XRAY1")
+        entity.network_timeout = None  # else pynetdicom's own timer ends it, by the system's clock
         entity.add_requested_context(Verification)
         entity.add_requested_context(ComputedRadiographyImageStorage)
         return entity.associate("127.0.0.1", self.port, ae_title="CXREDGE")
@@ -112,9 +113,17 @@ def test_a_silent_tls_handshake_delays_nobody(listening, tmp_path: Path) -> None
         connection.close()
 
 
-def test_an_association_that_falls_silent_is_ended(listening) -> None:
+@pytest.mark.parametrize("clock", ["runs", "stands still", "was set back", "was set forward"])
+def test_an_association_that_falls_silent_is_ended(listening, monkeypatch: pytest.MonkeyPatch, clock: str) -> None:
+    """Whatever the system's clock does, a silent association takes a place for its time alone."""
+    now, moved = time.time, time.time()
+    jump = {"was set back": -7200.0, "was set forward": 7200.0}.get(clock, 0.0)
     node = listening(idle_seconds=1)
     association = node.associate()
+    assert association.is_established
+    if clock != "runs":
+        monkeypatch.setattr(time, "time", lambda: moved if clock == "stands still" else now() + jump)
+    association.join(0.3)
     assert association.is_established
     association.join(10)
     assert association.is_aborted
