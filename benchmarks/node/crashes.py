@@ -3,14 +3,15 @@
 import os
 import random
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.dicom import dicom_files
 from benchmarks.node import images
-from benchmarks.node.site import DICOM_DESTINATION, WEB_DESTINATION, Site
+from benchmarks.node.disturbances import clock_moved, half_copied
+from benchmarks.node.running import RunningSite, send
+from benchmarks.node.site import DICOM_DESTINATION, WEB_DESTINATION
 from benchmarks.node.verdict import Row, judged
 
 #: Samples with positive findings, which give several results each.
@@ -27,7 +28,7 @@ def killed_at_random(folder: Path, trials: int, seed: int, destination: str = DI
         for trial in range(trials):
             site.start_node(wait=False)
             batch = [8 * (3 * trial + i) + MANY[i] for i in range(3)]
-            senders = _send(site, batch)
+            senders = send(site, batch)
             numbers += batch
             time.sleep(chance.uniform(0, 3))
             site.kill_node()
@@ -52,7 +53,7 @@ def killed_at_each_step(folder: Path, steps: dict[str, int]) -> list[Row]:
                 site.start_node("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e",
                                 inject, wait=False)  # fmt: skip
                 number = 8 * when + MANY[when % len(MANY)]
-                (sender,) = _send(site, [number])
+                (sender,) = send(site, [number])
                 numbers.append(number)
                 end = time.monotonic() + 10
                 while not site.dead() and time.monotonic() < end:
@@ -79,7 +80,7 @@ def archive_down(folder: Path, trials: int) -> Row:
             site.stop_orthanc()
             number = 8 * trial + MANY[trial % len(MANY)]
             numbers.append(number)
-            for sender in _send(site, [number]):
+            for sender in send(site, [number]):
                 sender.join()
             time.sleep(0.5)
             site.start_orthanc()
@@ -93,10 +94,10 @@ def twice(folder: Path, trials: int) -> Row:
         site.start_node()
         numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
         for number in numbers:
-            for sender in _send(site, [number, number]):
+            for sender in send(site, [number, number]):
                 sender.join()
             site.settle()
-            for sender in _send(site, [number]):
+            for sender in send(site, [number]):
                 sender.join()
         site.settle()
         return judged(site, Row("the same image three times, twice at once", trials, len(numbers)), numbers)
@@ -109,7 +110,7 @@ def conflicting(folder: Path, trials: int) -> Row:
         numbers = [8 * trial + MANY[trial % len(MANY)] for trial in range(trials)]
         refused = 0
         for number in numbers:
-            for sender in _send(site, [number]):
+            for sender in send(site, [number]):
                 sender.join()
             other = images.make(number + 1, SOPInstanceUID=images.make(number).SOPInstanceUID)
             path = site.folder / "other.dcm"
@@ -128,7 +129,7 @@ def eight_senders(folder: Path, trials: int) -> Row:
         numbers = []
         for trial in range(trials):
             batch = [8 * (8 * trial + i) + MANY[i % len(MANY)] for i in range(8)]
-            for sender in _send(site, batch):
+            for sender in send(site, batch):
                 sender.join()
             numbers += batch
         site.settle(300)
@@ -149,7 +150,7 @@ def full_disk(folder: Path, trials: int) -> Row:
                 free = os.statvfs(data).f_bavail * os.statvfs(data).f_frsize
                 room = random.Random(trial).randrange(0, 2 * 2**20)
                 (data / "ballast").write_bytes(bytes(max(0, free - room)))
-                senders = _send(site, [8 * trial])
+                senders = send(site, [8 * trial])
                 numbers.append(8 * trial)
                 time.sleep(2)
                 (data / "ballast").unlink()
@@ -179,32 +180,9 @@ def all_rows(folder: Path, scale: float, progress: Callable[[str], None]) -> lis
         "conflict": lambda at: [conflicting(at, times(20))],
         "eight": lambda at: [eight_senders(at, times(10))],
         "full": lambda at: [full_disk(at, times(14))],
+        "clock": lambda at: [clock_moved(at, times(16), seed=3)],
+        "copies": lambda at: [half_copied(at, times(16), seed=4)],
     }.items():
         progress(name)
         rows += make(folder / name.replace(", ", "-"))
     return rows
-
-
-class RunningSite(Site):
-    """A site with a running archive and a configured node."""
-
-    def __init__(self, folder: Path, destination: str, min_free_mib: int = 16) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder)
-        self._destination, self._min_free_mib = destination, min_free_mib
-
-    def __enter__(self) -> "RunningSite":
-        super().__enter__()
-        self.start_orthanc()
-        self.configure(self._destination, min_free_mib=self._min_free_mib)
-        return self
-
-
-def _send(site: Site, numbers: list[int]) -> list[threading.Thread]:
-    """Send images, each from a scanner of its own that repeats until it succeeds."""
-    paths = images.write(site.folder / "images", list(dict.fromkeys(numbers)))
-    by_number = dict(zip(dict.fromkeys(numbers), paths, strict=True))
-    senders = [threading.Thread(target=site.store_until_taken, args=(by_number[number],)) for number in numbers]
-    for sender in senders:
-        sender.start()
-    return senders

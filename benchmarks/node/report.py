@@ -18,6 +18,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
     ]
     if "crashes" in figures:
         parts += ["", "## Crashes", "", *_crashes(figures["crashes"])]
+        parts += ["", figures["note"]] if figures.get("note") else []
     if "load" in figures:
         parts += ["", "## Load", "", *_load(figures["load"])]
     return "\n".join(parts)
@@ -38,7 +39,10 @@ def _crashes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         "*SIGKILL at the nth call* is sent by strace as a thread enters its nth such system call: flushing (`fsync`, "
         "`fdatasync`), renaming, removing and writing files, sending to a destination. A trial counts if the node was "
-        "killed in this way. Results of dead letters count as lost. *Lines printed* are those of the node's log, its "
+        "killed in this way. *The clock moved*: while the archive is down and results wait, the node's time of day is "
+        "set by up to ten years; half of the time the node is killed and started meanwhile. *Copies that stall*: three "
+        "at a time, appended to with pauses, filled into zeros, or under a temporary name; half of the time the node "
+        "is killed meanwhile. Results of dead letters count as lost. *Lines printed* are those of the node's log, its "
         "queue, its metrics and `queue list`.",
     ]
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from benchmarks.node.crashes import RunningSite
 from benchmarks.node.load import load
 from benchmarks.node.report import markdown
+from benchmarks.node.running import RunningSite
 from benchmarks.node.site import DICOM_DESTINATION, missing
 from tests.conftest import ROOT
 

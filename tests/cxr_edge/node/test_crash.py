@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.node import crashes
+from benchmarks.node import crashes, disturbances
 from benchmarks.node.site import missing
 
 
@@ -29,3 +29,17 @@ def test_killed_at_a_step(tmp_path: Path, call: str) -> None:
     assert row.trials >= 1, "the node was never killed"
     assert (row.lost, row.doubled) == (0, 0)
     assert row.received == row.expected > 0
+
+
+def test_a_moved_clock(tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc")
+    row = disturbances.clock_moved(tmp_path, trials=4, seed=7)
+    assert (row.lost, row.doubled, row.dead) == (0, 0, 0)
+    assert row.received == row.expected >= 4 * 2
+
+
+def test_copies_that_stall(tmp_path: Path) -> None:
+    row = disturbances.half_copied(tmp_path, trials=2, seed=7)
+    assert (row.lost, row.doubled, row.dead) == (0, 0, 0)
+    assert row.received == row.expected >= 2 * 3 * 2
