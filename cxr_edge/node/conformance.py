@@ -73,10 +73,12 @@ cannot be reached, everything for it waits and is tried again for ever, at inter
 again, {queue.attempts} times in all.
 
 Identifiers of received images that break the syntax of UIDs (PS3.5, 9.1), as those with a leading zero, are accepted,
-and results refer to them as they are. An image that is sent again with a corrected header (patient, study, series, or
-any other text attribute that its results depend on) is worked on anew: its new results have UIDs of their own. Results
-with the earlier data that still wait are not sent any more. An archive keeps those that it has; remove them there, as
-the images that were corrected. From destinations that are folders they are removed.
+and results refer to them as they are. A request whose SOP Instance UID has over 64 characters ends the association.
+
+An image that is sent again with a corrected header (patient, study, series, or any other text attribute that its
+results depend on) is worked on anew: its new results have UIDs of their own. Results with the earlier data that still
+wait are not sent any more. An archive keeps those that it has; remove them there, as the images that were corrected.
+From destinations that are folders they are removed.
 
 Results are created in three series of their own in the image's study: report (modality SR), captures (OT),
 presentation state (PR). Attributes of patient and study are copied, with the image's character set and time zone.
