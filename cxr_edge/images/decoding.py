@@ -124,11 +124,11 @@ def decode(data: bytes, limits: InputLimits = DEFAULT_LIMITS, sha256: str | None
     sha256 = sha256 or hashlib.sha256(data).hexdigest()
     if data.startswith(_DICOM, _DICOM_AT):
         return _decode_dicom(lambda dicom: dicom.read_file(data, limits), sha256)
-    native, metadata = _native_levels(data, limits)
+    native, metadata, surplus = _native_levels(data, limits)
     pixels = _to_8_bit(native, 16)
     _check_not_blank(native, pixels)
     upright, unreadable_exif = _upright(pixels, metadata)
-    return DecodedImage(upright, sha256, _depth_warnings(native, 16) + unreadable_exif)
+    return DecodedImage(upright, sha256, (*surplus, *_depth_warnings(native, 16), *unreadable_exif))
 
 
 def is_png_or_jpeg(data: bytes) -> bool:
@@ -193,8 +193,8 @@ def _decode_dicom(read: "Callable[[ModuleType], GreyImage]", sha256: str | None)
     return DecodedImage(image.grey, sha256, image.warnings, image.display, image.header)
 
 
-def _native_levels(data: bytes, limits: InputLimits) -> tuple[Levels, bytes | None]:
-    """Decode to one channel at the file's own depth, not yet upright; also return the file's EXIF data."""
+def _native_levels(data: bytes, limits: InputLimits) -> tuple[Levels, bytes | None, tuple[CodedWarning, ...]]:
+    """Decode to one channel at the file's own depth, not yet upright; also return EXIF data and warnings."""
     if not data:
         raise errors.EmptyFile("expected a PNG, JPEG or DICOM file, got zero bytes")
     if data.startswith(png.SIGNATURE):
@@ -204,7 +204,8 @@ def _native_levels(data: bytes, limits: InputLimits) -> tuple[Levels, bytes | No
     if data.startswith(jpeg.SIGNATURE):
         jpeg_header = jpeg.read_header(data)
         limits.check_size(jpeg_header.width, jpeg_header.height)
-        return jpeg.decode(data, jpeg_header), jpeg_header.exif
+        levels, warnings = jpeg.decode(data, jpeg_header, limits)
+        return levels, jpeg_header.exif, warnings
     raise _refusal(data)
 
 

@@ -23,6 +23,8 @@ class InputLimits:
         Fewest pixels in a row or a column.
     max_pixels : int
         Most pixels of an image: height times width.
+    max_scans : int
+        Most scans of a JPEG: a decoder visits every pixel for each. Encoders write up to about 20.
     max_header_elements : int
         Most DICOM attributes before the pixels, including those inside sequences.
     strict : bool
@@ -41,6 +43,7 @@ class InputLimits:
     max_side: int = 20_000
     min_side: int = 64
     max_pixels: int = 100 * MEGA
+    max_scans: int = 32
     max_header_elements: int = 20_000
     strict: bool = False
     isolated: bool = True

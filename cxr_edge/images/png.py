@@ -19,6 +19,8 @@ from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
 from cxr_edge import errors
+from cxr_edge.images.surplus import surplus_of, surplus_warnings
+from cxr_edge.support.warnings import CodedWarning
 
 Levels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -33,8 +35,12 @@ _ADAM7: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 
 _FILTER_TYPES: Final = 5
 #: Most bytes in an uncompressed block of deflate (RFC 1951, 3.2.4).
 _BLOCK: Final = 0xFFFF
-#: An image of 100 megapixels in libpng's chunks of 8 KiB has half as many.
-_MAX_CHUNKS: Final = 200_000
+#: Most that deflate adds to what it cannot compress, as a share: every block costs time, even one without content.
+_EXPANSION: Final = 1 / 8
+#: Bytes that are inflated at once.
+_PIECE: Final = 2**20
+#: The largest file that is read, in libpng's chunks of 8 KiB, has two thirds as many.
+_MAX_CHUNKS: Final = 100_000
 
 
 class Header(NamedTuple):
@@ -59,6 +65,7 @@ class _Contents(NamedTuple):
     palette: bytes
     idat: list[_Chunk]
     exif: bytes | None
+    trailing: int  # bytes after the last chunk; 0 if they are padding
 
 
 def read_header(data: bytes) -> Header:
@@ -80,7 +87,7 @@ def read_header(data: bytes) -> Header:
     return header
 
 
-def decode(data: bytes, header: Header) -> tuple[Levels, bytes | None]:
+def decode(data: bytes, header: Header) -> tuple[Levels, bytes | None, tuple[CodedWarning, ...]]:
     """Decode to luma at the file's own depth, not yet upright.
 
     Returns
@@ -88,6 +95,8 @@ def decode(data: bytes, header: Header) -> tuple[Levels, bytes | None]:
     levels : ndarray, (H, W) uint8 or uint16
         Samples of less than 8 bits are stretched to 8.
     exif : bytes or None
+    warnings : tuple of CodedWarning
+        Of bytes after the last chunk.
 
     Raises
     ------
@@ -102,11 +111,11 @@ def decode(data: bytes, header: Header) -> tuple[Levels, bytes | None]:
         levels = _KINDS[header.colour, header.depth](data, header, contents.idat)
     if header.colour == _PALETTE:
         levels = _look_up(levels, header.depth, contents.palette)
-    return levels, contents.exif
+    return levels, contents.exif, surplus_warnings(0, contents.trailing)
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """Walk the chunks up to IEND (5.3); what follows it is not part of the image."""
+    """Walk the chunks up to IEND (5.3)."""
     at = len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
         if at + 12 > len(data):
@@ -124,9 +133,10 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def _read_contents(data: bytes) -> _Contents:
-    palette, exif, idat = None, None, list[_Chunk]()
+    palette, exif, idat, end = None, None, list[_Chunk](), 0
     for chunk in _chunks(data):
         _check_checksum(data, chunk)
+        end = chunk.end + 4
         if chunk.kind == b"IDAT":
             if idat and idat[-1].end + 12 != chunk.start:
                 raise _damaged("its image data is interrupted by another chunk")
@@ -142,7 +152,7 @@ def _read_contents(data: bytes) -> _Contents:
                 f"the PNG cannot be decoded without its chunk {chunk.kind!r}, which is not read; "
                 "convert it to plain PNG"
             )
-    return _Contents(palette or b"", idat, exif)
+    return _Contents(palette or b"", idat, exif, surplus_of(data, end, len(data)))
 
 
 def _check_checksum(data: bytes, chunk: _Chunk) -> None:
@@ -246,8 +256,7 @@ def _inflate(data: bytes, header: Header, idat: list[_Chunk]) -> bytes:
     passes = [(rows, 1 + (columns * pixel_bits + 7) // 8) for columns, rows in _passes(header)]
     size = sum(rows * row_bytes for rows, row_bytes in passes)
     try:
-        compressed = b"".join([memoryview(data)[chunk.start : chunk.end] for chunk in idat])
-        inflated = isal_zlib.decompressobj().decompress(compressed, size)
+        inflated = _inflate_up_to(size, b"".join([memoryview(data)[chunk.start : chunk.end] for chunk in idat]))
     except IsalError as error:  # type: ignore[misc]  # its stub declares an instance, not a class
         raise _damaged(str(error)) from error
     if len(inflated) != size:
@@ -259,6 +268,19 @@ def _inflate(data: bytes, header: Header, idat: list[_Chunk]) -> bytes:
             raise _damaged("a row names a filter that PNG does not define")
         start = end
     return inflated
+
+
+def _inflate_up_to(size: int, compressed: bytes) -> bytes:
+    """Inflate at most a number of bytes, and only as long as they are about as many as their input."""
+    inflater, parts, inflated = isal_zlib.decompressobj(), list[bytes](), 0
+    for start in range(0, len(compressed), _PIECE):
+        if inflated == size or inflater.eof:
+            break
+        parts.append(inflater.decompress(memoryview(compressed)[start : start + _PIECE], size - inflated))
+        inflated += len(parts[-1])
+        if start > inflated * (1 + _EXPANSION) + _PIECE:
+            raise _damaged("its image data are longer than what they contain")
+    return b"".join(parts)
 
 
 def _passes(header: Header) -> list[tuple[int, int]]:

@@ -58,7 +58,15 @@ def test_invalid_headers_are_refused(data):
 
 @pytest.mark.parametrize(
     ("marker", "named"),
-    [(0xC3, "lossless"), (0xC5, "hierarchical"), (0xCB, "lossless"), (0xCF, "hierarchical"), (0xF7, "JPEG-LS")],
+    [
+        (0xC3, "lossless"),
+        (0xC5, "hierarchical"),
+        (0xC9, "non-Huffman"),
+        (0xCA, "non-Huffman"),
+        (0xCB, "lossless"),
+        (0xCF, "hierarchical"),
+        (0xF7, "JPEG-LS"),
+    ],
 )
 def test_codings_that_are_not_read_are_named(marker, named):
     with pytest.raises(errors.UnsupportedFormat, match=f"got a {named} one"):

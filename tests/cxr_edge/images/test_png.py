@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.dicom.hostile_streams import empty_blocks
 from cxr_edge import errors, images
 from cxr_edge.images import png
 from tests.cxr_edge.images.pngs import CHANNELS, KINDS, ihdr, make_png, png_chunk, rows_of, samples_to_png
@@ -48,8 +49,8 @@ IDAT = (b"IDAT", zlib.compress(ROWS))
 def test_every_kind_decodes_to_its_samples(colour, depth, interlaced):
     samples = samples_of(colour, depth)
     data = samples_to_png(samples, depth, colour, palette_of(depth), interlaced=interlaced)
-    levels, exif = png.decode(data, png.read_header(data))
-    assert exif is None
+    levels, exif, warnings = png.decode(data, png.read_header(data))
+    assert (exif, warnings) == (None, ())
     assert levels.dtype == (np.uint16 if depth == 16 else np.uint8)
     tolerance = 0 if colour in {0, 4} else max(1, depth // 8)  # 16-bit luma within two of 65535
     np.testing.assert_allclose(levels, expected_levels(samples, colour, depth), atol=tolerance, rtol=0)
@@ -174,7 +175,7 @@ def test_an_unknown_critical_chunk_is_named():
 
 def test_endless_chunks_are_refused():
     with pytest.raises(errors.TooLarge, match="chunks"):
-        images.decode(make_png(ihdr(67, 75, 8, 0)) + png_chunk(b"tIME", b"") * 200_001)
+        images.decode(make_png(ihdr(67, 75, 8, 0)) + png_chunk(b"tIME", b"") * 100_001)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +193,21 @@ def test_endless_chunks_are_refused():
 def test_other_contents_do_not_change_the_image(data, capfd):
     np.testing.assert_array_equal(images.decode(data).pixels, SAMPLES[..., 0])
     assert capfd.readouterr() == ("", "")
+
+
+def test_image_data_without_content_are_not_inflated_to_their_end():
+    blocks = b"\x78\x01" + empty_blocks(2**22)
+    with pytest.raises(errors.Truncated, match="longer than what they contain"):
+        images.decode(a_png((b"IDAT", blocks)))
+    assert zlib.decompressobj().decompress(blocks) == b""
+
+
+def test_image_data_that_cannot_be_compressed_are_read():
+    noise = np.random.default_rng(5).integers(0, 256, (1900, 2000, 1)).astype(np.uint16)
+    for level in (0, 9):
+        rows = zlib.compress(rows_of(noise, 8), level)
+        data = make_png(ihdr(2000, 1900, 8, 0), (b"IDAT", rows), (b"IEND", b""))
+        np.testing.assert_array_equal(images.decode(data).pixels, noise[..., 0])
 
 
 @pytest.mark.parametrize("tail", [b"more", b"\0" * 70_000])
