@@ -21,7 +21,7 @@ MOST_MS = 2000
 @pytest.mark.slow
 def test_both_tables_are_made(image, monkeypatch):
     monkeypatch.setattr(survival, "hostile_files", lambda pixels: islice(hostile_files(pixels), 2))
-    figures = {"machine": machine(), "image": [300, 250], "rounds": 1, "repeats": 1}
+    figures = {"machine": machine(), "load": 0.0, "image": [300, 250], "rounds": 1, "repeats": 1}
     figures |= {"syntaxes": syntaxes((300, 250), rounds=1), "hostile": survival.hostile_set(image, repeats=1)}
     text = markdown(figures)
     assert all(row["syntax"] in text for row in figures["syntaxes"])

@@ -6,43 +6,38 @@ decodes HTJ2K in half the time, but then the errors about a damaged stream are l
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.images.dicom.codestream import read_frame
-
-#: Decodes a codestream to (H, W) or (H, W, samples).
-Codec = Callable[[bytes], npt.NDArray[Any]]
+from cxr_edge.images.dicom.run_lengths import decode_run_lengths
+from cxr_edge.images.dicom.whole import decode_jpeg, decode_jpeg_ls
 
 
-def _jpeg(stream: bytes) -> npt.NDArray[Any]:
-    """Decode the samples as they are: luma and chroma are not converted to RGB."""
-    from imagecodecs import jpeg8_decode
+class Decoded(NamedTuple):
+    """Samples, (H, W) or (H, W, samples), flat for run lengths; surplus bytes before the end marker."""
 
-    as_is = "RGB" if read_frame(stream).samples == 3 else None
-    return np.asarray(jpeg8_decode(stream, colorspace=as_is, outcolorspace=as_is))
-
-
-def _jpeg_ls(stream: bytes) -> npt.NDArray[Any]:
-    from imagecodecs import jpegls_decode
-
-    return np.asarray(jpegls_decode(stream))
+    samples: npt.NDArray[Any]
+    surplus: int
 
 
-def _jpeg_2000(stream: bytes) -> npt.NDArray[Any]:
+#: Decodes a codestream.
+Codec = Callable[[bytes], Decoded]
+
+
+def _jpeg(stream: bytes) -> Decoded:
+    return Decoded(*decode_jpeg(stream))
+
+
+def _jpeg_ls(stream: bytes) -> Decoded:
+    return Decoded(*decode_jpeg_ls(stream))
+
+
+def _jpeg_2000(stream: bytes) -> Decoded:
     from imagecodecs import jpeg2k_decode
 
-    return np.asarray(jpeg2k_decode(stream))
-
-
-def decode_rle(stream: bytes, bits_allocated: int) -> npt.NDArray[Any]:
-    """Decode DICOM's run lengths (PS3.5, G) to a flat array of samples, plane by plane."""
-    from imagecodecs import dicomrle_decode
-
-    flat = dicomrle_decode(stream, np.dtype("u1" if bits_allocated == 8 else "<u2"))
-    return np.frombuffer(flat, "u1" if bits_allocated == 8 else "<u2")
+    return Decoded(np.asarray(jpeg2k_decode(stream)), 0)
 
 
 IMPLICIT: Final = "1.2.840.10008.1.2"
@@ -75,12 +70,6 @@ CODECS: Final[dict[str, tuple[str, Codec]]] = {
 }
 
 
-def decode_samples(syntax: str, stream: bytes, bits_allocated: int) -> npt.NDArray[Any]:
-    """Decode a codestream in this process.
-
-    Returns
-    -------
-    ndarray
-        (H, W) or (H, W, samples); flat for run lengths.
-    """
-    return decode_rle(stream, bits_allocated) if syntax == RLE else CODECS[syntax][1](stream)
+def decode_samples(syntax: str, stream: bytes, bits_allocated: int) -> Decoded:
+    """Decode a codestream in this process."""
+    return Decoded(*decode_run_lengths(stream, bits_allocated)) if syntax == RLE else CODECS[syntax][1](stream)

@@ -22,8 +22,6 @@ _JFIF: Final = 0xE0
 _ADOBE: Final = 0xEE
 #: Where Adobe's segment has its colour transform.
 _ADOBE_TRANSFORM: Final = 11
-#: End of image, and of a JPEG 2000 codestream. Decoders fill in what is missing before it without an error.
-_END_OF_STREAM: Final = b"\xff\xd9"
 #: Tiles of JPEG 2000: the index of a tile has 16 bits (T.800, A.4.2).
 _MAX_TILES: Final = 65_535
 #: Markers of JPEG 2000 (T.800, table A.2): coding style, and the start of a tile part, which ends the main header.
@@ -65,8 +63,6 @@ def read_frame(stream: bytes) -> Frame:
     HeaderMismatch
         The components of a JPEG 2000 image differ in kind.
     """
-    if not stream.rstrip(b"\0").endswith(_END_OF_STREAM):
-        raise Truncated("the codestream has no end marker, so it is cut off; copy the file again")
     try:
         if stream.startswith(JPEG_2000_FILE) and (at := stream.find(JPEG_2000)) > 0:
             return _jpeg_2000(stream, at)

@@ -27,13 +27,14 @@ def serve() -> None:
 def _answer(answers: BinaryIO, request: dict[str, Any], stream: bytes) -> None:
     _limit_memory(request["memory"])
     try:
-        samples = np.ascontiguousarray(decode_samples(request["syntax"], stream, request["bits_allocated"]))
+        decoded = decode_samples(request["syntax"], stream, request["bits_allocated"])
+        samples = np.ascontiguousarray(decoded.samples)
     except MemoryError:
         write_message(answers, {"status": "memory"}, b"")
     except Exception as error:  # each codec has exceptions of its own
         write_message(answers, {"status": "refused", "error": type(error).__name__}, b"")
     else:
-        head = {"status": "ok", "dtype": samples.dtype.str, "shape": samples.shape}
+        head = {"status": "ok", "dtype": samples.dtype.str, "shape": samples.shape, "surplus": decoded.surplus}
         write_message(answers, head, samples.data.cast("B"))
 
 

@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, Final, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from cxr_edge.errors import DecoderFailed, Truncated
+from cxr_edge.images.dicom.codecs import Decoded
 from cxr_edge.images.dicom.layout import Layout
 from cxr_edge.images.dicom.messages import read_message, write_message
 from cxr_edge.images.limits import MEBIBYTE, MEGA, InputLimits
@@ -54,7 +54,7 @@ _CHILD: Final = (
 _NO_WINDOW: Final[int] = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
-def decode_isolated(syntax: str, stream: bytes, layout: Layout, limits: InputLimits) -> npt.NDArray[Any]:
+def decode_isolated(syntax: str, stream: bytes, layout: Layout, limits: InputLimits) -> Decoded:
     """Decode a codestream in another process.
 
     Parameters
@@ -68,7 +68,7 @@ def decode_isolated(syntax: str, stream: bytes, layout: Layout, limits: InputLim
 
     Returns
     -------
-    ndarray
+    Decoded
         As from `cxr_edge.images.dicom.codecs.decode_samples`.
 
     Raises
@@ -90,7 +90,7 @@ def decode_isolated(syntax: str, stream: bytes, layout: Layout, limits: InputLim
         )
     if answer["status"] == "refused":
         raise Truncated(f"the compressed pixels are damaged ({answer['error']}); copy the file again")
-    return np.frombuffer(samples, answer["dtype"]).reshape(answer["shape"])
+    return Decoded(np.frombuffer(samples, answer["dtype"]).reshape(answer["shape"]), answer["surplus"])
 
 
 class _Process:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,9 @@ from cxr_edge.images.dicom.isolation import decode_isolated
 from cxr_edge.images.dicom.layout import Layout, read_layout
 from cxr_edge.images.dicom.parse import Encoded, fragments, parse
 from cxr_edge.images.dicom.presentation import Display, to_grey
+from cxr_edge.images.dicom.trimming import trimmed
 from cxr_edge.images.limits import InputLimits
+from cxr_edge.images.surplus import surplus_warnings
 from cxr_edge.support.warnings import CodedWarning
 
 
@@ -125,20 +127,22 @@ def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> _Sto
     stream = fragments(encoded)
     if encoded.syntax == codecs.RLE:
         agreement.check_runs(stream, layout)
-        decoded = _decoded(encoded.syntax, stream, layout, limits)
-        warnings = agreement.check_length(decoded.view(np.uint8).data, layout)
+        decoded, surplus = _decoded(encoded.syntax, stream, layout, limits)
+        warnings = agreement.check_length(decoded.view(np.uint8).data, layout) + surplus_warnings(surplus, 0)
         return _Stored(pixels.run_samples(decoded, layout), replace(layout, planar=True), None, warnings)
-    frame = read_frame(stream)
+    found = trimmed(stream, limits)
+    frame = read_frame(found.stream)
     agreed, warnings = agreement.agree(layout, frame)
-    decoded = _decoded(encoded.syntax, stream, layout, limits)
+    decoded, surplus = _decoded(encoded.syntax, found.stream, layout, limits)
+    warnings += surplus_warnings(found.surplus + surplus, found.trailing)
     return _Stored(pixels.checked_samples(decoded, agreed), agreed, frame, warnings)
 
 
-def _decoded(syntax: str, stream: bytes, layout: Layout, limits: InputLimits) -> npt.NDArray[Any]:
+def _decoded(syntax: str, stream: bytes, layout: Layout, limits: InputLimits) -> codecs.Decoded:
     return decode_isolated(syntax, stream, layout, limits) if limits.isolated else _decode_here(syntax, stream, layout)
 
 
-def _decode_here(syntax: str, stream: bytes, layout: Layout) -> npt.NDArray[Any]:
+def _decode_here(syntax: str, stream: bytes, layout: Layout) -> codecs.Decoded:
     try:
         return codecs.decode_samples(syntax, stream, layout.bits_allocated)
     except Exception as error:  # each codec has exceptions of its own, and their text may quote the stream
