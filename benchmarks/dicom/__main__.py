@@ -1,6 +1,7 @@
 """Command line: ``python -m benchmarks.dicom``."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def main(
     """Measure reading in every transfer syntax, and time and memory of each hostile file."""
     figures = {
         "machine": machine(),
+        "load": round(os.getloadavg()[0], 1),
         "image": [rows, columns],
         "rounds": rounds,
         "syntaxes": syntaxes((rows, columns), rounds),

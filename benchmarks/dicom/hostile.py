@@ -1,4 +1,4 @@
-"""Hostile DICOM files: each must cost one error, in bounded time and memory."""
+"""Hostile files: each must cost one error, in bounded time and memory."""
 
 import io
 import struct
@@ -13,6 +13,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from benchmarks.dicom import dicom_files
 from benchmarks.dicom.dicom_files import DEFLATED, JPEG_2000, image, stored, with_stream, written
+from benchmarks.dicom.hostile_streams import hostile_streams
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 JPEG_LS = "1.2.840.10008.1.2.4.80"
@@ -75,6 +76,7 @@ def hostile_files(pixels: np.ndarray) -> Iterator[Expected]:
     yield "JPEG 2000 of 65,025 tiles", _tiles(whole), frozenset({"ok", "truncated", "decoder_failed"})
     yield "look-up table of no entries", _empty_lut(whole), frozenset({"ok"})
     yield "no attribute but the syntax", data[: data.index(b"\x08\x00\x16\x00UI")], NO_PIXELS
+    yield from hostile_streams(whole)
 
 
 NO_PIXELS = frozenset({"no_pixels"})

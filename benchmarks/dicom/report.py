@@ -12,9 +12,8 @@ def markdown(figures: Mapping[str, Any]) -> str:
         [
             "# Reading DICOM",
             "",
-            f"{figures['machine']['processor']}, {figures['machine']['cores']} cores; "
-            + ", ".join(f"{name} {versions[name]}" for name in ("imagecodecs", "pydicom"))
-            + ".",
+            f"{figures['machine']['processor']}, {figures['machine']['cores']} cores, already busy with a load of "
+            f"{figures['load']}; " + ", ".join(f"{name} {versions[name]}" for name in ("imagecodecs", "pydicom")) + ".",
             "",
             "## Transfer syntaxes",
             "",
