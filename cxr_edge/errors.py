@@ -24,6 +24,7 @@
     │   ├── NoPixels                no_pixels
     │   ├── HeaderMismatch          header_mismatch
     │   ├── DecoderFailed           decoder_failed
+    │   ├── DecoderUnavailable      decoder_unavailable
     │   ├── NotAChestImage          not_a_chest_image
     │   ├── LateralView             lateral_view
     │   ├── WrongOrientation        wrong_orientation
@@ -214,6 +215,12 @@ class DecoderFailed(InputError):
     """The process that decodes compressed pixels crashed, or exceeded its limit of time or memory."""
 
     code = "decoder_failed"
+
+
+class DecoderUnavailable(InputError):
+    """The process that decodes compressed pixels cannot be started here; the image itself was not tried."""
+
+    code = "decoder_unavailable"
 
 
 class NotAChestImage(InputError):

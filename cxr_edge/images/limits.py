@@ -33,8 +33,11 @@ class InputLimits:
     isolated : bool
         Decode compressed DICOM pixels in separate processes, so that a decoder that crashes, hangs
         or takes too much memory costs only that image. Turn it off only for trusted images.
+    python : str or None
+        Interpreter that such a process is started with, of this version of Python; found if None. For
+        a program that embeds Python and whose interpreter is not found.
     decode_seconds_per_megapixel : float
-        Time such a process has for an image, on top of `DECODE_SECONDS`.
+        CPU time such a process has for an image, on top of `DECODE_SECONDS`.
     decode_bytes_per_sample : int
         Memory such a process may take, on top of `DECODE_BYTES`; Linux only.
     """
@@ -47,14 +50,14 @@ class InputLimits:
     max_header_elements: int = 20_000
     strict: bool = False
     isolated: bool = True
+    python: str | None = None
     decode_seconds_per_megapixel: float = 0.75
     decode_bytes_per_sample: int = 32
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, bool) and value <= 0:
-                raise ValueError(f"expected {field.name} above 0, got {value}")
+        for name in LIMIT_NAMES:
+            if (value := getattr(self, name)) <= 0:
+                raise ValueError(f"expected {name} above 0, got {value}")
 
     def check_size(self, width: int, height: int) -> None:
         """Check the size of an image against the limits.
@@ -75,5 +78,7 @@ class InputLimits:
 
 
 #: Names of the numeric limits, without the rules.
-LIMIT_NAMES: Final = tuple(field.name for field in fields(InputLimits) if field.name not in ("strict", "isolated"))
+LIMIT_NAMES: Final = tuple(
+    field.name for field in fields(InputLimits) if field.name not in ("strict", "isolated", "python")
+)
 DEFAULT_LIMITS: Final = InputLimits()

@@ -1,20 +1,26 @@
 """Work in threads on the usable cores: results in order, memory bounded."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from cxr_edge.support.quota import cpu_quota
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may run on (its affinity, where the system reports it)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process can use: its affinity or, if that is less, its CPU quota, rounded up.
+
+    A thread more than the quota grants would not make anything faster.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else min(cores, max(1, math.ceil(quota)))
 
 
 def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

@@ -6,29 +6,36 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import imagecodecs  # noqa: F401 - a package that is missing must be told at the start
 import numpy as np
 
+from cxr_edge._version import __version__
 from cxr_edge.images.dicom.codecs import decode_samples
 from cxr_edge.images.dicom.messages import read_message, write_message
+from cxr_edge.images.dicom.watch import limit_cpu
 
 
 def serve() -> None:
     """Answer requests until the pipe closes."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for the parent; when that ends, the pipe closes
         signal.signal(number, signal.SIG_IGN)
-    requests = sys.stdin.buffer
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a codec prints must not get into the answers
-    write_message(answers, {"status": "ready"}, b"")
+    requests, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb")
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what a codec prints must not get into the answers, nor fill a pipe that nobody reads
+        os.dup2(silence, stream)
+    write_message(answers, {"status": "ready", "version": __version__}, b"")
     while (message := read_message(requests)) is not None:
         _answer(answers, *message)
 
 
 def _answer(answers: BinaryIO, request: dict[str, Any], stream: bytes) -> None:
     _limit_memory(request["memory"])
+    limit_cpu(request["seconds"])
     try:
         decoded = decode_samples(request["syntax"], stream, request["bits_allocated"])
         samples = np.ascontiguousarray(decoded.samples)
+    except ImportError as error:  # imagecodecs imports a codec when it is first used
+        write_message(answers, {"status": "unavailable", "error": str(error)}, b"")
     except MemoryError:
         write_message(answers, {"status": "memory"}, b"")
     except Exception as error:  # each codec has exceptions of its own
@@ -36,6 +43,8 @@ def _answer(answers: BinaryIO, request: dict[str, Any], stream: bytes) -> None:
     else:
         head = {"status": "ok", "dtype": samples.dtype.str, "shape": samples.shape, "surplus": decoded.surplus}
         write_message(answers, head, samples.data.cast("B"))
+    finally:
+        limit_cpu(0)
 
 
 def _limit_memory(allowance: int) -> None:
