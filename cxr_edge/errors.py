@@ -39,7 +39,8 @@
     │   └── BundleTensors           bundle_tensors
     ├── DeviceError                 the device cannot run the graphs
     │   ├── DeviceUnavailable       device_unavailable
-    │   └── DeviceFailed            device_failed
+    │   ├── DeviceFailed            device_failed
+    │   └── ForkedModel             forked_model
     ├── EngineError                 a TensorRT engine cannot be built or stored
     │   ├── ModelRefused            model_refused
     │   ├── EngineBuildFailed       engine_build_failed
@@ -310,6 +311,12 @@ class DeviceFailed(DeviceError):
     """The device failed while it computed: out of memory, lost, or reset."""
 
     code = "device_failed"
+
+
+class ForkedModel(DeviceError):
+    """The model was loaded before a fork, on a device that a fork cannot use."""
+
+    code = "forked_model"
 
 
 class EngineError(CxrEdgeError):

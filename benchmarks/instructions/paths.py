@@ -110,11 +110,12 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
     tensors, size = model.manifest.tensors, model.manifest.input.size
     data = IMAGE.read_bytes()
     pixels = images.decode(data).pixels
-    graphs = model._graphs
+    graphs = model._graphs.get()
     shown = make_variants(preprocess(pixels, size), model.manifest.tta.variants[:1])
     recorded = RecordedNetwork(graphs.network, tensors.image, tensors.features, shown)
     around = copy.copy(model)
-    around._graphs = replace(graphs, network=recorded)
+    around._graphs = copy.copy(model._graphs)
+    around._graphs._graphs = replace(graphs, network=recorded)
     settings = around.settings(tta=False, heatmaps=True)
     image = images.decode(data)
     result = around.decide(around.evaluate(image, settings, path=str(IMAGE)), settings)

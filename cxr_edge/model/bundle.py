@@ -31,11 +31,14 @@ class Bundle:
         Hash of the manifest, which holds the hashes of all other files: the identity of the model.
     files : dict of str to bytes
         Content of every file the manifest lists, as verified.
+    root : Path
+        The directory.
     """
 
     manifest: Manifest
     sha256: str
     files: dict[str, bytes]
+    root: Path
 
     @property
     def identity(self) -> str:
@@ -67,8 +70,19 @@ def read_bundle(directory: str | os.PathLike[str] | None = None) -> Bundle:
     return Bundle(
         manifest=manifest,
         sha256=hashlib.sha256(data).hexdigest(),
-        files={name: _read_verified(root / name, entry.sha256, entry.bytes) for name, entry in manifest.files.items()},
+        files=read_files(root, manifest),
+        root=root.absolute(),
     )
+
+
+def read_files(root: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Read the files that a manifest lists, and verify them.
+
+    Raises
+    ------
+    BundleDamaged
+    """
+    return {name: _read_verified(root / name, entry.sha256, entry.bytes) for name, entry in manifest.files.items()}
 
 
 def _read_verified(path: Path, sha256: str, size: int) -> bytes:

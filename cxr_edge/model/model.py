@@ -19,11 +19,11 @@ from cxr_edge.model import decide
 from cxr_edge.model.bundle import Bundle, read_bundle
 from cxr_edge.model.evaluation import Evaluation
 from cxr_edge.model.gates import describe_gate
-from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.labels import Label
 from cxr_edge.model.manifest import Manifest
 from cxr_edge.model.out_of_distribution import features_of
 from cxr_edge.model.preprocess import preprocess
+from cxr_edge.model.processes import OpenGraphs
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.results import InputFailure, Result
 from cxr_edge.model.settings import Settings, TtaMode
@@ -115,7 +115,7 @@ class Model:
         self._manifest = bundle.manifest
         self._identity = bundle.identity
         self._bundle_sha256 = bundle.sha256
-        self._graphs = open_graphs(bundle, device, precision, resources)
+        self._graphs = OpenGraphs(bundle, device, precision, resources)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.identity} on {self.device} in {self.precision}>"
@@ -138,17 +138,17 @@ class Model:
     @property
     def device(self) -> str:
         """The device the model actually runs on."""
-        return self._graphs.network.device
+        return self._graphs.described.network.device
 
     @property
     def device_reason(self) -> str:
         """Why the model runs on that device."""
-        return self._graphs.reason
+        return self._graphs.described.reason
 
     @property
     def precision(self) -> str:
         """The precision it computes in, a variant of the bundle or ``bf16``."""
-        return self._graphs.precision
+        return self._graphs.described.precision
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -398,19 +398,19 @@ class Model:
         self, shown: npt.NDArray[np.uint8], variants: Sequence[TtaVariant], *, heatmaps: bool
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, float | None]:
         """Compute raw probabilities, maps and the out-of-distribution score of some variants."""
-        names, rule = self._manifest.tensors, self._manifest.out_of_distribution
+        names, rule, graphs = self._manifest.tensors, self._manifest.out_of_distribution, self._graphs.get()
         scored = rule is not None and IDENTITY in variants
         wanted = [names.probabilities] + [names.features] * (heatmaps or scored)
         keep = wanted[1:] if heatmaps else []
         batch = make_variants(shown, variants)
-        probabilities, *features = self._graphs.network.run(wanted, {names.image: batch}, keep=keep)
+        probabilities, *features = graphs.network.run(wanted, {names.image: batch}, keep=keep)
         if not np.isfinite(probabilities).all():
             raise BundleTensors(
                 "the network returned a probability that is not a finite number; export the bundle again"
             )
         maps = None
-        if heatmaps and self._graphs.maps is not None:
-            (maps,) = self._graphs.maps.run([names.maps], {names.features: features[0]})
+        if heatmaps and graphs.maps is not None:
+            (maps,) = graphs.maps.run([names.maps], {names.features: features[0]})
             if not np.isfinite(maps).all():
                 raise BundleTensors(
                     "the companion graph returned a map that is not of finite numbers; export the bundle again"
