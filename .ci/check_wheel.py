@@ -12,6 +12,7 @@ needed = {
     "cxr_edge/py.typed",
     "cxr_edge/outputs/html/templates/page.html",
     "cxr_edge/demo/demo.css",
+    "cxr_edge/frozen/hooks/rthooks.dat",
     *samples,
     *(bundle + name for name in ("model.onnx", "maps.onnx", "evaluation.json", "manifest.json", "MODEL_CARD.md")),
 }

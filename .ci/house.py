@@ -29,7 +29,7 @@ ORDER = (
     ("model",),
     ("outputs",),
     ("runs", "node", "demo", "diagnostics"),
-    ("cli",),
+    ("cli", "frozen"),
 )
 DOOR = "(door)"
 #: The one room that may import what the package gives to everyone.

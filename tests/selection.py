@@ -56,6 +56,8 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "documentation/test_site.py::test_the_command_line_is_documented": ("sphinx",),
     "documentation/test_site.py::test_the_interface_is_documented": ("sphinx",),
     "documentation/test_site.py::test_the_site_is_built_without_a_warning": ("sphinx",),
+    "programs/test_frozen.py": ("PyInstaller",),
+    "programs/test_servers.py": ("gunicorn", "pyuwsgi"),
     "test_bill_of_materials.py": ("cyclonedx",),
 }
 
