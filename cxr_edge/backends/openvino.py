@@ -42,6 +42,10 @@ class OpenVinoGraph:
             raise DeviceUnavailable(f"openvino: the package is not installed; {how_to_get('openvino')}") from error
         except (ImportError, OSError) as error:
             raise DeviceUnavailable(f"openvino: the package cannot be loaded ({error}); install it again") from error
+        except RuntimeError as error:  # its telemetry's, in a place that has no home for this user
+            raise DeviceUnavailable(
+                f"openvino: the package cannot be loaded ({error}); set HOME, or use cpu"
+            ) from error
         if precision not in PRECISIONS:
             raise UnknownPrecision(
                 f"openvino computes in {' or '.join(PRECISIONS)}, not in {precision}; name one of them"

@@ -12,8 +12,10 @@ from cxr_edge.cli.doctor import doctor
 from cxr_edge.cli.engine import engine_app
 from cxr_edge.cli.infer import infer
 from cxr_edge.cli.node import node_app
+from cxr_edge.cli.streams import Commands
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # boxes cut long names at 80 columns, also in pipes

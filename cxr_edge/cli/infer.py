@@ -1,6 +1,5 @@
 """``cxr-edge infer``: find out what chest radiographs show."""
 
-import io
 import os
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from cxr_edge.cli.shared import (
     given,
     operating_points,
 )
+from cxr_edge.cli.streams import closed
 from cxr_edge.errors import (
     CxrEdgeError,
     HeatmapUnavailable,
@@ -195,7 +195,7 @@ def infer(
 
       cxr-edge infer study/ --dicom-out for-the-archive/
     """
-    _prepare_streams(json_lines)
+    _check_streams(out, dicom_out)
     _check_choices(out, cam, colormap, report=report, tta=tta, adaptive=adaptive)
     _check_effect(context, drawn=bool(cam or report or (dicom_out and dicom_overlays)))
     inputs = _inputs(paths, {"--out": out, "--dicom-out": dicom_out}, json_lines)
@@ -247,12 +247,10 @@ def infer(
     raise typer.Exit(SOME_FAILED if failures else 0)
 
 
-def _prepare_streams(json_lines: bool) -> None:
-    if json_lines and sys.stdout is None:
-        raise typer.BadParameter("standard output is closed", param_hint="--json")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a console that lacks a character must not end the run
+def _check_streams(*written: Path | None) -> None:
+    """Refuse a run whose results nobody would get."""
+    if "stdout" in closed and not any(written):
+        raise typer.BadParameter("standard output is closed, and nothing else holds the results: add --out DIR")
 
 
 def _inputs(paths: list[str], outputs: dict[str, Path | None], json_lines: bool) -> list[str]:
@@ -404,13 +402,8 @@ def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
 
 
 def _print_json(record: Record) -> None:
-    try:
-        sys.stdout.buffer.write(encode_record(record))
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputUnwritable(f"standard output cannot be written ({error.strerror})") from error
+    sys.stdout.buffer.write(encode_record(record))
+    sys.stdout.buffer.flush()
 
 
 def _print_table(

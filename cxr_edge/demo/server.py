@@ -180,7 +180,13 @@ def _prepare_gradio() -> Path:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if _upload_folder is None:
-        _upload_folder = tempfile.mkdtemp(prefix="cxr-edge-demo-")
+        try:
+            _upload_folder = tempfile.mkdtemp(prefix="cxr-edge-demo-")
+        except OSError as error:
+            raise DemoUnavailable(
+                f"the demo needs a temporary folder for uploads, and none can be made ({error.strerror}); set TMPDIR "
+                "to a folder that this user can write to"
+            ) from error
         os.environ["GRADIO_TEMP_DIR"] = _upload_folder
         atexit.register(shutil.rmtree, Path(_upload_folder), ignore_errors=True)
         if threading.current_thread() is threading.main_thread():

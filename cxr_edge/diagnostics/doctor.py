@@ -173,12 +173,13 @@ def _bundle(bundle: Bundle) -> dict[str, Any]:
 
 
 def _engines() -> dict[str, Any]:
-    folder = str(cache_root())
+    root = None
     try:
-        stored = list_engines() if cache_root().is_dir() else []
+        root = cache_root()
+        stored = list_engines() if root.is_dir() else []
     except CxrEdgeError as error:
-        return {"folder": folder, "fault": str(error), "found": []}
-    return {"folder": folder, "fault": None, "found": [engine.to_dict() for engine in stored]}
+        return {"folder": str(root or "none"), "fault": str(error), "found": []}
+    return {"folder": str(root), "fault": None, "found": [engine.to_dict() for engine in stored]}
 
 
 def _problems(packages: dict[str, str], engines: dict[str, Any], devices: dict[str, Any]) -> list[str]:

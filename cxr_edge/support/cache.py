@@ -14,9 +14,21 @@ VARIABLE: Final = "CXR_EDGE_CACHE"
 
 
 def cache_root() -> Path:
-    """Return the cache folder; it need not exist."""
+    """Return the cache folder; it need not exist.
+
+    Raises
+    ------
+    CacheUnusable
+        This user has no home, as in a container with an arbitrary user, and no folder is named.
+    """
     chosen = os.environ.get(VARIABLE)
-    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("cxr-edge", appauthor=False)
+    try:
+        return Path(chosen).expanduser().absolute() if chosen else user_cache_path("cxr-edge", appauthor=False)
+    except RuntimeError as error:  # of pathlib and platformdirs, for a user without HOME and without an account
+        raise CacheUnusable(
+            "expected a folder for engines in the home of this user, who has none; name one by the environment "
+            f"variable {VARIABLE}, or set HOME"
+        ) from error
 
 
 def cache_folder(*names: str) -> Path:
