@@ -128,3 +128,18 @@ def test_a_fork_of_a_fork(image_path):
         "first = answer(); child = os.fork(); say(answer() == first); child and os.waitpid(child, 0)",
     )
     assert lines_of(script, image_path, "warm", "cpu")[:5] == ["True"] * 4 + ["{0}"]
+
+
+@pytest.mark.parametrize("kind", ["png", "compressed DICOM"])
+def test_a_fork_while_another_thread_predicts(kind, image_path, compressed):
+    """Locks that the other thread holds are never freed in the child."""
+    script = FORK.replace(
+        "children = []",
+        "import threading\nstop = threading.Event()\n"
+        "def busy():\n    while not stop.is_set():\n        answer()\n"
+        "threading.Thread(target=busy).start(); time.sleep(0.2)\nchildren = []",
+    ).replace("say({os", "stop.set()\nsay({os")
+    source = image_path if kind == "png" else compressed
+    *of_children, status, of_parent = lines_of(script, source, "warm", "cpu")
+    assert status == "{0}"
+    assert set(of_children) == {of_parent}

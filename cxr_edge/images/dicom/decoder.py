@@ -1,9 +1,10 @@
 """A decoder process as its parent sees it: start it, ask it, and end it when it is late."""
 
+import io
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, Final, cast
+from typing import Any, Final, cast
 
 from cxr_edge._version import __version__
 from cxr_edge.errors import DecoderFailed, DecoderUnavailable
@@ -51,6 +52,7 @@ class Decoder:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                bufsize=0,
                 env=decoder_environment(python),
                 creationflags=NO_WINDOW,
             )
@@ -59,9 +61,9 @@ class Decoder:
                 f"the decoder process cannot be started ({error.strerror}); give this user more memory and processes, "
                 f"{WITHOUT}"
             ) from error
-        self._requests = cast(IO[bytes], self._child.stdin)
-        self._answers = cast(IO[bytes], self._child.stdout)
-        self._errors = cast(IO[bytes], self._child.stderr)
+        self._requests = cast(io.FileIO, self._child.stdin)
+        self._answers = cast(io.FileIO, self._child.stdout)
+        self._errors = cast(io.FileIO, self._child.stderr)
         self.usable = True
         self._await_start()
 
@@ -70,7 +72,7 @@ class Decoder:
         """Return whether the process still runs."""
         return self._child.poll() is None
 
-    def ask(self, request: dict[str, Any], stream: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+    def ask(self, request: dict[str, Any], stream: bytes, seconds: float) -> tuple[dict[str, Any], bytearray]:
         """Send a request and wait for its answer.
 
         Parameters
@@ -130,7 +132,7 @@ class Decoder:
                 f"the same version, {WITHOUT}"
             )
 
-    def _answer(self) -> tuple[dict[str, Any], bytes]:
+    def _answer(self) -> tuple[dict[str, Any], bytearray]:
         if (message := read_message(self._answers)) is None:
             raise EOFError
         return message

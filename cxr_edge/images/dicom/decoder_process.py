@@ -1,10 +1,11 @@
 """The decoder process: reads requests from standard input, writes samples to standard output."""
 
+import io
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import imagecodecs  # noqa: F401 - a package that is missing must be told at the start
 import numpy as np
@@ -19,7 +20,7 @@ def serve() -> None:
     """Answer requests until the pipe closes."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for the parent; when that ends, the pipe closes
         signal.signal(number, signal.SIG_IGN)
-    requests, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb")
+    requests, answers = io.FileIO(0, "r"), io.FileIO(os.dup(1), "w")
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what a codec prints must not get into the answers, nor fill a pipe that nobody reads
         os.dup2(silence, stream)
@@ -28,11 +29,11 @@ def serve() -> None:
         _answer(answers, *message)
 
 
-def _answer(answers: BinaryIO, request: dict[str, Any], stream: bytes) -> None:
+def _answer(answers: io.FileIO, request: dict[str, Any], stream: bytearray) -> None:
     _limit_memory(request["memory"])
     limit_cpu(request["seconds"])
     try:
-        decoded = decode_samples(request["syntax"], stream, request["bits_allocated"])
+        decoded = decode_samples(request["syntax"], bytes(stream), request["bits_allocated"])
         samples = np.ascontiguousarray(decoded.samples)
     except ImportError as error:  # imagecodecs imports a codec when it is first used
         write_message(answers, {"status": "unavailable", "error": str(error)}, b"")
