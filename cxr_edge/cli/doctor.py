@@ -95,11 +95,12 @@ def _gpu(found: dict[str, Any]) -> dict[str, str]:
 def _dicom(dicom: dict[str, Any]) -> dict[str, str]:
     if missing := dicom["missing_packages"]:
         return {"read": f"no: {' and '.join(missing)} missing; {how_to_get('dicom')}"}
+    if dicom["decoder_fault"]:
+        return {"read": f"uncompressed only: {dicom['decoder_fault']}"}
     alone = "" if len(dicom["decoder_limits"]) > 1 else " only: this system does not limit a process's memory"
-    return {
-        "read": "yes",
-        "decoders": f"in separate processes, with a {' and a limit of '.join(dicom['decoder_limits'])}{alone}",
-    }
+    limits = f"a limit of {' and of '.join(dicom['decoder_limits'])}{alone}"
+    started = f"in separate processes of {printable(dicom['decoder'])}"
+    return {"read": "yes", "decoders": f"{started}, with {limits}"}
 
 
 def _device(name: str, tried: dict[str, Any]) -> str:

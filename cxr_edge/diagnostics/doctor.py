@@ -15,7 +15,8 @@ from cxr_edge.backends.base import Resources
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.backends.onnxruntime import PROVIDERS, load_runtime, missing_cuda_libraries, missing_tensorrt
 from cxr_edge.backends.tensorrt.store import list_engines
-from cxr_edge.errors import CxrEdgeError, DeviceUnavailable, how_to_get
+from cxr_edge.errors import CxrEdgeError, DecoderUnavailable, DeviceUnavailable, how_to_get
+from cxr_edge.images.dicom.launch import decoder_command
 from cxr_edge.model.bundle import Bundle
 from cxr_edge.model.model import Model
 from cxr_edge.support.cache import cache_root
@@ -155,10 +156,14 @@ def _cuda() -> dict[str, Any]:
 
 
 def _dicom(installed: dict[str, str]) -> dict[str, Any]:
-    """Return which packages for DICOM are missing, and which limits a decoder of compressed pixels has."""
+    """Return which packages for DICOM are missing, what starts a decoder of compressed pixels, and its limits."""
     missing = [name for name in DICOM_PACKAGES if name not in installed]
-    limits = ["deadline", "memory"] if sys.platform == "linux" else ["deadline"]
-    return {"missing_packages": missing, "decoder_limits": limits}
+    limits = ["CPU time", "memory"] if sys.platform == "linux" else ["CPU time"]
+    try:
+        program, fault = decoder_command(None)[0], None
+    except DecoderUnavailable as error:
+        program, fault = None, str(error)
+    return {"missing_packages": missing, "decoder_limits": limits, "decoder": program, "decoder_fault": fault}
 
 
 def _bundle(bundle: Bundle) -> dict[str, Any]:

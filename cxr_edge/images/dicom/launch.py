@@ -104,15 +104,14 @@ def _named(python: str) -> str:
 
 
 def _candidates() -> Iterator[str]:
-    """Yield where this program's Python may be; a file of another name than Python's may be the program itself."""
-    own = (sys.executable, getattr(sys, "_base_executable", None))
-    yield from (path for path in own[:1] if path and _NAME.fullmatch(Path(path).name))
+    """Yield where this program's Python may be, where it was installed first: `sys.executable` may be the program."""
     major, minor = sys.version_info[:2]
     names = ("python.exe",) if os.name == "nt" else (f"python{major}.{minor}", f"python{major}", "python")
     folders = ("", "Scripts") if os.name == "nt" else ("bin",)
     for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix):
         yield from (str(Path(prefix, folder, name)) for folder in folders for name in names)
-    yield from (path for path in own[1:] if path and _NAME.fullmatch(Path(path).name))
+    own = (sys.executable, getattr(sys, "_base_executable", None))
+    yield from (path for path in own if path and _NAME.fullmatch(Path(path).name))
 
 
 def _misfit(python: str) -> str | None:

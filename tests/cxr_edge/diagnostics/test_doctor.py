@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
+from cxr_edge.cli.doctor import doctor as command
 from cxr_edge.diagnostics import doctor
 from cxr_edge.model.bundle import read_bundle
 
@@ -27,6 +29,8 @@ def test_json_is_complete():
     assert found["machine"]["cpu_features"]
     assert found["machine"]["usable_cores"] >= 1
     assert "cpu" in found["cuda"]["listed"]
+    assert "python" in found["dicom"]["decoder"]
+    assert found["dicom"]["decoder_fault"] is None
     assert found["engines"]["folder"]
 
 
@@ -50,6 +54,13 @@ def test_a_device_that_does_not_work_is_exit_3(no_gpu, device):
 
 def test_a_device_that_works_is_exit_0():
     assert run("--device", "cpu").returncode == 0
+
+
+def test_a_program_without_a_decoder_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(typer.Exit):
+        command("cpu")
+    assert "uncompressed only: this frozen program has no decoder" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_device_is_refused():

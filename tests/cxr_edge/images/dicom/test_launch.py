@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ def encoded(image_path: Path) -> bytes:
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch) -> Path:
+def host(request, tmp_path, monkeypatch) -> Iterator[Path]:
     """A program that is no Python and that notes when it is started, in the place of `sys.executable`."""
-    program = tmp_path / "scanner"
+    program = tmp_path / getattr(request, "param", "scanner")
     program.write_text(f"#!/bin/sh\necho started >> {tmp_path}/starts\necho the scanner's software starts\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
@@ -48,7 +49,8 @@ def starts(host: Path) -> int:
     return len(noted.read_text().splitlines()) if noted.exists() else 0
 
 
-@pytest.mark.parametrize("executable", ["the host", "", None, "/nowhere/python", "/nowhere/python3.11"])
+@pytest.mark.parametrize("executable", ["the host", "", None, "/nowhere/python3.11"])
+@pytest.mark.parametrize("host", ["scanner", "python3", "pythonscanner"], indirect=True)
 def test_an_embedding_program_is_not_started_and_its_python_is_found(encoded, host, monkeypatch, executable):
     if executable != "the host":
         monkeypatch.setattr(sys, "executable", executable)
