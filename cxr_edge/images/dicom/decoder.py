@@ -87,10 +87,11 @@ class Decoder:
         DecoderFailed
         """
         wall_seconds = FROZEN_SECONDS + FROZEN_FACTOR * seconds
+        self.usable = False  # until it has answered: after an interrupt, its answer would be taken for the next image's
         try:
             with self._watched(wall_seconds, seconds):
                 write_message(self._requests, {**request, "seconds": seconds}, stream)
-                return self._answer()
+                answer = self._answer()
         except _Ended as end:
             if end.watch.used_up:
                 why = f"the decoder used up its {seconds:.1f} s of CPU time"
@@ -101,6 +102,8 @@ class Decoder:
             else:
                 why, todo = "the decoder process crashed", "copy or export it again"
             raise DecoderFailed(f"{why}; the image may be damaged: {todo}") from end
+        self.usable = True
+        return answer
 
     def close(self) -> None:
         """End the process."""
@@ -143,7 +146,7 @@ class Decoder:
         watch = Watch(self._child, wall_seconds, cpu_seconds)
         try:
             yield
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, ValueError) as error:  # it ended, or what it writes is no message
             raise _Ended(watch, self._end()) from error
         finally:
             watch.stop()

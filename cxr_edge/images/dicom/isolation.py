@@ -98,6 +98,7 @@ class _Processes:
                 if process.usable:
                     self._idle.append(process)
                 else:
+                    process.close()
                     self._all.remove(process)
 
     def _start(self) -> Decoder:

@@ -117,6 +117,21 @@ def test_memory_is_limited(monkeypatch):
     assert images.decode(data).pixels.shape == noise.shape
 
 
+def test_after_an_interrupt_the_next_image_gets_its_own_pixels(encoded):
+    other = np.random.default_rng(0).integers(0, 256, (1024, 1024), dtype=np.uint8)
+    images.decode(encoded)
+    (child,) = children()[:1]
+    os.kill(child, signal.SIGSTOP)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        images.decode(encoded)
+    signal.signal(signal.SIGINT, before)
+    found = images.decode(written(dicom_files.compressed(image(other), JPEG_2000))).pixels
+    assert np.array_equal(found, other)
+    assert child not in children()
+
+
 def test_a_program_without_a_main_guard_can_use_it(encoded, tmp_path):
     (tmp_path / "image.dcm").write_bytes(encoded)
     program = tmp_path / "program.py"
