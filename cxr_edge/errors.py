@@ -87,9 +87,21 @@ class CxrEdgeError(Exception):
 
 
 class InputError(CxrEdgeError):
-    """One input cannot be used; other inputs are unharmed."""
+    """One input cannot be used; other inputs are unharmed.
+
+    Parameters
+    ----------
+    message : str
+    content : str
+        What the input plainly is instead of an image, such as ``ZIP archive`` or the class of a DICOM object; empty
+        where it is an image, or may be one.
+    """
 
     code = "input_error"
+
+    def __init__(self, message: str = "", content: str = "") -> None:
+        super().__init__(message)
+        self.content = content
 
 
 class NotFound(InputError):
@@ -177,7 +189,7 @@ class InvalidHeader(InputError):
 
 
 class UnsupportedObject(InputError):
-    """The DICOM object is not of a kind that holds a radiograph."""
+    """The object is not of a kind that holds a radiograph: another DICOM object, or a result of cxr-edge."""
 
     code = "unsupported_object"
 

@@ -14,6 +14,7 @@ from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.settings import Settings
 from cxr_edge.outputs.analysis import Analyser
 from cxr_edge.runs.batch import infer
+from cxr_edge.runs.inputs import find_inputs
 from cxr_edge.support.parallel import usable_cores
 
 
@@ -39,7 +40,7 @@ class Directory:
     def run(self) -> npt.NDArray[np.float64]:
         """Infer all images."""
         values = np.empty((len(self._images), len(self._model.labels)))
-        for number, record in enumerate(infer(self._analyser, self._images, None, self._workers)):
+        for number, record in enumerate(infer(self._analyser, find_inputs(self._images), None, self._workers)):
             if not isinstance(record, ResultRecord):
                 raise ValueError(f"an image of the benchmark cannot be read: {record.error.message}")
             values[number] = list(record.probabilities.values())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import cv2
 import msgspec
@@ -38,12 +38,11 @@ from cxr_edge.errors import (
     UnknownPrecision,
     how_to_get,
 )
-from cxr_edge.images.files import discover
 from cxr_edge.images.limits import LIMIT_NAMES, InputLimits
 from cxr_edge.model.heatmaps import COLORMAPS
 from cxr_edge.model.model import Model, failure_of, load
 from cxr_edge.model.provenance import Provenance
-from cxr_edge.model.record import FailureRecord, Record, encode_record
+from cxr_edge.model.record import Record, encode_record
 from cxr_edge.model.results import NOTICE
 from cxr_edge.outputs.analysis import Analyser
 from cxr_edge.outputs.base import Output
@@ -51,6 +50,7 @@ from cxr_edge.outputs.html.picture import ReportPictures
 from cxr_edge.outputs.overlays import OverlayFiles
 from cxr_edge.runs.batch import infer as infer_images
 from cxr_edge.runs.directory import REPORT, RunDirectory
+from cxr_edge.runs.inputs import Inputs, Skipped, Tally, find_inputs
 from cxr_edge.support.parallel import usable_cores
 from cxr_edge.support.text import printable, printable_path
 
@@ -180,7 +180,7 @@ def infer(
 ) -> None:
     """Report the findings of chest radiographs.
 
-    Exit status: 0 all images were read; 1 some inputs failed; 2 usage, or no input found; 3 the model or the device is
+    Exit status: 0 all images were read; 1 some inputs failed; 2 usage, or no image found; 3 the model or the device is
     unavailable; 130 interrupted.
 
     For example:
@@ -203,7 +203,8 @@ def infer(
     input_limits = _input_limits(limits or [], strict=strict, isolated=isolate)
     cv2.setNumThreads(1)
     cores = threads or usable_cores()
-    one_image = len(inputs) == 1
+    one_image = len(inputs.paths) == 1
+    tally = Tally(inputs.results)
     try:
         model = load(
             bundle,
@@ -228,14 +229,14 @@ def infer(
         options["dicom_overlays"] = dicom_overlays if dicom_out else None
         with _run_directory(out, model, analyser.provenance, options) as run:
             records = infer_images(analyser, inputs, run, workers=1 if one_image else cores)
-            shown, failures = _consume(records, len(inputs), json_lines, keep_all=out is None)
+            shown = _consume(records, len(inputs.paths), tally, json_lines, keep_all=out is None)
             if run is not None:
-                run.finish(inputs)
+                run.finish(inputs.paths, tally.described())
                 if pictures:
-                    _write_report(run, analyser.provenance, pictures, colormap)
-        if not json_lines:
+                    _write_report(run, analyser.provenance, pictures, len(tally.skipped), colormap)
+        if tally.images and not json_lines:
             written = [path for path in (out, dicom_out) if path]
-            _print_table(shown, failures, len(inputs), model, written, out / REPORT if out and report else None)
+            _print_table(shown, tally, model.device, written, out / REPORT if out and report else None)
     except (HeatmapUnavailable, OutputError, UnknownOperatingPoint, UnknownPrecision) as error:
         fail(error, USAGE)
     except CxrEdgeError as error:
@@ -244,7 +245,11 @@ def infer(
         resume = f" {out} has the results so far: give the same command again to resume." if out else ""
         typer.echo(f"Interrupted.{resume}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    raise typer.Exit(SOME_FAILED if failures else 0)
+    if not tally.images:
+        _fail_without_images(tally)
+    if json_lines and (left_out := tally.left_out()):
+        typer.echo(left_out, err=True)
+    raise typer.Exit(SOME_FAILED if tally.failed else 0)
 
 
 def _check_streams(*written: Path | None) -> None:
@@ -253,22 +258,29 @@ def _check_streams(*written: Path | None) -> None:
         raise typer.BadParameter("standard output is closed, and nothing else holds the results: add --out DIR")
 
 
-def _inputs(paths: list[str], outputs: dict[str, Path | None], json_lines: bool) -> list[str]:
+def _inputs(paths: list[str], outputs: dict[str, Path | None], json_lines: bool) -> Inputs:
     if not all(paths):
         raise typer.BadParameter("an empty path; is a shell variable unset?", param_hint="PATH")
     for option, out in outputs.items():
         if out is not None and any(os.path.isdir(path) and out.resolve() == Path(path).resolve() for path in paths):
             raise typer.BadParameter("the results directory cannot be an input directory", param_hint=option)
-    inputs = discover(paths, exclude=[out for out in outputs.values() if out is not None])
-    if not any(map(_exists, inputs)):
+    inputs = find_inputs(paths, exclude=[out for out in outputs.values() if out is not None])
+    if not any(map(_exists, inputs.paths)):
         missing = NotFound("nothing exists at this path; check its spelling")
-        for path in inputs if json_lines else ():
+        for path in inputs.paths if json_lines else ():
             _print_json(failure_of(path, missing).record())
         for path in paths:
             why = "the directory contains no file" if os.path.isdir(path) else str(missing)
             typer.echo(f"cxr-edge: {printable(printable_path(path))}: {why}", err=True)
+        if left_out := Tally(inputs.results).left_out():
+            typer.echo(left_out, err=True)
         raise typer.Exit(USAGE)
     return inputs
+
+
+def _fail_without_images(tally: Tally) -> NoReturn:
+    typer.echo(f"cxr-edge: no image found; name images, or a directory of them. {tally.left_out()}", err=True)
+    raise typer.Exit(USAGE)
 
 
 def _make_dicom_directory(path: Path | None) -> None:
@@ -371,26 +383,32 @@ def _run_directory(
     return RunDirectory(out, {**provenance.identity(), **options}, notes, names)
 
 
-def _write_report(run: RunDirectory, provenance: Provenance, pictures: ReportPictures, colormap: str) -> None:
+def _write_report(
+    run: RunDirectory, provenance: Provenance, pictures: ReportPictures, skipped: int, colormap: str
+) -> None:
     # Jinja takes a tenth of a second to import.
-    from cxr_edge.outputs.html.page import write_report
+    from cxr_edge.outputs.html.page import ReportedRun, write_report
 
-    write_report(run.root / REPORT, provenance, run.records, pictures.picture_of, colormap)
+    reported = ReportedRun(run.records, pictures.picture_of, skipped)
+    write_report(run.root / REPORT, provenance, reported, colormap)
 
 
-def _consume(records: Iterator[Record], total: int, json_lines: bool, keep_all: bool) -> tuple[list[Record], int]:
-    """Run, print JSON lines as they come; return the records to show in a table, and the number of failures."""
+def _consume(
+    records: Iterator[Record | Skipped], total: int, tally: Tally, json_lines: bool, keep_all: bool
+) -> list[Record]:
+    """Run, count, print JSON lines as they come; return the records to show in a table."""
     shown: list[Record] = []
-    failures = 0
     with _progress(total) as advance:
         for record in records:
-            failures += isinstance(record, FailureRecord)
-            if json_lines:
+            tally.add(record)
+            if isinstance(record, Skipped):
+                pass
+            elif json_lines:
                 _print_json(record)
             elif keep_all or len(shown) < MAX_ROWS:
                 shown.append(record)
             advance()
-    return shown, failures
+    return shown
 
 
 def _progress(total: int) -> AbstractContextManager[Callable[[], None]]:
@@ -406,12 +424,11 @@ def _print_json(record: Record) -> None:
     sys.stdout.buffer.flush()
 
 
-def _print_table(
-    shown: list[Record], failures: int, total: int, model: Model, out: list[Path], report: Path | None
-) -> None:
+def _print_table(shown: list[Record], tally: Tally, device: str, out: list[Path], report: Path | None) -> None:
     # Rich takes a tenth of a second to import; programs that read JSON lines need not wait for it.
     from cxr_edge.cli.terminal import print_findings
 
-    where = f"Results in {' and '.join(map(str, out))}. " if out else ""
-    where += f"Open {report} in a browser. " if report else ""
-    print_findings(shown, total, f"{total - failures} of {total} images read on {model.device}. {where}{NOTICE}")
+    closing = [f"{tally.read} of {tally.images} images read on {device}.", tally.left_out()]
+    closing += [f"Results in {' and '.join(map(str, out))}."] if out else []
+    closing += [f"Open {report} in a browser."] if report else []
+    print_findings(shown, tally.images, " ".join(filter(None, [*closing, NOTICE])))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge import errors
-from cxr_edge.images import exif, jpeg, png
+from cxr_edge.images import contents, exif, jpeg, png
 from cxr_edge.images.files import read_bytes
 from cxr_edge.images.limits import DEFAULT_LIMITS, InputLimits
 from cxr_edge.images.png import Levels
@@ -46,27 +46,6 @@ _TURNS: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 #: Offset and text of the prefix after a DICOM file's preamble (PS3.10, 7.1).
 _DICOM_AT: Final = 128
 _DICOM: Final = b"DICM"
-_OTHER_FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
-    (0, b"GIF8", "GIF"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\x00", "TIFF"),
-    (0, b"MM\x00*", "TIFF"),
-    (0, b"II+\x00", "BigTIFF"),
-    (0, b"MM\x00+", "BigTIFF"),
-    (8, b"WEBP", "WebP"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypheic", "HEIC"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
-    (0, b"#?RADIANCE", "Radiance HDR"),
-    (0, b"8BPS", "PSD"),
-    (0, b"P2", "PGM"),
-    (0, b"P5", "PGM"),
-    (0, b"P6", "PPM"),
-)
 
 
 @dataclass(frozen=True)
@@ -210,9 +189,14 @@ def _native_levels(data: bytes, limits: InputLimits) -> tuple[Levels, bytes | No
 
 
 def _refusal(data: bytes) -> errors.InputError:
-    for offset, magic, name in _OTHER_FORMATS:
-        if data.startswith(magic, offset):
-            return errors.UnsupportedFormat(f"expected PNG, JPEG or DICOM, got {name}; convert it to PNG first")
+    if name := contents.image_format(data):
+        return errors.UnsupportedFormat(f"expected PNG, JPEG or DICOM, got {name}; convert it to PNG first")
+    if content := contents.other_content(data):
+        return errors.NotAnImage(
+            f"expected a PNG, JPEG or DICOM file, got another kind ({content}); "
+            "name the image itself, or export it as one of them",
+            content,
+        )
     return errors.NotAnImage(
         "expected a PNG, JPEG or DICOM file, got an unknown format; export the image as one of them"
     )

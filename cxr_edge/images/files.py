@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cxr_edge import errors
@@ -10,18 +10,23 @@ from cxr_edge.images.limits import DEFAULT_LIMITS, MEBIBYTE
 from cxr_edge.support.text import printable_path
 
 
-def discover(paths: Iterable[str], exclude: Sequence[Path] = ()) -> list[str]:
+def discover(
+    paths: Iterable[str], exclude: Sequence[Path] = (), is_left_out: Callable[[str], bool] = lambda _: False
+) -> list[str]:
     """List the inputs of a run.
 
     A file is listed as it is named. In a directory every regular file counts, whatever its
-    suffix, in sorted order; hidden files and directories, links to directories and `exclude` are
-    skipped. What cannot be listed or examined stays in the list, and fails later with its own error.
+    suffix, in sorted order; hidden files and directories, links to directories, `exclude` and what
+    `is_left_out` accepts are skipped. What cannot be listed or examined stays in the list, and fails later with its
+    own error.
 
     Parameters
     ----------
     paths : iterable of str
     exclude : sequence of Path
         Directories of results.
+    is_left_out : callable
+        Path of a directory below one of `paths` → whether it is skipped.
 
     Returns
     -------
@@ -31,7 +36,7 @@ def discover(paths: Iterable[str], exclude: Sequence[Path] = ()) -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         plain = str(Path(path))  # drops "./" and "//", but not "..", which a link can give another meaning
-        found.update(dict.fromkeys(_walk(plain, exclude) if os.path.isdir(plain) else [plain]))
+        found.update(dict.fromkeys(_walk(plain, exclude, is_left_out) if os.path.isdir(plain) else [plain]))
     return list(found)
 
 
@@ -76,13 +81,14 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max
     return data
 
 
-def _walk(root: str, exclude: Sequence[Path]) -> Iterator[str]:
+def _walk(root: str, exclude: Sequence[Path], is_left_out: Callable[[str], bool]) -> Iterator[str]:
     unlisted: list[str] = []
     excluded = {path.resolve() for path in exclude}
     for folder, subfolders, files in os.walk(root, onerror=lambda error: unlisted.append(error.filename)):
         subfolders[:] = sorted(
             s for s in subfolders if not s.startswith(".") and Path(folder, s).resolve() not in excluded
         )
+        subfolders[:] = [s for s in subfolders if not is_left_out(os.path.join(folder, s))]
         for name in sorted(files):
             path = os.path.join(folder, name)
             if not name.startswith(".") and _may_be_image(path):

@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from cxr_edge._version import __version__
 from cxr_edge.model.labels import Label
 from cxr_edge.model.settings import Settings
-
-#: The software's name in results.
-SOFTWARE: Final = "cxr-edge"
 
 
 @dataclass(frozen=True)

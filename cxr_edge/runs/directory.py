@@ -26,6 +26,10 @@ PREDICTIONS: Final = "predictions.jsonl"
 TABLE: Final = "predictions.csv"
 RUN: Final = "run.json"
 REPORT: Final = "report.html"
+#: Entry of `RUN` for what became of the inputs.
+INPUTS: Final = "inputs"
+#: Entries of every `RUN` that this software wrote.
+_OURS: Final = frozenset({"bundle_sha256", "tta_mode", "version"})
 
 
 class RunDirectory:
@@ -136,16 +140,27 @@ class RunDirectory:
             raise self._unwritable(error) from error
         self._lines[path] = encoded
 
-    def finish(self, order: Iterable[str]) -> None:
-        """Put the lines into input order and derive the CSV.
+    def forget(self, path: str) -> None:
+        """Drop the line that an earlier run left for a file which is no image any more; `finish` writes the rest."""
+        self._lines.pop(path, None)
+
+    def finish(self, order: Iterable[str], tally: Mapping[str, Any]) -> None:
+        """Put the lines into input order, derive the CSV, and add the tally of the inputs to ``run.json``.
 
         Images of earlier runs that are not inputs of this one go first. Failures of earlier runs that are not inputs
         of this one are dropped, since their cause may be gone.
+
+        Parameters
+        ----------
+        order : iterable of str
+            The inputs; those without a line were skipped.
+        tally : mapping
+            What became of them.
         """
-        named = dict.fromkeys(order)
+        named = {path: self._lines[path] for path in order if path in self._lines}
         others = (line for path, line in self._lines.items() if path not in named)
         ordered = [line for line in others if isinstance(decode_record(line), ResultRecord)]
-        ordered += [self._lines[path] for path in named]
+        ordered += named.values()
         content = b"".join(ordered)
         log = self.root / PREDICTIONS
         if log.read_bytes() != content:
@@ -153,25 +168,33 @@ class RunDirectory:
             self._log.close()
             write_atomically(log, content)
         write_atomically(self.root / TABLE, csv_text(map(decode_record, ordered), self._labels).encode())
+        self._describe({**self._described(), INPUTS: tally})
 
     def _claim(self) -> None:
         run = self.root / RUN
         if not run.exists():
             if (self.root / PREDICTIONS).exists():
                 raise OutputMismatch(f"{self.root} contains {PREDICTIONS} but no {RUN}; choose another --out")
-            text = json.dumps({**self._identity, **self._notes}, indent=2, ensure_ascii=False)
-            write_atomically(run, f"{text}\n".encode())
+            self._describe({**self._identity, **self._notes})
             return
-        try:
-            found = msgspec.json.decode(run.read_bytes(), type=dict[str, Any])
-        except msgspec.MsgspecError as error:
-            raise OutputMismatch(f"{run} is damaged ({error}); choose another --out") from error
+        found = self._described()
         differing = [key for key, value in self._identity.items() if found.get(key) != value]
         if differing:
             differences = "; ".join(
                 f"{key}: {_short(found.get(key))} there, {_short(self._identity[key])} now" for key in differing
             )
             raise OutputMismatch(f"{self.root} contains another run ({differences}); {_remedy(found, differing)}")
+
+    def _described(self) -> dict[str, Any]:
+        run = self.root / RUN
+        try:
+            return msgspec.json.decode(run.read_bytes(), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise OutputMismatch(f"{run} is damaged ({error}); choose another --out") from error
+
+    def _describe(self, entries: Mapping[str, Any]) -> None:
+        text = json.dumps(entries, indent=2, ensure_ascii=False)
+        write_atomically(self.root / RUN, f"{text}\n".encode())
 
     def _recover(self) -> dict[str, bytes]:
         log = self.root / PREDICTIONS
@@ -193,6 +216,15 @@ class RunDirectory:
 
     def _unwritable(self, error: OSError) -> OutputUnwritable:
         return OutputUnwritable.at(error.filename or self.root, error, "--out")
+
+
+def is_results(folder: str) -> bool:
+    """Return whether a directory holds the results of a run: a `RUN` that this software wrote."""
+    try:
+        entries = msgspec.json.decode(Path(folder, RUN).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):  # none, or one that is not ours
+        return False
+    return _OURS.issubset(entries)
 
 
 def _short(value: object) -> object:

@@ -11,6 +11,7 @@ from pydicom.fileutil import reset_buffer_position
 from cxr_edge.errors import InvalidArray, InvalidHeader, NoPixels, TooLarge, Unreadable
 from cxr_edge.images.dicom import codecs, tags
 from cxr_edge.images.dicom.elements import Elements, identified
+from cxr_edge.images.dicom.kinds import check_kind
 from cxr_edge.images.dicom.parse import UNDEFINED, Encoded
 from cxr_edge.images.limits import InputLimits
 
@@ -33,7 +34,7 @@ def encoded_data_set(dataset: Dataset, limits: InputLimits) -> Encoded:
     ------
     InvalidArray
         It has no transfer syntax.
-    NoPixels, InvalidHeader, TooLarge
+    UnsupportedObject, NoPixels, InvalidHeader, TooLarge
     Unreadable
         The pixels are in a file or a buffer that cannot be read any more.
     """
@@ -43,6 +44,7 @@ def encoded_data_set(dataset: Dataset, limits: InputLimits) -> Encoded:
         raise InvalidArray("expected a data set whose file_meta has a TransferSyntaxUID, got none; set it")
     elements = Elements(dataset)
     with identified(elements):
+        check_kind(elements)
         element = elements.element(tags.PIXEL_DATA)
         if element is None:
             raise NoPixels("expected a data set with Pixel Data, got none; read the file whole, with its pixels")

@@ -209,7 +209,7 @@ def identified(elements: Elements) -> Iterator[None]:
     except InputError as error:
         instance = elements.text(tags.SOP_INSTANCE_UID)
         known = hashlib.sha256(instance.encode()).hexdigest()[:HASH_DIGITS] if instance else "unknown"
-        raise type(error)(f"{error} (hash of the SOP instance: {known})") from error
+        raise type(error)(f"{error} (hash of the SOP instance: {known})", error.content) from error
 
 
 def name_of(tag: int) -> str:

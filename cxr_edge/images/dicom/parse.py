@@ -16,7 +16,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from cxr_edge.errors import InputError, InvalidHeader, NoPixels, TooLarge, Truncated
-from cxr_edge.images.dicom import tags
+from cxr_edge.images.dicom import kinds, tags
 from cxr_edge.images.dicom.agreement import check_one_frame
 from cxr_edge.images.dicom.elements import Elements, identified
 from cxr_edge.images.dicom.metered import Metered, guarded
@@ -74,7 +74,7 @@ def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_
 
     Raises
     ------
-    InvalidHeader, NoPixels, TooLarge, Truncated
+    UnsupportedObject, InvalidHeader, NoPixels, TooLarge, Truncated
     """
     meta, at = _file_meta(data, limits)
     syntax = meta.text(tags.TRANSFER_SYNTAX_UID)
@@ -88,6 +88,12 @@ def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_
     body = Metered(data, limits.max_header_elements)
     body.seek(at)
     implicit = not _looks_explicit(data, at)  # whatever the transfer syntax: some writers mix them up
+    big = syntax == ExplicitVRBigEndian
+    # The beginning alone, since the rest of an object without an image may exceed every limit.
+    beginning = _walk(body, lambda tag, *_: tag > max(kinds.WANTED), kinds.WANTED, implicit=implicit, big=big)
+    with identified(beginning):
+        kinds.check_kind(beginning, meta.text(tags.MEDIA_STORAGE_SOP_CLASS_UID))
+    body.seek(at)
     found: list[tuple[int, str | None, int]] = []
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -95,7 +101,7 @@ def parse(data: bytes, limits: InputLimits, wanted: Sequence[int] = tags.WANTED_
             found.append((tag, vr, length))
         return tag in tags.ANY_PIXELS
 
-    elements = _walk(body, at_pixels, wanted, implicit=implicit, big=syntax == ExplicitVRBigEndian)
+    elements = _walk(body, at_pixels, wanted, implicit=implicit, big=big)
     with identified(elements):
         if not found:
             raise _no_pixels(deflated)
@@ -138,7 +144,7 @@ def _file_meta(data: bytes, limits: InputLimits) -> tuple[Elements, int]:
     meta = _walk(
         file,
         lambda tag, *_: tag >> 16 != tags.META_GROUP,
-        (tags.TRANSFER_SYNTAX_UID,),
+        (tags.TRANSFER_SYNTAX_UID, tags.MEDIA_STORAGE_SOP_CLASS_UID),
         implicit=not _looks_explicit(data, PREAMBLE + len(PREFIX)),
         big=False,
     )

@@ -22,6 +22,7 @@ from cxr_edge.images.dicom.data_set import encoded_data_set
 from cxr_edge.images.dicom.elements import Elements, identified
 from cxr_edge.images.dicom.evidence import check_samples, grey_of_colours, without_overshoot
 from cxr_edge.images.dicom.isolation import decode_isolated
+from cxr_edge.images.dicom.kinds import check_origin
 from cxr_edge.images.dicom.layout import Layout, read_layout
 from cxr_edge.images.dicom.parse import Encoded, fragments, parse
 from cxr_edge.images.dicom.presentation import Display, to_grey
@@ -81,6 +82,7 @@ def _read(encoded: Encoded, limits: InputLimits) -> GreyImage:
 
 def _to_grey_image(encoded: Encoded, limits: InputLimits) -> GreyImage:
     elements = encoded.elements
+    check_origin(elements)
     layout = read_layout(elements, limits)
     subject = subject_warnings(elements, strict=limits.strict)
     stored = _native(encoded, layout) if encoded.syntax in codecs.NATIVE else _decompressed(encoded, layout, limits)

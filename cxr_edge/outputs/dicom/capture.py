@@ -21,8 +21,9 @@ from cxr_edge.model.results import Finding, Result
 from cxr_edge.outputs.dicom.finish import finished
 from cxr_edge.outputs.dicom.geometry import orientation
 from cxr_edge.outputs.dicom.header import Header
-from cxr_edge.outputs.dicom.origin import MAKER, equipment, result_uid
+from cxr_edge.outputs.dicom.origin import equipment, result_uid
 from cxr_edge.outputs.overlays import caption
+from cxr_edge.support.maker import MAKER
 from cxr_edge.support.warnings import CodedWarning
 
 #: Longer side of the picture in pixels: about the size of a viewer's window, at a twentieth of an image's bytes.

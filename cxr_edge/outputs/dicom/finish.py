@@ -7,9 +7,10 @@ from typing import Final
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
-from cxr_edge.model.provenance import SOFTWARE, Provenance
+from cxr_edge.model.provenance import Provenance
 from cxr_edge.outputs.dicom.header import Header, timezone_of
 from cxr_edge.outputs.dicom.origin import software_versions
+from cxr_edge.support.maker import SOFTWARE
 
 #: Dates and times at which an object was made; each kind of object has some of them.
 _MADE_AT: Final = ("InstanceCreation{}", "Content{}", "PresentationCreation{}", "{}OfSecondaryCapture")

@@ -6,10 +6,10 @@ from typing import Final
 import highdicom as hd
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
-from cxr_edge.model.provenance import SOFTWARE, Provenance
+from cxr_edge.model.provenance import Provenance
 from cxr_edge.outputs.dicom import codes
+from cxr_edge.support.maker import MAKER, SOFTWARE
 
-MAKER: Final = "cxr-edge project"
 #: Namespace of derived UIDs, so that no other software derives the same ones.
 _NAMESPACE: Final = uuid.UUID("6c0b3a54-5e0f-5d0b-9d43-2a7f0c1d9e11")
 #: Most characters of a value of VR LO, and of VR SH (PS3.5, 6.2).

@@ -14,14 +14,15 @@ from cxr_edge.images.dicom import tags
 from cxr_edge.images.dicom.pixel_shape import PixelShape, pixel_shape
 from cxr_edge.images.dicom.presentation import Display
 from cxr_edge.model.heatmaps import upsample
-from cxr_edge.model.provenance import SOFTWARE, Provenance
+from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.results import Finding, Result
 from cxr_edge.outputs.dicom import codes
 from cxr_edge.outputs.dicom.finish import finished
 from cxr_edge.outputs.dicom.geometry import put_shutter
 from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.levels import decimal, put_levels
-from cxr_edge.outputs.dicom.origin import MAKER, equipment, result_uid, software_versions
+from cxr_edge.outputs.dicom.origin import equipment, result_uid, software_versions
+from cxr_edge.support.maker import MAKER, SOFTWARE
 
 SERIES_NUMBER: Final = 9003
 #: Share of a heat map's maximum above which a point belongs to the peak region: the level at which boxes are drawn from

@@ -9,13 +9,12 @@ from pydicom.sr.codedict import codes as dicom_codes
 from pydicom.uid import UID, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 
 from cxr_edge.model.labels import Label
-from cxr_edge.model.provenance import SOFTWARE, Provenance
+from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.results import NOTICE, Result
 from cxr_edge.outputs.dicom import codes
 from cxr_edge.outputs.dicom.finish import finished
 from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.origin import (
-    MAKER,
     coding_scheme,
     derived_uid,
     device_uid,
@@ -24,6 +23,7 @@ from cxr_edge.outputs.dicom.origin import (
     result_uid,
     software_versions,
 )
+from cxr_edge.support.maker import MAKER, SOFTWARE
 
 #: The most general class for the document, and those that older archives accept instead.
 CLASSES: Final = (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)

@@ -4,6 +4,7 @@ import hashlib
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -26,13 +27,26 @@ _STYLE: Final = (_TEMPLATES / "page.css").read_text(encoding="utf-8")
 _SCRIPT: Final = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
 
 
-def write_report(
-    target: Path,
-    provenance: Provenance,
-    records: Callable[[], Iterable[Record]],
-    picture_of: Pictures,
-    colormap: str,
-) -> None:
+@dataclass(frozen=True)
+class ReportedRun:
+    """What a report shows.
+
+    Attributes
+    ----------
+    records : callable
+        Returns the records in order; it is called several times, and one image is held in memory at a time.
+    picture_of : callable
+        Returns what was kept of a record's image, or None.
+    skipped : int
+        Number of files that were left out, since they are no images.
+    """
+
+    records: Callable[[], Iterable[Record]]
+    picture_of: Pictures
+    skipped: int = 0
+
+
+def write_report(target: Path, provenance: Provenance, run: ReportedRun, colormap: str) -> None:
     """Write the report of a run, whole or not at all.
 
     Parameters
@@ -40,10 +54,7 @@ def write_report(
     target : Path
     provenance : Provenance
         Model, settings and software of all its findings.
-    records : callable
-        Returns the records in order; it is called several times, and one image is held in memory at a time.
-    picture_of : callable
-        Returns what was kept of a record's image, or None.
+    run : ReportedRun
     colormap : str
         The initial one of `cxr_edge.model.heatmaps.COLORMAPS`.
 
@@ -51,16 +62,12 @@ def write_report(
     ------
     OutputUnwritable
     """
-    write_atomically(target, map(str.encode, _pieces(provenance, records, picture_of, colormap)))
+    write_atomically(target, map(str.encode, _pieces(provenance, run, colormap)))
 
 
-def _pieces(
-    provenance: Provenance,
-    records: Callable[[], Iterable[Record]],
-    picture_of: Pictures,
-    colormap: str,
-) -> Iterator[str]:
-    counts = _count(records())
+def _pieces(provenance: Provenance, run: ReportedRun, colormap: str) -> Iterator[str]:
+    records, picture_of = run.records, run.picture_of
+    counts = {**_count(records()), "skipped": run.skipped}
     large = counts["images"] <= MOST_LARGE
 
     def images() -> Iterator[str]:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 
 import cxr_edge
+from benchmarks.dicom import dicom_files
 from cxr_edge import images
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import SHIPPED, read_bundle
 from tests.conftest import AS_ANYONE, SAMPLES
 
@@ -120,7 +123,7 @@ def test_the_number_of_threads_does_not_change_the_results(radiographs):
 
 
 def test_a_bad_input_fails_alone(radiographs, tmp_path):
-    (radiographs / "b.txt").write_text("not an image")
+    (radiographs / "b.jpg").write_text("not an image")
     (radiographs / "c.png").write_bytes(SAMPLES[0].read_bytes()[:5000])
     (radiographs / "d.png").touch()
     cv2.imwrite(str(radiographs / "e.png"), np.zeros((200, 200), np.uint8))
@@ -129,7 +132,7 @@ def test_a_bad_input_fails_alone(radiographs, tmp_path):
     done = run(radiographs, radiographs / "missing.png", "--no-tta", "--json", "--out", out)
     assert done.returncode == 1
     assert codes_of(done.stdout) == {
-        "b.txt": "not_an_image",
+        "b.jpg": "not_an_image",
         "c.png": "truncated",
         "d.png": "empty_file",
         "e.png": "blank",
@@ -266,6 +269,99 @@ def test_results_that_may_no_longer_be_written(tmp_path):
         assert f"{out / name}" in output_error(image, *drawn)
         (out / name).chmod(mode)
     assert run(image, *drawn, "--no-tta", "--device", "cpu").returncode == 0
+
+
+@pytest.fixture
+def disc(radiographs: Path, tmp_path: Path) -> Path:
+    """The radiographs as on a patient's disc: with programs, texts, databases, other DICOM objects, earlier results."""
+    (radiographs / "README.txt").write_text("Zum Öffnen: start.exe", encoding="cp1252")
+    (radiographs / "index.html").write_text("<!DOCTYPE html><title>Images</title>")
+    (radiographs / "Thumbs.db").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(1000))
+    with zipfile.ZipFile(radiographs / "sub" / "viewer.jar", "w") as archive:
+        archive.writestr("Viewer.class", "x")
+    image = dicom_files.image(read_image(SAMPLES[1]).pixels, StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.4")
+    (tmp_path / "image.dcm").write_bytes(dicom_files.written(image))
+    done = run(tmp_path / "image.dcm", "--no-tta", "--cam", 1, "--report", "--out", radiographs / "sub" / "earlier",
+               "--dicom-out", radiographs / "dicom")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((radiographs / "dicom").iterdir())) == 5
+    return radiographs
+
+
+def test_what_is_plainly_no_image_is_skipped_in_a_directory_and_counted(disc, tmp_path):
+    out = tmp_path / "out"
+    objects = len(list((disc / "dicom").iterdir()))
+    for _ in range(2):  # the second run resumes
+        done = run(disc, "--no-tta", "--json", "--report", "--out", out)
+        assert done.returncode == 0, done.stderr
+        lines = lines_of(done.stdout)
+        assert [Path(line["path"]).name for line in lines] == ["a.png", "a.png", "no suffix"]
+        assert f"Skipped {4 + objects} files without a radiograph" in done.stderr
+        assert f"Left out 1 directory of results: {disc / 'sub' / 'earlier'}." in done.stderr
+        assert lines_of((out / "predictions.jsonl").read_text()) == lines
+        assert len((out / "predictions.csv").read_text().splitlines()) == 1 + 3
+        inputs = json.loads((out / "run.json").read_text())["inputs"]
+        assert (inputs["read"], inputs["failed"]) == (3, 0)
+        skipped = {Path(each["path"]).name: each["content"] for each in inputs["skipped"]}
+        assert (
+            skipped.items()
+            >= {
+                "README.txt": "text",
+                "index.html": "text",
+                "Thumbs.db": "Thumbs.db or older Office document",
+                "viewer.jar": "ZIP archive",
+            }.items()
+        )
+        assert "Comprehensive 3D SR Storage" in skipped.values()
+        assert len(skipped) == 4 + objects
+        assert inputs["earlier_results"] == [str(disc / "sub" / "earlier")]
+        assert f"3 of 3 images read ({4 + objects} files without a radiograph skipped)" in (
+            out / "report.html"
+        ).read_text(encoding="utf-8")
+    table = " ".join(run(disc, "--no-tta").stdout.split())
+    assert f"3 of 3 images read on cpu. Skipped {4 + objects} files without a radiograph" in table
+
+
+def test_what_is_skipped_in_a_directory_is_an_error_where_it_is_named(disc):
+    named = [disc / "README.txt", disc / "Thumbs.db", *(disc / "dicom").iterdir()]
+    done = run(*named, disc, "--no-tta", "--json")
+    assert done.returncode == 1
+    codes = codes_of(done.stdout)
+    assert len(codes) == len(named)
+    assert {codes.pop("README.txt"), codes.pop("Thumbs.db")} == {"not_an_image"}
+    assert set(codes.values()) == {"unsupported_object"}
+    assert len(lines_of(done.stdout)) == len(named) + 3
+
+
+def test_a_directory_without_any_image_is_nothing_to_read(radiographs, tmp_path):
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "letter").write_text("no image")
+    done = run(tmp_path / "papers", "--no-tta", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no image found" in done.stderr
+    assert "text (1)" in done.stderr
+    assert run(radiographs, "--no-tta", "--out", tmp_path / "only" / "results").returncode == 0
+    done = run(tmp_path / "only", "--no-tta")
+    assert done.returncode == 2
+    assert "Left out 1 directory of results" in done.stderr
+
+
+def test_a_run_json_of_other_software_is_no_reason_to_leave_images_out(radiographs):
+    for number, text in enumerate(('{"name": "a study"}', "[1, 2]", "not JSON", '{"version": "0.1.0"}')):
+        (radiographs / "sub" / "run.json").write_text(text)
+        done = run(radiographs, "--no-tta", "--json")
+        assert done.returncode == 0, number
+        assert len(lines_of(done.stdout)) == 3
+        assert "Skipped 1 file without a radiograph: text (1)." in done.stderr
+
+
+def test_an_image_that_becomes_a_text_loses_its_line_and_its_overlay(radiographs, tmp_path):
+    out = tmp_path / "out"
+    assert run(radiographs, "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    (radiographs / "sub" / "no suffix").write_text("moved to the archive")
+    assert run(radiographs, "--no-tta", "--cam", 1, "--out", out).returncode == 0
+    assert [Path(line["path"]).name for line in lines_of((out / "predictions.jsonl").read_text())] == ["a.png"] * 2
+    assert len(list((out / "heatmaps").iterdir())) == 2
 
 
 def test_hidden_files_links_and_the_results_directory_are_skipped(radiographs, tmp_path):

@@ -277,4 +277,4 @@ def test_a_result_is_not_an_image(site: Site) -> None:
     capture = next(path for path in results if "overlay" in path.name)
     assert site.store(capture, options=["-xy"]) == [0]
     site.settle()
-    assert "colour" in site.queue("list", "--state", "dead")
+    assert "a result of cxr-edge" in site.queue("list", "--state", "dead")

@@ -11,6 +11,7 @@ from cxr_edge.outputs.analysis import Analyser
 from cxr_edge.outputs.base import Analysis
 from cxr_edge.runs.batch import infer
 from cxr_edge.runs.directory import RunDirectory
+from cxr_edge.runs.inputs import find_inputs
 from tests.conftest import SAMPLES, without_maps
 
 
@@ -39,7 +40,7 @@ class HottestPlaces:
 def test_an_output_gets_the_heat_maps_it_needs_and_is_resumed(model, tmp_path):
     output = HottestPlaces(tmp_path)
     analyser = Analyser.of(model, model.settings(tta=False), [output])
-    inputs = [str(path) for path in SAMPLES[:3]]
+    inputs = find_inputs([str(path) for path in SAMPLES[:3]])
 
     def run() -> list[str]:
         with RunDirectory(

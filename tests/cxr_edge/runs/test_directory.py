@@ -39,7 +39,7 @@ def record(root: Path, lines: list[Record]) -> None:
     with open_run(root) as run:
         for each in lines:
             run.append(each.path, each)
-        run.finish([each.path for each in lines])
+        run.finish([each.path for each in lines], {"read": len(lines)})
 
 
 def test_lines_are_in_input_order_after_errors_and_changes(tmp_path):

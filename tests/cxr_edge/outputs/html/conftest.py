@@ -24,7 +24,7 @@ def images(tmp_path_factory) -> Path:
     for sample in SAMPLES[:3]:
         shutil.copy(sample, folder)
     shutil.copy(SAMPLES[3], folder / HOSTILE)
-    (folder / "letter.txt").write_text("no image")
+    (folder / "letter.png").write_text("no image")
     return folder
 
 

@@ -58,7 +58,7 @@ def test_the_overview_sorts_and_filters(page, report):
     page.get_by_role("button", name="Image", exact=True).click()
     assert names(page) == in_order[::-1]
     page.locator("#status").select_option(label="failed")
-    assert [name.endswith("letter.txt") for name in names(page)] == [True]
+    assert [name.endswith("letter.png") for name in names(page)] == [True]
     assert page.locator("#shown").inner_text() == "1 of 5 images"
     page.get_by_role("button", name="Reset").click()
     page.locator("#finding").select_option(label="Effusion")
