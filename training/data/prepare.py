@@ -20,6 +20,7 @@ from cxr_edge.errors import InputError
 from cxr_edge.images import decode
 from cxr_edge.images.files import read_bytes
 from cxr_edge.model.preprocess import preprocess
+from cxr_edge.outputs.csv import safe
 from cxr_edge.support.parallel import map_in_order
 from training.data.cache import IDENTITY, TABLE, images_file
 from training.data.nih import COLUMNS, hash_of_table, joined_labels
@@ -94,7 +95,7 @@ def _prepare(
     waiting = table[~table["image"].isin(done)].to_dict("records")
     failed = [decoded for decoded in _decode_all(waiting, out, identity["sizes"], len(done)) if decoded.error]
     unreadable = pd.DataFrame(
-        [(decoded.row["image"], decoded.error.code, str(decoded.error)) for decoded in failed if decoded.error],
+        [(safe(decoded.row["image"]), decoded.error.code, str(decoded.error)) for decoded in failed if decoded.error],
         columns=["image", "code", "message"],
     )
     unreadable.to_csv(out / UNREADABLE, index=False)

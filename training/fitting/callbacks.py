@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
+from cxr_edge.outputs.csv import safe
 from training.data.images import Part
 from training.errors import FitError
 from training.evaluation.metrics import auc_within, mean_auc
@@ -58,7 +59,8 @@ class DivergenceGuard(keras.callbacks.Callback):  # type: ignore[misc]
             return
         images = self._batches.part.table.iloc[self._batches.rows(batch)]
         listed = self._run / "diverged-batch.csv"
-        images.drop(columns="path", errors="ignore").to_csv(listed, index=False)
+        shown = images.drop(columns="path", errors="ignore").assign(image=images["image"].map(safe))
+        shown.to_csv(listed, index=False)
         raise FitError(
             f"the loss is not a number at epoch {self._epoch + 1}, batch {batch + 1} "
             f"({', '.join(images['image'][:3])}, …; all {len(images)} images: {listed.name}). "
