@@ -177,6 +177,10 @@ def _native_levels(data: bytes, limits: InputLimits) -> tuple[Levels, bytes | No
     if not data:
         raise errors.EmptyFile("expected a PNG, JPEG or DICOM file, got zero bytes")
     if data.startswith(png.SIGNATURE):
+        if contents.is_result(data):
+            raise errors.UnsupportedObject(
+                f"expected a radiograph, got a {contents.RESULT}; use the image that it was made from", contents.RESULT
+            )
         png_header = png.read_header(data)
         limits.check_size(png_header.width, png_header.height)
         return png.decode(data, png_header)

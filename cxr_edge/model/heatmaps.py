@@ -20,6 +20,8 @@ COLORMAPS: Final = {
 
 #: Opacity of the colour where the map is at its maximum; it falls to 0 with the map.
 MAX_OPACITY: Final = 0.5
+#: The same for a label that is not positive: a map is scaled to its own maximum, and must not look like a finding.
+WEAK_OPACITY: Final = 0.2
 
 
 def upsample(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -47,6 +49,7 @@ def overlay(
     image: npt.NDArray[np.uint8],
     heatmap: npt.NDArray[np.float32],
     colormap: str = "turbo",
+    opacity: float = MAX_OPACITY,
 ) -> npt.NDArray[np.uint8]:
     """Lay a heat map over an image; where the map is 0 the image stays grey.
 
@@ -57,15 +60,17 @@ def overlay(
         0 to 1.
     colormap : str
         One of `COLORMAPS`.
+    opacity : float
+        Of the colour where the map is 1; `MAX_OPACITY` or `WEAK_OPACITY`.
 
     Returns
     -------
     ndarray, (H, W, 3) uint8, BGR
     """
     levels = cv2.convertScaleAbs(heatmap, alpha=255)
-    opacity = MAX_OPACITY * np.arange(256) / 255
+    opacities = opacity * np.arange(256) / 255
     colour = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], COLORMAPS[colormap]).reshape(256, 3)
     # Both parts of the blend depend on the level alone: two look-ups instead of float arithmetic over three channels.
-    faded = cv2.multiply(image, cv2.LUT(levels, np.rint(255 * (1 - opacity)).astype(np.uint8)), scale=1 / 255)
-    tint = np.rint(opacity[:, None] * colour).astype(np.uint8)
+    faded = cv2.multiply(image, cv2.LUT(levels, np.rint(255 * (1 - opacities)).astype(np.uint8)), scale=1 / 255)
+    tint = np.rint(opacities[:, None] * colour).astype(np.uint8)
     return np.asarray(cv2.merge([cv2.add(faded, cv2.LUT(levels, channel)) for channel in tint.T.copy()]), np.uint8)

@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET
 
-from cxr_edge.model.heatmaps import overlay
+from cxr_edge.images.contents import FIRST_CHUNK_END, RESULT_CHUNK
+from cxr_edge.model.heatmaps import MAX_OPACITY, WEAK_OPACITY, overlay
 from cxr_edge.model.record import FindingRecord, ResultRecord
 from cxr_edge.model.results import Result
 from cxr_edge.outputs.base import Analysis
 from cxr_edge.support.files import write_atomically
 
 FOLDER: Final = "heatmaps"
+#: At the end of the name of an overlay of a finding below its threshold.
+BELOW: Final = "~below_threshold"
 
 #: One filter for all rows: trying all filters on each row doubles the time, and saves no bytes here.
 _QUICK_PNG: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
@@ -29,6 +32,8 @@ _LEAST_SCALE: Final = 0.5
 
 class OverlayFiles:
     """Overlays of the most probable findings, positive or not, as PNG files in ``heatmaps/`` of a results directory.
+
+    Every one is of a finding in the record, which names its file.
 
     Parameters
     ----------
@@ -50,8 +55,8 @@ class OverlayFiles:
 
     def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
         """Draw and write the overlays of an image."""
-        chosen = [label.name for label, _ in analysis.result.ranked()[: self._count]]
-        files = {label: overlay_name(analysis.name, label) for label in chosen}
+        chosen = record.findings[: self._count]
+        files = {each.label: overlay_name(analysis.name, each.label, positive=each.positive) for each in chosen}
         for label, name in files.items():
             write_atomically(
                 self._root / name, draw_overlay(analysis.image.pixels, analysis.result, label, self._colormap)
@@ -127,39 +132,76 @@ def prefixes_of(overlay: str) -> list[str]:
     return [overlay[: hashed.end()] for hashed in re.finditer(r"-[0-9a-f]{16}(?=-)", overlay)]
 
 
-def overlay_name(path: str, label: str) -> str:
-    """Return the name of an image's overlay for a label, relative to the results directory."""
-    return f"{FOLDER}/{overlay_prefix(path)}-{label.replace(' ', '_')}.png"
+def overlay_name(path: str, label: str, *, positive: bool) -> str:
+    """Return the name of an image's overlay for a label, relative to the results directory.
+
+    It says where the finding is below its threshold, by a sign that no label contains.
+    """
+    mark = "" if positive else BELOW
+    return f"{FOLDER}/{overlay_prefix(path)}-{label.replace(' ', '_')}{mark}.png"
 
 
 def draw_overlay(image: npt.NDArray[np.uint8], result: Result, label: str, colormap: str) -> bytes:
-    """Draw one label's overlay at the image's size, with its caption; return it as PNG."""
-    drawn = overlay(image, result.heatmap(label), colormap)
-    positive = any(f.positive for f in result.findings if f.label == label)
-    verdict = f"{label} {result.probabilities[label]:.2f} {'positive' if positive else 'negative'}"
+    """Draw one label's overlay at the image's size, with its caption; return it as PNG.
+
+    The colour is weaker where the label is not positive, and the caption says why. The file states that it is a result
+    of this software, so that it is not read as an image again.
+    """
+    finding = next((finding for finding in result.findings if finding.label == label), None)
+    positive = finding is not None and finding.positive
+    drawn = overlay(image, result.heatmap(label), colormap, MAX_OPACITY if positive else WEAK_OPACITY)
+    verdict = f"{label} {result.probabilities[label]:.2f}"
+    if finding is not None:
+        verdict += " positive" if positive else f", below threshold {finding.threshold:.2f}"
     caption(drawn, f"{verdict}  |  research only, not for diagnosis")
     _, encoded = cv2.imencode(".png", drawn, _QUICK_PNG)
-    return bytes(encoded.tobytes())
+    png = encoded.tobytes()
+    return bytes(png[:FIRST_CHUNK_END] + RESULT_CHUNK + png[FIRST_CHUNK_END:])
 
 
-def caption(picture: npt.NDArray[np.uint8], text: str, *, top: bool = False) -> None:
-    """Write white text on black into the lower left corner of a picture, or into the upper one; in place.
+def caption(picture: npt.NDArray[np.uint8], text: str) -> None:
+    """Write white text on black into the lower left corner of a picture, in place; see `band`."""
+    scale, lines = _fitted(text, picture.shape[1])
+    right = min(picture.shape[1], max(_width(line, scale) for line in lines) + 2 * _margin(scale))
+    block = _written(lines, scale, right)[-picture.shape[0] :]
+    picture[-block.shape[0] :, :right] = block
 
-    Text wider than the picture continues on further lines. If a single word is wider, all text is written smaller.
+
+def band(text: str, width: int) -> npt.NDArray[np.uint8]:
+    """Write white text on a black band, which can be put above or below a picture.
+
+    Text wider than the band continues on further lines. If a single word is wider, all text is written smaller.
+
+    Parameters
+    ----------
+    text : str
+    width : int
+        Of the picture, in pixels.
+
+    Returns
+    -------
+    ndarray, (h, width, 3) uint8
     """
-    scale = max(_LEAST_SCALE, picture.shape[1] / 1024 * 0.6)
+    scale, lines = _fitted(text, width)
+    return _written(lines, scale, width)
+
+
+def _fitted(text: str, width: int) -> tuple[float, list[str]]:
+    """Return the scale of text in a picture of a width, and its lines."""
+    scale = max(_LEAST_SCALE, width / 1024 * 0.6)
     widest = max(_width(word, scale) + 2 * _margin(scale) for word in text.split())
-    scale *= min(1.0, picture.shape[1] / widest)
-    lines = _wrapped(text, scale, picture.shape[1] - 2 * _margin(scale))
-    (_, height), descent = cv2.getTextSize(text, _FONT, scale, 1)
+    scale *= min(1.0, width / widest)
+    return scale, _wrapped(text, scale, width - 2 * _margin(scale))
+
+
+def _written(lines: list[str], scale: float, width: int) -> npt.NDArray[np.uint8]:
+    (_, height), descent = cv2.getTextSize(" ".join(lines), _FONT, scale, 1)
     step = height + descent + _margin(scale)
-    block = len(lines) * step + _margin(scale)
-    first = 0 if top else picture.shape[0] - block
-    right = max(_width(line, scale) for line in lines) + 2 * _margin(scale)
-    cv2.rectangle(picture, (0, first), (right, first + block), (0, 0, 0), -1)
+    drawn = np.zeros((len(lines) * step + _margin(scale), width, 3), np.uint8)
     for number, line in enumerate(lines, 1):
-        origin = (_margin(scale), first + number * step - descent)
-        cv2.putText(picture, line, origin, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+        origin = (_margin(scale), number * step - descent)
+        cv2.putText(drawn, line, origin, _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return drawn
 
 
 def _wrapped(text: str, scale: float, width: int) -> list[str]:

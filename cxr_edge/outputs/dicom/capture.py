@@ -22,7 +22,7 @@ from cxr_edge.outputs.dicom.finish import finished
 from cxr_edge.outputs.dicom.geometry import orientation
 from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.origin import equipment, result_uid
-from cxr_edge.outputs.overlays import caption
+from cxr_edge.outputs.overlays import band
 from cxr_edge.support.maker import MAKER
 from cxr_edge.support.warnings import CodedWarning
 
@@ -96,17 +96,17 @@ def capture_uid(provenance: Provenance, key: str, label: str, colormap: str) -> 
 def _drawn(
     image: npt.NDArray[np.uint8], aspect: float, result: Result, finding: Finding, colormap: str
 ) -> npt.NDArray[np.uint8]:
-    """Draw the overlay with square pixels; return it as (h, w, 3) uint8, RGB."""
+    """Draw the overlay with square pixels, between bands of text that cover nothing; return (h, w, 3) uint8, RGB."""
     height, width = image.shape[0] * aspect, float(image.shape[1])
     scale = SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
     shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
     sized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     picture = overlay(np.asarray(sized, np.uint8), upsample(result.map_of(finding.label), size), colormap)
-    text = f"AI: {finding.label} {finding.probability:.2f} (threshold {finding.threshold:.2f})"
-    caption(picture, f"{text}; colour: where the model looked")
-    caption(picture, " ".join(["Research only, not for diagnosis.", *map(_sentence, result.doubts)]), top=True)
-    return np.ascontiguousarray(picture[..., ::-1])
+    verdict = f"AI: {finding.label} {finding.probability:.2f} (threshold {finding.threshold:.2f})"
+    above = " ".join(["Research only, not for diagnosis.", *map(_sentence, result.doubts)])
+    bands = band(above, size[1]), band(f"{verdict}; colour: where the model looked", size[1])
+    return np.ascontiguousarray(np.vstack([bands[0], picture, bands[1]])[..., ::-1])
 
 
 def _sentence(doubt: CodedWarning) -> str:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cxr_edge.model.heatmaps import COLORMAPS, MAX_OPACITY
+from cxr_edge.model.heatmaps import COLORMAPS, MAX_OPACITY, WEAK_OPACITY
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.results import NOTICE
@@ -101,7 +101,7 @@ def script() -> str:
         name: b64encode(cv2.applyColorMap(levels, code)[:, 0, ::-1].tobytes()).decode()
         for name, code in COLORMAPS.items()
     }
-    return templates().get_template("image.js").render(colours=colours)
+    return templates().get_template("image.js").render(colours=colours, weak=WEAK_OPACITY / MAX_OPACITY)
 
 
 def _rows(record: ResultRecord, provenance: Provenance) -> list[dict[str, Any]]:

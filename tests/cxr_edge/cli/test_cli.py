@@ -90,7 +90,7 @@ def test_a_run_keeps_the_contract(radiographs, tmp_path):
         overlays |= set(written)
     found = sorted((out / "heatmaps").iterdir())
     assert len(found) == 6
-    assert overlays <= {f"heatmaps/{path.name}" for path in found}
+    assert overlays == {f"heatmaps/{path.name}" for path in found}
     assert all(cv2.imread(str(path)).shape == (1024, 1024, 3) for path in found)
     rows = list(csv.DictReader((out / "predictions.csv").read_text().splitlines()))
     for row, line in zip(rows, lines, strict=True):

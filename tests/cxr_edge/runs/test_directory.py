@@ -204,7 +204,8 @@ def test_overlays_of_an_image_are_discarded_whatever_their_label(tmp_path, path)
     (tmp_path / FOLDER).mkdir()
     for name in (path, "other.png"):
         for label in ("Mass", "Infil-tration", "Pleural Effusion", "x-0123456789abcdef-y"):
-            (tmp_path / overlay_name(name, label)).write_bytes(b"")
+            positive = label != "Mass"
+            (tmp_path / overlay_name(name, label, positive=positive)).write_bytes(b"")
     with open_run(tmp_path) as run:
         run.discard_overlays(overlay_prefix(path))
     left = [file.name for file in (tmp_path / FOLDER).iterdir()]

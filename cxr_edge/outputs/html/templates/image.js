@@ -4,6 +4,7 @@
   const COLOURS = {{ colours | tojson }};
   const LARGEST = 512;  // side of the drawing, in pixels; the page enlarges it, and maps are smooth
   const CUBIC = -0.75;  // OpenCV's coefficient
+  const WEAK = {{ weak }};  // share of the opacity for a label that is not positive
 
   const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
   const colours = Object.fromEntries(Object.entries(COLOURS).map(([name, text]) => [name, bytes(text)]));
@@ -63,7 +64,11 @@
     return { left, top };
   }
 
-  const fade = (image) => { find(image, "map").style.opacity = find(image, "fade").value / 100; };
+  const isWeak = (label) => label !== null && !label.closest("tr").matches(".cxr-positive");
+  const fade = (image) => {
+    const chosen = image.querySelector('.cxr-label[aria-pressed="true"]');
+    find(image, "map").style.opacity = (find(image, "fade").value / 100) * (isWeak(chosen) ? WEAK : 1);
+  };
 
   function show(image) {
     const chosen = image.querySelector('.cxr-label[aria-pressed="true"]');
@@ -87,6 +92,7 @@
         ? `Heat map of ${chosen.textContent} (${call}): strongest ${peak.left} % from the left edge of the image, ${peak.top} % from its top.`
         : `Nothing in this image supports ${chosen.textContent} (${call}): its heat map is empty.`;
     }
+    if (isWeak(chosen)) caption += " It is not positive: its colour is weaker than that of a positive finding.";
     canvas.setAttribute("aria-label", caption);
     if (find(image, "caption").textContent !== caption) find(image, "caption").textContent = caption;
   }

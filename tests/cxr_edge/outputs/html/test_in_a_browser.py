@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
-from cxr_edge.model.heatmaps import COLORMAPS, overlay
+from cxr_edge.model.heatmaps import COLORMAPS, MAX_OPACITY, WEAK_OPACITY, overlay
 from cxr_edge.outputs.html.picture import jpeg
 from cxr_edge.support.text import printable
 from tests.browser import DESKTOP, PHONE, overflows, violations
@@ -96,6 +96,7 @@ def test_an_image_is_opened_switched_and_faded(page):
     image.get_by_role("button", name="Hernia").click()
     assert chosen.all_inner_texts() == ["Hernia"]
     assert "Hernia (negative, " in caption.inner_text()
+    assert caption.inner_text().endswith("its colour is weaker than that of a positive finding.")
     assert image.locator(".cxr-map").get_attribute("aria-label") == caption.inner_text()
     assert image.evaluate(COMPOSED) != before
     image.get_by_label("Heat map opacity").fill("0")
@@ -131,12 +132,13 @@ def test_the_browser_draws_the_map_that_the_sdk_draws(colormap, model, new_page,
     image = page.locator(".cxr-image")
     result = model.predict(sample, heatmaps=True)
     kept = cv2.imdecode(np.frombuffer(jpeg(read_image(sample).pixels, 85), np.uint8), cv2.IMREAD_GRAYSCALE)
-    for label in ("Effusion", "No Finding"):
+    for label, opacity in {"Effusion": MAX_OPACITY, "Hernia": WEAK_OPACITY, "No Finding": WEAK_OPACITY}.items():
         button = image.locator(".cxr-label", has_text=label)
         if button.get_attribute("aria-pressed") == "false":
             button.click()
         shown = np.frombuffer(base64.b64decode(image.evaluate(COMPOSED)), np.uint8).reshape(384, 512, 4)[..., :3]
-        drawn = cv2.resize(overlay(kept, result.heatmap(label), colormap), (512, 384), interpolation=cv2.INTER_AREA)
+        whole = overlay(kept, result.heatmap(label), colormap, opacity)
+        drawn = cv2.resize(whole, (512, 384), interpolation=cv2.INTER_AREA)
         difference = np.abs(shown.astype(int) - drawn[..., ::-1])
         assert difference.mean() < 2
         assert np.percentile(difference, 99) <= 12  # the browser shrinks the image by another filter

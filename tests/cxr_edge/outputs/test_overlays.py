@@ -1,0 +1,83 @@
+"""Overlays are of findings in the record; one below its threshold is marked and weaker; none is read as an image."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import cxr_edge
+from cxr_edge import errors, images
+from cxr_edge.model.record import ResultRecord
+from cxr_edge.outputs.analysis import Analyser
+from cxr_edge.outputs.overlays import BELOW, FOLDER, OverlayFiles, draw_overlay
+from cxr_edge.runs.batch import infer
+from cxr_edge.runs.directory import RunDirectory
+from cxr_edge.runs.inputs import find_inputs
+from tests.conftest import SAMPLES
+
+
+def drawn(model: cxr_edge.Model, out: Path) -> list[ResultRecord]:
+    """Run over some samples, with an overlay for as many labels as there are."""
+    analyser = Analyser.of(model, model.settings(tta=False), [OverlayFiles(out, len(model.labels), "turbo")])
+    inputs = find_inputs([str(path) for path in SAMPLES[:3]])
+    with RunDirectory(out, analyser.provenance.identity(), {}, model.manifest.label_names) as directory:
+        return list(infer(analyser, inputs, directory, workers=1))
+
+
+@pytest.fixture(scope="module")
+def run(model: cxr_edge.Model, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ResultRecord]]:
+    out = tmp_path_factory.mktemp("run") / "out"
+    return out, drawn(model, out)
+
+
+def test_every_overlay_is_of_a_finding_that_names_it(run):
+    out, records = run
+    files = [finding.overlay_file for record in records for finding in record.findings]
+    assert sorted(files) == sorted(f"{FOLDER}/{path.name}" for path in (out / FOLDER).iterdir())
+
+
+def test_the_name_says_which_findings_are_below_their_threshold(run):
+    _, records = run
+    findings = [finding for record in records for finding in record.findings]
+    assert {finding.positive for finding in findings} == {True, False}
+    for finding in findings:
+        assert (BELOW in finding.overlay_file) == (not finding.positive)
+        assert finding.label.replace(" ", "_") in finding.overlay_file
+
+
+def colourfulness(picture: np.ndarray) -> float:
+    """Return the largest difference between the channels, outside the caption."""
+    upper = picture[: picture.shape[0] * 9 // 10].astype(int)
+    return float((upper.max(axis=2) - upper.min(axis=2)).max())
+
+
+def test_colour_is_weaker_below_the_threshold(model):
+    result = model.predict(SAMPLES[1], tta=False, heatmaps=True)
+    grey = np.full(result.size, 128, np.uint8)
+    shown = {finding.label: finding.positive for finding in result.findings if result.map_of(finding.label).any()}
+    shown |= {label: False for label in model.manifest.label_names if label not in shown and result.map_of(label).any()}
+    strengths: dict[bool, list[float]] = {True: [], False: []}
+    for label, positive in shown.items():
+        picture = cv2.imdecode(np.frombuffer(draw_overlay(grey, result, label, "turbo"), np.uint8), cv2.IMREAD_COLOR)
+        strengths[positive].append(colourfulness(picture))
+    assert min(strengths[True]) > 80
+    assert 0 < max(strengths[False]) < 60
+
+
+def test_an_overlay_that_is_gone_is_drawn_again_whatever_its_label(run, model):
+    out, records = run
+    weak = next(f.overlay_file for record in records for f in record.findings if not f.positive)
+    before = (out / weak).read_bytes()
+    (out / weak).unlink()
+    assert drawn(model, out) == records
+    assert (out / weak).read_bytes() == before
+
+
+def test_an_overlay_is_not_read_as_an_image(run):
+    out, _ = run
+    for path in (out / FOLDER).iterdir():
+        with pytest.raises(errors.UnsupportedObject, match="got a result of cxr-edge") as raised:
+            images.read_image(path)
+        assert raised.value.content == "result of cxr-edge"
+        assert cv2.imread(str(path)).shape == (1024, 1024, 3)  # others read it
