@@ -18,7 +18,7 @@ NOTICE: Final = "Research tool, not a medical device: not for diagnosis."
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding with its probability, at or above the manifest's ``min_probability``.
+    """One finding with its probability.
 
     Attributes
     ----------
@@ -38,6 +38,10 @@ class Finding:
     threshold: float
     positive: bool
     std: float | None
+
+    def record(self) -> FindingRecord:
+        """Return the finding as it is in a line of ``predictions.jsonl``."""
+        return FindingRecord(self.label, self.probability, self.threshold, self.positive, self.std)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,7 @@ class Result:
     values : tuple of float
         Calibrated probability of each label, in the order of `labels`.
     findings : tuple of Finding
-        Labels of the role ``finding`` only, by falling probability.
+        Labels of the role ``finding`` only, by falling probability, down to the manifest's ``min_probability``.
     warnings : tuple of CodedWarning
     size : (int, int)
         Height and width of the image, upright.
@@ -68,6 +72,8 @@ class Result:
         Class activation maps in the image's frame, not normalised; None if not asked for.
     ood_score : float or None
         Out-of-distribution score, above 0 where the image is unlike the training images; None without a rule.
+    improbable : tuple of Finding
+        The other labels of the role ``finding``, below ``min_probability``: a record has only those that are drawn.
     """
 
     path: str | None
@@ -82,6 +88,7 @@ class Result:
     size: tuple[int, int]
     maps: npt.NDArray[np.float32] | None = field(repr=False)
     ood_score: float | None = None
+    improbable: tuple[Finding, ...] = ()
 
     ok: ClassVar[Literal[True]] = True
 
@@ -158,9 +165,7 @@ class Result:
             tta_mode=self.tta_mode,
             variants=self.variants,
             probabilities=self.probabilities,
-            findings=tuple(
-                FindingRecord(f.label, f.probability, f.threshold, f.positive, f.std) for f in self.findings
-            ),
+            findings=tuple(finding.record() for finding in self.findings),
             warnings=self.warnings,
             ood_score=self.ood_score,
         )

@@ -33,7 +33,7 @@ _LEAST_SCALE: Final = 0.5
 class OverlayFiles:
     """Overlays of the most probable findings, positive or not, as PNG files in ``heatmaps/`` of a results directory.
 
-    Every one is of a finding in the record, which names its file.
+    Every one is of a finding in the record, which names its file: those below ``min_probability`` are added to it.
 
     Parameters
     ----------
@@ -55,13 +55,14 @@ class OverlayFiles:
 
     def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
         """Draw and write the overlays of an image."""
-        chosen = record.findings[: self._count]
+        result = analysis.result
+        added = result.improbable[: max(0, self._count - len(result.findings))]
+        chosen = (*result.findings, *added)[: self._count]
         files = {each.label: overlay_name(analysis.name, each.label, positive=each.positive) for each in chosen}
         for label, name in files.items():
-            write_atomically(
-                self._root / name, draw_overlay(analysis.image.pixels, analysis.result, label, self._colormap)
-            )
-        return with_overlay_files(record, analysis.result, files)
+            write_atomically(self._root / name, draw_overlay(analysis.image.pixels, result, label, self._colormap))
+        findings = (*record.findings, *(each.record() for each in added))
+        return with_overlay_files(msgspec.structs.replace(record, findings=findings), result, files)
 
     def is_complete(self, record: ResultRecord) -> bool:
         """Return whether the overlays that a record names exist."""
@@ -147,7 +148,8 @@ def draw_overlay(image: npt.NDArray[np.uint8], result: Result, label: str, color
     The colour is weaker where the label is not positive, and the caption says why. The file states that it is a result
     of this software, so that it is not read as an image again.
     """
-    finding = next((finding for finding in result.findings if finding.label == label), None)
+    known = (*result.findings, *result.improbable)
+    finding = next((finding for finding in known if finding.label == label), None)
     positive = finding is not None and finding.positive
     drawn = overlay(image, result.heatmap(label), colormap, MAX_OPACITY if positive else WEAK_OPACITY)
     verdict = f"{label} {result.probabilities[label]:.2f}"

@@ -24,6 +24,7 @@ from cxr_edge.node.config import Config, FolderDestination, Results
 from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.work import Workers
+from cxr_edge.outputs.overlays import BELOW
 from tests.bundles import make_bundle
 from tests.conftest import SAMPLES
 
@@ -105,7 +106,7 @@ def test_every_label_is_in_the_record_and_the_table(cut, written):
         assert all((written / finding["overlay_file"]).is_file() for finding in line["findings"])
     rows = list(csv.DictReader(io.StringIO((written / "predictions.csv").read_text())))
     assert all(float(row[name]) >= 0 for row in rows for name in names)
-    drawn = {path.stem.rpartition("-")[2] for path in (written / "heatmaps").iterdir()}
+    drawn = {path.stem.rpartition("-")[2].removesuffix(BELOW) for path in (written / "heatmaps").iterdir()}
     assert drawn == {name.replace(" ", "_") for name in cut.manifest.finding_names}
 
 

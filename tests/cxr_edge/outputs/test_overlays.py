@@ -35,6 +35,24 @@ def test_every_overlay_is_of_a_finding_that_names_it(run):
     out, records = run
     files = [finding.overlay_file for record in records for finding in record.findings]
     assert sorted(files) == sorted(f"{FOLDER}/{path.name}" for path in (out / FOLDER).iterdir())
+    for record in records:
+        assert {finding.label for finding in record.findings} == set(record.probabilities) - {"No Finding"}
+        probabilities = [finding.probability for finding in record.findings]
+        assert probabilities == sorted(probabilities, reverse=True)
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_a_record_has_the_improbable_findings_that_are_drawn_and_no_others(model, count, tmp_path):
+    analyser = Analyser.of(model, model.settings(), [OverlayFiles(tmp_path, count, "turbo")])
+    (tmp_path / FOLDER).mkdir()
+    healthy = SAMPLES[0]
+    record = analyser.run(healthy.read_bytes(), "image", path=None)
+    result = model.predict(healthy)
+    assert len(result.findings) == 2
+    labels = [label.name for label, _ in result.ranked()]
+    assert [finding.label for finding in record.findings] == labels[: max(2, count)]
+    assert [finding.label for finding in record.findings if finding.overlay_file] == labels[:count]
+    assert all(finding.std is not None for finding in record.findings)
 
 
 def test_the_name_says_which_findings_are_below_their_threshold(run):
