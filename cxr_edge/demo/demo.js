@@ -24,3 +24,23 @@
   document.addEventListener("change", (event) => { if (event.target.type === "file") check(event.target.files); }, true);
   document.addEventListener("drop", (event) => check(event.dataTransfer?.files), true);
 })();
+
+/* On a phone a result is below the fold: one of another image, or an error, is scrolled into view when it appears. */
+(() => {
+  const keyOf = (result) => result.matches(".cxr-image")
+    ? result.querySelector("h2").textContent + result.querySelector("img").src  // other settings show the same image
+    : result.textContent;
+  let before = "";
+  const reveal = () => {
+    const result = document.getElementById("shown")?.querySelector(".cxr-image, .demo-alert");
+    const key = result ? keyOf(result) : "";
+    if (key === before) return;
+    before = key;
+    if (!result || result.getBoundingClientRect().top < window.innerHeight / 2) return;
+    const isCalm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    result.scrollIntoView({ behavior: isCalm ? "instant" : "smooth", block: "start" });
+  };
+  const watch = () => new MutationObserver(reveal).observe(document.body, { childList: true, subtree: true });
+  if (document.body) watch();
+  else document.addEventListener("DOMContentLoaded", watch);
+})();

@@ -265,6 +265,25 @@ def test_it_is_accessible_and_fits(viewport, scheme, new_page, server):
     assert not overflows(page)
 
 
+def test_on_a_phone_a_new_result_comes_into_view_and_settings_do_not_move_the_page(new_page, server):
+    page = new_page(PHONE, reduced_motion="reduce")
+    page.goto(server.address)
+    page.locator("input[type=file]").wait_for(state="attached")
+    for name, data, result in (("image.png", SAMPLES[3].read_bytes(), ".cxr-image h2"), ("a.png", b"x", ".demo-alert")):
+        page.evaluate("scrollTo(0, 0)")
+        upload(page, name, data)
+        page.locator("#shown").locator(result, has_text=name).wait_for()
+        page.wait_for_function("scrollY > 0")
+        expect(page.locator("#shown").locator(result)).to_be_in_viewport()
+    upload(page, "image.png", SAMPLES[3].read_bytes())
+    image = page.locator(".cxr-image")
+    image.wait_for()
+    page.evaluate("scrollTo(0, 0)")
+    page.get_by_label("youden").check()
+    image.get_by_text("youden", exact=False).first.wait_for(state="attached")
+    assert page.evaluate("scrollY") == 0
+
+
 def test_a_port_in_use_and_the_end(server):
     same = [part.format(port=server.port) for part in DEMO]
     second = subprocess.run(same, capture_output=True, text=True, timeout=120)
