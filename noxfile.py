@@ -39,6 +39,14 @@ def full(session: nox.Session) -> None:
 
 
 @nox.session
+def oldest(session: nox.Session) -> None:
+    """Some tests with the oldest versions that pyproject.toml allows."""
+    install(session, ".[cpu,dicom]", "--group", "test")
+    session.install("uv")
+    session.run("pytest", "tests/test_oldest.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The pages as a site, in docs/_build."""
     install(session, ".[cpu]", "--group", "docs")

@@ -59,6 +59,7 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "programs/test_frozen.py": ("PyInstaller",),
     "programs/test_servers.py": ("gunicorn", "pyuwsgi"),
     "test_bill_of_materials.py": ("cyclonedx",),
+    "test_oldest.py": ("uv",),
 }
 
 #: Seconds of the files that take longest, as CI measured them: `.ci/durations.py` writes it.

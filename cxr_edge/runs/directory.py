@@ -7,6 +7,7 @@ at the next start. At the end, a log that resuming put out of order is rewritten
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -67,7 +68,10 @@ class RunDirectory:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             (self.root / FOLDER).mkdir(exist_ok=True)
-            self._lock.acquire()
+            with warnings.catch_warnings():
+                # Of file systems without flock: the other lock that filelock takes there serves as well.
+                warnings.simplefilter("ignore", UserWarning)
+                self._lock.acquire()
         except Timeout as error:
             raise OutputBusy(f"{self.root} is in use by another run; wait for it, or choose another --out") from error
         except OSError as error:

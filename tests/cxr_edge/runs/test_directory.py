@@ -1,8 +1,10 @@
 """The results directory: what is written, resumed and refused."""
 
 import csv
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +136,33 @@ def test_two_runs_cannot_share_a_directory(tmp_path):
     with open_run(tmp_path), pytest.raises(errors.OutputBusy), open_run(tmp_path):
         pass
     with open_run(tmp_path):
+        pass
+
+
+@pytest.fixture
+def without_flock(request, monkeypatch):
+    """A file system, such as some of FUSE and NFS, that answers every lock with an error."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+@pytest.mark.parametrize("without_flock", [errno.ENOSYS], ids=["ENOSYS"], indirect=True)
+@pytest.mark.usefixtures("without_flock")
+def test_where_files_cannot_be_locked_another_lock_serves(tmp_path):
+    with open_run(tmp_path), pytest.raises(errors.OutputBusy), open_run(tmp_path):
+        pass
+    with open_run(tmp_path) as run:
+        run.append("a", line("a"))
+
+
+@pytest.mark.parametrize("without_flock", [errno.ENOLCK], ids=["ENOLCK"], indirect=True)
+@pytest.mark.usefixtures("without_flock")
+def test_no_lock_to_be_had_is_not_taken_for_another_run(tmp_path):
+    with pytest.raises(errors.OutputUnwritable, match="No locks available"), open_run(tmp_path):
         pass
 
 
