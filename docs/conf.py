@@ -36,6 +36,7 @@ html_theme = "furo"
 html_title = f"cxr-edge {version}"
 html_copy_source = False
 html_static_path = ["_static"]
+html_extra_path = ["_top"]  # an index.html that leads to the first page
 html_css_files = ["tables.css"]
 
 myst_enable_extensions = ["attrs_inline"]

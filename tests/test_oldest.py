@@ -31,6 +31,8 @@ TESTS = (
     "tests/cxr_edge/outputs/test_overlays.py",
     "tests/cxr_edge/runs/test_directory.py",
 )
+#: The oldest imagecodecs decodes High-Throughput JPEG 2000, and does not encode it, which these tests do first.
+NOT_ENCODED = "not 1.2.840.10008.1.2.4.20"
 #: The demo's page is built; a browser is not needed for that.
 DEMO = "from cxr_edge.demo import demo; demo()"
 
@@ -91,6 +93,7 @@ def test_the_oldest_versions_are_those_that_are_stated(python):
 
 def test_the_oldest_versions_work(python):
     # Old ones may use what newer ones of their own dependencies deprecate.
-    printed = run(python, "-m", "pytest", "-q", "-W", "ignore::DeprecationWarning", "-p", "no:cacheprovider", *TESTS)
+    options = ["-q", "-W", "ignore::DeprecationWarning", "-p", "no:cacheprovider", "-k", NOT_ENCODED]
+    printed = run(python, "-m", "pytest", *options, *TESTS)
     assert re.search(r"\d+ passed", printed)
     run(python, "-W", "ignore::DeprecationWarning", "-c", DEMO)

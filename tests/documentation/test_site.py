@@ -47,6 +47,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(site: Path) -> None:
     """Sphinx checks every link within the pages, every anchor and every reference to the interface."""
+    (first,) = re.findall(r'url=([^"]+)"', (site / "index.html").read_text())
+    assert first == "docs/index.html"
     assert {page.stem for page in (site / "docs").glob("*.html")} >= {page.stem for page in DOCS.glob("*.md")}
 
 

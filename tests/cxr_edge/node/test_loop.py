@@ -16,8 +16,12 @@ from benchmarks.dicom import dicom_files
 from benchmarks.dicom.patient import search
 from benchmarks.node import images
 from benchmarks.node.site import DICOM_DESTINATION, NODE_PORT, ORTHANC_PORT, WEB_DESTINATION, Site, wait_for
+from tests.conftest import ROOT
 from tests.cxr_edge.node.certificates import make as make_certificates
+from tests.documentation.blocks import blocks_of
 
+#: Lossless JPEG, JPEG-LS and run lengths, beside JPEG 2000.
+COMPRESSED = ["1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.5"]
 SR_CLASSES = ["1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.88.22"]
 
 
@@ -264,6 +268,23 @@ def test_a_message_without_end_is_ended(site: Site) -> None:
     assert "aborted after" in printed
     assert 128 < int(printed.split()[-2]) < 256  # MiB
     assert site.store(*images.write(site.folder / "images", [0])) == [0]
+
+
+def test_images_in_any_syntax_are_sent_as_documented(site: Site) -> None:
+    """By the command of docs/node.md, all in one association."""
+    (block,) = [block.code for block in blocks_of(ROOT / "docs" / "node.md") if "dcmsend" in block.code]
+    command = next(line for line in block.splitlines() if line.startswith("dcmsend")).split()
+    site.configure('[[destinations]]\nkind = "folder"\nname = "out"\nfolder = "out"\n')
+    site.start_node()
+    files = images.write(site.folder / "images", [0])
+    pixels = images.make(0).pixel_array
+    for number, syntax in enumerate([dicom_files.JPEG_2000, *COMPRESSED], 1):
+        stream = dicom_files.CODECS[syntax](pixels, 8)
+        files.append(site.folder / "images" / f"{syntax}.dcm")
+        files[-1].write_bytes(dicom_files.written(dicom_files.with_stream(images.make(number), syntax, stream)))
+    assert command[-3:] == ["127.0.0.1", "11112", "study/*"]
+    sent = site.run(command[0], "-v", *command[1:-2], NODE_PORT, *files, timeout=300)
+    assert f"with status SUCCESS  : {len(files)}" in sent
 
 
 def test_a_result_is_not_an_image(site: Site) -> None:
