@@ -137,6 +137,8 @@ def is_result(png: bytes) -> bool:
 
 def other_content(data: bytes) -> str | None:
     """Return what the bytes plainly are instead of an image, such as ``ZIP archive`` or ``text``; None if unknown."""
+    if image_format(data):  # some are written as text
+        return None
     if name := _named(data, _OTHERS):
         return name
     if data.startswith(_DOS) and len(data) >= _PE_OFFSET + 4:

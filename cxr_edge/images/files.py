@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cxr_edge import errors
+from cxr_edge.images.contents import other_content
 from cxr_edge.images.limits import DEFAULT_LIMITS, MEBIBYTE
 from cxr_edge.support.text import printable_path
 
@@ -76,7 +77,8 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max
     if len(data) > max_bytes:
         raise errors.TooLarge(
             f"expected a file of at most {max_bytes / MEBIBYTE:g} MiB, got a larger one; "
-            "raise the limit if the file is right"
+            "raise the limit if the file is right",
+            other_content(data) or "",
         )
     return data
 

@@ -43,6 +43,8 @@ def infer(
         try:
             return path, _infer_one(analyser, path, directory), None
         except InputError as error:
+            if directory is not None:
+                directory.discard_overlays(overlay_prefix(path))
             if inputs.leaves_out(path, error):
                 return path, Skipped(path, error.content), None
             return path, failure_of(path, error).record(), None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cxr_edge.errors import InputError, NotAnImage
+from cxr_edge.errors import InputError, UnsupportedObject
 from cxr_edge.images.contents import is_named_as_image
 from cxr_edge.images.files import discover
 from cxr_edge.model.record import FailureRecord, Record
@@ -40,7 +40,7 @@ class Inputs:
         """
         if path in self.named or not error.content:
             return False
-        return not (isinstance(error, NotAnImage) and is_named_as_image(path))
+        return isinstance(error, UnsupportedObject) or not is_named_as_image(path)
 
 
 def find_inputs(paths: Sequence[str], exclude: Sequence[Path] = ()) -> Inputs:

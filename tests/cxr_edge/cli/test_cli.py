@@ -355,6 +355,28 @@ def test_a_run_json_of_other_software_is_no_reason_to_leave_images_out(radiograp
         assert "Skipped 1 file without a radiograph: text (1)." in done.stderr
 
 
+def test_a_large_archive_is_skipped_and_a_large_image_is_not(radiographs):
+    with zipfile.ZipFile(radiographs / "all.zip", "w") as archive:
+        archive.writestr("x", bytes(2**20))
+    (radiographs / "large.pgm").write_bytes(b"P2\n1024 1024\n255\n" + b"100 " * 2**20)
+    limit = f"max_file_bytes={max(path.stat().st_size for path in SAMPLES)}"
+    done = run(radiographs, "--no-tta", "--json", "--limit", limit)
+    assert codes_of(done.stdout) == {"large.pgm": "too_large"}
+    assert "Skipped 1 file without a radiograph: ZIP archive (1)." in done.stderr
+
+
+def test_an_input_that_is_gone_loses_its_overlay(radiographs, tmp_path):
+    named = [radiographs / "a.png", radiographs / "sub" / "a.png"]
+    arguments = [*named, "--no-tta", "--cam", 1, "--out", tmp_path / "out"]
+    assert run(*arguments).returncode == 0
+    named[0].unlink()
+    assert run(*arguments).returncode == 1
+    lines = lines_of((tmp_path / "out" / "predictions.jsonl").read_text())
+    assert [line["status"] for line in lines] == ["error", "ok"]
+    (left,) = (tmp_path / "out" / "heatmaps").iterdir()
+    assert lines[1]["findings"][0]["overlay_file"] == f"heatmaps/{left.name}"
+
+
 def test_an_image_that_becomes_a_text_loses_its_line_and_its_overlay(radiographs, tmp_path):
     out = tmp_path / "out"
     assert run(radiographs, "--no-tta", "--cam", 1, "--out", out).returncode == 0
