@@ -48,7 +48,7 @@
     return { whole, strongest, left: percent(peak % width, width), top: percent(Math.floor(peak / width), height) };
   }
 
-  function paint(canvas, map, rows, columns, height, width, colour) {
+  function paint(canvas, map, rows, columns, height, width, { colour, strength }) {
     canvas.height = height;
     canvas.width = width;
     const { whole, strongest, left, top } = enlarge(map, rows, columns, height, width);
@@ -58,17 +58,14 @@
     for (let at = 0; at < whole.length; at++) {
       const level = Math.min(255, Math.max(0, Math.round((255 * whole[at]) / strongest)));
       for (let channel = 0; channel < 3; channel++) picture.data[4 * at + channel] = colour[3 * level + channel];
-      picture.data[4 * at + 3] = level;
+      picture.data[4 * at + 3] = Math.round(strength * level);
     }
     context.putImageData(picture, 0, 0);
     return { left, top };
   }
 
   const isWeak = (label) => label !== null && !label.closest("tr").matches(".cxr-positive");
-  const fade = (image) => {
-    const chosen = image.querySelector('.cxr-label[aria-pressed="true"]');
-    find(image, "map").style.opacity = (find(image, "fade").value / 100) * (isWeak(chosen) ? WEAK : 1);
-  };
+  const fade = (image) => { find(image, "map").style.opacity = find(image, "fade").value / 100; };
 
   function show(image) {
     const chosen = image.querySelector('.cxr-label[aria-pressed="true"]');
@@ -85,7 +82,8 @@
       const scale = Math.min(1, LARGEST / Math.max(height, width));
       const map = bytes(image.dataset.maps).subarray(rows * columns * chosen.dataset.map).subarray(0, rows * columns);
       const drawn = [height, width].map((side) => Math.max(1, Math.round(side * scale)));
-      const peak = paint(canvas, map, rows, columns, ...drawn, colour);
+      const look = { colour, strength: isWeak(chosen) ? WEAK : 1 };
+      const peak = paint(canvas, map, rows, columns, ...drawn, look);
       const cells = chosen.closest("tr").cells;
       const call = [cells[1].textContent, cells[2].textContent].filter(Boolean).join(", ");
       caption = peak
