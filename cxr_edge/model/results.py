@@ -165,7 +165,9 @@ class Result:
             tta_mode=self.tta_mode,
             variants=self.variants,
             probabilities=self.probabilities,
-            findings=tuple(finding.record() for finding in self.findings),
+            findings=tuple(
+                FindingRecord(f.label, f.probability, f.threshold, f.positive, f.std) for f in self.findings
+            ),
             warnings=self.warnings,
             ood_score=self.ood_score,
         )

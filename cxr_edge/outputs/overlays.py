@@ -157,8 +157,8 @@ def draw_overlay(image: npt.NDArray[np.uint8], result: Result, label: str, color
         verdict += " positive" if positive else f", below threshold {finding.threshold:.2f}"
     caption(drawn, f"{verdict}  |  research only, not for diagnosis")
     _, encoded = cv2.imencode(".png", drawn, _QUICK_PNG)
-    png = encoded.tobytes()
-    return bytes(png[:FIRST_CHUNK_END] + RESULT_CHUNK + png[FIRST_CHUNK_END:])
+    png = np.asarray(encoded, np.uint8).ravel().data
+    return b"".join((png[:FIRST_CHUNK_END], RESULT_CHUNK, png[FIRST_CHUNK_END:]))
 
 
 def caption(picture: npt.NDArray[np.uint8], text: str) -> None:
