@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from training.data.nih import SIDE
 from training.errors import DataError
 from training.labels import LabelSet, aliases
 
@@ -59,10 +60,11 @@ def read_external(kind: str, root: Path, uncertain: Uncertain, labels: LabelSet)
         ("view", None),
         ("collection", kind),
         ("markers_blacked", False),
+        (SIDE, np.nan),
     ):
         if column not in table:
             table[column] = default
-    columns = ["image", "path", "patient", "age", "sex", "view", "collection", "markers_blacked", *names]
+    columns = ["image", "path", "patient", "age", "sex", "view", "collection", "markers_blacked", SIDE, *names]
     return table[columns].reset_index(drop=True)
 
 

@@ -13,6 +13,9 @@ from training.labels import LabelSet
 
 #: Columns every table has, besides one 0/1 column per label.
 COLUMNS = ("image", "patient", "age", "sex", "view", "official", "collection", "markers_blacked")
+#: The shorter side of the image as it is stored, in pixels; missing where neither table nor cache records it.
+#: It describes a copy of the image and not the image, so that no hash includes it.
+SIDE = "side"
 
 
 def read_dataset(root: Path, labels: LabelSet) -> pd.DataFrame:
@@ -56,12 +59,12 @@ def read_table(root: Path, labels: LabelSet) -> pd.DataFrame:
     Two layouts are known. NIH's own: ``Data_Entry_2017*.csv[.gz]`` and ``test_list.txt[.gz]`` (or
     ``official_test_list.txt[.gz]``). A subset's: ``labels.csv`` with the columns image, labels,
     patient, age, sex, view, split (``train_val`` or ``test``), and, where it was gathered from
-    several places, collection and markers_blacked. ``labels.csv`` goes first.
+    several places, collection, markers_blacked and side. ``labels.csv`` goes first.
 
     Returns
     -------
     DataFrame
-        One row per image: `COLUMNS`, then the labels as int8. ``official`` is ``train_val`` or
+        One row per image: `COLUMNS`, `SIDE`, then the labels as int8. ``official`` is ``train_val`` or
         ``test``, the published split; ``collection`` is where the image was gathered from.
 
     Raises
@@ -102,12 +105,13 @@ def _read_nih(root: Path) -> pd.DataFrame:
 
 def _with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
     """Keep the known columns; a table without collections is one, with its markers as they are."""
-    table = table.assign(**{c: d for c, d in (("collection", "NIH"), ("markers_blacked", False)) if c not in table})
+    defaults = (("collection", "NIH"), ("markers_blacked", False), (SIDE, float("nan")))
+    table = table.assign(**{column: default for column, default in defaults if column not in table})
     if missing := [column for column in ("labels", *COLUMNS) if column not in table]:
         raise DataError(f"the table lacks the columns {missing}; it has {list(table)}")
     if (twice := table["image"].duplicated()).any():
         raise DataError(f"the table names {table['image'][twice].iloc[0]} twice; expected one row per image")
-    return table[["labels", *COLUMNS]]
+    return table[["labels", *COLUMNS, SIDE]]
 
 
 def _one_file(root: Path, pattern: str) -> Path:

@@ -23,7 +23,7 @@ from cxr_edge.model.preprocess import preprocess
 from cxr_edge.outputs.csv import safe
 from cxr_edge.support.parallel import map_in_order
 from training.data.cache import IDENTITY, TABLE, images_file
-from training.data.nih import COLUMNS, hash_of_table, joined_labels
+from training.data.nih import COLUMNS, SIDE, hash_of_table, joined_labels
 from training.errors import DataError
 from training.files import locked, write_json
 from training.labels import LabelSet
@@ -40,6 +40,7 @@ class _Decoded:
 
     row: dict[str, Any]
     images: tuple[npt.NDArray[np.uint8], ...]
+    side: int = 0
     sha256: str = ""
     error: InputError | None = None
 
@@ -87,6 +88,7 @@ def _prepare(
     identity: dict[str, Any] = {
         "sizes": sizes,
         "table_sha256": hash_of_table(images, labels.names),
+        "columns": [*COLUMNS, SIDE],
         "preprocessing": "cxr_edge.preprocess",
     }
     _claim(out, identity)
@@ -108,7 +110,10 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
     if claimed.exists():
         found = {**json.loads(claimed.read_text()), "finished": False}
         if found != {**identity, "finished": False}:
-            raise DataError(f"{out} is a cache of other images or sizes ({found['sizes']}); choose another --out")
+            raise DataError(
+                f"{out} is a cache of other images or sizes ({found['sizes']}), or of an earlier version; "
+                "choose another --out"
+            )
     elif any(out.iterdir()):
         raise DataError(f"{out} is not empty and not a cache; choose another --out")
     write_json(claimed, {**identity, "finished": False})
@@ -121,7 +126,7 @@ def _cut_to_whole_images(out: Path, sizes: list[int]) -> set[str]:
     if whole := text.rfind(b"\n") + 1:
         os.truncate(table, whole)
     else:
-        table.write_text(",".join(["labels", *COLUMNS, "sha256"]) + "\n")
+        table.write_text(",".join(["labels", *COLUMNS, SIDE, "sha256"]) + "\n")
     images = set(pd.read_csv(table, dtype={"image": str})["image"])
     for size in sizes:
         images_file(out, size).touch()
@@ -136,7 +141,8 @@ def _decode_all(waiting: list[dict[str, Any]], out: Path, sizes: list[int], done
             pixels = decode(data).pixels
         except InputError as error:
             return _Decoded(row, (), error=error)
-        return _Decoded(row, tuple(preprocess(pixels, (s, s)) for s in sizes), hashlib.sha256(data).hexdigest())
+        images = tuple(preprocess(pixels, (size, size)) for size in sizes)
+        return _Decoded(row, images, min(pixels.shape), hashlib.sha256(data).hexdigest())
 
     columns = TextColumn("Decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with ExitStack() as stack:
@@ -148,7 +154,9 @@ def _decode_all(waiting: list[dict[str, Any]], out: Path, sizes: list[int], done
         while chunk := list(islice(decoded, CHUNK)):
             _append(chunk, files)
             csv.writer(lines).writerows(
-                [*(one.row[column] for column in ("labels", *COLUMNS)), one.sha256] for one in chunk if not one.error
+                [*(one.row[column] for column in ("labels", *COLUMNS)), one.side, one.sha256]
+                for one in chunk
+                if not one.error
             )
             lines.flush()
             bar.update(task, advance=len(chunk))

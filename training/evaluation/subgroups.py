@@ -1,4 +1,4 @@
-"""Figures by view position, sex, age group, collection, and with or without blacked-out markers."""
+"""Figures by view position, sex, age, collection, stored side, and with or without blacked-out markers."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from training.data.nih import SIDE
 from training.evaluation.metrics import roc_aucs
 from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
 
@@ -22,8 +23,14 @@ def groups_of(table: pd.DataFrame) -> dict[str, pd.Series]:
         "sex": table["sex"],
         "age": ages.astype(object),
         "collection": table["collection"],
+        "side": _sides(table),
         "markers": table["markers_blacked"].map({True: "blacked out", False: "as they are"}),
     }
+
+
+def _sides(table: pd.DataFrame) -> pd.Series:
+    """Return the side of each image as stored, where it is known."""
+    return table[SIDE].map("{:.0f} pixels".format, na_action="ignore")
 
 
 def _age_names() -> list[str]:

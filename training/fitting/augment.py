@@ -1,14 +1,17 @@
-"""Augmentation of one image: one affine warp, one table of grey levels, black boxes."""
+"""Augmentation of one image: less detail, one affine warp, one table of grey levels, black boxes."""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cxr_edge.model.preprocess import preprocess
 from training.fitting.recipe import Augmentation
 
 #: Sides of a black box and how far down most of them reach, as shares of the image's side.
 BOX_SIDES = (0.04, 0.2)
 BOX_ZONE = 0.3
+#: The smallest side in pixels that an image is reduced to.
+LEAST_SIDE = 64
 
 
 def augment(image: npt.NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -26,11 +29,22 @@ def augment(image: npt.NDArray[np.uint8], how: Augmentation, rng: np.random.Gene
     ndarray, (size, size) uint8
     """
     size = image.shape[0]
+    if how.reduce and rng.random() < how.reduce:
+        image = _reduced(image, rng)
     warped = cv2.warpAffine(image, _warp(size, how, rng), (size, size), flags=cv2.INTER_LINEAR)
     varied = np.asarray(cv2.LUT(warped, _grey_levels(how, rng)), np.uint8)
     if rng.random() < how.boxes:
         _black_out(varied, rng)
     return varied
+
+
+def _reduced(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Reduce an image to a side drawn log-uniformly, and enlarge it again."""
+    size = image.shape[0]
+    if size <= LEAST_SIDE:
+        return image
+    side = round(float(np.exp(rng.uniform(np.log(LEAST_SIDE), np.log(size)))))
+    return preprocess(preprocess(image, (side, side)), (size, size))
 
 
 def _warp(size: int, how: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float64]:

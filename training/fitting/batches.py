@@ -10,10 +10,11 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from training.data.images import Part
+from training.data.nih import SIDE
 from training.fitting.augment import augment
 from training.fitting.distillation import Teachers
 from training.fitting.losses import collection_priors
-from training.fitting.recipe import Recipe
+from training.fitting.recipe import Recipe, Sampling
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -44,7 +45,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._stage = stage
         how = recipe.distillation
         size = recipe.stages[stage - 1].size
-        self._teachers = Teachers(how.teachers, len(part.labels), size) if how.teachers else None
+        self._teachers = Teachers(how.teachers, len(part.labels), how.size or size) if how.teachers else None
+        self._small = (part.table[SIDE] < size).to_numpy()
         self._priors = collection_priors(
             part.targets, part.table["collection"].to_numpy(), recipe.loss.collection_prior
         )
@@ -54,7 +56,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Draw the images of an epoch, counted from 0."""
         self._epoch = epoch
         rng = np.random.default_rng([self._recipe.seed, self._stage, epoch])
-        order = epoch_rows(self.part.targets, self._recipe.sampling.min_per_class, rng)
+        order = epoch_rows(self.part.targets, self._small, self._recipe.sampling, rng)
         steps = -(-len(order) // self._recipe.batch)
         self._order = np.resize(order, steps * self._recipe.batch)
 
@@ -85,7 +87,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return self._order[index * self._recipe.batch : (index + 1) * self._recipe.batch]
 
 
-def epoch_rows(targets: npt.NDArray[Any], min_per_class: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def epoch_rows(
+    targets: npt.NDArray[Any], small: npt.NDArray[np.bool_], how: Sampling, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
     """Draw the images of an epoch: every image once, rare labels' images again, all of it shuffled.
 
     A label is filled up by its own count alone, though an image drawn for one label brings its
@@ -94,20 +98,34 @@ def epoch_rows(targets: npt.NDArray[Any], min_per_class: int, rng: np.random.Gen
     Parameters
     ----------
     targets : ndarray, (N, labels)
-    min_per_class : int
-        Images of each label at least; a label without any image stays without.
+    small : ndarray, (N,) bool
+        Images stored smaller than the stage's size.
+    how : Sampling
+        A label without any image stays without.
 
     Returns
     -------
     ndarray of int
         Rows of `targets`.
     """
-    rows = [np.arange(len(targets))]
+    shown = _with_few_small(small, how.small_share, rng)
+    rows = [shown]
     for label in range(targets.shape[1]):
-        candidates = np.flatnonzero(targets[:, label])
-        if 0 < len(candidates) < min_per_class:
-            rows.append(_spread(candidates, min_per_class - len(candidates), rng))
+        candidates = shown[targets[shown, label] > 0]
+        if 0 < len(candidates) < how.min_per_class:
+            rows.append(_spread(candidates, how.min_per_class - len(candidates), rng))
     return rng.permutation(np.concatenate(rows))
+
+
+def _with_few_small(
+    small: npt.NDArray[np.bool_], small_share: float, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return all images that are not small, and so many others, drawn at random, that these are at most this share."""
+    few, large = np.flatnonzero(small), np.flatnonzero(~small)
+    if small_share < 1 and len(large):
+        most = round(len(large) * small_share / (1 - small_share))
+        few = rng.permutation(few)[:most]
+    return np.concatenate([large, few])
 
 
 def _spread(candidates: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from cxr_edge.model.preprocess import preprocess
 from training.network.architecture import LOGITS, at_size
 from training.network.initial_weights import load_network
 
@@ -23,7 +24,7 @@ class Teachers:
     labels : int
         How many labels they predict.
     size : int
-        Side of the images in pixels.
+        Side in pixels of the images that they answer.
 
     Notes
     -----
@@ -45,18 +46,24 @@ class Teachers:
             logits.append(teacher(image, training=False))
         mean = keras.layers.Average(dtype="float32")(logits) if len(logits) > 1 else logits[0]
         self._together = keras.Model(image, mean)
+        self._size = size
 
     def logits(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the mean of their logits.
 
         Parameters
         ----------
-        images : ndarray, (n, size, size, 1) float32
-            Grey levels 0..255.
+        images : ndarray, (n, side, side, 1) float32
+            Whole grey levels 0..255; those of another side are resized.
 
         Returns
         -------
         ndarray, (n, labels) float32
             Log-odds.
         """
+        if images.shape[1] != self._size:
+            images = np.stack(
+                [preprocess(image[..., 0].astype(np.uint8), (self._size, self._size)) for image in images]
+            )
+            images = images[..., None].astype(np.float32)
         return np.asarray(self._together(images, training=False), np.float32)

@@ -46,9 +46,14 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_per_class : int
         Images of a label rarer than this are shown again, until the label reaches it: drawn anew
         each epoch, and spread over it. 0: every image once. The design takes 2,000 on all of NIH.
+    small_share : float
+        Most of an epoch that images stored smaller than the stage's size may be; drawn anew each
+        epoch. 1: all of them. Enlarged images lack detail, and a network that sees mostly them
+        does not learn to use it.
     """
 
     min_per_class: Annotated[int, Meta(ge=0)] = 0
+    small_share: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
 class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +107,9 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boxes : float
         Probability of up to three black rectangles, more of them near the upper edge, where
         markers sit: the network must not recognise collections by blacked-out markers.
+    reduce : float
+        Probability of reducing the image to a random side of at least 64 pixels and enlarging it
+        again, as an image stored so small would be: sharpness must tell nothing of a label.
     """
 
     flip: Share = 0.0
@@ -112,6 +120,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contrast: Share = 0.0
     gamma: AtLeastZero = 0.0
     boxes: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    reduce: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,10 +133,13 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         student has seen too.
     weight : float
         Share of the teachers' answer in the targets; the rest is the labels.
+    size : int
+        Side in pixels of the images that the teachers answer, reduced from the student's. 0: the student's.
     """
 
     teachers: tuple[str, ...] = ()
     weight: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    size: Annotated[int, Meta(ge=0, le=4096, multiple_of=32)] = 0
 
     def __post_init__(self) -> None:
         if bool(self.teachers) != bool(self.weight):

@@ -1,4 +1,4 @@
-"""The resize against OpenCV's: the same averages at any size."""
+"""The resize against OpenCV's: the same averages at any size; what is too small is interpolated."""
 
 import cv2
 import numpy as np
@@ -24,7 +24,17 @@ def test_the_samples_are_resized_exactly_as_by_opencv():
 def test_any_size_of_image_and_input(height, width, to_height, to_width, seed):
     image = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     ours = preprocess(image, (to_height, to_width))
-    assert np.abs(ours.astype(int) - opencv(image, (to_height, to_width))).max() <= 1
+    averaged = opencv(image, (min(height, to_height), min(width, to_width)))
+    expected = cv2.resize(averaged, (to_width, to_height), interpolation=cv2.INTER_CUBIC)
+    assert ours.shape == (to_height, to_width)
+    assert np.abs(ours.astype(int) - expected).max() <= (1 if averaged.shape == expected.shape else 3)
+
+
+def test_an_enlarged_image_has_no_squares():
+    """``cv2.INTER_AREA`` would repeat each pixel: neighbours within a square are equal, the others are not."""
+    image = preprocess(read_image(SAMPLES[0]).pixels, (112, 112))
+    steps = np.abs(np.diff(preprocess(image, (224, 224)).astype(int)[32:192, 32:192], axis=1))
+    assert 0.5 < steps[:, ::2].mean() / steps[:, 1::2].mean() < 2
 
 
 def test_an_image_larger_than_one_product():

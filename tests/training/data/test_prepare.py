@@ -16,7 +16,7 @@ from tests.training.conftest import NIH14
 from training.data import prepare as preparing
 from training.data.cache import IDENTITY, TABLE, images_file
 from training.data.images import load_part
-from training.data.nih import COLUMNS, hash_of_table, read_dataset
+from training.data.nih import COLUMNS, SIDE, hash_of_table, read_dataset
 from training.data.prepare import prepare
 from training.errors import DataError
 
@@ -32,6 +32,8 @@ def test_a_cache_holds_what_the_sdk_sees(data, cache):
     original, cached = read_dataset(data, NIH14), read_dataset(cache, NIH14)
     pd.testing.assert_frame_equal(cached[[*COLUMNS, *NIH14.names]], original[[*COLUMNS, *NIH14.names]])
     assert hash_of_table(cached, NIH14.names) == hash_of_table(original, NIH14.names)
+    assert original[SIDE].isna().all()
+    assert cached[SIDE].tolist() == [min(read_image(path).pixels.shape) for path in original["path"]]
     for size in (32, 64):
         images = load_part(cached.iloc[[5, 59, 0]], size, "some", NIH14).images
         for index, row in enumerate((5, 59, 0)):

@@ -28,6 +28,7 @@ def synthetic(images=200, seed=0):
             "sex": rng.choice(["F", "M"], images),
             "age": rng.integers(0, 95, images),
             "markers_blacked": rng.random(images) < 0.3,
+            "side": rng.choice([128, 512], images),
         }
     )
     return truth, scores, table
@@ -106,7 +107,8 @@ def test_more_processes_give_the_same_figures():
 def test_subgroups_are_measured_on_their_own_images():
     truth, scores, table = synthetic()
     found = by_subgroup(truth, scores, table, FINDINGS, BOOTSTRAP)
-    assert set(found) == {"view", "sex", "age", "collection", "markers"}
+    assert set(found) == {"view", "sex", "age", "collection", "side", "markers"}
+    assert set(found["side"]) == {"128 pixels", "512 pixels"}
     chosen = (table["view"] == "AP").to_numpy()
     expected = roc_auc_score(truth[chosen, 0], scores[chosen, 0])
     assert found["view"]["AP"]["findings"]["Atelectasis"]["value"] == pytest.approx(expected, abs=1e-4)

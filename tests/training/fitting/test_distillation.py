@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from cxr_edge.model.preprocess import preprocess
 from tests.training.conftest import NIH14, RECIPE
 from training.data.images import load_part
 from training.data.nih import read_dataset
@@ -47,6 +48,17 @@ def test_targets_are_labels_and_answers_to_the_varied_images_under_the_prior(tea
     assert np.abs(priors).max() > 0.1
     answer = expit(Teachers(teachers, len(NIH14), 32).logits(images) + priors)
     np.testing.assert_allclose(targets, 0.25 * part.targets[batches.rows(2)] + 0.75 * answer, atol=1e-5)
+
+
+def test_teachers_of_another_size_answer_the_same_images_reduced(teachers, data):
+    part = load_part(read_dataset(data, NIH14), 64, "all", NIH14)
+    stages = (Stage(size=64, epochs=1, learning_rate=1e-3),)
+    how = Distillation(teachers, weight=1.0, size=32)
+    batches = Batches(part, msgspec.structs.replace(RECIPE, stages=stages, distillation=how))
+    (images, priors), targets = batches[0]
+    reduced = np.stack([preprocess(image[..., 0].astype(np.uint8), (32, 32)) for image in images])
+    answer = Teachers(teachers, len(NIH14), 32).logits(reduced[..., None].astype(np.float32))
+    np.testing.assert_allclose(targets, expit(answer + priors), atol=1e-5)
 
 
 def test_a_student_records_its_teachers(teachers, data, tmp_path):
