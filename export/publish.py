@@ -105,14 +105,15 @@ def publish(
     differences = measure(network, graphs.model, graphs.maps, images)
     require_parity(differences)
     gate = {"images": len(images), "variants": len(VARIANTS), "largest_difference_to_keras": asdict(differences)}
-    manifest = _manifest(network, description, gate)
+    manifest = describe(network, description, gate)
     card = model_card(manifest)
     return write_bundle(
         manifest, {"model.onnx": graphs.model, "maps.onnx": graphs.maps, MODEL_CARD: card.encode()}, out
     )
 
 
-def _manifest(network: keras.Model, description: Description, gate: dict[str, Any]) -> dict[str, Any]:
+def describe(network: keras.Model, description: Description, gate: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a network's bundle, without the hashes of its files."""
     decisions, labels = description.decisions, _labels(network, description)
     thresholds = [
         threshold

@@ -10,8 +10,8 @@ import typer
 
 from cxr_edge.errors import CxrEdgeError
 from training.errors import TrainingError
-from training.fitting.recipe import DEFAULT, RECIPES
 from training.labels import DEFAULT as DEFAULT_LABELS
+from training.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -71,6 +71,14 @@ def prepare(
     typer.echo(f"Wrote {out}")
 
 
+class Device(str, Enum):
+    """Where a fit computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
 @app.command()
 def fit(
     data: Data,
@@ -93,14 +101,25 @@ def fit(
         bool, typer.Option("--deterministic", help="The same seed gives the same weights, at some cost in time.")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")] = False,
+    device: Annotated[Device, typer.Option(help="Where; auto refuses a fit that takes days on a CPU.")] = Device.auto,
 ) -> None:
     """Fit a network; writes model.keras, training.json, history.csv and learning_curves.png."""
     with _errors_reported("Interrupted; the same command with --resume continues after the last whole epoch"):
-        from training.fitting.recipe import change_recipe, read_recipe
-        from training.fitting.run import fit_run
+        chosen = change_recipe(read_recipe(recipe), change or [])  # told within a second, before heavy imports
 
-        chosen = change_recipe(read_recipe(recipe), change or [])
-        written = fit_run(data, out, chosen, resume=resume, deterministic=deterministic, tensorboard=tensorboard)
+        from training.fitting.run import fit_run
+        from training.network.devices import choose_device
+
+        choose_device(device.value)
+        written = fit_run(
+            data,
+            out,
+            chosen,
+            resume=resume,
+            deterministic=deterministic,
+            tensorboard=tensorboard,
+            cpu_asked_for=device is Device.cpu,
+        )
     typer.echo(f"Wrote {written}")
 
 
@@ -124,7 +143,6 @@ def ablate(
     with _errors_reported("Interrupted; the same command continues after the last whole epoch"):
         from training.fitting.ablate import ablate as ablate_variants
         from training.fitting.ablate import read_ablation
-        from training.fitting.recipe import read_recipe
 
         ablate_variants(data, out, read_recipe(recipe), read_ablation(variants))
     typer.echo((out / "ablation.md").read_text())
@@ -134,12 +152,23 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finishe
 
 
 @app.command()
-def calibrate(run: Run, data: Data) -> None:
-    """Fit calibration and operating points on the validation images; writes decisions.json."""
-    from training.fitting.run import calibrate_run
+def calibrate(
+    run: Run,
+    data: Data,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Fit on the validation images of this collection alone; repeatable."),
+    ] = None,
+) -> None:
+    """Fit calibration and operating points on the validation images; writes decisions.json.
 
+    Probabilities and thresholds hold where findings are as frequent as among these images: choose a collection that
+    was gathered as images come in, where there is one.
+    """
     with _errors_reported():
-        typer.echo(f"Wrote {calibrate_run(run, data)}")
+        from export.decisions import calibrate_run
+
+        typer.echo(f"Wrote {calibrate_run(run, data, collection or ())}")
 
 
 class Dataset(str, Enum):
@@ -157,6 +186,51 @@ class UncertainLabels(str, Enum):
     ignore = "ignore"
     zeros = "zeros"
     ones = "ones"
+
+
+@app.command()
+def recalibrate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle.", exists=True, file_okay=False)],
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder that the table's images are in.", exists=True)
+    ],
+    labels: Annotated[
+        Path,
+        typer.Option(
+            metavar="CSV", help="Column image, any of the bundle's labels as 1 and 0, patient if known.", exists=True
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The new bundle.")],
+    uncertain: Annotated[
+        UncertainLabels,
+        typer.Option(help="What an uncertain label (-1) counts as; with ignore its image is left out."),
+    ] = UncertainLabels.ignore,
+    version: Annotated[
+        str | None, typer.Option(help="Version of the new bundle.", show_default="that of BUNDLE-recalibrated")
+    ] = None,
+) -> None:
+    """Fit a bundle's calibration and operating points on your own labelled images; writes a new bundle.
+
+    Use images as they come in, a few hundred at least: probabilities and thresholds hold where findings are as frequent
+    as among these. Keep other images to check the result: `evaluate --dataset csv`. The network stays as it is.
+    """
+    with _errors_reported():
+        from cxr_edge.model.bundle import read_bundle
+        from export.decisions import recalibrate as fit_anew
+        from training.data.external import read_external
+        from training.labels import LabelSet
+
+        known = LabelSet.of(read_bundle(bundle).manifest.labels)
+        table = read_external("csv", labels, uncertain.value, known)
+        table["path"] = [images / name for name in table["image"]]
+        done = fit_anew(bundle, table, labels.name, out, version)
+    if done.kept:
+        typer.echo(f"Too few images; decisions kept as they were: {', '.join(done.kept)}", err=True)
+    if done.left_out:
+        typer.echo(f"Left out {done.left_out} images: unreadable, or not all labels known", err=True)
+    before, after = (done.log_loss[when] for when in ("before", "after"))
+    typer.echo(f"Log loss {before:.4f} before, {after:.4f} after (on patients held out in turn)")
+    typer.echo(f"Wrote {done.bundle}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ import export.bundle_files
 import export.parity
 from cxr_edge import errors
 from cxr_edge.model.bundle import SHIPPED, read_bundle
+from cxr_edge.model.preprocess import preprocess
 from export.errors import ExportError
 from export.gradcam_graph import Dense, gradcam_graph, read_head
 from export.images import load_gate_images
@@ -117,6 +118,14 @@ def test_parity_on_the_images_of_the_repository(network, graphs, images):
     differences = measure(network, graphs.model, graphs.maps, images)
     require_parity(differences)
     assert differences.probabilities < TOLERANCES.probabilities
+
+
+def test_a_network_of_another_size_that_was_never_fitted(images):
+    """Its features are larger or smaller than a fitted one's, and the rounding with them."""
+    fresh = build_network(COUNT, 160)
+    made = convert(fresh)
+    small = np.stack([preprocess(image, (160, 160)) for image in images[:1]])
+    require_parity(measure(fresh, made.model, made.maps, small))
 
 
 def test_a_bundle_is_written_and_loads(network, graphs, images, tmp_path):

@@ -10,8 +10,8 @@ import pytest
 
 from cxr_edge.model.labels import Code, Label
 from tests.conftest import SAMPLES
-from training.fitting.recipe import Recipe
 from training.labels import LabelSet, read_labels
+from training.recipe import Recipe
 
 #: The shipped label set.
 NIH14 = read_labels()

@@ -1,59 +1,16 @@
 """Splits by patient: the published test list, the reference design's 80/20, or a user's own file."""
 
 from pathlib import Path
-from typing import Literal
 
-import msgspec
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
 from training.errors import DataError
+from training.recipe import Split
 
 PARTS = ("train", "validation", "test")
 
 Parts = dict[str, pd.DataFrame]
-
-
-class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How images are divided; no patient is ever in two parts.
-
-    Attributes
-    ----------
-    scheme : str
-        ``official``: NIH's published test list. ``random-80-20``: a fifth of all patients is the
-        test part, as in the reference design. ``file``: see `file`.
-    validation : float
-        Share of the patients outside the test part that are held out at random.
-    validation_collections : tuple of str
-        Instead: hold out these whole collections, so that validation measures the network
-        on images gathered elsewhere. Images of their patients in other collections are left out.
-    seed : int
-        Of the random choices.
-    file : str
-        For ``file``: a CSV with the columns image and split (train, validation or test). Images it
-        does not name are left out.
-    """
-
-    scheme: Literal["official", "random-80-20", "file"] = "official"
-    validation: float = 0.15
-    validation_collections: tuple[str, ...] = ()
-    seed: int = 0
-    file: str = ""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.validation < 1:
-            raise ValueError(f"expected validation between 0 and 1, got {self.validation}")
-        if (self.scheme == "file") != bool(self.file):
-            raise ValueError("expected `file` with the scheme 'file', and only there")
-
-    def describe(self) -> str:
-        """Describe how validation was held out and what the test part is."""
-        if self.scheme == "file":
-            return f"the user's own file {Path(self.file).name}"
-        test = "official test list" if self.scheme == "official" else "20% of the patients at random as test"
-        if self.validation_collections:
-            return f"{test}; validation: all patients of collection {', '.join(self.validation_collections)}"
-        return f"{test}; validation: {self.validation:.0%} of the other patients at random"
 
 
 def split_images(images: pd.DataFrame, split: Split) -> Parts:

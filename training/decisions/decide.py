@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxr_edge.model.calibration import Calibration, calibrate
-from training.data.images import Part
 from training.decisions.calibration import FOLDS, METHODS, choose_method
 from training.decisions.early_exit import FIRST, fit_early_exit
 from training.decisions.thresholds import operating_points
@@ -22,16 +21,19 @@ from training.labels import LabelSet
 RESAMPLES = 1000
 
 
-def decide(part: Part, per_variant: npt.NDArray[np.float32], fitted_on: str) -> dict[str, Any]:
-    """Fit calibration, thresholds on calibrated probabilities, when to stop early, and compare one variant with all.
+def decide(
+    images: pd.DataFrame, labels: LabelSet, per_variant: npt.NDArray[np.float32], fitted_on: str
+) -> dict[str, Any]:
+    """Fit calibration, and thresholds on calibrated probabilities, and compare one variant with all.
 
     TTA is the default, since it also shows how far the answer depends on the variant, unless it ranks images worse
     than one variant does: the 95 % interval of the paired difference in mean ROC-AUC lies below 0.
 
     Parameters
     ----------
-    part : Part
-        The validation images, enough of them: see `require_enough`.
+    images : DataFrame
+        ``patient``, and the labels as 0 and 1; enough of them: see `require_enough`.
+    labels : LabelSet
     per_variant : ndarray, (N, variants, labels) float32
         Raw probabilities, the unchanged image first.
     fitted_on : str
@@ -40,32 +42,54 @@ def decide(part: Part, per_variant: npt.NDArray[np.float32], fitted_on: str) -> 
     Returns
     -------
     dict
-        ``calibration`` and ``operating_points`` as in the manifest; ``default_tta_mode``;
-        ``figures``: log loss by calibration method, and the paired gain of TTA.
+        ``calibration`` and ``operating_points`` as in the manifest, these without the rules of
+        `add_early_exits`; ``default_tta_mode``; ``figures``: log loss by calibration method, and the
+        paired gain of TTA.
     """
-    raw, labels = scores_by_mode(per_variant), part.labels
-    patients, columns = part.table["patient"].to_numpy(), labels.finding_columns
-    method, losses = choose_method(part.targets, raw["tta"], patients, labels.names)
-    curves = {mode: METHODS[method](part.targets, of_mode, labels.names) for mode, of_mode in raw.items()}
+    raw, targets, columns = scores_by_mode(per_variant), images[list(labels.names)].to_numpy(), labels.finding_columns
+    patients, truth = images["patient"].to_numpy(), targets[:, columns]
+    method, losses = choose_method(targets, raw["tta"], patients, labels.names)
+    curves = {mode: METHODS[method](targets, of_mode, labels.names) for mode, of_mode in raw.items()}
     if method == "identity":
         calibration = Calibration("identity")
     else:
         calibration = Calibration("platt", **curves, fitted_on=f"{fitted_on}; {method}, chosen by log loss")
     calibrated = {mode: calibrate(scores, curves[mode], labels.names)[:, columns] for mode, scores in raw.items()}
-    points = operating_points(part.findings, calibrated, labels.findings, fitted_on)
-    first_mean = per_variant[:, FIRST].mean(axis=1, dtype=np.float64)
-    first = calibrate(first_mean, curves["tta"], labels.names)[:, columns]
-    for point in points.values():
-        thresholds = point["tta"]["thresholds"]
-        point["adaptive"] = fit_early_exit(first, calibrated["tta"], thresholds, patients, fitted_on)
+    points = operating_points(truth, calibrated, labels.findings, fitted_on)
     scores = (raw["single"][:, columns], raw["tta"][:, columns])
-    gain = paired(part.findings, scores, patients, labels.findings, Bootstrap(RESAMPLES))["mean"]
+    gain = paired(truth, scores, patients, labels.findings, Bootstrap(RESAMPLES))["mean"]
     return {
         "calibration": msgspec.to_builtins(calibration),
         "operating_points": msgspec.to_builtins(points),
         "default_tta_mode": "single" if _below_zero(gain["difference"]["interval"]) else "tta",
         "figures": {"log_loss": losses, "tta_gain": gain},
     }
+
+
+def add_early_exits(
+    decided: dict[str, Any], labels: LabelSet, per_variant: npt.NDArray[np.float32], images: pd.DataFrame
+) -> None:
+    """Fit for each operating point when the first variants are enough; the images need no labels.
+
+    Parameters
+    ----------
+    decided : dict
+        As `decide` returns it; its operating points gain ``adaptive``.
+    labels : LabelSet
+    per_variant : ndarray, (N, variants, labels) float32
+        Raw probabilities, by `training.network.tta.VARIANTS`.
+    images : DataFrame
+        With ``patient``.
+    """
+    calibration = msgspec.convert(decided["calibration"], Calibration)
+    means = (variants.mean(axis=1, dtype=np.float64) for variants in (per_variant[:, FIRST], per_variant))
+    first, full = (calibrate(mean, calibration.tta, labels.names)[:, labels.finding_columns] for mean in means)
+    patients = images["patient"].to_numpy()
+    for point in decided["operating_points"].values():
+        fitted_on = point["tta"]["fitted_on"]
+        thresholds = {label: point["tta"]["thresholds"][label] for label in labels.findings}
+        rule = fit_early_exit(first, full, thresholds, patients, fitted_on)
+        point["adaptive"] = msgspec.to_builtins(rule)
 
 
 def require_enough(images: pd.DataFrame, labels: LabelSet) -> None:

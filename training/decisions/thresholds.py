@@ -10,6 +10,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 Floats = npt.NDArray[np.floating[Any]]
 
 SENSITIVITY = 0.8
+SPECIFICITY = 0.9
 
 
 def max_f1(truth: Floats, scores: Floats) -> float:
@@ -32,11 +33,24 @@ def sensitivity_80(truth: Floats, scores: Floats) -> float:
     return float(thresholds[np.argmax(sensitivity >= SENSITIVITY)])
 
 
+def screening(truth: Floats, scores: Floats) -> float:
+    """Find the lowest score at or above which at most 10 % of the negative images are called positive.
+
+    Where findings are rare, as in a screening population, most images that are called positive are
+    false alarms, so that their share has to be bounded. Where the highest score already calls more
+    of them, the threshold lies between it and 1, and no image is called positive.
+    """
+    false_positive_rate, _, thresholds = roc_curve(truth, scores, drop_intermediate=False)
+    few = np.flatnonzero(false_positive_rate <= 1 - SPECIFICITY + 1e-12)[-1]
+    return float(thresholds[few]) if few else (float(scores.max()) + 1) / 2
+
+
 #: The first is the default.
 OPERATING_POINTS: Mapping[str, Callable[[Floats, Floats], float]] = {
     "max_f1": max_f1,
     "youden": youden,
     "sensitivity_80": sensitivity_80,
+    "screening": screening,
 }
 
 

@@ -15,7 +15,7 @@ from cxr_edge.model.bundle import Bundle
 from cxr_edge.model.manifest import Manifest
 from cxr_edge.model.model import Model
 from training.data.nih import hash_of_table
-from training.data.splits import Split, split_images
+from training.data.splits import split_images
 from training.errors import DataError
 from training.evaluation.comparison import compare, read_predictions
 from training.evaluation.early_stops import early_stops
@@ -29,6 +29,7 @@ from training.evaluation.resampling import Bootstrap
 from training.evaluation.stems import stems
 from training.evaluation.subgroups import by_subgroup
 from training.labels import LabelSet
+from training.recipe import Split
 from training.versions import commit
 
 

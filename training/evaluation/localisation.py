@@ -1,9 +1,10 @@
-"""Heat maps compared with radiologists' boxes: pointing game and IoU, beside a centred and a random map."""
+"""Heat maps compared with radiologists' boxes: pointing game and IoU, beside maps that do not look at the image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -26,7 +27,12 @@ IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
 #: Standard deviation of the centred control, as a share of the side.
 CENTRE = 0.25
 
-CONTROLS = ("centred", "random")
+#: Maps that know only the finding's name, or nothing. `mean_box` is the mean box of the finding over other
+#: patients, `mean_map` the mean of the model's own maps of it over them.
+CONTROLS = ("mean_box", "mean_map", "centred", "random")
+
+#: Side that maps are reduced to before they are averaged.
+REDUCED = 128
 
 
 def read_boxes(file: Path, findings: Sequence[str]) -> pd.DataFrame:
@@ -85,9 +91,10 @@ def localise(
     Returns
     -------
     dict or None
-        ``cases`` (pairs of image and finding), ``images``, ``method``, and for ``maps``, ``centred`` and ``random``:
+        ``cases`` (pairs of image and finding), ``images``, ``method``, and for ``maps`` and each of `CONTROLS`:
         ``pointing_game`` (the maximum lies in a box) and ``iou_above`` each of `IOUS`; the model's maps also by
-        finding. None without a box.
+        finding. ``gain_over`` has the paired difference of the pointing game to each control. A finding with boxes
+        of one patient alone has no mean over others: its cases are left out. None without a case.
     """
     manifest = model.manifest
     if manifest.maps is None:
@@ -97,15 +104,67 @@ def localise(
         return None
     rng = np.random.default_rng(bootstrap.seed)
     settings = model.settings(heatmaps=True)
-    cases = []
-    for row in np.flatnonzero(boxed):
-        image, result = table.iloc[row], model.decide(predictions.evaluations[row], settings)
-        for finding, drawn in boxes[boxes["image"] == Path(image["image"]).stem].groupby("finding"):
-            inside = _mask(drawn, result.size)
-            random = upsample(rng.random(manifest.maps.grid, np.float32), result.size)
-            maps = {"maps": result.heatmap(finding), "centred": _centred(result.size), "random": random}
-            cases.append({"patient": image["patient"], "finding": finding, **_scores(maps, inside)})
-    return {"method": manifest.maps.method, **_summary(pd.DataFrame(cases), int(boxed.sum()), bootstrap)}
+    cases = [
+        (row, str(finding), drawn)
+        for row in np.flatnonzero(boxed).tolist()
+        for finding, drawn in boxes[boxes["image"] == Path(table["image"][row]).stem].groupby("finding")
+    ]
+
+    def heatmap(row: int, finding: str) -> Floats:
+        return model.decide(predictions.evaluations[row], settings).heatmap(finding)
+
+    drawn_boxes = _OverOthers([(finding, table["patient"][row], _mean_of(drawn)) for row, finding, drawn in cases])
+    reduced = _OverOthers([(f, table["patient"][row], _reduced(heatmap(row, f))) for row, f, _ in cases])
+    scored = []
+    for row, finding, drawn in cases:
+        found, patient = heatmap(row, finding), table["patient"][row]
+        box, mean_map = drawn_boxes.mean(finding, patient), reduced.mean(finding, patient)
+        if box is None or mean_map is None:
+            continue
+        maps: dict[str, Floats] = {
+            "maps": found,
+            "mean_box": _around(box, found.shape),
+            "mean_map": np.asarray(cv2.resize(mean_map, found.shape[::-1], interpolation=cv2.INTER_LINEAR)),
+            "centred": _centred(found.shape),
+            "random": upsample(rng.random(manifest.maps.grid, np.float32), found.shape),
+        }
+        scored.append({"patient": patient, "finding": finding, **_scores(maps, _mask(drawn, found.shape))})
+    if not scored:
+        return None
+    return {"method": manifest.maps.method, **_summary(pd.DataFrame(scored), int(boxed.sum()), bootstrap)}
+
+
+class _OverOthers:
+    """Means over all cases of a finding but those of one patient.
+
+    Parameters
+    ----------
+    cases : list of (str, patient, ndarray)
+    """
+
+    def __init__(self, cases: list[tuple[str, Any, Floats]]) -> None:
+        self._cases = cases
+
+    def mean(self, finding: str, patient: Any) -> Floats | None:
+        """Return the mean for a finding without a patient's cases; None if there is no other."""
+        others = [value for of_finding, owner, value in self._cases if of_finding == finding and owner != patient]
+        return np.asarray(np.mean(others, axis=0)) if others else None
+
+
+def _mean_of(drawn: pd.DataFrame) -> Floats:
+    return np.asarray(drawn[["x", "y", "w", "h"]].to_numpy(np.float64).mean(axis=0))
+
+
+def _reduced(heatmap: Floats) -> Floats:
+    return np.asarray(cv2.resize(heatmap.astype(np.float32), (REDUCED, REDUCED), interpolation=cv2.INTER_AREA))
+
+
+def _around(box: Floats, size: tuple[int, int]) -> Floats:
+    """Return a map with its maximum in the middle of a box, that reaches half of it at the box's edge."""
+    x, y, w, h = box / FRAME
+    rows, columns = ((np.arange(side) + 0.5) / side for side in size)
+    down, across = np.abs(rows - (y + h / 2)) / h, np.abs(columns - (x + w / 2)) / w
+    return np.asarray(np.clip(1 - np.maximum(down[:, None], across[None, :]), 0, None))
 
 
 def _mask(drawn: pd.DataFrame, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -139,11 +198,19 @@ def _summary(cases: pd.DataFrame, images: int, bootstrap: Bootstrap) -> dict[str
         "images": images,
         "region": f"where a map reaches {REGION:.0%} of its maximum",
         **{name: _figures(cases, name, bootstrap) for name in ("maps", *CONTROLS)},
+        "gain_over": {name: _gain(cases, name, bootstrap) for name in CONTROLS},
         "findings": {
             finding: {"cases": len(of_finding), **_figures(of_finding, "maps", bootstrap)}
             for finding, of_finding in cases.groupby("finding")
         },
     }
+
+
+def _gain(cases: pd.DataFrame, control: str, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Return how much oftener the model's maps point into a box than a control, paired by case."""
+    gains = (cases["maps_hit"] - cases[f"{control}_hit"]).to_numpy()
+    (figure,) = bootstrap.figures(lambda rows: np.array([gains[rows].mean()]), cases["patient"].to_numpy())
+    return dict(figure)
 
 
 def _figures(cases: pd.DataFrame, name: str, bootstrap: Bootstrap) -> dict[str, Any]:

@@ -200,7 +200,13 @@ def localisation_section(report: dict[str, Any]) -> str:
     if not found:
         return ""
     method = found["method"]
-    names = {"maps": method, "centred": "control: centred", "random": "control: random"}
+    names = {
+        "maps": method,
+        "mean_box": "control: mean box of the finding, other patients",
+        "mean_map": "control: mean map of the finding, other patients",
+        "centred": "control: centred",
+        "random": "control: random",
+    }
     rows = [(name, found["cases"], *_localisation_cells(found[key])) for key, name in names.items()]
     rows += [
         (f"{method}, {label}", row["cases"], *_localisation_cells(row)) for label, row in found["findings"].items()
@@ -209,9 +215,31 @@ def localisation_section(report: dict[str, Any]) -> str:
     return (
         "## Localisation\n\n"
         f"{found['cases']} pairs of image and finding with radiologists' boxes, on {found['images']} images.\n"
-        f"Pointing game: the map's maximum lies in a box. IoU: of the boxes with the region {found['region']}.\n\n"
+        f"Pointing game: the map's maximum lies in a box. IoU: of the boxes with the region {found['region']}.\n"
+        f"{_beaten_by(found, names)}\n\n"
         + table(("map", "cases", "pointing game", *(f"IoU ≥ {limit}" for limit in limits)), rows)
     )
+
+
+def _beaten_by(found: dict[str, Any], names: dict[str, str]) -> str:
+    """Say plainly which controls point better than the model's maps, and which worse."""
+    better: list[str] = []
+    worse: list[str] = []
+    neither: list[str] = []
+    for name, gain in found["gain_over"].items():
+        low, high = gain["interval"] or (-1.0, 1.0)
+        listed = worse if low > 0 else better if high < 0 else neither
+        listed.append(f"{names[name].removeprefix('control: ')} ({gain['value']:+.3f})")
+    said = [
+        f"**{what}: {', '.join(which)}.**"
+        for what, which in (
+            ("The maps point better than these controls", worse),
+            ("These controls, which do not look at the image, point better than the maps", better),
+            ("No difference is shown to", neither),
+        )
+        if which
+    ]
+    return " ".join(said)
 
 
 def _localisation_cells(figures: dict[str, Any]) -> list[str]:

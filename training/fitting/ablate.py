@@ -12,8 +12,8 @@ from msgspec import Meta
 from training.errors import Busy, FitError, RecipeError
 from training.fitting.history import HISTORY
 from training.fitting.provenance import MODEL
-from training.fitting.recipe import Recipe, change_recipe
 from training.fitting.run import fit_run
+from training.recipe import Recipe, change_recipe
 
 TABLE = "ablation"
 
@@ -25,7 +25,7 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     seeds : tuple of int
     common : tuple of str
-        Changes of the recipe for all variants; see `training.fitting.recipe.change_recipe`.
+        Changes of the recipe for all variants; see `training.recipe.change_recipe`.
     variants : dict
         Name → further changes. The first is what the others are compared with.
     """

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.model.preprocess import preprocess
-from training.fitting.recipe import Augmentation
+from training.recipe import Augmentation
 
 #: Sides of a black box and how far down most of them reach, as shares of the image's side.
 BOX_SIDES = (0.04, 0.2)

@@ -14,7 +14,7 @@ from training.data.nih import SIDE
 from training.fitting.augment import augment
 from training.fitting.distillation import Teachers
 from training.fitting.losses import collection_priors
-from training.fitting.recipe import Recipe, Sampling
+from training.recipe import Recipe, Sampling
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]

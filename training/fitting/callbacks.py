@@ -1,9 +1,10 @@
-"""Callbacks of a fit: order of images, divergence, progress, validation, checkpoints."""
+"""Callbacks of a fit: order of images, divergence, progress, time to go, validation, checkpoints."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -18,10 +19,14 @@ from training.evaluation.metrics import auc_within, mean_auc
 from training.fitting.batches import Batches
 from training.fitting.checkpoint import STATE, Progress, save_state
 from training.fitting.history import write_history
-from training.fitting.recipe import Stopping
 from training.network.predict import predict_variants
+from training.recipe import Stage, Stopping
 
 Logs = dict[str, Any] | None
+
+#: Batches before the time is taken, and those it is taken over.
+WARM_UP: Final = 5
+TIMED: Final = 20
 
 
 class Order(keras.callbacks.Callback):  # type: ignore[misc]
@@ -97,6 +102,38 @@ class ProgressLine(keras.callbacks.Callback):  # type: ignore[misc]
     def close(self) -> None:
         """Take the bar off the terminal; also after an error."""
         self._bar.stop()
+
+
+class Estimate(keras.callbacks.Callback):  # type: ignore[misc]
+    """Prints once how long this stage and those after it will take, from the time of some batches.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        This one, and those after it.
+    epochs : int
+        Of this stage that are done.
+    images : int
+        Of an epoch.
+    batch : int
+    """
+
+    def __init__(self, stages: Sequence[Stage], epochs: int, images: int, batch: int) -> None:
+        super().__init__()
+        first, *later = stages
+        shown = (first.epochs - epochs) * first.size**2 + sum(stage.epochs * stage.size**2 for stage in later)
+        self._equivalent = images * shown / first.size**2
+        self._size, self._batch, self._seen, self._since = first.size, batch, 0, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """See the class."""
+        self._seen += 1
+        if self._seen == WARM_UP:
+            self._since = time.monotonic()
+        elif self._seen == WARM_UP + TIMED:
+            rate = TIMED * self._batch / (time.monotonic() - self._since)
+            hours = self._equivalent / rate / 3600
+            print(f"About {hours:.1f} h to go: {rate:.0f} images/s at {self._size} px")  # noqa: T201
 
 
 class Bookkeeper(keras.callbacks.Callback):  # type: ignore[misc]

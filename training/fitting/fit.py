@@ -8,13 +8,13 @@ import keras
 
 from training.data.images import Part
 from training.fitting.batches import Batches
-from training.fitting.callbacks import Bookkeeper, DivergenceGuard, Order, ProgressLine
+from training.fitting.callbacks import Bookkeeper, DivergenceGuard, Estimate, Order, ProgressLine
 from training.fitting.checkpoint import STATE, Progress, read_progress, restore_state
 from training.fitting.losses import make_loss
-from training.fitting.recipe import Optimizer, Recipe, Stage
 from training.network.architecture import LOGITS, round_kernels_to_half
 from training.network.devices import dtype_policy, gpus, shared_among
 from training.network.initial_weights import initial_network
+from training.recipe import Optimizer, Recipe, Stage
 
 
 def fit(
@@ -88,6 +88,7 @@ def _fit_stage(
         DivergenceGuard(batches, run),
         Bookkeeper(network, validation, loss, recipe.stopping, progress, run),
         line,
+        Estimate(recipe.stages[number - 1 :], progress.epochs, len(batches) * recipe.batch, recipe.batch),
     ]
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(run / "tensorboard" / f"stage-{number}"))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from training.fitting.recipe import Loss
+from training.recipe import Loss
 
 Tensor = Any
 

@@ -14,9 +14,9 @@ from training.data.nih import hash_of_table
 from training.data.splits import Parts
 from training.errors import DataError
 from training.files import hash_of_file
-from training.fitting.recipe import Recipe
 from training.labels import LabelSet
 from training.network.initial_weights import NAMED, require_network_file
+from training.recipe import Recipe
 from training.versions import commit, versions
 
 MODEL = "model.keras"

@@ -1,4 +1,4 @@
-"""A run directory: the model, its decisions, and the provenance of both."""
+"""A run directory: the model, its provenance, and what an unfinished fit needs to go on."""
 
 import json
 import zipfile
@@ -10,22 +10,18 @@ import msgspec
 
 from training.data.images import Part, load_part, require_sizes
 from training.data.nih import hash_of_table, read_dataset
-from training.data.splits import Parts, Split, split_images
-from training.decisions.decide import decide, require_enough
+from training.data.splits import Parts, split_images
+from training.decisions.decide import require_enough
 from training.errors import DataError
-from training.files import hash_of_file, locked, write_json
+from training.files import locked, write_json
 from training.fitting.checkpoint import STATE
 from training.fitting.fit import fit
+from training.fitting.plan import describe_plan
 from training.fitting.provenance import MODEL, PROVENANCE, labels_of, provenance, read_provenance, resumed_provenance
-from training.fitting.recipe import Recipe
 from training.labels import LabelSet, read_labels
-from training.network.architecture import to_float32
-from training.network.initial_weights import load_network
-from training.network.predict import predict_variants
-from training.network.tta import VARIANTS
+from training.recipe import Recipe, Split
 
 IDENTITY = "identity.json"
-DECISIONS = "decisions.json"
 
 
 def fit_run(
@@ -36,6 +32,7 @@ def fit_run(
     resume: bool = False,
     deterministic: bool = False,
     tensorboard: bool = False,
+    cpu_asked_for: bool = False,
 ) -> Path:
     """Fit on the training part of a data set and save the whole model with its provenance.
 
@@ -50,6 +47,8 @@ def fit_run(
         Continue an interrupted fit in `out`, by the same recipe on the same images.
     deterministic, tensorboard : bool
         See `training.fitting.fit.fit`.
+    cpu_asked_for : bool
+        Fit on a CPU, however long it takes.
 
     Returns
     -------
@@ -60,12 +59,15 @@ def fit_run(
     ------
     DataError
         `out` holds another fit; or one by the same recipe, and `resume` is not asked for.
+    FitError
+        There is no GPU for a fit that would take days without; or the loss is not a number.
     """
     labels = read_labels(recipe.labels)
     images = read_dataset(data, labels)
     parts = split_images(images, recipe.split)
     require_sizes(parts["train"], [stage.size for stage in recipe.stages])
     current = provenance(parts, recipe, labels)
+    plan = describe_plan(parts, recipe, cpu_asked_for=cpu_asked_for)
 
     def load(size: int) -> tuple[Part, Part]:
         train, validation = (load_part(parts[name], size, name, labels) for name in ("train", "validation"))
@@ -76,6 +78,7 @@ def fit_run(
         if (out / MODEL).exists():
             return out / MODEL
         _describe_parts(parts, labels, len(images))
+        print("\n".join(plan))  # noqa: T201
         if resume and not resumes:
             print(f"{out} holds nothing to resume: a new fit begins")  # noqa: T201
         write_json(out / PROVENANCE, resumed_provenance(out, current) if resumes else current)
@@ -133,28 +136,6 @@ def _remove_state(out: Path) -> None:
     """Remove the files that only an unfinished fit needs."""
     for left in [out / STATE, *out.glob("stage-*.keras")]:
         left.unlink(missing_ok=True)
-
-
-def calibrate_run(run: Path, data: Path) -> Path:
-    """Fit calibration and operating points of a run's model on the validation images of its own split.
-
-    Thresholds are fitted on calibrated probabilities, separately for each TTA mode.
-
-    Returns
-    -------
-    Path
-        The written ``decisions.json``: the model's hash, the manifest's ``calibration`` and
-        ``operating_points``, the default TTA mode, and the figures behind these choices.
-    """
-    images, labels = split_of(run, data)["validation"], labels_of(run)
-    require_enough(images, labels)
-    network = to_float32(load_network(str(run / MODEL), len(labels)))
-    part = load_part(images, network.input_shape[1], "validation", labels)
-    per_variant = predict_variants(network, part.images, VARIANTS)
-    split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
-    fitted_on = f"{len(images)} validation images of {images['patient'].nunique()} patients ({split.describe()})"
-    decided = {"model_sha256": hash_of_file(run / MODEL), **decide(part, per_variant, fitted_on)}
-    return write_json(run / DECISIONS, decided)
 
 
 def split_of(run: Path, data: Path) -> Parts:

@@ -5,6 +5,37 @@ from contextlib import contextmanager
 
 import keras
 
+from training.errors import FitError
+
+
+def choose_device(device: str) -> None:
+    """Let a fit see the GPUs or not; before anything is computed.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu`` or ``gpu``.
+
+    Raises
+    ------
+    FitError
+        A GPU is asked for, and the framework finds none.
+    """
+    if device == "cpu":
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.set_visible_devices([], "GPU")
+        else:
+            import jax
+
+            jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]
+    elif device == "gpu" and not gpus():
+        raise FitError(
+            f"expected a GPU, {keras.config.backend()} finds none; install the group training-gpu and the driver, or "
+            "choose --device cpu"
+        )
+
 
 def gpus() -> list[str]:
     """List this host's GPUs, like ``gpu:0``."""

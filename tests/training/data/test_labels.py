@@ -7,8 +7,8 @@ import pytest
 from cxr_edge.model.bundle import read_bundle
 from tests.training.conftest import FIVE, NIH14
 from training.errors import RecipeError
-from training.fitting.recipe import RECIPES, read_recipe
 from training.labels import FOLDER, LabelSet, aliases, read_labels
+from training.recipe import RECIPES, read_recipe
 
 
 def test_the_shipped_set_is_that_of_the_shipped_bundle():

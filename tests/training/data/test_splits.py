@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from tests.training.conftest import NIH14
 from training.data.nih import hash_of_table, read_dataset, read_table
-from training.data.splits import PARTS, Split, require_disjoint_patients, split_images
+from training.data.splits import PARTS, require_disjoint_patients, split_images
 from training.errors import DataError
+from training.recipe import Split
 
 
 def table(patients, collections=None):

@@ -8,9 +8,8 @@ import pytest
 from cxr_edge.model.calibration import Calibration, calibrate
 from cxr_edge.model.manifest import OperatingPoint
 from tests.training.conftest import FIVE, NIH14
-from training.data.images import Part
 from training.decisions import decide as decisions
-from training.decisions.decide import decide
+from training.decisions.decide import add_early_exits, decide
 from training.labels import LabelSet
 from training.network.tta import VARIANTS
 
@@ -23,7 +22,7 @@ def few_resamples(monkeypatch):
     monkeypatch.setattr(decisions, "RESAMPLES", 40)
 
 
-def validation(labels: LabelSet) -> tuple[Part, np.ndarray]:
+def validation(labels: LabelSet) -> tuple[pd.DataFrame, np.ndarray]:
     """Return images with well predicted findings, each at its own level, and with the normal label inverted."""
     rng = np.random.default_rng(0)
     targets = (rng.random((IMAGES, len(labels))) < 0.3).astype(np.float32)
@@ -32,14 +31,14 @@ def validation(labels: LabelSet) -> tuple[Part, np.ndarray]:
     log_odds = levels + slopes * targets + 0.3 * rng.normal(size=targets.shape)
     per_variant = log_odds[:, None] + 0.05 * rng.normal(size=(IMAGES, len(VARIANTS), len(labels)))
     table = pd.DataFrame({"patient": np.arange(IMAGES) // 2, **dict(zip(labels.names, targets.T, strict=True))})
-    part = Part(np.zeros((IMAGES, 1, 1), np.uint8), targets, table, labels)
-    return part, (1 / (1 + np.exp(-per_variant))).astype(np.float32)
+    return table, (1 / (1 + np.exp(-per_variant))).astype(np.float32)
 
 
 @pytest.mark.parametrize("labels", [NIH14, FIVE], ids=["shipped", "five"])
 def test_every_label_is_calibrated_and_findings_alone_are_decided_on(labels):
-    part, per_variant = validation(labels)
-    decided = decide(part, per_variant, "images")
+    table, per_variant = validation(labels)
+    decided = decide(table, labels, per_variant, "images")
+    add_early_exits(decided, labels, per_variant, table)
     calibration = msgspec.convert(decided["calibration"], Calibration)
     assert calibration.method == "platt"
     for mode, raw in (("single", per_variant[:, 0]), ("tta", per_variant.mean(axis=1))):
@@ -50,15 +49,15 @@ def test_every_label_is_calibrated_and_findings_alone_are_decided_on(labels):
             thresholds = getattr(point, mode).thresholds
             assert tuple(thresholds) == tuple(point.adaptive.margins) == labels.findings
             called = emitted >= np.array([thresholds[label] for label in labels.findings])
-            agreement = (called == part.findings).mean(axis=0)
+            agreement = (called == table[list(labels.findings)].to_numpy()).mean(axis=0)
             assert agreement.min() > 0.9, "a finding has the threshold of another"
     gain = decided["figures"]["tta_gain"]
     assert gain["second"]["value"] >= gain["first"]["value"] > 0.99, "the inverted normal label counts"
 
 
 def test_variants_that_rank_worse_are_not_the_default():
-    part, per_variant = validation(FIVE)
-    assert decide(part, per_variant, "images")["default_tta_mode"] == "tta"
+    table, per_variant = validation(FIVE)
+    assert decide(table, FIVE, per_variant, "images")["default_tta_mode"] == "tta"
     noise = np.random.default_rng(1).random((IMAGES, len(VARIANTS) - 1, len(FIVE)))
     per_variant[:, 1:] = 0.2 * per_variant[:, 1:] + 0.8 * noise
-    assert decide(part, per_variant, "images")["default_tta_mode"] == "single"
+    assert decide(table, FIVE, per_variant, "images")["default_tta_mode"] == "single"

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
 from tests.training.conftest import NIH14
-from training.decisions.thresholds import OPERATING_POINTS, halfway, max_f1, operating_points, sensitivity_80, youden
+from training.decisions.thresholds import (
+    OPERATING_POINTS,
+    halfway,
+    max_f1,
+    operating_points,
+    screening,
+    sensitivity_80,
+    youden,
+)
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=3, max_size=60)
 
@@ -45,6 +53,17 @@ def test_the_highest_threshold_with_four_of_five_positives(pairs):
     found = sensitivity_80(truth, scores)
     assert recall_score(truth, scores >= found) >= 0.8
     assert all(recall_score(truth, scores >= score) < 0.8 for score in scores if score > found)
+
+
+@settings(deadline=None)
+@given(PAIRS)
+def test_the_lowest_threshold_with_one_false_alarm_in_ten(pairs):
+    truth, scores = arrays(pairs)
+    found = screening(truth, scores)
+    specificity = {score: recall_score(truth, scores >= score, pos_label=0) for score in {*scores.tolist(), found}}
+    assert specificity[found] >= 0.9 - 1e-9 or found == scores.max() == 1
+    assert all(of_score < 0.9 for score, of_score in specificity.items() if score < found and (scores >= score).any()
+               and not np.array_equal(scores >= score, scores >= found))  # fmt: skip
 
 
 def test_every_operating_point_has_every_finding_and_mode():

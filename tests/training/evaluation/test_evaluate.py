@@ -23,8 +23,8 @@ BOOTSTRAP = Bootstrap(resamples=20, jobs=1)
 
 @pytest.fixture(scope="module")
 def bundle(finished, data, tmp_path_factory):
+    from export.decisions import calibrate_run
     from export.publish import Description, export
-    from training.fitting.run import calibrate_run
 
     decisions = json.loads(calibrate_run(finished, data).read_text())
     training = json.loads((finished / "training.json").read_text())
@@ -48,7 +48,7 @@ def test_a_report_has_every_figure_with_its_interval(report, tmp_path):
     assert (recorded["images"], recorded["patients"]) == (15, 15)
     for mode in ("single", "tta"):
         assert list(recorded["tta_modes"][mode]["findings"]) == list(NIH14.findings)
-    assert set(recorded["operating_points"]) == {"max_f1", "youden", "sensitivity_80"}
+    assert set(recorded["operating_points"]) == {"max_f1", "youden", "sensitivity_80", "screening"}
     for point in recorded["operating_points"].values():
         assert set(point["mean"]) == {"precision", "recall", "f1", "specificity"}
     assert recorded["calibration"]["before"]["mean"]["ece"]["interval"]

@@ -7,8 +7,20 @@ import pytest
 from tests.conftest import SAMPLES
 from tests.training.conftest import NIH14
 from training.errors import DataError
-from training.evaluation.localisation import IOUS, _centred, _mask, _scores, has_boxes, localise, read_boxes
+from training.evaluation.localisation import (
+    CONTROLS,
+    FRAME,
+    IOUS,
+    _around,
+    _centred,
+    _mask,
+    _scores,
+    has_boxes,
+    localise,
+    read_boxes,
+)
 from training.evaluation.predictions import predict_images
+from training.evaluation.report import localisation_section
 from training.evaluation.resampling import Bootstrap
 
 
@@ -34,22 +46,37 @@ def test_the_centred_control_points_at_the_middle():
     assert np.unravel_index(np.argmax(centre), centre.shape) == (50, 25)
 
 
+def test_the_map_around_a_box_has_the_box_as_its_region():
+    box = pd.DataFrame({"x": [200.0], "y": [300.0], "w": [400.0], "h": [200.0]})
+    inside = _mask(box, (FRAME, FRAME))
+    around = _around(np.array([200.0, 300.0, 400.0, 200.0]), (FRAME, FRAME))
+    assert np.unravel_index(np.argmax(around), around.shape) in [(399, 399), (400, 399), (399, 400), (400, 400)]
+    region = around >= 0.5 * around.max()
+    assert (region & inside).sum() / (region | inside).sum() > 0.98
+
+
 def test_the_shipped_bundle_on_boxes(model):
     images = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": SAMPLES, "patient": range(len(SAMPLES))})
     stems = [path.stem for path in SAMPLES[:3]]
     boxes = pd.DataFrame({"image": [*stems, stems[0]], "finding": ["Effusion", "Mass", "Effusion", "Effusion"],
                           "x": 300, "y": 300, "w": 400, "h": 400})  # fmt: skip
+    of_one = pd.DataFrame({"image": stems[:1], "finding": ["Hernia"], "x": 1, "y": 1, "w": 9, "h": 9})
+    boxes = pd.concat([boxes, boxes.assign(finding="Mass")[:1], of_one])
     mapped = has_boxes(images, boxes)
     assert mapped.tolist() == [True] * 3 + [False] * (len(SAMPLES) - 3)
     predictions = predict_images(model, images, mapped)
     found = localise(model, predictions, boxes, Bootstrap(20, jobs=1))
-    assert (found["cases"], found["images"]) == (3, 3)
+    assert (found["cases"], found["images"]) == (4, 3), "that of Hernia has no other patient"
     assert found["method"] == model.manifest.maps.method
     assert found["findings"]["Effusion"]["cases"] == 2
-    for name in ("maps", "centred", "random"):
+    for name in ("maps", *CONTROLS):
         above = [found[name]["iou_above"][str(limit)]["value"] for limit in IOUS]
         assert above == sorted(above, reverse=True)
     assert found["centred"]["pointing_game"]["value"] == 1
+    assert found["mean_box"]["pointing_game"]["value"] == found["mean_box"]["iou_above"]["0.5"]["value"] == 1
+    pointing = found["maps"]["pointing_game"]["value"]
+    assert found["gain_over"]["mean_box"]["value"] == pytest.approx(pointing - 1, abs=1e-3)
+    assert "mean box of the finding" in localisation_section({"localisation": found})
     assert localise(model, predictions, boxes.assign(image="other"), Bootstrap(20, jobs=1)) is None
 
 

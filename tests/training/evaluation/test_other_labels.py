@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import cxr_edge
 from cxr_edge.model.bundle import read_bundle
 from export.__main__ import app as export_app
+from export.decisions import calibrate_run
 from export.gate import LIMITS, Runtime, answers, compare, over_limits
 from tests.conftest import SAMPLES
 from tests.training.conftest import FIVE, RECIPE, write_images
@@ -19,7 +20,7 @@ from training.evaluation.evaluate import Extras, evaluate, part_of_split, write_
 from training.evaluation.resampling import Bootstrap
 from training.fitting import run
 from training.fitting.provenance import labels_of
-from training.fitting.recipe import Stage
+from training.recipe import Stage
 
 BOOTSTRAP = Bootstrap(resamples=20, jobs=1)
 
@@ -35,7 +36,7 @@ def fitted(images, five_labels, tmp_path_factory):
     stages = (Stage(size=32, epochs=1, learning_rate=1e-3),)
     out = tmp_path_factory.mktemp("run")
     run.fit_run(images, out, msgspec.structs.replace(RECIPE, labels=str(five_labels), stages=stages))
-    run.calibrate_run(out, images)
+    calibrate_run(out, images)
     return out
 
 

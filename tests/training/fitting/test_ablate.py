@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.conftest import RECIPE
 from training.fitting.ablate import Ablation, ablate, write_table
-from training.fitting.recipe import Stage
+from training.recipe import Stage
 
 ABLATION = Ablation(
     seeds=(3,),

@@ -7,7 +7,7 @@ import pytest
 from cxr_edge.model.preprocess import preprocess
 from training.fitting.augment import augment
 from training.fitting.batches import epoch_rows
-from training.fitting.recipe import Augmentation, Sampling
+from training.recipe import Augmentation, Sampling
 
 rng = np.random.default_rng(0)
 TARGETS = (rng.random((400, 15)) < np.linspace(0.005, 0.6, 15)).astype(np.float32)

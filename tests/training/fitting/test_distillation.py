@@ -18,8 +18,8 @@ from training.errors import DataError
 from training.fitting import run
 from training.fitting.batches import Batches
 from training.fitting.distillation import Teachers
-from training.fitting.recipe import Distillation, Stage
 from training.network.architecture import LOGITS, at_size, build_network
+from training.recipe import Distillation, Stage
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.fitting.losses import class_weights, collection_priors, make_loss
-from training.fitting.recipe import Loss
+from training.recipe import Loss
 
 rng = np.random.default_rng(0)
 TRUTH = (rng.random((40, 15)) < 0.3).astype(np.float32)

@@ -19,8 +19,7 @@ from tests.training.conftest import NIH14, RECIPE, RECIPE_TOML
 from training.data.images import load_part
 from training.data.nih import read_dataset
 from training.data.prepare import prepare
-from training.data.splits import Split, split_images
-from training.decisions.decide import require_enough
+from training.data.splits import split_images
 from training.errors import DataError, FitError
 from training.fitting import run
 from training.fitting.batches import Batches
@@ -29,9 +28,10 @@ from training.fitting.checkpoint import Progress
 from training.fitting.history import HISTORY
 from training.fitting.losses import make_loss
 from training.fitting.provenance import provenance, resumed_provenance
-from training.fitting.recipe import Optimizer, Stage, Stopping
 from training.network.architecture import LOGITS, build_network
 from training.network.devices import dtype_policy
+from training.network.predict import predict_variants
+from training.recipe import Optimizer, Split, Stage, Stopping
 
 
 def history_of(folder):
@@ -115,12 +115,6 @@ def data_with_a_ruined_test_part(data, tmp_path_factory):
     return copy
 
 
-def test_calibration_opens_no_test_image(finished, data_with_a_ruined_test_part, tmp_path):
-    """The reference project stopped early and set its thresholds on its test part."""
-    copy = Path(shutil.copytree(finished, tmp_path / "run"))
-    assert run.calibrate_run(copy, data_with_a_ruined_test_part).exists()
-
-
 def one_short_stage(**changes):
     return msgspec.structs.replace(RECIPE, stages=(Stage(size=32, epochs=1, learning_rate=1e-3),), **changes)
 
@@ -176,8 +170,6 @@ def test_what_a_fit_lacks_is_reported_before_it_begins(data, tmp_path):
             run.fit_run(tmp_path / "cache", tmp_path / "sizes", RECIPE)
     with pytest.raises(DataError, match="got 'image-net'"):
         run.fit_run(data, tmp_path / "initial", one_short_stage(initial="image-net"))
-    with pytest.raises(DataError, match="holds no finished fit"):
-        run.calibrate_run(tmp_path / "sizes", data)
 
 
 def test_a_fit_from_a_file_records_the_file_without_a_folder_of_this_machine(finished, data):
@@ -204,21 +196,6 @@ def test_a_directory_with_files_of_another_origin_is_refused(data, tmp_path):
         run.fit_run(data, tmp_path, RECIPE)
 
 
-def test_too_few_validation_images_are_reported_before_they_are_read(finished, data, monkeypatch):
-    for later in ("load_network", "load_part", "predict_variants"):
-        monkeypatch.setattr(run, later, None)
-    images = read_dataset(data, NIH14)
-    with pytest.raises(DataError, match="only one class of Infiltration"):
-        require_enough(images.assign(Infiltration=0), NIH14)
-    with pytest.raises(DataError, match="at least 5 patients, got 1"):
-        require_enough(images.assign(patient=1), NIH14)
-    parts = run.split_of(finished, data)
-    lacking = {**parts, "validation": parts["validation"].assign(Infiltration=0)}
-    monkeypatch.setattr(run, "split_of", lambda *_: lacking)
-    with pytest.raises(DataError, match="only one class"):
-        run.calibrate_run(finished, data)
-
-
 def test_a_fit_resumed_by_another_commit_records_both(tmp_path):
     recorded = {"images": 1, "commit": "a", "versions": {}}
     for commit in "abb":
@@ -240,7 +217,7 @@ def test_early_stopping_keeps_the_best_epoch(data_with_a_ruined_test_part, tmp_p
     assert len(aucs) == min(best + 1 + 2, 6)
     network = keras.models.load_model(tmp_path / "model.keras", compile=False)
     part = load_part(run.split_of(tmp_path, data)["validation"], 32, "validation", NIH14)
-    p = run.predict_variants(network, part.images)[:, 0].astype(np.float64)
+    p = predict_variants(network, part.images)[:, 0].astype(np.float64)
     loss = -(part.targets * np.log(p) + (1 - part.targets) * np.log(1 - p)).mean()
     by_epoch = np.array([float(row["val_loss"]) for row in history_of(tmp_path)])
     assert np.argmin(np.abs(by_epoch - loss)) == best
@@ -259,28 +236,6 @@ def test_the_saved_model_is_compressed(finished, tmp_path):
     plain = tmp_path / "plain.keras"
     network.save(plain)
     assert (finished / "model.keras").stat().st_size < plain.stat().st_size
-
-
-def test_calibration_and_thresholds_come_from_validation(finished, data):
-    decisions = json.loads(run.calibrate_run(finished, data).read_text())
-    assert list(decisions["operating_points"]) == ["max_f1", "youden", "sensitivity_80"]
-    for point in decisions["operating_points"].values():
-        for mode in ("single", "tta"):
-            assert tuple(point[mode]["thresholds"]) == NIH14.findings
-            assert "validation" in point[mode]["fitted_on"]
-        assert tuple(point["adaptive"]["margins"]) == NIH14.findings
-    assert decisions["default_tta_mode"] in ("single", "tta")
-    assert set(decisions["figures"]["log_loss"]) == {"identity", "shared", "platt", "platt_ridge"}
-
-
-def test_other_images_would_mean_another_split(finished, data, tmp_path):
-    other = Path(shutil.copytree(data, tmp_path / "other"))
-    (other / "0_0.png").unlink()
-    with (
-        pytest.warns(UserWarning, match="59 of"),
-        pytest.raises(DataError, match=r"expected the .* images the model was fitted with"),
-    ):
-        run.calibrate_run(finished, other)
 
 
 def test_an_epoch_shows_the_same_images_again_for_the_same_seed(data):

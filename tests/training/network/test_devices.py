@@ -15,8 +15,8 @@ from tests.training.conftest import RECIPE
 from training.fitting import fit as fitting
 from training.fitting import run
 from training.fitting.callbacks import averaged_weights
-from training.fitting.recipe import Stage
 from training.network.architecture import LAST_CONVOLUTION, to_float32
+from training.recipe import Stage
 
 SCRIPT = """
 import sys
@@ -28,8 +28,8 @@ if backend == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras
 from training.fitting import fit, run
-from training.fitting.recipe import Recipe, Stage
-from training.data.splits import Split
+from training.recipe import Recipe, Stage
+from training.recipe import Split
 used = []
 def two_devices():
     used.extend(["cpu:0", "cpu:1"])

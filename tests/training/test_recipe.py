@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from training.__main__ import app
 from training.errors import RecipeError
 from training.fitting.ablate import read_ablation
-from training.fitting.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
+from training.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
 
 
 @pytest.mark.parametrize("name", ["reference", "best", "plain", "student"])

@@ -1,0 +1,229 @@
+"""What images decide of a bundle: calibration and operating points, fitted to what the SDK answers."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cxr_edge.model.bundle import MODEL_CARD, Bundle, read_bundle
+from cxr_edge.model.calibration import Curve
+from cxr_edge.model.manifest import Manifest, parse_manifest
+from cxr_edge.model.model import Model
+from export.bundle_files import write_bundle
+from export.card import EVALUATION, model_card
+from export.publish import MIN_PROBABILITY, Description, convert, describe
+from training.decisions.decide import add_early_exits, decide, require_enough
+from training.errors import DataError
+from training.evaluation.predictions import MODES, predict_images
+from training.files import hash_of_file, write_json
+from training.fitting.provenance import MODEL, labels_of, read_provenance
+from training.fitting.run import split_of
+from training.labels import LabelSet
+from training.network.architecture import to_float32
+from training.network.initial_weights import load_network
+from training.network.tta import VARIANTS
+from training.recipe import Split
+from training.versions import commit
+
+DECISIONS: Final = "decisions.json"
+
+#: Images with and without a label that its curve and thresholds are fitted anew on, at least.
+LEAST_IMAGES: Final = 10
+
+
+def calibrate_run(run: Path, data: Path, collections: Sequence[str] = ()) -> Path:
+    """Fit calibration and operating points of a run's model on the validation images of its own split.
+
+    The network is converted first: the scores are those that the exported bundle will emit.
+
+    Parameters
+    ----------
+    run, data : Path
+    collections : sequence of str
+        Fit on these collections alone, such as one in which labels are as frequent as in the clinic;
+        all of them, if left out.
+
+    Returns
+    -------
+    Path
+        The written ``decisions.json``: the model's hash, the manifest's ``calibration`` and
+        ``operating_points``, the default TTA mode, and the figures behind these choices.
+
+    Raises
+    ------
+    DataError
+        The run is not finished, or there are too few validation images.
+    """
+    images, labels = split_of(run, data)["validation"], labels_of(run)
+    if unknown := set(collections) - set(images["collection"]):
+        raise DataError(
+            f"no validation image is of collection {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(sorted(set(images['collection'])))}"
+        )
+    if collections:
+        images = images[images["collection"].isin(collections)].reset_index(drop=True)
+    require_enough(images, labels)
+    split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
+    chosen = f" of collection {', '.join(collections)}" if collections else ""
+    fitted_on = (
+        f"{len(images)} validation images{chosen} of {images['patient'].nunique()} patients ({split.describe()})"
+    )
+    network = to_float32(load_network(str(run / MODEL), len(labels)))
+    found = predict_images(Model(_undecided(network, labels, read_provenance(run)), "cpu"), images)
+    for failure in found.unreadable:
+        raise DataError(f"{failure['image']} cannot be read: {failure['message']}")
+    per_variant = np.stack([evaluation.probabilities for evaluation in found.evaluations])
+    decided = decide(images, labels, per_variant, fitted_on)
+    add_early_exits(decided, labels, per_variant, images)
+    return write_json(run / DECISIONS, {"model_sha256": hash_of_file(run / MODEL), **decided})
+
+
+def _undecided(network: keras.Model, labels: LabelSet, training: dict[str, Any]) -> Bundle:
+    """Return the bundle of a network, in memory, before anything is decided."""
+    graphs = convert(network)
+    half = {"thresholds": dict.fromkeys(labels.findings, 0.5), "fitted_on": "nothing"}
+    decisions = {
+        "operating_points": {"half": dict.fromkeys(MODES, half)},
+        "calibration": {"method": "identity"},
+        "default_tta_mode": "tta",
+    }
+    files = {"model.onnx": graphs.model, "maps.onnx": graphs.maps}
+    listed = {name: {"sha256": "0" * 64, "bytes": len(data)} for name, data in files.items()}
+    manifest = describe(network, Description("undecided", "0", decisions, training, notes=""), gate={})
+    return Bundle(parse_manifest(json.dumps({**manifest, "files": listed}).encode()), "0" * 64, files)
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """What `recalibrate` did.
+
+    Attributes
+    ----------
+    bundle : Path
+    fitted, kept : tuple of str
+        Labels with new decisions, and those with too few images, whose decisions are as before.
+    left_out : int
+        Images that could not be read, or whose labels are not all known.
+    log_loss : dict
+        Mean over images and fitted labels: ``before``, and ``after`` on patients held out in turn.
+    """
+
+    bundle: Path
+    fitted: tuple[str, ...]
+    kept: tuple[str, ...]
+    left_out: int
+    log_loss: dict[str, float]
+
+
+def recalibrate(root: Path | None, images: pd.DataFrame, source: str, out: Path, version: str | None) -> Recalibrated:
+    """Fit a bundle's calibration and operating points anew on other images, and write another bundle.
+
+    The network is unchanged. A label with fewer than `LEAST_IMAGES` images of either class keeps its
+    curve, and at every operating point a threshold that it had.
+
+    Parameters
+    ----------
+    root : Path or None
+        The bundle; None for the shipped one.
+    images : DataFrame
+        As `training.data.external.read_external` returns it.
+    source : str
+        What the images are, for the manifest.
+    out : Path
+        Replaced only once the new bundle is complete.
+    version : str or None
+        Of the new bundle; None appends ``-recalibrated``.
+
+    Raises
+    ------
+    DataError
+        No label has images enough.
+    """
+    bundle = read_bundle(root)
+    labels = LabelSet.of(bundle.manifest.labels)
+    marks = images[list(labels.names)]
+    enough = np.minimum((marks == 1).sum(), (marks == 0).sum()) >= LEAST_IMAGES
+    fitted, kept = (tuple(name for name in labels.names if enough[name] == new) for new in (True, False))
+    if not set(fitted) & set(labels.findings):
+        raise DataError(
+            f"expected at least {LEAST_IMAGES} images with and {LEAST_IMAGES} without one of the findings, got "
+            f"{', '.join(f'{name} {int((marks[name] == 1).sum())}' for name in labels.findings)}; label more images"
+        )
+    known = images[marks[list(fitted)].notna().all(axis=1)].reset_index(drop=True)
+    chosen = LabelSet.of([label for label in labels.records if label.name in fitted])
+    found = predict_images(Model(bundle, "cpu"), known)
+    table, per_variant = found.table, np.stack([evaluation.probabilities for evaluation in found.evaluations])
+    require_enough(table, chosen)
+    fitted_on = f"{len(table)} images of {table['patient'].nunique()} patients: {source}"
+    columns = [labels.names.index(name) for name in fitted]
+    decided = decide(table, chosen, per_variant[:, :, columns], fitted_on)
+    log_loss = {
+        "before": _log_loss(table[list(fitted)].to_numpy(), found.calibrated["tta"][:, columns]),
+        "after": min(decided["figures"]["log_loss"].values()),
+    }
+    _keep(decided, bundle.manifest, fitted, kept)
+    if bundle.manifest.tta.variants == VARIANTS:
+        add_early_exits(decided, labels, per_variant, table)
+    described = {
+        "bundle": bundle.identity,
+        "bundle_sha256": bundle.sha256,
+        "fitted_on": fitted_on,
+        "kept": list(kept),
+        "log_loss": log_loss,
+        "commit": commit(),
+    }
+    _write(bundle, decided, described, version or f"{bundle.manifest.version}-recalibrated", out)
+    return Recalibrated(out, fitted, kept, len(images) - len(table), log_loss)
+
+
+def _log_loss(truth: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> float:
+    inside = np.clip(p, 1e-7, 1 - 1e-7)
+    return float(-(truth * np.log(inside) + (1 - truth) * np.log(1 - inside)).mean())
+
+
+def _keep(decided: dict[str, Any], before: Manifest, fitted: Sequence[str], kept: Sequence[str]) -> None:
+    """Add the curves and thresholds of the labels that are not fitted anew."""
+    calibration = decided["calibration"]
+    if calibration["method"] == "identity":
+        calibration["method"] = "platt"
+        for mode in MODES:
+            calibration[mode] = {name: msgspec.to_builtins(Curve(1.0, 0.0)) for name in fitted}
+    for mode in MODES:
+        old = before.curves(mode) or dict.fromkeys(kept, Curve(1.0, 0.0))
+        calibration[mode] |= {name: msgspec.to_builtins(old[name]) for name in kept}
+        for name, point in decided["operating_points"].items():
+            earlier = name if name in before.operating_points else before.default_operating_point
+            thresholds = before.thresholds(earlier, mode)
+            point[mode]["thresholds"] |= {label: thresholds[label] for label in kept if label in thresholds}
+
+
+def _write(bundle: Bundle, decided: dict[str, Any], described: dict[str, Any], version: str, out: Path) -> None:
+    """Write the bundle with its new decisions, without the figures that rest on those before."""
+    manifest = {
+        **bundle.manifest.source,
+        "version": version,
+        "calibration": decided["calibration"],
+        "operating_points": decided["operating_points"],
+        "default_operating_point": next(iter(decided["operating_points"])),
+        "min_probability": min([MIN_PROBABILITY, *_thresholds(decided)]),
+        "training": {**bundle.manifest.training, "recalibrated": described},
+    }
+    manifest["tta"] = {**manifest["tta"], "default_mode": decided["default_tta_mode"]}
+    files = {name: data for name, data in bundle.files.items() if name != EVALUATION}
+    write_bundle(manifest, {**files, MODEL_CARD: model_card(manifest).encode()}, out)
+
+
+def _thresholds(decided: dict[str, Any]) -> list[float]:
+    return [
+        threshold
+        for point in decided["operating_points"].values()
+        for mode in MODES
+        for threshold in point[mode]["thresholds"].values()
+    ]

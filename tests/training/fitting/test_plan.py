@@ -1,0 +1,77 @@
+"""What a fit says before it begins, and what it refuses."""
+
+import re
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from tests.conftest import ROOT
+from tests.training.conftest import NIH14, RECIPE
+from training.data.nih import read_dataset
+from training.data.prepare import prepare
+from training.data.splits import split_images
+from training.errors import FitError
+from training.fitting.callbacks import TIMED, WARM_UP, Estimate
+from training.fitting.plan import MOST_PIXELS_ON_CPU, describe_plan
+from training.network.devices import choose_device, gpus
+from training.recipe import Stage
+
+no_gpu = pytest.mark.skipif(bool(gpus()), reason="this machine has a GPU")
+
+
+@pytest.fixture(scope="module")
+def parts(data):
+    return split_images(read_dataset(data, NIH14), RECIPE.split)
+
+
+@no_gpu
+def test_device_precision_images_and_steps_are_said(parts):
+    first, *stages = describe_plan(parts, RECIPE, cpu_asked_for=False)
+    assert re.fullmatch(r"Fitting on CPU, \d+ cores in float32, by \w+", first)
+    steps = -(-len(parts["train"]) // 8)
+    assert [f"stage {n}: {size} px, 2 epochs of about {steps} batches of 8" in line
+            for (n, size), line in zip(((1, 32), (2, 64)), stages, strict=True)] == [True, True]  # fmt: skip
+    assert "in memory" in stages[0]
+
+
+def test_a_caches_images_are_not_counted_as_memory(data, tmp_path):
+    prepare(read_dataset(data, NIH14), tmp_path / "cache", (32, 64), NIH14)
+    cached = split_images(read_dataset(tmp_path / "cache", NIH14), RECIPE.split)
+    assert "read from the cache" in describe_plan(cached, RECIPE, cpu_asked_for=True)[1]
+
+
+@no_gpu
+def test_days_on_a_cpu_are_refused_unless_asked_for(parts):
+    epochs = int(MOST_PIXELS_ON_CPU / len(parts["train"]) / 224**2) + 1
+    long = msgspec.structs.replace(RECIPE, stages=(Stage(224, epochs, 1e-3),))
+    with pytest.raises(FitError, match=r"expected a GPU for \d+ images .* --device cpu"):
+        describe_plan(parts, long, cpu_asked_for=False)
+    assert describe_plan(parts, long, cpu_asked_for=True)
+
+
+@no_gpu
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(FitError, match="expected a GPU"):
+        choose_device("gpu")
+
+
+def test_the_time_to_go_counts_all_stages(capsys):
+    stages = (Stage(64, 3, 1e-3), Stage(128, 2, 1e-3))
+    estimate = Estimate(stages, epochs=1, images=3_600_000, batch=32)
+    for batch in range(WARM_UP + TIMED + 5):
+        estimate.on_train_batch_end(batch)
+    (line,) = capsys.readouterr().out.splitlines()
+    hours, rate = re.fullmatch(r"About ([\d.]+) h to go: (\d+) images/s at 64 px", line).groups()
+    assert float(hours) == pytest.approx(3_600_000 * (2 + 2 * 4) / float(rate) / 3600, rel=0.1, abs=0.06)
+
+
+def test_a_wrong_key_is_told_before_anything_heavy_is_imported(data, tmp_path):
+    command = ["-X", "importtime", "-m", "training", "fit", str(data), "--out", str(tmp_path / "run"), "--set", "los=1"]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "the recipe has no 'los'" in done.stderr
+    imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert "training.recipe" in imported
+    assert not imported & {"keras", "tensorflow", "jax", "pandas", "sklearn"}

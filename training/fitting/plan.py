@@ -1,0 +1,55 @@
+"""What a fit is about to do, printed before it begins: where, on how many images, how many steps, how long."""
+
+import os
+from typing import Any, Final
+
+import keras
+
+from training.data.splits import Parts
+from training.errors import FitError
+from training.network.devices import dtype_policy, gpus
+from training.recipe import Recipe, Stage
+
+#: Pixels of network input that a fit on a CPU may show without being asked for: a night of two cores,
+#: which fit about a million pixels a second. All of NIH at 224 pixels takes 25 times as many.
+MOST_PIXELS_ON_CPU: Final = 4e10
+
+
+def describe_plan(parts: Parts, recipe: Recipe, *, cpu_asked_for: bool) -> list[str]:
+    """Describe a fit in a few lines.
+
+    Parameters
+    ----------
+    parts : dict of DataFrame
+    recipe : Recipe
+    cpu_asked_for : bool
+        The user chose the CPU.
+
+    Raises
+    ------
+    FitError
+        There is no GPU, and the fit would take days.
+    """
+    train = parts["train"]
+    found = gpus()
+    pixels = sum(stage.epochs * stage.size**2 for stage in recipe.stages) * len(train)
+    if not found and not cpu_asked_for and pixels > MOST_PIXELS_ON_CPU:
+        raise FitError(
+            f"expected a GPU for {len(train):,} images at up to {max(s.size for s in recipe.stages)} pixels, found "
+            f"none: on this CPU it would take days. Install the group training-gpu on a machine with one, or choose "
+            "--device cpu, fewer images or smaller stages"
+        )
+    where = ", ".join(found) if found else f"CPU, {os.cpu_count()} cores"
+    lines = [f"Fitting on {where} in {dtype_policy()}, by {keras.config.backend()}"]
+    for number, stage in enumerate(recipe.stages, 1):
+        steps = -(-len(train) // recipe.batch)
+        lines.append(
+            f"stage {number}: {stage.size} px, {stage.epochs} epochs of about {steps:,} batches of {recipe.batch}; "
+            f"{_memory(train, stage)}"
+        )
+    return lines
+
+
+def _memory(train: Any, stage: Stage) -> str:
+    size = len(train) * stage.size**2 / 2**30
+    return f"images read from the cache ({size:.1f} GiB)" if "cache" in train else f"{size:.1f} GiB of images in memory"
