@@ -76,7 +76,7 @@ def calibrate_run(run: Path, data: Path, collections: Sequence[str] = ()) -> Pat
         f"{len(images)} validation images{chosen} of {images['patient'].nunique()} patients ({split.describe()})"
     )
     network = to_float32(load_network(str(run / MODEL), len(labels)))
-    found = predict_images(Model(_undecided(network, labels, read_provenance(run)), "cpu"), images)
+    found = predict_images(Model(_undecided(run, network, labels, read_provenance(run)), "cpu"), images)
     for failure in found.unreadable:
         raise DataError(f"{failure['image']} cannot be read: {failure['message']}")
     per_variant = np.stack([evaluation.probabilities for evaluation in found.evaluations])
@@ -85,8 +85,8 @@ def calibrate_run(run: Path, data: Path, collections: Sequence[str] = ()) -> Pat
     return write_json(run / DECISIONS, {"model_sha256": hash_of_file(run / MODEL), **decided})
 
 
-def _undecided(network: keras.Model, labels: LabelSet, training: dict[str, Any]) -> Bundle:
-    """Return the bundle of a network, in memory, before anything is decided."""
+def _undecided(run: Path, network: keras.Model, labels: LabelSet, training: dict[str, Any]) -> Bundle:
+    """Return the bundle of a run's network, in memory, before anything is decided."""
     graphs = convert(network)
     half = {"thresholds": dict.fromkeys(labels.findings, 0.5), "fitted_on": "nothing"}
     decisions = {
@@ -97,7 +97,7 @@ def _undecided(network: keras.Model, labels: LabelSet, training: dict[str, Any])
     files = {"model.onnx": graphs.model, "maps.onnx": graphs.maps}
     listed = {name: {"sha256": "0" * 64, "bytes": len(data)} for name, data in files.items()}
     manifest = describe(network, Description("undecided", "0", decisions, training, notes=""), gate={})
-    return Bundle(parse_manifest(json.dumps({**manifest, "files": listed}).encode()), "0" * 64, files)
+    return Bundle(parse_manifest(json.dumps({**manifest, "files": listed}).encode()), "0" * 64, files, run)
 
 
 @dataclass(frozen=True)
