@@ -14,7 +14,8 @@ from benchmarks.dicom import dicom_files
 from benchmarks.dicom.dicom_files import BASELINE, CODECS, NATIVE, image, stored, with_stream, written
 from benchmarks.measure import interleaved, summary
 from cxr_edge.images import decode
-from cxr_edge.images.dicom import codecs
+from cxr_edge.images.dicom.codestreams import codecs
+from cxr_edge.images.dicom.header import syntaxes as transfer_syntaxes
 from cxr_edge.model.preprocess import preprocess
 
 #: Bits stored; the most that JPEG's extended process has.
@@ -85,7 +86,7 @@ def _image(shape: tuple[int, int], bits: int) -> Dataset:
 def _decoder(syntax: str) -> str:
     if syntax in codecs.CODECS:
         return f"imagecodecs: {LIBRARIES[codecs.CODECS[syntax][1]]}"
-    return {codecs.RLE: "imagecodecs: its own", codecs.DEFLATED: "zlib"}.get(syntax, "none")
+    return {transfer_syntaxes.RLE: "imagecodecs: its own", transfer_syntaxes.DEFLATED: "zlib"}.get(syntax, "none")
 
 
 def _differences(decoded: npt.NDArray[Any], expected: npt.NDArray[Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.backends.onnxruntime import PROVIDERS, load_runtime, missing_cuda_libraries, missing_tensorrt
 from cxr_edge.backends.tensorrt.store import list_engines
 from cxr_edge.errors import CxrEdgeError, DecoderUnavailable, DeviceUnavailable, how_to_get
-from cxr_edge.images.dicom.launch import decoder_command
+from cxr_edge.images.dicom.decoders.launch import decoder_command
 from cxr_edge.model.bundle import Bundle
 from cxr_edge.model.model import Model
 from cxr_edge.support.cache import cache_root

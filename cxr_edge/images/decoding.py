@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from cxr_edge.images.dicom.elements import Elements
-    from cxr_edge.images.dicom.presentation import Display
+    from cxr_edge.images.dicom.display.presentation import Display
+    from cxr_edge.images.dicom.header.elements import Elements
     from cxr_edge.images.dicom.read import GreyImage
 
 #: An image whose brightest and darkest native levels are closer than this is blank.

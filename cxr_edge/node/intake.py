@@ -12,8 +12,8 @@ from typing import Final
 
 from cxr_edge import images
 from cxr_edge.errors import InputError
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.parse import parse
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.parse import parse
 from cxr_edge.images.limits import MEBIBYTE, InputLimits
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.queue import Queue

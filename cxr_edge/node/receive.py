@@ -12,7 +12,8 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxr_edge.errors import NodeBusy
-from cxr_edge.images.dicom import codecs, layout
+from cxr_edge.images.dicom.codestreams import codecs
+from cxr_edge.images.dicom.header import layout, syntaxes
 from cxr_edge.images.limits import MEBIBYTE
 from cxr_edge.node.config import Receive
 from cxr_edge.node.intake import Intake, IntakeOutcome
@@ -25,7 +26,7 @@ from cxr_edge.support.text import printable
 #: SOP classes that are accepted.
 SOP_CLASSES: Final = (layout.COMPUTED_RADIOGRAPHY, layout.DIGITAL_X_RAY, layout.SECONDARY_CAPTURE)
 #: Transfer syntaxes that are accepted; uncompressed ones first, because an acceptor prefers what comes first.
-TRANSFER_SYNTAXES: Final = (*codecs.NATIVE, *codecs.CODECS, codecs.RLE)
+TRANSFER_SYNTAXES: Final = (*syntaxes.NATIVE, *codecs.CODECS, syntaxes.RLE)
 #: Status of the answer to a C-STORE request (PS3.4, B.2.3).
 STATUS: Final = {
     IntakeOutcome.QUEUED: 0x0000,

@@ -6,7 +6,7 @@ from typing import Final
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cxr_edge import images
-from cxr_edge.images.dicom.parse import parse
+from cxr_edge.images.dicom.header.parse import parse
 from cxr_edge.images.limits import InputLimits
 from cxr_edge.outputs.dicom.header import is_dicom
 

@@ -10,6 +10,6 @@ CODECS = ("_shared", "_imcd", "_jpeg2k", "_jpeg8", "_jpegls", "_jpegsof3", "_ljp
 
 datas = collect_data_files("cxr_edge")
 installed = [name for name in BY_NAME if can_import_module(name)]
-hiddenimports = [*installed, "cxr_edge.images.dicom.read", "cxr_edge.images.dicom.decoder_process"]
+hiddenimports = [*installed, "cxr_edge.images.dicom.read", "cxr_edge.images.dicom.decoders.decoder_process"]
 if "imagecodecs" in installed:
     hiddenimports += [name for name in collect_submodules("imagecodecs") if name.rpartition(".")[2].startswith(CODECS)]

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from cxr_edge.errors import HeaderMismatch, Truncated
-from cxr_edge.images.dicom.codecs import BIG_ENDIAN, RLE
-from cxr_edge.images.dicom.codestream import JPEG, JPEG_2000, JPEG_2000_FILE, Frame
-from cxr_edge.images.dicom.layout import Layout
+from cxr_edge.images.dicom.codestreams.codestream import JPEG, JPEG_2000, JPEG_2000_FILE, Frame
+from cxr_edge.images.dicom.header.layout import Layout
+from cxr_edge.images.dicom.header.syntaxes import BIG_ENDIAN, RLE
 from cxr_edge.images.dicom.pixels import ByteOrder
 from cxr_edge.support.warnings import CodedWarning
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from cxr_edge.errors import Colour, HeaderMismatch
 from cxr_edge.images.dicom.agreement import mismatch_warning
-from cxr_edge.images.dicom.codestream import Frame
-from cxr_edge.images.dicom.layout import Layout
+from cxr_edge.images.dicom.codestreams.codestream import Frame
+from cxr_edge.images.dicom.header.layout import Layout
 from cxr_edge.images.dicom.pixels import Samples, arranged, one_channel
 from cxr_edge.support.warnings import CodedWarning
 

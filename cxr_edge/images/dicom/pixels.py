@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.errors import InvalidHeader, Truncated, UnsupportedFormat
-from cxr_edge.images.dicom.layout import ColourSpace, Layout
+from cxr_edge.images.dicom.header.layout import ColourSpace, Layout
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 

@@ -15,18 +15,21 @@ from cxr_edge.errors import (
     Truncated,
     UnsupportedFormat,
 )
-from cxr_edge.images.dicom import agreement, codecs, pixels
-from cxr_edge.images.dicom.chest import subject_warnings
-from cxr_edge.images.dicom.codestream import Frame, read_frame
-from cxr_edge.images.dicom.data_set import encoded_data_set
-from cxr_edge.images.dicom.elements import Elements, identified
+from cxr_edge.images.dicom import agreement, pixels
+from cxr_edge.images.dicom.codestreams import codecs
+from cxr_edge.images.dicom.codestreams.codestream import Frame, read_frame
+from cxr_edge.images.dicom.codestreams.trimming import trimmed
+from cxr_edge.images.dicom.decoders.isolation import decode_isolated
+from cxr_edge.images.dicom.display.presentation import Display, to_grey
 from cxr_edge.images.dicom.evidence import check_samples, grey_of_colours, without_overshoot
-from cxr_edge.images.dicom.isolation import decode_isolated
-from cxr_edge.images.dicom.kinds import check_origin
-from cxr_edge.images.dicom.layout import Layout, read_layout
-from cxr_edge.images.dicom.parse import Encoded, fragments, parse
-from cxr_edge.images.dicom.presentation import Display, to_grey
-from cxr_edge.images.dicom.trimming import trimmed
+from cxr_edge.images.dicom.fragments import fragments
+from cxr_edge.images.dicom.header import syntaxes
+from cxr_edge.images.dicom.header.chest import subject_warnings
+from cxr_edge.images.dicom.header.data_set import encoded_data_set
+from cxr_edge.images.dicom.header.elements import Elements, identified
+from cxr_edge.images.dicom.header.kinds import check_origin
+from cxr_edge.images.dicom.header.layout import Layout, read_layout
+from cxr_edge.images.dicom.header.parse import Encoded, parse
 from cxr_edge.images.limits import InputLimits
 from cxr_edge.images.surplus import surplus_warnings
 from cxr_edge.support.warnings import CodedWarning
@@ -85,7 +88,7 @@ def _to_grey_image(encoded: Encoded, limits: InputLimits) -> GreyImage:
     check_origin(elements)
     layout = read_layout(elements, limits)
     subject = subject_warnings(elements, strict=limits.strict)
-    stored = _native(encoded, layout) if encoded.syntax in codecs.NATIVE else _decompressed(encoded, layout, limits)
+    stored = _native(encoded, layout) if encoded.syntax in syntaxes.NATIVE else _decompressed(encoded, layout, limits)
     layout = stored.layout
     levels, overshoot = without_overshoot(stored.samples, layout, stored.frame)
     warnings = (*stored.warnings, *overshoot, *check_samples(levels, layout, stored.frame))
@@ -116,7 +119,7 @@ def _native(encoded: Encoded, layout: Layout) -> _Stored:
 
 
 def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> _Stored:
-    if encoded.syntax != codecs.RLE and encoded.syntax not in codecs.CODECS:
+    if encoded.syntax != syntaxes.RLE and encoded.syntax not in codecs.CODECS:
         uid = encoded.syntax if re.fullmatch(r"[0-9.]{1,64}", encoded.syntax) else "(not a UID)"
         raise UnsupportedFormat(f"the transfer syntax {uid} is not read; send the image uncompressed, or as JPEG 2000")
     if find_spec("imagecodecs") is None:
@@ -127,7 +130,7 @@ def _decompressed(encoded: Encoded, layout: Layout, limits: InputLimits) -> _Sto
             "export the image again"
         )
     stream = fragments(encoded)
-    if encoded.syntax == codecs.RLE:
+    if encoded.syntax == syntaxes.RLE:
         agreement.check_runs(stream, layout)
         decoded, surplus = _decoded(encoded.syntax, stream, layout, limits)
         warnings = agreement.check_length(decoded.view(np.uint8).data, layout) + surplus_warnings(surplus, 0)

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
-from cxr_edge.images.dicom.pixel_shape import pixel_shape
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements
+from cxr_edge.images.dicom.header.pixel_shape import pixel_shape
 from cxr_edge.model.heatmaps import overlay, upsample
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.results import Finding, Result

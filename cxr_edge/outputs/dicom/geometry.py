@@ -6,9 +6,9 @@ from typing import Final
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
-from cxr_edge.images.dicom.shutter import Shutter
+from cxr_edge.images.dicom.display.shutter import Shutter
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements
 
 #: Directions in the patient, for bipeds and quadrupeds (PS3.3, C.7.6.1.1.1).
 _DIRECTION: Final = re.compile(r"[AHFLPR]{1,3}|(LE|RT|D|V|CR|CD|R|M|L|PR|DI|PA|PL){1,3}")

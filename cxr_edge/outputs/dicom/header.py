@@ -20,9 +20,9 @@ from pydicom.tag import Tag
 
 from cxr_edge.errors import InvalidHeader, NotDicom
 from cxr_edge.images import DecodedImage
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements, identified, name_of
-from cxr_edge.images.dicom.parse import PREAMBLE, PREFIX
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements, identified, name_of
+from cxr_edge.images.dicom.header.parse import PREAMBLE, PREFIX
 from cxr_edge.outputs.dicom.origin import derived_uid
 
 #: PS3.5, 9.1.

@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.valuerep import DSfloat, format_number_as_ds
 
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.luts import LookUp
-from cxr_edge.images.dicom.presentation import Display, Rescale
-from cxr_edge.images.dicom.windows import Window
+from cxr_edge.images.dicom.display.luts import LookUp
+from cxr_edge.images.dicom.display.presentation import Display, Rescale
+from cxr_edge.images.dicom.display.windows import Window
+from cxr_edge.images.dicom.header import tags
 
 
 def put_levels(state: Dataset, display: Display, modality_type: str) -> None:

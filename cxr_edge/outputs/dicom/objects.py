@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 
 from cxr_edge.errors import InvalidHeader
 from cxr_edge.images import DecodedImage
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import name_of
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import name_of
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.results import Finding, Result

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from highdicom import pr
 from pydicom.dataset import Dataset
 
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.pixel_shape import PixelShape, pixel_shape
-from cxr_edge.images.dicom.presentation import Display
+from cxr_edge.images.dicom.display.presentation import Display
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.pixel_shape import PixelShape, pixel_shape
 from cxr_edge.model.heatmaps import upsample
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.results import Finding, Result

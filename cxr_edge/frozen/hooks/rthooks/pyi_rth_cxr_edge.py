@@ -4,9 +4,9 @@ import sys
 
 ENTRY = "--cxr-edge-decoder"
 
-sys.cxr_edge_decoder = ENTRY  # tells cxr_edge.images.dicom.launch that there is this entry
+sys.cxr_edge_decoder = ENTRY  # tells cxr_edge.images.dicom.decoders.launch that there is this entry
 if sys.argv[1:] == [ENTRY]:
-    from cxr_edge.images.dicom.decoder_process import serve
+    from cxr_edge.images.dicom.decoders.decoder_process import serve
 
     serve()
     sys.exit()

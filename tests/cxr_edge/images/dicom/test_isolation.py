@@ -15,7 +15,7 @@ import cxr_edge
 from benchmarks.dicom import dicom_files
 from benchmarks.dicom.dicom_files import JPEG_2000, image, written
 from cxr_edge import InputLimits, errors, images
-from cxr_edge.images.dicom import decoder, isolation
+from cxr_edge.images.dicom.decoders import decoder, isolation
 
 
 @pytest.fixture(scope="module")

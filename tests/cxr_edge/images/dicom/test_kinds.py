@@ -13,7 +13,7 @@ from benchmarks.dicom import dicom_files
 from benchmarks.dicom.dicom_files import DEFLATED
 from cxr_edge import errors, images
 from cxr_edge.images import decode
-from cxr_edge.images.dicom.kinds import without_image
+from cxr_edge.images.dicom.header.kinds import without_image
 from cxr_edge.outputs.base import Analysis
 from cxr_edge.outputs.dicom.objects import write_objects
 

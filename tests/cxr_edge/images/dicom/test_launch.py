@@ -11,7 +11,7 @@ import pytest
 from benchmarks.dicom import dicom_files
 from benchmarks.dicom.dicom_files import JPEG_2000, image, written
 from cxr_edge import InputLimits, errors, images
-from cxr_edge.images.dicom import isolation, launch
+from cxr_edge.images.dicom.decoders import isolation, launch
 
 PREFIXES = ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix")
 

@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from benchmarks.dicom import dicom_files
 from benchmarks.dicom.dicom_files import image, with_stream, written
 from cxr_edge import InputLimits, errors, images
-from cxr_edge.images.dicom.codecs import CODECS as READ
+from cxr_edge.images.dicom.codestreams.codecs import CODECS as READ
 from cxr_edge.model.preprocess import preprocess
 
 HERE = InputLimits(isolated=False)

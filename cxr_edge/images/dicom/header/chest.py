@@ -3,10 +3,10 @@
 from typing import Final
 
 from cxr_edge.errors import InputError, LateralView, NotAChestImage, WrongOrientation
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
-from cxr_edge.images.dicom.orientation import orientation_problem, shows_depth, states_no_orientation
-from cxr_edge.images.dicom.remarks import LEFT_OUT
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements
+from cxr_edge.images.dicom.header.orientation import orientation_problem, shows_depth, states_no_orientation
+from cxr_edge.images.dicom.header.remarks import LEFT_OUT
 from cxr_edge.support.warnings import CodedWarning
 
 #: Modalities of radiographs, and the values found in captures (PS3.3, C.7.3.1.1.1).

@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.images.dicom.run_lengths import decode_run_lengths
-from cxr_edge.images.dicom.whole import decode_jpeg, decode_jpeg_ls
+from cxr_edge.images.dicom.codestreams.run_lengths import decode_run_lengths
+from cxr_edge.images.dicom.codestreams.whole import decode_jpeg, decode_jpeg_ls
+from cxr_edge.images.dicom.header import syntaxes
 
 
 class Decoded(NamedTuple):
@@ -40,20 +41,6 @@ def _jpeg_2000(stream: bytes) -> Decoded:
     return Decoded(np.asarray(jpeg2k_decode(stream)), 0)
 
 
-IMPLICIT: Final = "1.2.840.10008.1.2"
-EXPLICIT: Final = "1.2.840.10008.1.2.1"
-DEFLATED: Final = "1.2.840.10008.1.2.1.99"
-BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-RLE: Final = "1.2.840.10008.1.2.5"
-
-#: Transfer syntaxes with uncompressed pixels (PS3.5, A.1 to A.3, A.5).
-NATIVE: Final = {
-    IMPLICIT: "Implicit VR Little Endian",
-    EXPLICIT: "Explicit VR Little Endian",
-    DEFLATED: "Deflated Explicit VR Little Endian",
-    BIG_ENDIAN: "Explicit VR Big Endian",
-}
-
 #: Transfer syntaxes with codestreams of the JPEG family (PS3.5, A.4): name and codec.
 CODECS: Final[dict[str, tuple[str, Codec]]] = {
     "1.2.840.10008.1.2.4.50": ("JPEG Baseline", _jpeg),
@@ -72,4 +59,4 @@ CODECS: Final[dict[str, tuple[str, Codec]]] = {
 
 def decode_samples(syntax: str, stream: bytes, bits_allocated: int) -> Decoded:
     """Decode a codestream in this process."""
-    return Decoded(*decode_run_lengths(stream, bits_allocated)) if syntax == RLE else CODECS[syntax][1](stream)
+    return Decoded(*decode_run_lengths(stream, bits_allocated)) if syntax == syntaxes.RLE else CODECS[syntax][1](stream)

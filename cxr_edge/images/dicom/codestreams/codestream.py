@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from cxr_edge.errors import HeaderMismatch, Truncated
-from cxr_edge.images.dicom.layout import ColourSpace
+from cxr_edge.images.dicom.header.layout import ColourSpace
 
 JPEG: Final = b"\xff\xd8"
 JPEG_2000: Final = b"\xff\x4f\xff\x51"

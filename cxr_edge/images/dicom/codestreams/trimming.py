@@ -8,8 +8,8 @@ import struct
 from typing import Final, NamedTuple
 
 from cxr_edge.errors import Truncated, UnsupportedFormat
-from cxr_edge.images.dicom import jpeg_2000
-from cxr_edge.images.dicom.codestream import JPEG, JPEG_2000, JPEG_2000_FILE
+from cxr_edge.images.dicom.codestreams import jpeg_2000
+from cxr_edge.images.dicom.codestreams.codestream import JPEG, JPEG_2000, JPEG_2000_FILE
 from cxr_edge.images.jpeg_frame import UNREAD
 from cxr_edge.images.jpeg_stream import read_stream
 from cxr_edge.images.limits import InputLimits

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.errors import InvalidHeader
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements
 
 Values = npt.NDArray[np.float64]
 

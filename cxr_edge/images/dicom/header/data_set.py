@@ -9,10 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.fileutil import reset_buffer_position
 
 from cxr_edge.errors import InvalidArray, InvalidHeader, NoPixels, TooLarge, Unreadable
-from cxr_edge.images.dicom import codecs, tags
-from cxr_edge.images.dicom.elements import Elements, identified
-from cxr_edge.images.dicom.kinds import check_kind
-from cxr_edge.images.dicom.parse import UNDEFINED, Encoded
+from cxr_edge.images.dicom.header import syntaxes, tags
+from cxr_edge.images.dicom.header.elements import Elements, identified
+from cxr_edge.images.dicom.header.kinds import check_kind
+from cxr_edge.images.dicom.header.parse import UNDEFINED, Encoded
 from cxr_edge.images.limits import InputLimits
 
 #: How a fragment begins: the tag of an item, little endian (PS3.5, A.4).
@@ -51,7 +51,9 @@ def encoded_data_set(dataset: Dataset, limits: InputLimits) -> Encoded:
         pixels = _bytes_of(element.value, limits)
         if not pixels:
             raise NoPixels("expected pixels, got empty Pixel Data; keep the pixels of the data set")
-        encapsulated = syntax not in codecs.NATIVE or (_is_of_undefined_length(element) and bytes(pixels[:4]) == _ITEM)
+        encapsulated = syntax not in syntaxes.NATIVE or (
+            _is_of_undefined_length(element) and bytes(pixels[:4]) == _ITEM
+        )
         if not encapsulated and isinstance(element, RawDataElement):
             syntax = _in_order(syntax, little=element.is_little_endian)
     return Encoded(elements, syntax, pixels, encapsulated, delimited=False, vr=element.VR)
@@ -63,8 +65,8 @@ def _in_order(syntax: str, *, little: bool) -> str:
     A program that replaces the file meta information does not exchange the bytes of values that are still encoded.
     """
     if not little:
-        return codecs.BIG_ENDIAN
-    return codecs.EXPLICIT if syntax == codecs.BIG_ENDIAN else syntax
+        return syntaxes.BIG_ENDIAN
+    return syntaxes.EXPLICIT if syntax == syntaxes.BIG_ENDIAN else syntax
 
 
 def _is_of_undefined_length(element: DataElement | RawDataElement) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.errors import InvalidHeader
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
-from cxr_edge.images.dicom.remarks import Remarks
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements
+from cxr_edge.images.dicom.header.remarks import Remarks
 
 #: Entries have at least so many bits (PS3.3, C.11.1.1).
 _FEWEST_BITS: Final = 8

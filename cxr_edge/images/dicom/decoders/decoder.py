@@ -8,9 +8,9 @@ from typing import Any, Final, cast
 
 from cxr_edge._version import __version__
 from cxr_edge.errors import DecoderFailed, DecoderUnavailable
-from cxr_edge.images.dicom.launch import NO_WINDOW, WITHOUT, decoder_command, decoder_environment
-from cxr_edge.images.dicom.messages import read_message, write_message
-from cxr_edge.images.dicom.watch import Watch
+from cxr_edge.images.dicom.decoders.launch import NO_WINDOW, WITHOUT, decoder_command, decoder_environment
+from cxr_edge.images.dicom.decoders.messages import read_message, write_message
+from cxr_edge.images.dicom.decoders.watch import Watch
 from cxr_edge.support.text import printable
 
 #: Time in which a process must report that it is ready; its start is our own code, slow only on a busy machine.

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.errors import InvalidHeader
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements, name_of
-from cxr_edge.images.dicom.layout import Layout
-from cxr_edge.images.dicom.luts import LookUp, read_lut
-from cxr_edge.images.dicom.padding import padding_of
-from cxr_edge.images.dicom.remarks import LEFT_OUT, Remarks
-from cxr_edge.images.dicom.shutter import Shutter, Visible, read_shutter
-from cxr_edge.images.dicom.windows import Values, Window, ramp, read_window
+from cxr_edge.images.dicom.display.luts import LookUp, read_lut
+from cxr_edge.images.dicom.display.padding import padding_of
+from cxr_edge.images.dicom.display.shutter import Shutter, Visible, read_shutter
+from cxr_edge.images.dicom.display.windows import Values, Window, ramp, read_window
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements, name_of
+from cxr_edge.images.dicom.header.layout import Layout
+from cxr_edge.images.dicom.header.remarks import LEFT_OUT, Remarks
 from cxr_edge.support.warnings import CodedWarning
 
 Levels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]

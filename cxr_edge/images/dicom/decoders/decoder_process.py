@@ -11,9 +11,9 @@ import imagecodecs  # noqa: F401 - a package that is missing must be told at the
 import numpy as np
 
 from cxr_edge._version import __version__
-from cxr_edge.images.dicom.codecs import decode_samples
-from cxr_edge.images.dicom.messages import read_message, write_message
-from cxr_edge.images.dicom.watch import limit_cpu
+from cxr_edge.images.dicom.codestreams.codecs import decode_samples
+from cxr_edge.images.dicom.decoders.messages import read_message, write_message
+from cxr_edge.images.dicom.decoders.watch import limit_cpu
 
 
 def serve() -> None:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from pydicom.datadict import dictionary_VM
 
 from cxr_edge.errors import InvalidHeader
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements, name_of
-from cxr_edge.images.dicom.pixel_shape import pixel_shape
-from cxr_edge.images.dicom.remarks import Remarks
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements, name_of
+from cxr_edge.images.dicom.header.pixel_shape import pixel_shape
+from cxr_edge.images.dicom.header.remarks import Remarks
 
 #: True where the image is visible, (H, W).
 Visible = npt.NDArray[np.bool_]

@@ -6,8 +6,8 @@ from typing import Final
 
 from cxr_edge import errors
 from cxr_edge.errors import ForProcessing, InvalidHeader, MultiFrame, UnsupportedObject
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements, name_of
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements, name_of
 from cxr_edge.images.limits import InputLimits
 
 #: The kinds of object that contain a radiograph (PS3.4, B.5).

@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 
 from cxr_edge.errors import DecoderFailed, DecoderUnavailable, Truncated
-from cxr_edge.images.dicom.codecs import Decoded
-from cxr_edge.images.dicom.decoder import Decoder
-from cxr_edge.images.dicom.launch import WITHOUT
-from cxr_edge.images.dicom.layout import Layout
+from cxr_edge.images.dicom.codestreams.codecs import Decoded
+from cxr_edge.images.dicom.decoders.decoder import Decoder
+from cxr_edge.images.dicom.decoders.launch import WITHOUT
+from cxr_edge.images.dicom.header.layout import Layout
 from cxr_edge.images.limits import MEBIBYTE, MEGA, InputLimits
 from cxr_edge.support.parallel import usable_cores
 
@@ -45,7 +45,7 @@ def decode_isolated(syntax: str, stream: bytes, layout: Layout, limits: InputLim
     Returns
     -------
     Decoded
-        As from `cxr_edge.images.dicom.codecs.decode_samples`.
+        As from `cxr_edge.images.dicom.codestreams.codecs.decode_samples`.
 
     Raises
     ------

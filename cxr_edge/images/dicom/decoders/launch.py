@@ -27,7 +27,7 @@ NO_WINDOW: Final[int] = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 #: The child takes this process's module path; no environment variable or working directory can change it.
 _CHILD: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]) or sys.path; "
-    "from cxr_edge.images.dicom.decoder_process import serve; serve()"
+    "from cxr_edge.images.dicom.decoders.decoder_process import serve; serve()"
 )
 
 #: What must be equal, so that the packages of this process can be loaded.
@@ -63,7 +63,7 @@ def decoder_command(python: str | None) -> list[str]:
         )
     interpreter = _found() if python is None else _named(python)
     # Only a frozen program's own files cannot be imported by another Python.
-    path = [] if is_frozen() else [*sys.path, str(Path(__file__).parents[3])]
+    path = [] if is_frozen() else [*sys.path, str(Path(__file__).parents[4])]
     return [interpreter, "-I", "-c", _CHILD, json.dumps(path)]
 
 

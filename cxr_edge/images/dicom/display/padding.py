@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge.errors import InvalidHeader
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
-from cxr_edge.images.dicom.layout import Layout
-from cxr_edge.images.dicom.remarks import Remarks
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements
+from cxr_edge.images.dicom.header.layout import Layout
+from cxr_edge.images.dicom.header.remarks import Remarks
 
 _WORD: Final = 2**16
 

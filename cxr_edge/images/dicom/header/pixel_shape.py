@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cxr_edge.errors import InvalidHeader
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements
 
 #: Aspect ratio from which on a pixel shape is taken for an error in the header.
 _MOST_OBLONG: Final = 10.0

@@ -16,9 +16,9 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
 
 from cxr_edge.errors import InputError, InvalidHeader
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.deferred import read_deferred
-from cxr_edge.images.dicom.metered import Metered, guarded
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.deferred import read_deferred
+from cxr_edge.images.dicom.header.metered import Metered, guarded
 from cxr_edge.images.limits import DEFAULT_LIMITS
 
 #: Digits of a hashed UID in a message: enough to find the image, without a value of the patient.

@@ -8,8 +8,8 @@ first.
 import re
 from typing import Final
 
-from cxr_edge.images.dicom import tags
-from cxr_edge.images.dicom.elements import Elements
+from cxr_edge.images.dicom.header import tags
+from cxr_edge.images.dicom.header.elements import Elements
 
 #: Directions in a patient who stands on two feet.
 _DIRECTION: Final = re.compile(r"[AHFLPR]{1,3}")

@@ -1,0 +1,1 @@
+"""Decoder processes: started, limited, asked and ended."""

@@ -1,0 +1,1 @@
+"""From stored values to grey levels, as the header says they are displayed."""
