@@ -40,10 +40,13 @@ def _errors_reported() -> Iterator[None]:
     """Report an error that the user can mend in one line; others keep their traceback."""
     from cxr_edge.errors import CxrEdgeError
     from export.errors import ExportError
-    from training.errors import TrainingError
+    from training.errors import TrainingError, how_to_get
 
     try:
         yield
+    except ModuleNotFoundError as error:
+        typer.echo(f"export: {how_to_get(error)}", err=True)
+        raise typer.Exit(1) from error
     except (ExportError, CxrEdgeError, TrainingError) as error:
         typer.echo(f"export: {error}", err=True)
         raise typer.Exit(1) from error

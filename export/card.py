@@ -41,7 +41,7 @@ reports by text processing; their authors estimate them to be over 90 % accurate
 - Images of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
   collection may hold findings more often than the whole: quote no prevalence or predictive value from it.
 - Calibration: {calibration}. It holds for images like those; with another prevalence probabilities are off.
-- Thresholds ({operating_points}) were fitted on the same images; the figures below show how they fare on others.
+- Thresholds ({operating_points}) were fitted on the same images{elsewhere}.
 - Lateral images, children, and images other than chest radiographs get an answer all the same; at most a warning.
 - Heat maps have one position for 32 pixels of the network's input before they are enlarged: they
   point at a region, they do not outline it.
@@ -126,6 +126,9 @@ def model_card(manifest: dict[str, Any], measured: dict[str, Any] | None = None)
         patients=_listed(training.get("patients", {})),
         split=training.get("split", "not recorded"),
         calibration=_calibration(manifest["calibration"]),
+        elsewhere="; the figures below show how they fare on others"
+        if measured
+        else ", and not measured on others yet",
         operating_points=", ".join(f"`{name}`" for name in manifest["operating_points"]),
         gate_images=gate["images"],
         gate_variants=gate["variants"],

@@ -109,8 +109,10 @@ class Recalibrated:
     bundle : Path
     fitted, kept : tuple of str
         Labels with new decisions, and those with too few images, whose decisions are as before.
-    left_out : int
-        Images that could not be read, or whose labels are not all known.
+    left_out : dict
+        Image → why: it could not be read, or not all of its labels are known.
+    lost : tuple of str
+        Operating points that the bundle before lacks, so that labels that are kept have no threshold for them.
     log_loss : dict
         Mean over images and fitted labels: ``before``, and ``after`` on patients held out in turn.
     """
@@ -118,7 +120,8 @@ class Recalibrated:
     bundle: Path
     fitted: tuple[str, ...]
     kept: tuple[str, ...]
-    left_out: int
+    left_out: dict[str, str]
+    lost: tuple[str, ...]
     log_loss: dict[str, float]
 
 
@@ -126,7 +129,7 @@ def recalibrate(root: Path | None, images: pd.DataFrame, source: str, out: Path,
     """Fit a bundle's calibration and operating points anew on other images, and write another bundle.
 
     The network is unchanged. A label with fewer than `LEAST_IMAGES` images of either class keeps its
-    curve, and at every operating point a threshold that it had.
+    curve and its thresholds; operating points that it does not have are then left out.
 
     Parameters
     ----------
@@ -144,9 +147,11 @@ def recalibrate(root: Path | None, images: pd.DataFrame, source: str, out: Path,
     Raises
     ------
     DataError
-        No label has images enough.
+        No label has images enough, or `out` is the bundle itself.
     """
     bundle = read_bundle(root)
+    if out.resolve() == bundle.root.resolve():
+        raise DataError(f"{out} is the bundle that is fitted anew; choose another --out")
     labels = LabelSet.of(bundle.manifest.labels)
     marks = images[list(labels.names)]
     enough = np.minimum((marks == 1).sum(), (marks == 0).sum()) >= LEAST_IMAGES
@@ -156,19 +161,22 @@ def recalibrate(root: Path | None, images: pd.DataFrame, source: str, out: Path,
             f"expected at least {LEAST_IMAGES} images with and {LEAST_IMAGES} without one of the findings, got "
             f"{', '.join(f'{name} {int((marks[name] == 1).sum())}' for name in labels.findings)}; label more images"
         )
-    known = images[marks[list(fitted)].notna().all(axis=1)].reset_index(drop=True)
+    whole = marks[list(fitted)].notna().all(axis=1)
+    left_out = dict.fromkeys(images["image"][~whole], f"not all of its labels are known: {', '.join(fitted)}")
+    known = images[whole].reset_index(drop=True)
     chosen = LabelSet.of([label for label in labels.records if label.name in fitted])
     found = predict_images(Model(bundle, "cpu"), known)
     table, per_variant = found.table, np.stack([evaluation.probabilities for evaluation in found.evaluations])
     require_enough(table, chosen)
-    fitted_on = f"{len(table)} images of {table['patient'].nunique()} patients: {source}"
+    left_out |= {failure["image"]: failure["message"] for failure in found.unreadable}
+    fitted_on = _described(table, source, kept)
     columns = [labels.names.index(name) for name in fitted]
     decided = decide(table, chosen, per_variant[:, :, columns], fitted_on)
     log_loss = {
         "before": _log_loss(table[list(fitted)].to_numpy(), found.calibrated["tta"][:, columns]),
         "after": min(decided["figures"]["log_loss"].values()),
     }
-    _keep(decided, bundle.manifest, fitted, kept)
+    lost = _keep(decided, bundle.manifest, fitted, kept)
     if bundle.manifest.tta.variants == VARIANTS:
         add_early_exits(decided, labels, per_variant, table)
     described = {
@@ -180,7 +188,14 @@ def recalibrate(root: Path | None, images: pd.DataFrame, source: str, out: Path,
         "commit": commit(),
     }
     _write(bundle, decided, described, version or f"{bundle.manifest.version}-recalibrated", out)
-    return Recalibrated(out, fitted, kept, len(images) - len(table), log_loss)
+    return Recalibrated(out, fitted, kept, left_out, lost, log_loss)
+
+
+def _described(table: pd.DataFrame, source: str, kept: Sequence[str]) -> str:
+    """Describe the images of a user's table, in which the patient may be unknown, and what they do not hold for."""
+    patients = "" if (table["patient"] == table["image"]).all() else f" of {table['patient'].nunique()} patients"
+    exceptions = f"; as before: {', '.join(kept)}" if kept else ""
+    return f"{len(table)} images{patients}: {source}{exceptions}"
 
 
 def _log_loss(truth: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> float:
@@ -188,9 +203,17 @@ def _log_loss(truth: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> flo
     return float(-(truth * np.log(inside) + (1 - truth) * np.log(1 - inside)).mean())
 
 
-def _keep(decided: dict[str, Any], before: Manifest, fitted: Sequence[str], kept: Sequence[str]) -> None:
-    """Add the curves and thresholds of the labels that are not fitted anew."""
-    calibration = decided["calibration"]
+def _keep(decided: dict[str, Any], before: Manifest, fitted: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:
+    """Add the curves and thresholds of the labels that are not fitted anew; return the points that cannot be kept."""
+    calibration, points = decided["calibration"], decided["operating_points"]
+    lost = tuple(name for name in points if name not in before.operating_points and set(kept) & {*before.finding_names})
+    for name in lost:
+        del points[name]
+    if not points:
+        raise DataError(
+            f"too few images for {', '.join(kept)}, and the bundle has none of the operating points that are fitted, "
+            f"to keep their thresholds at; it has {', '.join(before.operating_points)}"
+        )
     if calibration["method"] == "identity":
         calibration["method"] = "platt"
         for mode in MODES:
@@ -198,10 +221,10 @@ def _keep(decided: dict[str, Any], before: Manifest, fitted: Sequence[str], kept
     for mode in MODES:
         old = before.curves(mode) or dict.fromkeys(kept, Curve(1.0, 0.0))
         calibration[mode] |= {name: msgspec.to_builtins(old[name]) for name in kept}
-        for name, point in decided["operating_points"].items():
-            earlier = name if name in before.operating_points else before.default_operating_point
-            thresholds = before.thresholds(earlier, mode)
+        for name, point in points.items() if kept else ():
+            thresholds = before.thresholds(name, mode)
             point[mode]["thresholds"] |= {label: thresholds[label] for label in kept if label in thresholds}
+    return lost
 
 
 def _write(bundle: Bundle, decided: dict[str, Any], described: dict[str, Any], version: str, out: Path) -> None:

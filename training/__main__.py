@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cxr_edge.errors import CxrEdgeError
-from training.errors import TrainingError
+from training.errors import TrainingError, how_to_get
 from training.labels import DEFAULT as DEFAULT_LABELS
 from training.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
 
@@ -28,6 +28,9 @@ def _errors_reported(interrupted: str = "Interrupted") -> Iterator[None]:
     except KeyboardInterrupt as error:
         typer.echo(interrupted, err=True)
         raise typer.Exit(130) from error
+    except ModuleNotFoundError as error:
+        typer.echo(f"training: {how_to_get(error)}", err=True)
+        raise typer.Exit(1) from error
     except (TrainingError, CxrEdgeError) as error:
         typer.echo(f"training: {error}", err=True)
         raise typer.Exit(1) from error
@@ -226,8 +229,10 @@ def recalibrate(
         done = fit_anew(bundle, table, labels.name, out, version)
     if done.kept:
         typer.echo(f"Too few images; decisions kept as they were: {', '.join(done.kept)}", err=True)
-    if done.left_out:
-        typer.echo(f"Left out {done.left_out} images: unreadable, or not all labels known", err=True)
+    for image, why in done.left_out.items():
+        typer.echo(f"Left out {image}: {why}", err=True)
+    for point in done.lost:
+        typer.echo(f"Without the operating point {point}: labels that were kept have no such threshold", err=True)
     before, after = (done.log_loss[when] for when in ("before", "after"))
     typer.echo(f"Log loss {before:.4f} before, {after:.4f} after (on patients held out in turn)")
     typer.echo(f"Wrote {done.bundle}")
@@ -265,18 +270,18 @@ def evaluate(
     point, each with a 95 % interval by patient; one TTA variant and all; by view position, sex, age and collection;
     calibration before and after. Images must be the part of the split that the bundle was trained by.
     """
-    from cxr_edge.model.bundle import read_bundle
-    from training.data.external import read_external
-    from training.data.nih import read_dataset
-    from training.evaluation.evaluate import Extras, look_of, part_of_split, write_evaluation
-    from training.evaluation.evaluate import evaluate as measure
-    from training.evaluation.looks import record_look
-    from training.evaluation.resampling import Bootstrap
-    from training.labels import LabelSet
-
     if part not in ("validation", "test"):
         raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")
     with _errors_reported():
+        from cxr_edge.model.bundle import read_bundle
+        from training.data.external import read_external
+        from training.data.nih import read_dataset
+        from training.evaluation.evaluate import Extras, look_of, part_of_split, write_evaluation
+        from training.evaluation.evaluate import evaluate as measure
+        from training.evaluation.looks import record_look
+        from training.evaluation.resampling import Bootstrap
+        from training.labels import LabelSet
+
         chosen = read_bundle(bundle)
         labels = LabelSet.of(chosen.manifest.labels)
         if dataset is Dataset.nih:

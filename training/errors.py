@@ -18,4 +18,18 @@ class RecipeError(TrainingError):
 
 
 class FitError(TrainingError):
-    """The fit diverged."""
+    """The fit diverged, or cannot begin on this machine."""
+
+
+def how_to_get(missing: ModuleNotFoundError) -> str:
+    """Return how to install a package that an import lacks.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        The module is one of this repository: a fault, and not the user's.
+    """
+    package = (missing.name or "").partition(".")[0]
+    if package in ("", "cxr_edge", "training", "export", "benchmarks"):
+        raise missing
+    return f"the package {package} is not installed; in the clone: pip install -e '.[cpu]' --group export (pip 25.1)"

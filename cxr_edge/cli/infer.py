@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
@@ -56,7 +57,7 @@ from cxr_edge.support.text import printable, printable_path
 
 #: Default of ``--dicom-overlays``: positive findings that are drawn in DICOM results.
 DICOM_OVERLAYS: Final = 3
-#: Most rows of the printed table where a results directory has all results.
+#: Most rows of the printed table, of images and of failures, where a results directory has all results.
 MAX_ROWS: Final = 100
 
 
@@ -398,6 +399,7 @@ def _consume(
 ) -> list[Record]:
     """Run, count, print JSON lines as they come; return the records to show in a table."""
     shown: list[Record] = []
+    rows = Counter[type[Record]]()
     with _progress(total) as advance:
         for record in records:
             tally.add(record)
@@ -405,7 +407,8 @@ def _consume(
                 pass
             elif json_lines:
                 _print_json(record)
-            elif keep_all or len(shown) < MAX_ROWS:
+            elif keep_all or rows[type(record)] < MAX_ROWS:
+                rows[type(record)] += 1
                 shown.append(record)
             advance()
     return shown

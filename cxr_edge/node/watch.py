@@ -77,6 +77,8 @@ class FolderWatch(Background):
     def __init__(self, config: Watch, intake: Intake, limits: InputLimits) -> None:
         super().__init__("watch")
         self._config, self._intake, self._limits = config, intake, limits
+        if not config.folder.exists():
+            log.warning("the watched folder %s did not exist and was made; check that it is mounted", config.folder)
         try:
             (config.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,6 +1,7 @@
 """Heat-map overlays: drawn over the image, captioned, and written as files whose names do not collide."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -125,7 +126,7 @@ def overlay_prefix(path: str) -> str:
     file system ignores case.
     """
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", Path(path).stem)[:60]
-    return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+    return f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
 
 
 def prefixes_of(overlay: str) -> list[str]:

@@ -79,6 +79,10 @@ def read_table(root: Path, labels: LabelSet) -> pd.DataFrame:
 def _read_subset(root: Path) -> pd.DataFrame:
     table = pd.read_csv(root / "labels.csv", dtype={"image": str, "labels": str})
     table = _with_all_columns(table.rename(columns={"split": "official"}))
+    if (nameless := table["patient"].isna()).any():
+        raise DataError(
+            f"{root / 'labels.csv'}: {table['image'][nameless].iloc[0]} has no patient; name one in each row"
+        )
     if strange := set(table["official"].fillna("")) - {"train_val", "test"}:
         raise DataError(f"{root / 'labels.csv'}: expected split to be train_val or test, got {sorted(strange)}")
     return table

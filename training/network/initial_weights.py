@@ -49,8 +49,16 @@ def initial_network(initial: str, labels: int, size: int = 224) -> keras.Model:
     DataError, ModuleNotFoundError
         The weights are missing, or of another number of labels.
     """
-    if initial in ("random", "imagenet"):
-        return build_network(labels, size, imagenet=initial == "imagenet")
+    if initial == "random":
+        return build_network(labels, size)
+    if initial == "imagenet":
+        try:
+            return build_network(labels, size, imagenet=True)
+        except Exception as error:  # Keras raises a plain one when a download fails
+            raise DataError(
+                f"Keras's ImageNet weights cannot be loaded ({str(error)[:100]}); they are downloaded: connect this "
+                "machine, or begin with initial=lite0, which is offline"
+            ) from error
     if initial == "lite0":
         network = build_network(labels, size)
         _transfer_lite0(network, _read_lite0())

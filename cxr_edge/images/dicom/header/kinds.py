@@ -52,5 +52,11 @@ def check_origin(elements: Elements) -> None:
 
 def without_image(sop_class: str) -> str:
     """Return the name of a class of objects that hold no image; empty for classes of images and unknown ones."""
+    name = class_name(sop_class)
+    return "" if _IMAGE in name else name
+
+
+def class_name(sop_class: str) -> str:
+    """Return the name of a class of objects (PS3.6, table A-1); empty for an unknown one."""
     uid = UID(sop_class, validation_mode=IGNORE)  # a warning would quote the value
-    return uid.name if uid.type == "SOP Class" and _IMAGE not in uid.name else ""
+    return uid.name if uid.type == "SOP Class" else ""

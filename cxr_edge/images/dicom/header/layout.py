@@ -8,6 +8,7 @@ from cxr_edge import errors
 from cxr_edge.errors import ForProcessing, InvalidHeader, MultiFrame, UnsupportedObject
 from cxr_edge.images.dicom.header import tags
 from cxr_edge.images.dicom.header.elements import Elements, name_of
+from cxr_edge.images.dicom.header.kinds import class_name
 from cxr_edge.images.limits import InputLimits
 
 #: The kinds of object that contain a radiograph (PS3.4, B.5).
@@ -130,7 +131,8 @@ def _check_object(elements: Elements) -> None:
     if kind.startswith(_MULTI_FRAME_CAPTURE) or _frames(elements) != 1:
         raise MultiFrame("expected one image, got a multi-frame object; send single frames")
     if kind not in _READ:
-        raise UnsupportedObject(f"expected {', '.join(_READ.values())}, got another kind of object; send a radiograph")
+        got = class_name(kind) or "an unknown class of object"
+        raise UnsupportedObject(f"expected {', '.join(_READ.values())}, got {got}; send a radiograph")
 
 
 def _frames(elements: Elements) -> float:
