@@ -96,7 +96,7 @@ def decode(data: bytes, header: Header) -> tuple[Levels, bytes | None, tuple[Cod
         Samples of less than 8 bits are stretched to 8.
     exif : bytes or None
     warnings : tuple of CodedWarning
-        Of bytes after the last chunk.
+        Of bytes after the rows of the image, and after the last chunk.
 
     Raises
     ------
@@ -105,13 +105,14 @@ def decode(data: bytes, header: Header) -> tuple[Levels, bytes | None, tuple[Cod
     contents = _read_contents(data)
     if not contents.idat:
         raise _damaged("it contains no image data")
+    rows, surplus = _inflate(data, header, contents.idat)
     if header.depth < 8:
-        levels: Levels = _small_samples(data, header, contents.idat)
+        levels: Levels = _small_samples(header, rows)
     else:
-        levels = _KINDS[header.colour, header.depth](data, header, contents.idat)
+        levels = _KINDS[header.colour, header.depth](header, rows)
     if header.colour == _PALETTE:
         levels = _look_up(levels, header.depth, contents.palette)
-    return levels, contents.exif, surplus_warnings(0, contents.trailing)
+    return levels, contents.exif, surplus_warnings(surplus, contents.trailing)
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
@@ -193,41 +194,41 @@ def _checksum(kind: bytes, parts: Iterable[bytes | memoryview]) -> bytes:
     return struct.pack(">I", crc)
 
 
-def _decode_whole_bytes(data: bytes, header: Header, idat: list[_Chunk]) -> npt.NDArray[Any]:
+def _decode_whole_bytes(header: Header, rows: bytes) -> npt.NDArray[Any]:
     """Decode samples of 8 or 16 bits of grey, RGB or RGBA, as they are stored: (H, W, C)."""
     decoder = kornia_rs.io.decode_image_png_u8 if header.depth == 8 else kornia_rs.io.decode_image_png_u16
     mode = {_GREY: "mono", _RGB: "rgb", _RGBA: "rgba"}[header.colour]
-    bare = _bare(header, _inflate(data, header, idat))
+    bare = _bare(header, rows)
     try:
         return np.asarray(decoder(bare, (header.height, header.width), mode))
     except Exception as error:  # kornia-rs raises nothing more exact
         raise _damaged(str(error)) from error
 
 
-def _grey(data: bytes, header: Header, idat: list[_Chunk]) -> Levels:
+def _grey(header: Header, rows: bytes) -> Levels:
     # Indices of a palette are stored like grey samples.
-    return np.asarray(_decode_whole_bytes(data, header._replace(colour=_GREY), idat)[..., 0])
+    return np.asarray(_decode_whole_bytes(header._replace(colour=_GREY), rows)[..., 0])
 
 
-def _colour(data: bytes, header: Header, idat: list[_Chunk]) -> Levels:
+def _colour(header: Header, rows: bytes) -> Levels:
     code = cv2.COLOR_RGB2GRAY if header.colour == _RGB else cv2.COLOR_RGBA2GRAY
-    stored = _decode_whole_bytes(data, header, idat)
+    stored = _decode_whole_bytes(header, rows)
     return np.asarray(cv2.cvtColor(stored, code), dtype=stored.dtype)
 
 
-def _grey_alpha_8(data: bytes, header: Header, idat: list[_Chunk]) -> Levels:
+def _grey_alpha_8(header: Header, rows: bytes) -> Levels:
     # Filters and interlacing work on the bytes of a pixel (9.2), not on channels: 8 bits of grey
     # and 8 of transparency are stored like 16 bits of grey.
-    return np.asarray(_grey(data, header._replace(depth=16), idat) >> 8, dtype=np.uint8)
+    return np.asarray(_grey(header._replace(depth=16), rows) >> 8, dtype=np.uint8)
 
 
-def _grey_alpha_16(data: bytes, header: Header, idat: list[_Chunk]) -> Levels:
+def _grey_alpha_16(header: Header, rows: bytes) -> Levels:
     # Likewise, 16 bits of grey and 16 of transparency are stored like RGBA of 8 bits.
-    stored = _decode_whole_bytes(data, header._replace(depth=8, colour=_RGBA), idat)
+    stored = _decode_whole_bytes(header._replace(depth=8, colour=_RGBA), rows)
     return stored[..., :2].copy().view(">u2")[..., 0].astype(np.uint16)
 
 
-_KINDS: Final[dict[tuple[int, int], Callable[[bytes, Header, list[_Chunk]], Levels]]] = {
+_KINDS: Final[dict[tuple[int, int], Callable[[Header, bytes], Levels]]] = {
     (_GREY, 8): _grey,
     (_GREY, 16): _grey,
     (_PALETTE, 8): _grey,
@@ -240,34 +241,39 @@ _KINDS: Final[dict[tuple[int, int], Callable[[bytes, Header, list[_Chunk]], Leve
 }
 
 
-def _small_samples(data: bytes, header: Header, idat: list[_Chunk]) -> npt.NDArray[np.uint8]:
+def _small_samples(header: Header, rows: bytes) -> npt.NDArray[np.uint8]:
     """Decode samples of 1, 2 or 4 bits, stretched to 8."""
     # OpenCV would pad image data that ends early, and libpng would print warnings: these rows are complete.
-    bare = _bare(header._replace(colour=_GREY), _inflate(data, header, idat))
+    bare = _bare(header._replace(colour=_GREY), rows)
     levels = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_GRAYSCALE)
     if levels is None or levels.shape != (header.height, header.width):
         raise _damaged("its image data cannot be decoded")
     return np.asarray(levels, dtype=np.uint8)
 
 
-def _inflate(data: bytes, header: Header, idat: list[_Chunk]) -> bytes:
-    """Inflate the rows of the image: all of them, each with a known filter (9.2)."""
+def _inflate(data: bytes, header: Header, idat: list[_Chunk]) -> tuple[bytes, int]:
+    """Inflate the rows of the image: all of them, each with a known filter (9.2); also count bytes that follow them.
+
+    Bytes that follow are counted up to one more row: then the header states too few.
+    """
     pixel_bits = header.depth * _CHANNELS[header.colour]
     passes = [(rows, 1 + (columns * pixel_bits + 7) // 8) for columns, rows in _passes(header)]
     size = sum(rows * row_bytes for rows, row_bytes in passes)
     try:
-        inflated = _inflate_up_to(size, b"".join([memoryview(data)[chunk.start : chunk.end] for chunk in idat]))
+        compressed = b"".join([memoryview(data)[chunk.start : chunk.end] for chunk in idat])
+        inflated = _inflate_up_to(size + passes[-1][1], compressed)
     except IsalError as error:  # type: ignore[misc]  # its stub declares an instance, not a class
         raise _damaged(str(error)) from error
-    if len(inflated) != size:
+    if len(inflated) < size:
         raise _damaged("its image data ends early")
+    inflated, surplus = inflated[:size], surplus_of(inflated, size, len(inflated))
     start = 0
     for rows, row_bytes in passes:
         end = start + rows * row_bytes
         if max(inflated[start:end:row_bytes]) >= _FILTER_TYPES:
             raise _damaged("a row names a filter that PNG does not define")
         start = end
-    return inflated
+    return inflated, surplus
 
 
 def _inflate_up_to(size: int, compressed: bytes) -> bytes:

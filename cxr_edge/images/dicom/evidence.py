@@ -6,12 +6,12 @@ its range and at the places where the readings differ, is the right one. In doub
 """
 
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cxr_edge.errors import Colour, HeaderMismatch
+from cxr_edge.errors import Colour, HeaderMismatch, Truncated
 from cxr_edge.images.dicom.agreement import mismatch_warning
 from cxr_edge.images.dicom.codestreams.codestream import Frame
 from cxr_edge.images.dicom.header.layout import Layout
@@ -20,6 +20,10 @@ from cxr_edge.support.warnings import CodedWarning
 
 #: A reading is clearly better if its neighbours are apart by at most this share of what they are by the other.
 _CLEARLY: Final = 0.5
+#: Neighbours by another reading must be apart by less than this share, for what only the header states.
+_TORN: Final = 0.25
+#: Share of the neighbours that a wrong sign tears apart, at least; hard edges are fewer.
+_OFTEN: Final = 0.005
 #: About so many samples are compared with their neighbours.
 _COMPARED: Final = 1_000_000
 #: Lossy coding exceeds the highest level by at most this many bits less than the range: 3 %.
@@ -97,7 +101,14 @@ def check_samples(samples: Samples, layout: Layout, frame: Frame | None = None) 
     ------
     HeaderMismatch
         The header's reading is not the right one.
+    Truncated
+        Samples exceed the bits of their own codestream.
     """
+    if frame is not None and not frame.signed and (highest := int(samples.max())) >> frame.bits:
+        raise Truncated(
+            f"the codestream states samples of {frame.bits} bits, and one of them is {highest}: it is damaged; "
+            "copy the file again"
+        )
     if frame is not None and frame.signed is not None and frame.signed != layout.signed:
         return _check_sign(samples, layout, frame)
     cell = layout.bits_allocated if frame is None else frame.bits
@@ -167,6 +178,69 @@ def _in_doubt(samples: Samples, other: _Reading, layout: Layout, *, otherwise: b
         np.median(steps[differ]) / max(1, np.ptp(values)) for steps, values in ((by_header, header), (by_other, others))
     )
     return bool(jump > _CLEARLY * other_jump)
+
+
+def check_stated_once(samples: Samples, layout: Layout, frame: Frame | None) -> tuple[CodedWarning, ...]:
+    """Check what nothing but the header states against the values: sign, byte order, and rows against columns.
+
+    A wrong byte order or exchanged rows and columns tear the image apart everywhere, and are refused. A wrong sign does
+    so only where levels pass the middle of their range, as hard edges can do, too: it is warned of.
+
+    Parameters
+    ----------
+    samples : ndarray, (H, W) uint8 or uint16
+    layout : Layout
+    frame : Frame or None
+        What a codestream states is not stated by the header alone.
+
+    Raises
+    ------
+    HeaderMismatch
+    """
+    rows = samples[len(samples) // 4 :][: max(2, _COMPARED // layout.columns)]
+    if frame is None:
+        _check_shape(samples, layout)
+        _check_byte_order(rows, layout)
+    if frame is not None and frame.signed is not None:
+        return ()
+    header = _Reading(layout.bits_stored, layout.high_bit, layout.signed).values(rows)
+    other = _Reading(layout.bits_stored, layout.high_bit, not layout.signed).values(rows)
+    by_header, by_other = (np.abs(np.diff(values, axis=1)) for values in (header, other))
+    differ = by_header != by_other
+    if differ.mean() < _OFTEN or _torn(by_other[differ], other) > _TORN * _torn(by_header[differ], header):
+        return ()
+    signs = ("signed", "unsigned") if layout.signed else ("unsigned", "signed")
+    return (
+        mismatch_warning(f"the header states {signs[0]} samples, and their levels look {signs[1]}; look at the image"),
+    )
+
+
+def _check_shape(samples: Samples, layout: Layout) -> None:
+    turned = samples.reshape(layout.columns, layout.rows)
+    down, down_turned = (
+        np.abs(np.diff(image[: len(image) // 2].astype(np.int32), axis=0)) for image in (samples, turned)
+    )
+    if layout.rows != layout.columns and _torn(down_turned, samples) < _TORN * _torn(down, samples):
+        raise HeaderMismatch(
+            f"the header states {layout.rows} rows of {layout.columns} columns, and the levels are those of "
+            f"{layout.columns} rows of {layout.rows}; export the image again"
+        )
+
+
+def _check_byte_order(rows: Samples, layout: Layout) -> None:
+    if layout.bits_stored < 16:
+        return
+    swapped = rows.byteswap()
+    across, across_swapped = (np.abs(np.diff(values.astype(np.int32), axis=1)) for values in (rows, swapped))
+    if _torn(across_swapped, swapped) < _TORN * _torn(across, rows):
+        raise HeaderMismatch(
+            "the transfer syntax states one byte order, and the levels are in the other; export the image again"
+        )
+
+
+def _torn(steps: npt.NDArray[np.int32], values: npt.NDArray[Any]) -> float:
+    """Return how far apart neighbours are, as a share of the range of values."""
+    return float(np.median(steps)) / max(1, int(np.ptp(values)))
 
 
 def grey_of_colours(samples: Samples, layout: Layout, frame: Frame | None) -> tuple[Samples, tuple[CodedWarning, ...]]:

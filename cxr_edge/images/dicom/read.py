@@ -21,7 +21,7 @@ from cxr_edge.images.dicom.codestreams.codestream import Frame, read_frame
 from cxr_edge.images.dicom.codestreams.trimming import trimmed
 from cxr_edge.images.dicom.decoders.isolation import decode_isolated
 from cxr_edge.images.dicom.display.presentation import Display, to_grey
-from cxr_edge.images.dicom.evidence import check_samples, grey_of_colours, without_overshoot
+from cxr_edge.images.dicom.evidence import check_samples, check_stated_once, grey_of_colours, without_overshoot
 from cxr_edge.images.dicom.fragments import fragments
 from cxr_edge.images.dicom.header import syntaxes
 from cxr_edge.images.dicom.header.chest import subject_warnings
@@ -92,7 +92,9 @@ def _to_grey_image(encoded: Encoded, limits: InputLimits) -> GreyImage:
     layout = stored.layout
     levels, overshoot = without_overshoot(stored.samples, layout, stored.frame)
     warnings = (*stored.warnings, *overshoot, *check_samples(levels, layout, stored.frame))
-    if layout.samples == 3:
+    if layout.samples == 1:
+        warnings += check_stated_once(levels, layout, stored.frame)
+    else:
         levels, mismatch = grey_of_colours(levels, layout, stored.frame)
         warnings += mismatch
     grey, display, mapping = to_grey(levels, elements, layout, low_bit=layout.low_bit)

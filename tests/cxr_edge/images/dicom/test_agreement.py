@@ -293,3 +293,46 @@ def test_the_planes_of_one_sample_do_not_matter(levels, grey):
 def test_numbers_that_mean_nothing_are_refused(levels, attributes, message):
     with pytest.raises(errors.InvalidHeader, match=message):
         images.decode(written(image(levels, bits=BITS, **attributes)))
+
+
+@pytest.mark.parametrize("syntax", [None, RLE, "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80"])
+@pytest.mark.parametrize("highest", [4095, 2400])
+def test_unsigned_levels_with_a_header_that_states_a_sign(levels, syntax, highest):
+    """All of the range, or the highlights alone, would wrap around to black."""
+    cells = np.rint(levels * (highest / 4095)).astype(np.uint16)
+    decoded = images.decode(encoded(cells, syntax, PixelRepresentation=1), HERE)
+    assert "header_mismatch" in codes(decoded)
+    assert "header_mismatch" not in codes(images.decode(encoded(cells, syntax, PixelRepresentation=0), HERE))
+
+
+@pytest.mark.parametrize("syntax", [None, RLE, "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80"])
+def test_signed_levels_with_a_header_that_states_none(levels, syntax):
+    cells = (levels.astype(np.int16) - 2048).view(np.uint16) & 4095
+    assert "header_mismatch" in codes(images.decode(encoded(cells, syntax, PixelRepresentation=0), HERE))
+    assert "header_mismatch" not in codes(images.decode(encoded(cells, syntax, PixelRepresentation=1), HERE))
+
+
+def test_bytes_in_the_other_order(grey):
+    noise = np.random.default_rng(0).integers(0, 256, grey.shape, dtype=np.uint16)
+    right = grey.astype(np.uint16) << 8 | noise
+    assert "header_mismatch" not in codes(images.decode(written(image(right, bits=16)), HERE))
+    with pytest.raises(errors.HeaderMismatch, match="the levels are in the other"):
+        images.decode(written(image(right.byteswap(), bits=16)), HERE)
+
+
+def test_rows_and_columns_exchanged(levels):
+    narrow = np.ascontiguousarray(levels[:, :192])
+    assert codes(images.decode(written(image(narrow, bits=BITS)), HERE)) == ["grey_levels"]
+    exchanged = image(narrow, bits=BITS)
+    exchanged.Rows, exchanged.Columns = 192, 256
+    with pytest.raises(errors.HeaderMismatch, match="256 rows of 192"):
+        images.decode(written(exchanged), HERE)
+
+
+def test_samples_beyond_the_bits_of_their_codestream(levels):
+    """A frame header of 12 bits over samples of 16: the stream is damaged, and not an overlay above the samples."""
+    stream = bytearray(lossless(levels << 4)["1.2.840.10008.1.2.4.70"])
+    stream[stream.index(b"\xff\xc3") + 4] = BITS
+    file = written(with_stream(image(levels, bits=BITS), "1.2.840.10008.1.2.4.70", bytes(stream)))
+    with pytest.raises(errors.Truncated, match="states samples of 12 bits"):
+        images.decode(file, HERE)

@@ -35,7 +35,7 @@ def code(keyword_values: dict) -> Dataset:
     [
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1"}, errors.ForProcessing, "raw detector values"),
         ({"PresentationIntentType": "FOR PROCESSING"}, errors.ForProcessing, "raw detector values"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, errors.UnsupportedObject, "another kind of object"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, errors.UnsupportedObject, "CT Image Storage"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.2"}, errors.MultiFrame, "multi-frame"),
         ({"NumberOfFrames": 3}, errors.MultiFrame, "multi-frame"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, errors.Colour, "palette"),
