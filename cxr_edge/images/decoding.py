@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from cxr_edge.images.dicom.header.elements import Elements
     from cxr_edge.images.dicom.read import GreyImage
 
+#: Percentiles between which nearly all levels lie, and of every so many rows and columns they are taken.
+_NEARLY_ALL: Final = (0.5, 99.5)
+_STRIDE: Final = 4
 #: An image whose brightest and darkest native levels are closer than this is blank.
 BLANK_SPAN: Final = 4
 
@@ -46,6 +49,8 @@ _TURNS: Final[dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 #: Offset and text of the prefix after a DICOM file's preamble (PS3.10, 7.1).
 _DICOM_AT: Final = 128
 _DICOM: Final = b"DICM"
+#: The groups that a DICOM data set begins with, little endian (PS3.5, 7.1): meta information, and identification.
+_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00")
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,11 @@ def _refusal(data: bytes) -> errors.InputError:
             "name the image itself, or export it as one of them",
             content,
         )
+    if data[:2] in _FIRST_GROUPS and all(0x41 <= byte <= 0x5A for byte in data[4:6]):
+        return errors.NotAnImage(
+            "expected a PNG, JPEG or DICOM file, got what looks like a DICOM data set without the header of a file "
+            f"(128 bytes and {_DICOM.decode()}); export it as a file, or read it with pydicom and pass the data set"
+        )
     return errors.NotAnImage(
         "expected a PNG, JPEG or DICOM file, got an unknown format; export the image as one of them"
     )
@@ -233,15 +243,26 @@ def _check_not_blank(levels: Levels, pixels: npt.NDArray[np.uint8]) -> None:
 
 
 def _depth_warnings(levels: Levels, bits_stored: int) -> tuple[CodedWarning, ...]:
-    """Warn of levels that leave the highest of 16 bits unused: a scanner of fewer bits stored them without scaling."""
-    if levels.dtype == np.uint8 or bits_stored < 16:
+    """Warn of levels that leave bits unused: a scanner of fewer bits stored them without scaling, or with an offset.
+
+    Of 16 bits the highest level must use all. Of fewer, and where a marker or a hot pixel does, the span of nearly all
+    levels decides: below an eighth of the range, an image is all but black or flat.
+    """
+    if levels.dtype == np.uint8:
         return ()
     bits = int(levels.max()).bit_length()
-    if bits == 16:
+    if bits_stored == 16 and bits < 16:
+        message = (
+            f"the image uses only {bits} of its 16 bits, so it is dark after scaling by 255/65535; "
+            f"store it over the full range, or pass it as an array with bits_stored={bits}"
+        )
+        return (CodedWarning("unused_bits", message),)
+    low, high = np.percentile(levels[::_STRIDE, ::_STRIDE], _NEARLY_ALL)
+    if high - low >= 2 ** (bits_stored - 3):
         return ()
     message = (
-        f"the image uses only {bits} of its 16 bits, so it is dark after scaling by 255/65535; "
-        f"store it over the full range, or pass it as an array with bits_stored={bits}"
+        f"nearly all levels lie between {low:.0f} and {high:.0f} of {2**bits_stored - 1}, so the image is dark or "
+        "flat; scale them to the full range first, or name the bits in use"
     )
     return (CodedWarning("unused_bits", message),)
 

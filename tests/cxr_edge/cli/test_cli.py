@@ -1,6 +1,7 @@
 """The command line as its users run it: a subprocess, its streams and its exit status."""
 
 import csv
+import importlib
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import cxr_edge
 from benchmarks.dicom import dicom_files
@@ -527,3 +529,36 @@ def test_version_and_help():
     for arguments in (["--help"], ["-h"], ["infer", "--help"]):
         printed = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=True).stdout
         assert len(printed.splitlines()) > 5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are not bytes there")
+def test_a_name_that_is_not_utf_8_costs_that_image_in_a_results_directory(radiographs, tmp_path):
+    shutil.copy(SAMPLES[3], os.fsencode(radiographs) + b"/M\xfcller.png")
+    for _ in range(2):  # resumed, too
+        done = run(radiographs, "--out", tmp_path / "out", "--cam", 1, "--no-tta")
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert list(codes_of((tmp_path / "out" / "predictions.jsonl").read_text()).values()) == ["non_utf8_name"]
+        assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 5
+
+
+def test_every_failure_is_shown_however_many_images_there_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("cxr_edge.cli.infer"), "MAX_ROWS", 1)
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        shutil.copy(SAMPLES[number], tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "z.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    done = CliRunner().invoke(
+        cxr_edge.cli.app, ["infer", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--no-tta"]
+    )
+    assert done.exit_code == 1
+    assert "z.png" in done.output
+    assert "and 2 more" in done.output
+
+
+def test_a_table_of_another_origin_is_not_overwritten(tmp_path):
+    (tmp_path / "predictions.csv").write_text("mine")
+    done = run(SAMPLES[0], "--out", tmp_path)
+    assert done.returncode == 2
+    assert "contains predictions.csv but no run.json" in " ".join(done.stderr.split())
+    assert (tmp_path / "predictions.csv").read_text() == "mine"

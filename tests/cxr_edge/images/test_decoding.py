@@ -340,3 +340,21 @@ def test_mutated_files_are_read_or_refused_and_nothing_else(data):
         return
     assert image.pixels.dtype == np.uint8
     assert image.pixels.ndim == 2
+
+
+@pytest.mark.parametrize("marker", [0, 65535])
+def test_levels_that_leave_most_of_the_range_unused_are_warned_of(image, marker):
+    """A marker or a hot pixel uses the highest bit, and an offset does; the image is dark or flat all the same."""
+    dark = image.astype(np.uint16) << 4
+    dark[:4, :4] = marker
+    for levels in (dark, dark + np.uint16(32768) if not marker else dark):
+        assert "unused_bits" in [warning.code for warning in images.from_array(levels).warnings]
+    full = image.astype(np.uint16) * 257
+    assert images.from_array(full).warnings == ()
+    assert images.from_array(full >> 4, bits_stored=12).warnings == ()
+    assert [w.code for w in images.from_array(full >> 8, bits_stored=12).warnings] == ["unused_bits"]
+
+
+def test_a_data_set_without_the_header_of_a_file_is_named():
+    with pytest.raises(errors.NotAnImage, match="DICOM data set without the header of a file"):
+        images.decode(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(200))

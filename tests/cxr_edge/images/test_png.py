@@ -233,3 +233,12 @@ def test_native_libraries_print_nothing(capfd):
         with pytest.raises(errors.Truncated):
             images.decode(a_png((b"IDAT", zlib.compress(rows)), header=ihdr(67, 75, depth, colour)))
     assert capfd.readouterr() == ("", "")
+
+
+def test_rows_beyond_the_header_are_warned_of():
+    """The header states fewer rows than the image data hold: half an image must not pass for a whole one."""
+    short = ihdr(67, 70, 8, 0)
+    levels = images.decode(a_png(IDAT, header=short))
+    np.testing.assert_array_equal(levels.pixels, SAMPLES[:70, :, 0])
+    assert [warning.code for warning in levels.warnings] == ["surplus_bytes"]
+    assert images.decode(a_png(IDAT)).warnings == ()

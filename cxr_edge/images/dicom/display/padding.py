@@ -12,6 +12,9 @@ from cxr_edge.images.dicom.header.layout import Layout
 from cxr_edge.images.dicom.header.remarks import Remarks
 
 _WORD: Final = 2**16
+#: Share of the middle of an image from which on padding is warned of, and of every so many pixels it is taken.
+_COVERED: Final = 0.001
+_STRIDE: Final = 4
 
 
 def padding_of(
@@ -41,6 +44,30 @@ def padding_of(
                 raise InvalidHeader("expected a range of some values, got one of all; export the image again")
             return np.asarray(padding if padding.any() else _beside(ends, layout))
     return np.zeros(stored.shape, np.bool_)
+
+
+def tell_what_it_covers(
+    padding: npt.NDArray[np.bool_], levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], remarks: Remarks
+) -> None:
+    """Warn of padding in the middle of the image: levels of the patient have the value, and become black.
+
+    Parameters
+    ----------
+    padding : ndarray, (N,) bool
+        Of each pattern.
+    levels : ndarray, (H, W) uint8 or uint16
+    remarks : Remarks
+    """
+    if not padding.any():
+        return
+    height, width = levels.shape
+    middle = levels[height // 4 : -(height // 4) : _STRIDE, width // 4 : -(width // 4) : _STRIDE]
+    covered = float(padding[middle].mean())
+    if covered > _COVERED:
+        remarks.add(
+            "padding",
+            f"{covered:.1%} of the middle of the image is padding by the header, and shown black; look at the image",
+        )
 
 
 def _with_sign(number: int, layout: Layout) -> int:

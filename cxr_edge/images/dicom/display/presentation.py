@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cxr_edge.errors import InvalidHeader
 from cxr_edge.images.dicom.display.luts import LookUp, read_lut
-from cxr_edge.images.dicom.display.padding import padding_of
+from cxr_edge.images.dicom.display.padding import padding_of, tell_what_it_covers
 from cxr_edge.images.dicom.display.shutter import Shutter, Visible, read_shutter
 from cxr_edge.images.dicom.display.windows import Values, Window, ramp, read_window
 from cxr_edge.images.dicom.header import tags
@@ -148,6 +148,7 @@ def _grey_table(
 ) -> tuple[Grey, Display, str]:
     """Return the grey level of each pattern, how it came about, and the same in words."""
     padding = padding_of(stored, header.elements, header.layout, header.remarks)
+    tell_what_it_covers(padding, levels, header.remarks)
     values, extremes, modality = _modality(stored, header)
     found = _of_interest(values, extremes, header)
     if found is None:

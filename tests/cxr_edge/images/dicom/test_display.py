@@ -408,3 +408,11 @@ def test_attributes_of_polarity_that_contradict_each_other_give_a_warning(pixels
 def test_an_image_that_its_window_shows_alike_is_blank(pixels):
     with pytest.raises(errors.Blank, match="for DICOM window and shutter"):
         decoded(image(pixels // 2, WindowCenter=200, WindowWidth=2))
+
+
+def test_padding_over_the_patient_is_warned_of(pixels):
+    """A value that levels of the patient have, too, makes them black."""
+    saturated = np.minimum(pixels, 200)
+    assert "padding" in codes(decoded(image(saturated, PixelPaddingValue=200)))
+    bordered = np.pad(saturated[8:-8, 8:-8], 8, constant_values=255)
+    assert "padding" not in codes(decoded(image(bordered, PixelPaddingValue=255)))
