@@ -207,7 +207,8 @@ def localisation_section(report: dict[str, Any]) -> str:
         "centred": "control: centred",
         "random": "control: random",
     }
-    rows = [(name, found["cases"], *_localisation_cells(found[key])) for key, name in names.items()]
+    # Figures that were recorded before the controls by finding have none of them.
+    rows = [(name, found["cases"], *_localisation_cells(found[key])) for key, name in names.items() if key in found]
     rows += [
         (f"{method}, {label}", row["cases"], *_localisation_cells(row)) for label, row in found["findings"].items()
     ]
@@ -216,7 +217,7 @@ def localisation_section(report: dict[str, Any]) -> str:
         "## Localisation\n\n"
         f"{found['cases']} pairs of image and finding with radiologists' boxes, on {found['images']} images.\n"
         f"Pointing game: the map's maximum lies in a box. IoU: of the boxes with the region {found['region']}.\n"
-        f"{_beaten_by(found, names)}\n\n"
+        f"{_beaten_by(found, names)}\n"
         + table(("map", "cases", "pointing game", *(f"IoU ≥ {limit}" for limit in limits)), rows)
     )
 
@@ -226,7 +227,7 @@ def _beaten_by(found: dict[str, Any], names: dict[str, str]) -> str:
     better: list[str] = []
     worse: list[str] = []
     neither: list[str] = []
-    for name, gain in found["gain_over"].items():
+    for name, gain in found.get("gain_over", {}).items():
         low, high = gain["interval"] or (-1.0, 1.0)
         listed = worse if low > 0 else better if high < 0 else neither
         listed.append(f"{names[name].removeprefix('control: ')} ({gain['value']:+.3f})")
@@ -239,7 +240,7 @@ def _beaten_by(found: dict[str, Any], names: dict[str, str]) -> str:
         )
         if which
     ]
-    return " ".join(said)
+    return f"{' '.join(said)}\n" if said else ""
 
 
 def _localisation_cells(figures: dict[str, Any]) -> list[str]:
