@@ -261,32 +261,32 @@ def _inflate(data: bytes, header: Header, idat: list[_Chunk]) -> tuple[bytes, in
     size = sum(rows * row_bytes for rows, row_bytes in passes)
     try:
         compressed = b"".join([memoryview(data)[chunk.start : chunk.end] for chunk in idat])
-        inflated = _inflate_up_to(size + passes[-1][1], compressed)
+        inflated, more = _inflate_up_to(size, passes[-1][1], compressed)
     except IsalError as error:  # type: ignore[misc]  # its stub declares an instance, not a class
         raise _damaged(str(error)) from error
     if len(inflated) < size:
         raise _damaged("its image data ends early")
-    inflated, surplus = inflated[:size], surplus_of(inflated, size, len(inflated))
     start = 0
     for rows, row_bytes in passes:
         end = start + rows * row_bytes
         if max(inflated[start:end:row_bytes]) >= _FILTER_TYPES:
             raise _damaged("a row names a filter that PNG does not define")
         start = end
-    return inflated, surplus
+    return inflated, surplus_of(more, 0, len(more))
 
 
-def _inflate_up_to(size: int, compressed: bytes) -> bytes:
-    """Inflate at most a number of bytes, and only as long as they are about as many as their input."""
-    inflater, parts, inflated = isal_zlib.decompressobj(), list[bytes](), 0
+def _inflate_up_to(size: int, further: int, compressed: bytes) -> tuple[bytes, bytes]:
+    """Inflate at most a number of bytes, and so many further ones; only while they are about as many as their input."""
+    inflater, parts, inflated, fed = isal_zlib.decompressobj(), list[bytes](), 0, 0
     for start in range(0, len(compressed), _PIECE):
         if inflated == size or inflater.eof:
             break
         parts.append(inflater.decompress(memoryview(compressed)[start : start + _PIECE], size - inflated))
-        inflated += len(parts[-1])
+        inflated, fed = inflated + len(parts[-1]), start + _PIECE
         if start > inflated * (1 + _EXPANSION) + _PIECE:
             raise _damaged("its image data are longer than what they contain")
-    return b"".join(parts)
+    rest = b"" if inflater.eof else inflater.unconsumed_tail + compressed[fed : fed + _PIECE]
+    return b"".join(parts), inflater.decompress(rest, further) if rest else b""
 
 
 def _passes(header: Header) -> list[tuple[int, int]]:
