@@ -77,14 +77,15 @@ class FolderWatch(Background):
     def __init__(self, config: Watch, intake: Intake, limits: InputLimits) -> None:
         super().__init__("watch")
         self._config, self._intake, self._limits = config, intake, limits
-        if not config.folder.exists():
-            log.warning("the watched folder %s did not exist and was made; check that it is mounted", config.folder)
         try:
+            is_new = not config.folder.exists()
             (config.folder / REFUSED).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NodeConfig(
                 f"the folder {config.folder} cannot be watched ({error.strerror}); let this user read and write there"
             ) from error
+        if is_new:
+            log.warning("the watched folder %s did not exist and was made; check that it is mounted", config.folder)
         self._seen: dict[str, _File] = {}
         #: File in `REFUSED` → its stamp there, and where it came from.
         self._refused: dict[Path, tuple[Stamp | None, str]] = dict(_refused_before(config.folder))

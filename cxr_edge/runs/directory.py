@@ -177,7 +177,7 @@ class RunDirectory:
     def _claim(self) -> None:
         run = self.root / RUN
         if not run.exists():
-            if foreign := [name for name in (PREDICTIONS, TABLE, REPORT) if (self.root / name).exists()]:
+            if foreign := [name for name in (PREDICTIONS, TABLE) if (self.root / name).exists()]:
                 raise OutputMismatch(f"{self.root} contains {foreign[0]} but no {RUN}; choose another --out")
             self._describe({**self._identity, **self._notes})
             return

@@ -117,7 +117,7 @@ def test_a_run_must_be_finished_and_its_images_the_same(finished, data, tmp_path
 def test_the_same_images_decide_the_same_before_the_export_and_after(bundle, calibrated, own, tmp_path, monkeypatch):
     monkeypatch.setattr(decisions, "LEAST_IMAGES", 1)
     done = recalibrate(bundle, read_own(own), "own.csv", tmp_path / "anew", "2")
-    assert (done.fitted, done.kept, done.left_out) == (NIH14.names, (), 0)
+    assert (done.fitted, done.kept, done.left_out, done.lost) == (NIH14.names, (), {}, ())
     one, two = (read_bundle(path).manifest for path in (bundle, tmp_path / "anew"))
     assert (two.version, two.default_operating_point) == ("2", "max_f1")
     assert two.tta == one.tta
@@ -136,7 +136,8 @@ def test_labels_with_too_few_images_keep_their_decisions(bundle, own, tmp_path, 
     table.loc[0, "Edema"] = np.nan
     done = recalibrate(bundle, table, "own.csv", tmp_path / "anew", None)
     assert {"Mass", "Hernia"} <= set(done.kept)
-    assert done.left_out == 1
+    assert list(done.left_out) == [table["image"][0]]
+    assert done.lost == ()
     one, two = (read_bundle(path) for path in (bundle, tmp_path / "anew"))
     for mode in ("single", "tta"):
         old = one.manifest.curves(mode)

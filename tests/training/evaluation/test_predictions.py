@@ -64,11 +64,14 @@ def test_each_image_is_read_once_and_each_variant_computed_once(model, counted):
 def test_a_whole_evaluation_with_boxes_takes_no_more(model, counted, tmp_path):
     boxes = tmp_path / "boxes.csv"
     finding = model.manifest.finding_names[0]
-    boxes.write_text(f"image,finding,x,y,w,h\n{CHOSEN[1].name},{finding},300,300,400,400\n")
+    rows = [f"{path.name},{finding},300,300,400,400\n" for path in CHOSEN[1:3]]
+    boxes.write_text("".join(["image,finding,x,y,w,h\n", *rows]))
     marks = {name: [1.0, 0.0, 1.0, 0.0] for name in model.manifest.label_names}
-    images = TABLE.assign(patient=range(4), age=50, sex="F", view="PA", collection="A", markers_blacked=False, **marks)
+    images = TABLE.assign(
+        patient=range(4), age=50, sex="F", view="PA", collection="A", markers_blacked=False, side=512, **marks
+    )
     report = evaluate(read_bundle(), images, "csv", "other images", Extras(boxes), Bootstrap(20, jobs=1))
-    assert report["localisation"]["cases"] == 1
+    assert report["localisation"]["cases"] == 2
     assert set(report["adaptive"]) == set(model.manifest.operating_points)
     assert_each_once(counted, model)
 
