@@ -167,6 +167,8 @@ class FolderWatch(Background):
             return None
         except InputError as error:
             return error.code
+        if _stamp(path) != stamp:  # it was written while it was read: the next scan looks at it again
+            return None
         outcome = self._intake.take(data, source=os.path.relpath(path, self._config.folder))
         if outcome not in (*_TAKEN, IntakeOutcome.NO_SPACE):
             return str(outcome.value)

@@ -117,19 +117,34 @@ def test_memory_is_limited(monkeypatch):
     assert images.decode(data).pixels.shape == noise.shape
 
 
-def test_after_an_interrupt_the_next_image_gets_its_own_pixels(encoded):
+#: Interrupts itself while its decoder is stopped: a program of its own, since an interrupt that comes late ends it.
+INTERRUPTED = """
+import os, signal, sys, threading
+import numpy as np
+import psutil
+from cxr_edge import images
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+images.read_image(sys.argv[1])
+(child,) = psutil.Process().children()
+child.suspend()
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    images.read_image(sys.argv[1])
+except KeyboardInterrupt:
+    print("interrupted")
+print(np.array_equal(images.read_image(sys.argv[2]).pixels, np.load(sys.argv[3])))
+print(child in psutil.Process().children())
+"""
+
+
+def test_after_an_interrupt_the_next_image_gets_its_own_pixels(encoded, tmp_path):
     other = np.random.default_rng(0).integers(0, 256, (1024, 1024), dtype=np.uint8)
-    images.decode(encoded)
-    (child,) = children()[:1]
-    os.kill(child, signal.SIGSTOP)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        images.decode(encoded)
-    signal.signal(signal.SIGINT, before)
-    found = images.decode(written(dicom_files.compressed(image(other), JPEG_2000))).pixels
-    assert np.array_equal(found, other)
-    assert child not in children()
+    (tmp_path / "first.dcm").write_bytes(encoded)
+    (tmp_path / "second.dcm").write_bytes(written(dicom_files.compressed(image(other), JPEG_2000)))
+    np.save(tmp_path / "second.npy", other)
+    files = [str(tmp_path / name) for name in ("first.dcm", "second.dcm", "second.npy")]
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *files], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["interrupted", "True", "False"], done.stderr
 
 
 def test_a_program_without_a_main_guard_can_use_it(encoded, tmp_path):
