@@ -30,6 +30,15 @@ def children() -> list[int]:
     return [int(line) for line in listed.stdout.split()]
 
 
+@pytest.fixture(autouse=True)
+def no_decoder_is_left() -> None:
+    """End the decoders of other tests: of several idle ones, a test could not know which is next."""
+    for child in children():
+        os.kill(child, signal.SIGKILL)
+    while children():
+        time.sleep(0.01)
+
+
 def test_a_process_is_kept_for_the_next_image(encoded):
     images.decode(encoded)
     before = children()
