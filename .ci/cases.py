@@ -6,7 +6,6 @@ has not run, and its last line says why. Some need root, gcc or dcmtk. Exit stat
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,7 +37,6 @@ def adapted(folder: Path, copy: Path) -> list[Path]:
         for old, new in RENAMED.items():
             text = text.replace(old, new)
         (copy / script.name).write_text(text)
-    shutil.copystat(folder, copy)
     return sorted(path for path in copy.glob("*.py") if path.name != "common.py")
 
 

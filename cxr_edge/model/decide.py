@@ -22,8 +22,8 @@ def decide(evaluation: Evaluation, manifest: Manifest, identity: str, settings: 
         raise ValueError("expected an evaluation with heat maps, got one without; evaluate with heatmaps=True")
     values = tuple(calibrated(used, manifest, settings.fitted_mode).tolist())
     thresholds = manifest.thresholds(settings.operating_point, settings.fitted_mode)
-    decided = manifest.labels, values, used.probabilities, thresholds
-    findings = make_findings(*decided, manifest.min_probability)
+    ranked = make_findings(manifest.labels, values, used.probabilities, thresholds, min_probability=0)
+    reported = sum(finding.probability >= manifest.min_probability for finding in ranked)
     return Result(
         path=evaluation.path,
         sha256=evaluation.sha256,
@@ -32,8 +32,8 @@ def decide(evaluation: Evaluation, manifest: Manifest, identity: str, settings: 
         variants=len(used.variants),
         labels=manifest.labels,
         values=values,
-        findings=findings,
-        improbable=make_findings(*decided, min_probability=0)[len(findings) :],
+        findings=ranked[:reported],
+        improbable=ranked[reported:],
         warnings=evaluation.warnings + warnings_of(used.ood_score),
         size=evaluation.size,
         maps=used.average_maps() if settings.heatmaps else None,

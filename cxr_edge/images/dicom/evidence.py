@@ -174,10 +174,7 @@ def _in_doubt(samples: Samples, other: _Reading, layout: Layout, *, otherwise: b
     differ = by_header != by_other
     if not differ.any():
         return otherwise
-    jump, other_jump = (
-        np.median(steps[differ]) / max(1, np.ptp(values)) for steps, values in ((by_header, header), (by_other, others))
-    )
-    return bool(jump > _CLEARLY * other_jump)
+    return _torn(by_header[differ], header) > _CLEARLY * _torn(by_other[differ], others)
 
 
 def check_stated_once(samples: Samples, layout: Layout, frame: Frame | None) -> tuple[CodedWarning, ...]:
@@ -216,11 +213,13 @@ def check_stated_once(samples: Samples, layout: Layout, frame: Frame | None) -> 
 
 
 def _check_shape(samples: Samples, layout: Layout) -> None:
+    if layout.rows == layout.columns:
+        return
     turned = samples.reshape(layout.columns, layout.rows)
     down, down_turned = (
         np.abs(np.diff(image[: len(image) // 2].astype(np.int32), axis=0)) for image in (samples, turned)
     )
-    if layout.rows != layout.columns and _torn(down_turned, samples) < _TORN * _torn(down, samples):
+    if _torn(down_turned, samples) < _TORN * _torn(down, samples):
         raise HeaderMismatch(
             f"the header states {layout.rows} rows of {layout.columns} columns, and the levels are those of "
             f"{layout.columns} rows of {layout.rows}; export the image again"
