@@ -9,7 +9,6 @@ from typing import Any, Final
 import keras
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cxr_edge.model.bundle import MODEL_CARD, Bundle, read_bundle
@@ -19,6 +18,7 @@ from cxr_edge.model.model import Model
 from export.bundle_files import write_bundle
 from export.card import EVALUATION, model_card
 from export.publish import MIN_PROBABILITY, Description, convert, describe
+from training.decisions.calibration import mean_log_loss
 from training.decisions.decide import add_early_exits, decide, require_enough
 from training.errors import DataError
 from training.evaluation.predictions import MODES, predict_images
@@ -61,7 +61,7 @@ def calibrate_run(run: Path, data: Path, collections: Sequence[str] = ()) -> Pat
     DataError
         The run is not finished, or there are too few validation images.
     """
-    images, labels = split_of(run, data)["validation"], labels_of(run)
+    images, labels, training = split_of(run, data)["validation"], labels_of(run), read_provenance(run)
     if unknown := set(collections) - set(images["collection"]):
         raise DataError(
             f"no validation image is of collection {', '.join(sorted(unknown))}; there are "
@@ -70,18 +70,17 @@ def calibrate_run(run: Path, data: Path, collections: Sequence[str] = ()) -> Pat
     if collections:
         images = images[images["collection"].isin(collections)].reset_index(drop=True)
     require_enough(images, labels)
-    split = msgspec.convert(read_provenance(run)["recipe"]["split"], Split)
+    split = msgspec.convert(training["recipe"]["split"], Split)
     chosen = f" of collection {', '.join(collections)}" if collections else ""
     fitted_on = (
         f"{len(images)} validation images{chosen} of {images['patient'].nunique()} patients ({split.describe()})"
     )
     network = to_float32(load_network(str(run / MODEL), len(labels)))
-    found = predict_images(Model(_undecided(run, network, labels, read_provenance(run)), "cpu"), images)
+    found = predict_images(Model(_undecided(run, network, labels, training), "cpu"), images)
     for failure in found.unreadable:
         raise DataError(f"{failure['image']} cannot be read: {failure['message']}")
-    per_variant = np.stack([evaluation.probabilities for evaluation in found.evaluations])
-    decided = decide(images, labels, per_variant, fitted_on)
-    add_early_exits(decided, labels, per_variant, images)
+    decided = decide(images, labels, found.per_variant, fitted_on)
+    add_early_exits(decided, labels, found.per_variant, images)
     return write_json(run / DECISIONS, {"model_sha256": hash_of_file(run / MODEL), **decided})
 
 
@@ -166,14 +165,14 @@ def recalibrate(root: Path | None, images: pd.DataFrame, source: str, out: Path,
     known = images[whole].reset_index(drop=True)
     chosen = LabelSet.of([label for label in labels.records if label.name in fitted])
     found = predict_images(Model(bundle, "cpu"), known)
-    table, per_variant = found.table, np.stack([evaluation.probabilities for evaluation in found.evaluations])
+    table, per_variant = found.table, found.per_variant
     require_enough(table, chosen)
     left_out |= {failure["image"]: failure["message"] for failure in found.unreadable}
     fitted_on = _described(table, source, kept)
     columns = [labels.names.index(name) for name in fitted]
     decided = decide(table, chosen, per_variant[:, :, columns], fitted_on)
     log_loss = {
-        "before": _log_loss(table[list(fitted)].to_numpy(), found.calibrated["tta"][:, columns]),
+        "before": mean_log_loss(table[list(fitted)].to_numpy(), found.calibrated["tta"][:, columns]),
         "after": min(decided["figures"]["log_loss"].values()),
     }
     lost = _keep(decided, bundle.manifest, fitted, kept)
@@ -196,11 +195,6 @@ def _described(table: pd.DataFrame, source: str, kept: Sequence[str]) -> str:
     patients = "" if (table["patient"] == table["image"]).all() else f" of {table['patient'].nunique()} patients"
     exceptions = f"; as before: {', '.join(kept)}" if kept else ""
     return f"{len(table)} images{patients}: {source}{exceptions}"
-
-
-def _log_loss(truth: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> float:
-    inside = np.clip(p, 1e-7, 1 - 1e-7)
-    return float(-(truth * np.log(inside) + (1 - truth) * np.log(1 - inside)).mean())
 
 
 def _keep(decided: dict[str, Any], before: Manifest, fitted: Sequence[str], kept: Sequence[str]) -> tuple[str, ...]:

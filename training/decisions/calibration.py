@@ -99,7 +99,12 @@ def _cross_validated(
     held_out, names = np.zeros(raw.shape), tuple(labels)
     for fitted, others in GroupKFold(FOLDS).split(raw, groups=patients):
         held_out[others] = calibrate(raw[others].astype(np.float64), method(truth[fitted], raw[fitted], names), names)
-    return float(log_loss(truth.ravel(), np.clip(held_out.ravel(), EPSILON, 1 - EPSILON)))
+    return mean_log_loss(truth, held_out)
+
+
+def mean_log_loss(truth: Floats, probabilities: Floats) -> float:
+    """Return the mean log loss over images and labels."""
+    return float(log_loss(truth.ravel(), np.clip(probabilities.ravel(), EPSILON, 1 - EPSILON)))
 
 
 def _log_odds(raw: Floats) -> npt.NDArray[np.float64]:

@@ -46,6 +46,11 @@ class Predictions:
     calibrated: Scores
     unreadable: list[dict[str, str]]
 
+    @property
+    def per_variant(self) -> npt.NDArray[np.float32]:
+        """The raw probabilities of each TTA variant, (N, variants, labels) float32."""
+        return np.stack([evaluation.probabilities for evaluation in self.evaluations])
+
 
 def predict_images(model: Model, table: pd.DataFrame, mapped: npt.NDArray[np.bool_] | None = None) -> Predictions:
     """Evaluate images, one on each core.
