@@ -17,7 +17,7 @@ from cxr_edge.model.manifest import Manifest, parse_manifest
 from cxr_edge.model.model import Model
 from export.bundle_files import write_bundle
 from export.card import EVALUATION, model_card
-from export.publish import MIN_PROBABILITY, Description, convert, describe
+from export.publish import Description, convert, describe, least_reported
 from training.decisions.calibration import mean_log_loss
 from training.decisions.decide import add_early_exits, decide, require_enough
 from training.errors import DataError
@@ -229,18 +229,9 @@ def _write(bundle: Bundle, decided: dict[str, Any], described: dict[str, Any], v
         "calibration": decided["calibration"],
         "operating_points": decided["operating_points"],
         "default_operating_point": next(iter(decided["operating_points"])),
-        "min_probability": min([MIN_PROBABILITY, *_thresholds(decided)]),
+        "min_probability": least_reported(decided["operating_points"], LabelSet.of(bundle.manifest.labels)),
         "training": {**bundle.manifest.training, "recalibrated": described},
     }
     manifest["tta"] = {**manifest["tta"], "default_mode": decided["default_tta_mode"]}
     files = {name: data for name, data in bundle.files.items() if name != EVALUATION}
     write_bundle(manifest, {**files, MODEL_CARD: model_card(manifest).encode()}, out)
-
-
-def _thresholds(decided: dict[str, Any]) -> list[float]:
-    return [
-        threshold
-        for point in decided["operating_points"].values()
-        for mode in MODES
-        for threshold in point[mode]["thresholds"].values()
-    ]

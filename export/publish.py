@@ -115,13 +115,6 @@ def publish(
 def describe(network: keras.Model, description: Description, gate: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest of a network's bundle, without the hashes of its files."""
     decisions, labels = description.decisions, _labels(network, description)
-    thresholds = [
-        threshold
-        for point in decisions["operating_points"].values()
-        for mode in ("single", "tta")
-        for finding, threshold in point[mode]["thresholds"].items()
-        if finding in labels.findings
-    ]
     size, grid = network.input_shape[1:3], network.get_layer(LAST_CONVOLUTION).output.shape[1:3]
     return {
         "format_version": f"{FORMAT_MAJOR}.0",
@@ -133,7 +126,7 @@ def describe(network: keras.Model, description: Description, gate: dict[str, Any
         "operating_points": decisions["operating_points"],
         "default_operating_point": next(iter(decisions["operating_points"])),
         "calibration": decisions["calibration"],
-        "min_probability": min([MIN_PROBABILITY, *thresholds]),
+        "min_probability": least_reported(decisions["operating_points"], labels),
         "variants": {"fp32": {"model": "model.onnx", "precision": "float32", "gate": gate}},
         "default_variant": "fp32",
         "maps": {"method": "gradcam", "graphs": {"fp32": "maps.onnx"}, "grid": grid},
@@ -148,6 +141,18 @@ def describe(network: keras.Model, description: Description, gate: dict[str, Any
         "view": "frontal",
         "header_checks": None,
     }
+
+
+def least_reported(operating_points: dict[str, Any], labels: LabelSet) -> float:
+    """Return the probability below which findings are not reported: `MIN_PROBABILITY`, or a threshold below it."""
+    thresholds: list[float] = [
+        threshold
+        for point in operating_points.values()
+        for mode in ("single", "tta")
+        for finding, threshold in point[mode]["thresholds"].items()
+        if finding in labels.findings
+    ]
+    return min([MIN_PROBABILITY, *thresholds])
 
 
 def _labels(network: keras.Model, description: Description) -> LabelSet:

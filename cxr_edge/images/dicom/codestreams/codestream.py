@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from cxr_edge.errors import HeaderMismatch, Truncated
+from cxr_edge.images import jpeg_frame
+from cxr_edge.images.dicom.codestreams.jpeg_2000 import count_tiles
 from cxr_edge.images.dicom.header.layout import ColourSpace
+from cxr_edge.images.jpeg_frame import JPEG_LS, START_OF_FRAME
 
 JPEG: Final = b"\xff\xd8"
 JPEG_2000: Final = b"\xff\x4f\xff\x51"
 JPEG_2000_FILE: Final = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 
-_JPEG_LS_FRAME: Final = 0xF7
-#: Start of frame: all of JPEG's (ITU-T T.81, table B.1), and that of JPEG-LS (T.87, C.1.1).
-_START_OF_FRAME: Final = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {_JPEG_LS_FRAME}
 _LOSSLESS_FRAMES: Final = {0xC3, 0xC7, 0xCB, 0xCF}
 _START_OF_SCAN: Final = 0xDA
 _END: Final = 0xD9
@@ -64,10 +64,8 @@ def read_frame(stream: bytes) -> Frame:
         The components of a JPEG 2000 image differ in kind.
     """
     try:
-        if stream.startswith(JPEG_2000_FILE) and (at := stream.find(JPEG_2000)) > 0:
+        if (at := find_jpeg_2000(stream)) is not None:
             return _jpeg_2000(stream, at)
-        if stream.startswith(JPEG_2000):
-            return _jpeg_2000(stream, 0)
         if stream.startswith(JPEG):
             return _jpeg(stream)
     except (struct.error, IndexError) as error:
@@ -75,14 +73,21 @@ def read_frame(stream: bytes) -> Frame:
     raise Truncated("expected a JPEG, JPEG-LS or JPEG 2000 codestream, got other data; copy the file again")
 
 
+def find_jpeg_2000(stream: bytes) -> int | None:
+    """Return where a JPEG 2000 codestream begins, in a file of its own (T.800, I) or bare; None if there is none."""
+    if stream.startswith(JPEG_2000_FILE) and (at := stream.find(JPEG_2000)) > 0:
+        return at
+    return 0 if stream.startswith(JPEG_2000) else None
+
+
 def _jpeg(stream: bytes) -> Frame:
     segments = list(_segments(stream))
-    kind, segment = next((found for found in segments if found[0] in _START_OF_FRAME), (0, b""))
+    kind, segment = next((found for found in segments if found[0] in START_OF_FRAME), (0, b""))
     if not kind:
         raise Truncated("the JPEG header does not state a size; copy the file again")
-    bits, rows, columns, samples = struct.unpack_from(">BHHB", segment)
-    colours = _jpeg_colours(segments, kind, segment) if samples == 3 else None
-    return Frame(rows, columns, samples, bits, colours=colours)
+    header = jpeg_frame.read_frame(kind, segment)
+    colours = _jpeg_colours(segments, header) if header.samples == 3 else None
+    return Frame(header.rows, header.columns, header.samples, header.bits, colours=colours)
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
@@ -102,26 +107,27 @@ def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _jpeg_colours(segments: list[tuple[int, bytes]], kind: int, frame: bytes) -> ColourSpace | None:
+def _jpeg_colours(segments: list[tuple[int, bytes]], frame: jpeg_frame.Frame) -> ColourSpace | None:
     """Return the colours that JPEG's markers state, by the rules that decoders share (libjpeg, jdapimin.c).
 
     A lossy image without a marker is luma and chroma, unless its components are named R, G and B.
     """
-    if kind == _JPEG_LS_FRAME:
+    if frame.marker == JPEG_LS:
         return None
     if any(marker == _JFIF and segment.startswith(b"JFIF\0") for marker, segment in segments):
         return ColourSpace.LUMA_CHROMA
     for marker, segment in segments:
         if marker == _ADOBE and segment.startswith(b"Adobe") and len(segment) > _ADOBE_TRANSFORM:
             return ColourSpace.RGB if segment[_ADOBE_TRANSFORM] == 0 else ColourSpace.LUMA_CHROMA
-    if kind in _LOSSLESS_FRAMES:
+    if frame.marker in _LOSSLESS_FRAMES:
         return None
-    return ColourSpace.RGB if frame[6:15:3] == b"RGB" else ColourSpace.LUMA_CHROMA
+    names = bytes(component.identifier for component in frame.components)
+    return ColourSpace.RGB if names == b"RGB" else ColourSpace.LUMA_CHROMA
 
 
 def _jpeg_2000(stream: bytes, at: int) -> Frame:
     """Read marker SIZ (T.800, A.5.1)."""
-    right, bottom, left, top, tile_width, tile_height, tile_left, tile_top = struct.unpack_from(">8I", stream, at + 8)
+    right, bottom, left, top = struct.unpack_from(">4I", stream, at + 8)
     samples = struct.unpack_from(">H", stream, at + 40)[0]
     components = stream[at + 42 : at + 42 + 3 * samples]
     if len(components) < 3 * samples or not samples:
@@ -131,10 +137,7 @@ def _jpeg_2000(stream: bytes, at: int) -> Frame:
             f"expected components of one kind in the codestream, got {samples} that differ; export the image again"
         )
     depth = components[0]
-    if not tile_width or not tile_height:
-        raise Truncated("the JPEG 2000 header has tiles of size 0; copy the file again")
-    tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
-    if tiles > _MAX_TILES:
+    if (tiles := count_tiles(stream, at + 2)) > _MAX_TILES:
         raise Truncated(f"expected at most {_MAX_TILES} tiles in JPEG 2000, got {tiles}; copy the file again")
     colours = ColourSpace.RGB if samples == 3 and (at or _transforms_components(stream, at)) else None
     return Frame(bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), colours)

@@ -62,13 +62,21 @@ def _read_main_header(stream: bytes, start: int) -> tuple[int, int]:
         if stream[at : at + 2] == _TILE_PART:
             return at, tiles
         if stream[at : at + 2] == _SIZE:
-            tiles = _count_tiles(stream, at)
+            tiles = count_tiles(stream, at)
         at += 2 + struct.unpack_from(">H", stream, at + 2)[0]
     raise TooLarge(f"expected at most {_MAX_SEGMENTS} segments in a JPEG 2000 header, got more; export the image again")
 
 
-def _count_tiles(stream: bytes, at: int) -> int:
-    """Count the tiles by marker SIZ (A.5.1)."""
+def count_tiles(stream: bytes, at: int) -> int:
+    """Count the tiles by marker SIZ (A.5.1), which is at an offset.
+
+    Raises
+    ------
+    Truncated
+        They have no size.
+    struct.error
+        The stream ends within the marker.
+    """
     right, bottom, width, height, left, top = map(int, struct.unpack_from(">2I8x4I", stream, at + 6))
     if not width or not height:
         raise _damaged("its tiles have no size")

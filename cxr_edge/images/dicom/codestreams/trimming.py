@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from cxr_edge.errors import Truncated, UnsupportedFormat
 from cxr_edge.images.dicom.codestreams import jpeg_2000
-from cxr_edge.images.dicom.codestreams.codestream import JPEG, JPEG_2000, JPEG_2000_FILE
+from cxr_edge.images.dicom.codestreams.codestream import JPEG, find_jpeg_2000
 from cxr_edge.images.jpeg_frame import UNREAD
 from cxr_edge.images.jpeg_stream import read_stream
 from cxr_edge.images.limits import InputLimits
@@ -42,10 +42,8 @@ def trimmed(stream: bytes, limits: InputLimits) -> Trimmed:
     if padding := _PADDING_BEFORE.match(stream):
         stream = stream[padding.end() :]
     try:
-        if stream.startswith(JPEG_2000_FILE) and (at := stream.find(JPEG_2000)) > 0:
+        if (at := find_jpeg_2000(stream)) is not None:
             return _trimmed_jpeg_2000(stream, at)
-        if stream.startswith(JPEG_2000):
-            return _trimmed_jpeg_2000(stream, 0)
     except struct.error as error:
         raise Truncated("the codestream ends within its header; copy the file again") from error
     if stream.startswith(JPEG):
