@@ -1,21 +1,25 @@
 """What validation decides: calibration, operating points, and the default TTA mode."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cxr_edge.model.calibration import Calibration, calibrate
+from cxr_edge.model.calibration import Calibration, Curve, calibrate
 from training.decisions.calibration import FOLDS, METHODS, choose_method
 from training.decisions.early_exit import FIRST, fit_early_exit
 from training.decisions.thresholds import operating_points
 from training.errors import DataError
 from training.evaluation.figures import paired
-from training.evaluation.predictions import scores_by_mode
+from training.evaluation.predictions import MODES, scores_by_mode
 from training.evaluation.resampling import Bootstrap
 from training.labels import LabelSet
+
+#: Images with and without a label that its curve and thresholds are fitted on, at least, where there is a choice.
+LEAST_IMAGES: Final = 10
 
 #: Of the patients, for the gain of TTA.
 RESAMPLES = 1000
@@ -32,7 +36,7 @@ def decide(
     Parameters
     ----------
     images : DataFrame
-        ``patient``, and the labels as 0 and 1; enough of them: see `require_enough`.
+        ``patient``, ``collection``, and the labels as 0 and 1; enough of them: see `require_enough`.
     labels : LabelSet
     per_variant : ndarray, (N, variants, labels) float32
         Raw probabilities, the unchanged image first.
@@ -57,13 +61,69 @@ def decide(
     calibrated = {mode: calibrate(scores, curves[mode], labels.names)[:, columns] for mode, scores in raw.items()}
     points = operating_points(truth, calibrated, labels.findings, fitted_on)
     scores = (raw["single"][:, columns], raw["tta"][:, columns])
-    gain = paired(truth, scores, patients, labels.findings, Bootstrap(RESAMPLES))["mean"]
+    gain = paired(truth, scores, images, labels.findings, Bootstrap(RESAMPLES))["mean"]
     return {
         "calibration": msgspec.to_builtins(calibration),
         "operating_points": msgspec.to_builtins(points),
         "default_tta_mode": "single" if _below_zero(gain["difference"]["interval"]) else "tta",
         "figures": {"log_loss": losses, "tta_gain": gain},
     }
+
+
+def rare_labels(images: pd.DataFrame, labels: LabelSet) -> tuple[str, ...]:
+    """Return the labels with fewer than `LEAST_IMAGES` images of either class: a threshold on one would be chance."""
+    marks = images[list(labels.names)]
+    fewest = np.minimum((marks == 1).sum(), (marks == 0).sum())
+    return tuple(name for name in labels.names if fewest[name] < LEAST_IMAGES)
+
+
+def decide_part(
+    images: pd.DataFrame,
+    labels: LabelSet,
+    per_variant: npt.NDArray[np.float32],
+    chosen: npt.NDArray[np.bool_],
+    fitted_on: str,
+) -> dict[str, Any]:
+    """Decide as `decide` does on some of the images, but the labels that are rare among these on all of them.
+
+    Parameters
+    ----------
+    images, labels, per_variant, fitted_on
+        As for `decide`.
+    chosen : ndarray, (N,) bool
+        The images that decide; see `rare_labels`.
+    """
+    rare = () if chosen.all() else rare_labels(images[chosen], labels)
+    columns = [column for column, name in enumerate(labels.names) if name not in rare]
+    common = LabelSet.of([labels.records[column] for column in columns])
+    decided = decide(images[chosen].reset_index(drop=True), common, per_variant[chosen][:, :, columns], fitted_on)
+    if rare:
+        _adopt(decided, decide(images, labels, per_variant, fitted_on), rare, labels)
+    return decided
+
+
+def _adopt(decided: dict[str, Any], other: dict[str, Any], names: Sequence[str], labels: LabelSet) -> None:
+    """Give labels the curves and thresholds of other decisions; all in the order of the labels."""
+    for mode in MODES:
+        for point, of_other in other["operating_points"].items():
+            thresholds = decided["operating_points"][point][mode]["thresholds"]
+            thresholds |= {name: of_other[mode]["thresholds"][name] for name in names if name in labels.findings}
+            decided["operating_points"][point][mode]["thresholds"] = {
+                name: thresholds[name] for name in labels.findings
+            }
+    if all(which["calibration"]["method"] == "identity" for which in (decided, other)):
+        return
+    curves = {mode: _curves(decided, mode, labels) for mode in MODES}
+    for mode in MODES:
+        curves[mode] |= {name: _curves(other, mode, labels)[name] for name in names}
+    stated = decided["calibration"]["fitted_on"] or other["calibration"]["fitted_on"]
+    in_order = {mode: {name: curves[mode][name] for name in labels.names} for mode in MODES}
+    decided["calibration"] = {"method": "platt", **in_order, "fitted_on": stated}
+
+
+def _curves(decided: dict[str, Any], mode: str, labels: LabelSet) -> dict[str, Any]:
+    as_they_are = dict.fromkeys(labels.names, msgspec.to_builtins(Curve(1.0, 0.0)))
+    return decided["calibration"].get(mode) or as_they_are
 
 
 def add_early_exits(

@@ -1,6 +1,6 @@
 """The out-of-distribution rule: a linear rule on features that warns of all but frontal chest radiographs."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import cv2
@@ -16,12 +16,14 @@ Features = npt.NDArray[np.float64]
 
 #: Share of validation images that may be warned of.
 FALSE_ALARMS: Final = 0.01
-#: Inverse strength of the L2 penalty: the strongest of 1e-4 to 1e-1 that recognises all kinds on
-#: validation images; of these only 1e-4 does not.
-PENALTY: Final = 1e-3
+#: Inverse strengths of the L2 penalty to choose from, the strongest first: the stronger, the less a
+#: rule depends on the kinds that it was fitted against.
+PENALTIES: Final = (1e-4, 1e-3, 1e-2, 1e-1)
+#: Share of every kind's validation images that the strongest penalty must still recognise.
+RECOGNISED: Final = 0.99
 #: Added to a feature's standard deviation: one that hardly varies must not decide.
 LEAST_SPREAD: Final = 0.05
-#: Images of the training part that are transformed into each kind.
+#: Images of a part that are transformed into each kind.
 IMAGES_A_KIND: Final = 350
 
 
@@ -90,8 +92,30 @@ def transform(images: Iterable[Image], kind: str, seed: int) -> Iterator[Image]:
         yield np.ascontiguousarray(KINDS[kind](image, random))
 
 
+def choose_penalty(
+    images: Features, others: Mapping[str, Features], validation: Features, others_of_validation: Mapping[str, Features]
+) -> float:
+    """Choose the strongest of `PENALTIES` by which every kind is recognised, else that of the best least kind.
+
+    Parameters
+    ----------
+    images, validation : ndarray, (N, C) float64
+        Features of training and of validation images.
+    others, others_of_validation : mapping
+        Kind → features of images of the same part that were transformed into it.
+    """
+    least: dict[float, float] = {}
+    for penalty in PENALTIES:
+        rule = fit_rule(images, others, validation, "", penalty)
+        counts = [count_warnings(rule, features) for features in others_of_validation.values()]
+        least[penalty] = min(count["warned"]["value"] for count in counts)
+        if least[penalty] >= RECOGNISED:
+            return penalty
+    return max(least, key=lambda penalty: least[penalty])
+
+
 def fit_rule(
-    images: Features, others: Mapping[str, Features], validation: Features, fitted_on: str
+    images: Features, others: Mapping[str, Features], validation: Features, fitted_on: str, penalty: float
 ) -> OutOfDistribution:
     """Fit the rule, and place its zero on validation images.
 
@@ -102,11 +126,13 @@ def fit_rule(
     others : mapping
         Kind → features of the training images that were transformed into it.
     fitted_on : str
+    penalty : float
+        Inverse strength of the L2 penalty.
     """
     features = np.concatenate([images, *others.values()])
     center, spread = images.mean(axis=0), features.std(axis=0) + LEAST_SPREAD
     is_other = np.arange(len(features)) >= len(images)
-    fitted = LogisticRegression(C=PENALTY, max_iter=1000, class_weight="balanced")
+    fitted = LogisticRegression(C=penalty, max_iter=1000, class_weight="balanced")
     fitted.fit((features - center) / spread, is_other)
     weights = fitted.coef_[0] / spread
     # Float32 features carry no more than six digits; full precision would triple the manifest.
@@ -117,7 +143,12 @@ def fit_rule(
 
 def count_warnings(rule: OutOfDistribution, features: Features) -> dict[str, Any]:
     """Count the images that a rule warns of, with Wilson's 95 % interval."""
-    warned = sum(rule.score(of_image) > 0 for of_image in features)
-    interval = binomtest(warned, len(features)).proportion_ci(method="wilson")
-    shares = {"value": warned / len(features), "low": interval.low, "high": interval.high}
-    return {"pictures": len(features), "warned": {name: round(float(share), 4) for name, share in shares.items()}}
+    warned = [rule.score(of_image) > 0 for of_image in features]
+    return {"pictures": len(features), "warned": share_of(warned)}
+
+
+def share_of(warned: Sequence[bool]) -> dict[str, float]:
+    """Return the share that is warned of, ``value``, with Wilson's 95 % interval, ``low`` to ``high``."""
+    interval = binomtest(sum(warned), len(warned)).proportion_ci(method="wilson")
+    shares = {"value": sum(warned) / len(warned), "low": interval.low, "high": interval.high}
+    return {name: round(float(share), 4) for name, share in shares.items()}

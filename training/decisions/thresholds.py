@@ -7,7 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from training.labels import LabelSet
+
 Floats = npt.NDArray[np.floating[Any]]
+
+#: Findings less probable than this are not reported, unless a threshold lies lower still.
+MIN_PROBABILITY = 0.05
 
 SENSITIVITY = 0.8
 SPECIFICITY = 0.9
@@ -97,3 +102,15 @@ def operating_points(
         }
         for name, fit in OPERATING_POINTS.items()
     }
+
+
+def least_reported(operating_points: dict[str, Any], labels: LabelSet) -> float:
+    """Return the probability below which findings are not reported: `MIN_PROBABILITY`, or a threshold below it."""
+    thresholds: list[float] = [
+        threshold
+        for point in operating_points.values()
+        for mode in ("single", "tta")
+        for finding, threshold in point[mode]["thresholds"].items()
+        if finding in labels.findings
+    ]
+    return min([MIN_PROBABILITY, *thresholds])

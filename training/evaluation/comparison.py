@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from training.errors import DataError
@@ -73,11 +72,11 @@ def compare(
     theirs_by_finding = by_stem.loc[ours[shared]]
     theirs = theirs_by_finding.to_numpy(np.float64)
     known = np.where(np.isnan(theirs), np.nan, truth[shared])
-    patients: npt.NDArray[Any] = table["patient"].to_numpy()[shared]
+    compared = table[shared]
     return {
         "with": others.name,
         "images": int(shared.sum()),
-        "patients": len(np.unique(patients)),
+        "patients": int(compared["patient"].nunique()),
         "findings_compared": [label for label, there in theirs_by_finding.notna().any().items() if there],
-        "figures": paired(known, (theirs, scores[shared]), patients, list(by_stem), bootstrap),
+        "figures": paired(known, (theirs, scores[shared]), compared, list(by_stem), bootstrap),
     }

@@ -26,6 +26,7 @@ from training.evaluation.predictions import MODES, predict_images
 from training.evaluation.reliability import reliability
 from training.evaluation.report import markdown
 from training.evaluation.resampling import Bootstrap
+from training.evaluation.sharpness import ranked_reduced
 from training.evaluation.stems import stems
 from training.evaluation.subgroups import by_subgroup
 from training.labels import LabelSet
@@ -43,10 +44,13 @@ class Extras:
         Radiologists' boxes; see `training.evaluation.localisation.read_boxes`.
     compare_with : Path or None
         Another model's predictions; see `training.evaluation.comparison.compare`.
+    reduced_to : int or None
+        Side in pixels that each image is reduced to for a second pass; see `training.evaluation.sharpness`.
     """
 
     boxes: Path | None = None
     compare_with: Path | None = None
+    reduced_to: int | None = None
 
 
 def part_of_split(bundle: Bundle, images: pd.DataFrame, part: str) -> tuple[pd.DataFrame, str]:
@@ -120,11 +124,12 @@ def evaluate(
     return {
         "bundle": bundle.identity,
         "bundle_sha256": bundle.sha256,
-        "model_sha256": manifest.files[manifest.variants[manifest.default_variant].model].sha256,
+        "model_sha256": hash_of_networks(manifest),
         "decisions_sha256": hash_of_decisions(manifest),
         "commit": commit(),
         "part": part,
         "held_out": held_out,
+        "collections": sorted(table["collection"].unique()),
         "images": len(table),
         "patients": int(table["patient"].nunique()),
         "unreadable": predictions.unreadable,
@@ -132,7 +137,7 @@ def evaluate(
         "default_tta_mode": default,
         "default_operating_point": manifest.default_operating_point,
         "tta_modes": {mode: ranking(truth, raw[mode], table, findings, bootstrap) for mode in MODES},
-        "tta_gain": paired(truth, (raw["single"], raw["tta"]), patients, findings, bootstrap),
+        "tta_gain": paired(truth, (raw["single"], raw["tta"]), table, findings, bootstrap),
         "operating_points": {
             name: at_thresholds(truth, calibrated, _in_order(manifest, name, findings), table, bootstrap)
             for name in manifest.operating_points
@@ -144,10 +149,11 @@ def evaluate(
             "after": reliability(truth, calibrated, patients, findings, bootstrap),
         },
         "subgroups": by_subgroup(truth, raw[default], table, findings, bootstrap),
+        "sharpness": extras.reduced_to and ranked_reduced(model, predictions, extras.reduced_to, bootstrap),
         "localisation": None if drawn is None else localise(model, predictions, drawn, bootstrap),
         "comparison": None if others is None else compare(truth, raw[default], table, others, bootstrap),
         "findings": list(findings),
-        "curves": {"truth": truth, "raw": raw[default], "calibrated": calibrated},
+        "curves": {"images": table["image"].to_numpy(), "truth": truth, "raw": raw[default], "calibrated": calibrated},
     }
 
 
@@ -155,6 +161,13 @@ def _in_order(manifest: Manifest, operating_point: str, findings: Sequence[str])
     """Return the thresholds of the default TTA mode in the order of the findings."""
     thresholds = manifest.thresholds(operating_point, manifest.tta.default_mode)
     return {finding: thresholds[finding] for finding in findings}
+
+
+def hash_of_networks(manifest: Manifest) -> str:
+    """Return the sha256 of the default variant's graph; of several networks, that of their hashes one after another."""
+    graphs = [network.files(manifest.default_variant)[0] for network in manifest.networks]
+    first, *others = [manifest.files[graph].sha256 for graph in graphs]
+    return hashlib.sha256("".join([first, *others]).encode()).hexdigest() if others else first
 
 
 def hash_of_decisions(manifest: Manifest) -> str:
@@ -171,7 +184,7 @@ def look_of(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_evaluation(report: dict[str, Any], out: Path) -> list[Path]:
-    """Write ``evaluation.json``, ``evaluation.md`` and the plots.
+    """Write ``evaluation.json``, ``evaluation.md``, ``predictions.csv`` and the plots.
 
     Returns
     -------
@@ -181,4 +194,8 @@ def write_evaluation(report: dict[str, Any], out: Path) -> list[Path]:
     figures = {key: value for key, value in report.items() if key != "curves"}
     (out / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     (out / "evaluation.md").write_text(markdown(figures), encoding="utf-8")
-    return [out / "evaluation.json", out / "evaluation.md", *write_plots(report, out)]
+    predictions = pd.DataFrame(report["curves"]["calibrated"], columns=list(report["findings"]))
+    predictions.insert(0, "image", report["curves"]["images"])
+    predictions.to_csv(out / "predictions.csv", index=False, float_format="%.6g")
+    names = ("evaluation.json", "evaluation.md", "predictions.csv")
+    return [*(out / name for name in names), *write_plots(report, out)]

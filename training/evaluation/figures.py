@@ -121,20 +121,18 @@ def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> npt.NDArray[np.fl
 
 
 def paired(
-    truth: Floats,
-    scores: tuple[Floats, Floats],
-    patients: npt.NDArray[Any],
-    findings: Sequence[str],
-    bootstrap: Bootstrap,
+    truth: Floats, scores: tuple[Floats, Floats], table: Any, findings: Sequence[str], bootstrap: Bootstrap
 ) -> Any:
-    """Compare two models' ROC-AUC on the same images, resampled together.
+    """Compare how two models, or one on two versions of the images, rank the same images, resampled together.
 
     Parameters
     ----------
     truth : ndarray, (N, findings)
+        NaN where unknown.
     scores : (ndarray, ndarray)
         Of the first model and of the second.
-    patients : ndarray, (N,)
+    table : DataFrame
+        With patient and collection.
     findings : sequence of str
         Names of the columns.
     bootstrap : Bootstrap
@@ -142,19 +140,28 @@ def paired(
     Returns
     -------
     dict
-        ``mean`` and each finding: ``first``, ``second`` and ``difference`` (second minus first).
+        ``mean`` and ``mean_within`` (collections) over the findings, and each finding: the ROC-AUC as ``first``,
+        ``second`` and ``difference`` (second minus first).
     """
+    collections = table["collection"].to_numpy()
+
+    def both_aucs(rows: Rows, scored: Floats) -> Floats:
+        true = truth[rows]
+        return np.stack([roc_aucs(true, scored[rows]), aucs_within(true, scored[rows], collections[rows])])
+
     first, second = scores
-    defined = ~np.isnan(roc_aucs(truth, first))
+    defined = ~np.isnan(both_aucs(np.arange(len(truth)), first))
 
     def statistic(rows: Rows) -> Floats:
-        one, two = roc_aucs(truth[rows], first[rows]), roc_aucs(truth[rows], second[rows])
-        one, two = np.append(one, mean_over(one, defined)), np.append(two, mean_over(two, defined))
-        return np.concatenate([one, two, two - one])
+        each = []
+        for scored in (first, second):
+            pooled, within = both_aucs(rows, scored)
+            each.append(np.array([*pooled, mean_over(pooled, defined[0]), mean_over(within, defined[1])]))
+        return np.concatenate([*each, each[1] - each[0]])
 
-    found = bootstrap.figures(statistic, patients)
-    count = len(findings) + 1
+    found = bootstrap.figures(statistic, table["patient"].to_numpy())
+    count = len(findings) + 2
     return {
         label: {"first": found[i], "second": found[count + i], "difference": found[2 * count + i]}
-        for i, label in [(count - 1, "mean"), *enumerate(findings)]
+        for i, label in [(count - 2, "mean"), (count - 1, "mean_within"), *enumerate(findings)]
     }

@@ -1,4 +1,4 @@
-"""Heat maps compared with radiologists' boxes: pointing game and IoU, beside maps that do not look at the image."""
+"""Heat maps compared with radiologists' boxes, beside maps that do not look at the image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,9 +92,10 @@ def localise(
     -------
     dict or None
         ``cases`` (pairs of image and finding), ``images``, ``method``, and for ``maps`` and each of `CONTROLS`:
-        ``pointing_game`` (the maximum lies in a box) and ``iou_above`` each of `IOUS`; the model's maps also by
-        finding. ``gain_over`` has the paired difference of the pointing game to each control. A finding with boxes
-        of one patient alone has no mean over others: its cases are left out. None without a case.
+        ``pointing_game`` (the maximum lies in a box), ``energy`` (share of the map's sum inside the boxes) and
+        ``iou_above`` each of `IOUS`; the model's maps also by finding. ``gain_over`` has the paired difference of the
+        pointing game to each control. A finding with boxes of one patient alone has no mean over others: its cases are
+        left out. None without a case.
     """
     manifest = model.manifest
     if manifest.maps is None:
@@ -189,6 +190,7 @@ def _scores(maps: Mapping[str, Floats], inside: npt.NDArray[np.bool_]) -> dict[s
         region = heatmap >= REGION * heatmap.max() if not empty else np.zeros_like(inside)
         scores[f"{name}_hit"] = float(not empty and inside.flat[np.argmax(heatmap)])
         scores[f"{name}_iou"] = float((region & inside).sum() / (region | inside).sum())
+        scores[f"{name}_energy"] = 0.0 if empty else float(heatmap[inside].sum() / heatmap.sum())
     return scores
 
 
@@ -214,10 +216,11 @@ def _gain(cases: pd.DataFrame, control: str, bootstrap: Bootstrap) -> dict[str, 
 
 
 def _figures(cases: pd.DataFrame, name: str, bootstrap: Bootstrap) -> dict[str, Any]:
-    hits, overlaps = cases[f"{name}_hit"].to_numpy(), cases[f"{name}_iou"].to_numpy()
+    hits, overlaps, energies = (cases[f"{name}_{score}"].to_numpy() for score in ("hit", "iou", "energy"))
 
     def statistic(rows: Rows) -> Any:
-        return np.array([hits[rows].mean(), *((overlaps[rows] > limit).mean() for limit in IOUS)])
+        above = ((overlaps[rows] > limit).mean() for limit in IOUS)
+        return np.array([hits[rows].mean(), energies[rows].mean(), *above])
 
-    pointing, *above = bootstrap.figures(statistic, cases["patient"].to_numpy())
-    return {"pointing_game": pointing, "iou_above": dict(zip(map(str, IOUS), above, strict=True))}
+    pointing, energy, *above = bootstrap.figures(statistic, cases["patient"].to_numpy())
+    return {"pointing_game": pointing, "energy": energy, "iou_above": dict(zip(map(str, IOUS), above, strict=True))}

@@ -1,8 +1,9 @@
 """The report of an evaluation as Markdown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cxr_edge.model.manifest import MAP_METHODS
 from cxr_edge.model.results import NOTICE
 from training.evaluation.figures import AT_THRESHOLD
 
@@ -11,8 +12,8 @@ _HEAD = """\
 
 **{notice}**
 
-{images} images of {patients} patients. Held out: {held_out}. Figures with 95 % intervals from {resamples} bootstrap
-resamples of the patients. Default TTA mode: {default_tta_mode}.
+{images} images of {patients} patients, of {gathered}. Held out: {held_out}. Figures with 95 % intervals from
+{resamples} bootstrap resamples of the patients. Default TTA mode: {default_tta_mode}.
 {optimistic}"""
 
 _OPTIMISTIC = """
@@ -30,13 +31,19 @@ def markdown(report: dict[str, Any]) -> str:
         The content of ``evaluation.json``.
     """
     sections = [
-        _HEAD.format(notice=NOTICE, optimistic=_OPTIMISTIC if report["part"] == "validation" else "", **report),
+        _HEAD.format(
+            notice=NOTICE,
+            gathered=gathered(report),
+            optimistic=_OPTIMISTIC if report["part"] == "validation" else "",
+            **report,
+        ),
         ranking_section(report),
         tta_section(report),
         *[operating_point_section(report, name) for name in report["operating_points"]],
         adaptive_section(report),
         calibration_section(report),
         subgroup_section(report),
+        sharpness_section(report),
         localisation_section(report),
         comparison_section(report),
         unreadable_section(report),
@@ -44,53 +51,72 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(section for section in sections if section)
 
 
-def card_figures(validation: dict[str, Any], test: dict[str, Any], looks: int) -> str:
+def card_figures(validation: dict[str, Any], test: Sequence[dict[str, Any]], looks: int) -> str:
     """Write the figures of a model card: all of the test part, and validation beside it where thresholds come from.
 
     Parameters
     ----------
-    validation, test : dict
-        The content of both ``evaluation.json``.
+    validation : dict
+        The content of ``evaluation.json``.
+    test : sequence of dict
+        Those of the test part, of the whole or of several collections each: the first with all figures.
     looks : int
         Test looks so far, at this and at earlier models.
     """
+    first, *others = test
     head = (
-        f"# What it was measured at\n\n{test['part'].capitalize()} part: {test['images']} images of {test['patients']} "
-        f"patients; {test['held_out']}. Intervals: 95 %, {test['resamples']} bootstrap resamples of the patients. "
+        f"# What it was measured at\n\n{'; '.join(_measured_on(report) for report in test)}. "
+        f"Held out: {first['held_out']}. Intervals: 95 %, {first['resamples']} bootstrap resamples of the patients. "
         f"The test part has been looked at {looks} times, for this model and others; see the notes.\n"
     )
     sections = [
         head,
-        ranking_section(test),
-        tta_section(test),
         side_by_side_section(validation, test),
-        *[operating_point_section(test, name) for name in test["operating_points"]],
-        adaptive_section(test),
-        subgroup_section(test),
-        localisation_section(test),
-        comparison_section(test),
+        ranking_section(first),
+        tta_section(first),
+        *[operating_point_section(first, name) for name in first["operating_points"]],
+        adaptive_section(first),
+        subgroup_section(first),
+        sharpness_section(first),
+        localisation_section(first),
+        comparison_section(first),
     ]
+    for report in others:
+        points = [operating_point_section(report, name) for name in report["operating_points"]]
+        sections += [f"# {_measured_on(report)}\n", ranking_section(report), *points, comparison_section(report)]
     return "\n".join(section for section in sections if section)
 
 
-def side_by_side_section(validation: dict[str, Any], test: dict[str, Any]) -> str:
+def _measured_on(report: dict[str, Any]) -> str:
+    part, images, patients = report["part"].capitalize(), report["images"], report["patients"]
+    return f"{part} part, {gathered(report)}: {images} images of {patients} patients"
+
+
+def gathered(report: dict[str, Any]) -> str:
+    """Name the collections that the images of a report are from."""
+    names = report["collections"]
+    return f"collection {names[0]}" if len(names) == 1 else f"collections {', '.join(names)}"
+
+
+def side_by_side_section(validation: dict[str, Any], test: Sequence[dict[str, Any]]) -> str:
     """Write how what was fitted on validation performs on the test part."""
+    reports = [validation, *test]
     rows = []
     for name, mode in (("one TTA variant", "single"), ("all variants", "tta")):
-        means = [report["tta_modes"][mode]["mean"] for report in (validation, test)]
+        means = [report["tta_modes"][mode]["mean"] for report in reports]
         rows.append((f"ROC-AUC, {name}", *(shown(mean["auc"]) for mean in means)))
         rows.append((f"ROC-AUC within collections, {name}", *(shown(mean["auc_within"]) for mean in means)))
-    for name in test["operating_points"]:
-        points = [report["operating_points"][name]["mean"] for report in (validation, test)]
+    for name in validation["operating_points"]:
+        points = [report["operating_points"][name]["mean"] for report in reports]
         rows += [(f"{key} at `{name}`", *(shown(point[key]) for point in points)) for key in AT_THRESHOLD]
     for when in ("before", "after"):
-        sides = [report["calibration"][when]["mean"] for report in (validation, test)]
+        sides = [report["calibration"][when]["mean"] for report in reports]
         rows += [(f"{key} {when} calibration", *(shown(side[key]) for side in sides)) for key in ("ece", "brier")]
     return (
         "## Validation and test side by side\n\n"
-        "Means over the findings. Validation, on which calibration and thresholds were fitted: "
-        f"{validation['images']} images of {validation['patients']} patients.\n\n"
-        + table(("mean of", "validation", "test"), rows)
+        f"Means over the findings. {_measured_on(validation)}. Calibration and thresholds were fitted on "
+        f"{validation['calibration']['fitted_on']}: probabilities hold where findings are as frequent as there.\n\n"
+        + table(("mean of", *(f"{report['part']}, {gathered(report)}" for report in reports)), rows)
     )
 
 
@@ -194,12 +220,31 @@ def subgroup_section(report: dict[str, Any]) -> str:
     )
 
 
+def sharpness_section(report: dict[str, Any]) -> str:
+    """Write how the same images are ranked after they were reduced."""
+    found = report.get("sharpness")
+    if not found:
+        return ""
+    rows = [
+        (title, shown(found[key]["first"]), shown(found[key]["second"]), signed(found[key]["difference"]))
+        for key, title in (("mean", "pooled"), ("mean_within", "within collections"))
+    ]
+    side = found["reduced_to"]
+    return (
+        "## Sharpness\n\n"
+        f"The same images as they are, and reduced to {side} pixels and enlarged again: what the ranking owes to "
+        "detail, and to how sharp an image is. The median of a probability's change is "
+        f"{found['change']['median']:.3f}, in log-odds {found['change']['median_log_odds']:.2f}.\n\n"
+        + table(("mean ROC-AUC", f"reduced to {side} pixels", "as they are", "difference, paired"), rows)
+    )
+
+
 def localisation_section(report: dict[str, Any]) -> str:
     """Write how heat maps agree with radiologists' boxes."""
     found = report["localisation"]
     if not found:
         return ""
-    method = found["method"]
+    method = MAP_METHODS[found["method"]]
     names = {
         "maps": method,
         "mean_box": "control: mean box of the finding, other patients",
@@ -216,9 +261,10 @@ def localisation_section(report: dict[str, Any]) -> str:
     return (
         "## Localisation\n\n"
         f"{found['cases']} pairs of image and finding with radiologists' boxes, on {found['images']} images.\n"
-        f"Pointing game: the map's maximum lies in a box. IoU: of the boxes with the region {found['region']}.\n"
+        f"Pointing game: the map's maximum lies in a box. Energy: the share of the map's sum inside the boxes. IoU: of "
+        f"the boxes with the region {found['region']}.\n"
         f"{_beaten_by(found, names)}\n"
-        + table(("map", "cases", "pointing game", *(f"IoU ≥ {limit}" for limit in limits)), rows)
+        + table(("map", "cases", "pointing game", "energy", *(f"IoU ≥ {limit}" for limit in limits)), rows)
     )
 
 
@@ -244,7 +290,9 @@ def _beaten_by(found: dict[str, Any], names: dict[str, str]) -> str:
 
 
 def _localisation_cells(figures: dict[str, Any]) -> list[str]:
-    return [shown(figures["pointing_game"]), *(shown(figure) for figure in figures["iou_above"].values())]
+    # Figures that were recorded before there was an energy have none.
+    energy = shown(figures["energy"]) if "energy" in figures else "–"
+    return [shown(figures["pointing_game"]), energy, *(shown(figure) for figure in figures["iou_above"].values())]
 
 
 def comparison_section(report: dict[str, Any]) -> str:
@@ -252,8 +300,9 @@ def comparison_section(report: dict[str, Any]) -> str:
     other = report["comparison"]
     if not other:
         return ""
+    names = {"mean": "**mean**", "mean_within": "**mean, within collections**"}
     rows = [
-        (label if label != "mean" else "**mean**", shown(row["first"]), shown(row["second"]), signed(row["difference"]))
+        (names.get(label, label), shown(row["first"]), shown(row["second"]), signed(row["difference"]))
         for label, row in other["figures"].items()
     ]
     return (

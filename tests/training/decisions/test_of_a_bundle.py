@@ -1,6 +1,7 @@
 """Decisions of a bundle: fitted to what the SDK answers, on validation images or on a user's own."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -78,12 +79,17 @@ def test_calibration_opens_no_test_image(finished, data, tmp_path):
     assert calibrate_run(copy, ruined).exists()
 
 
-def test_one_collection_alone_can_decide(finished, data, tmp_path):
+def test_one_collection_alone_can_decide(finished, data, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="expected at least 10 images with and 10 without one of the findings in A"):
+        calibrate_run(finished, data, ["A"])
+    monkeypatch.setattr("training.decisions.decide.LEAST_IMAGES", 4)
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     count = int((run.split_of(copy, data)["validation"]["collection"] == "A").sum())
     decided = json.loads(calibrate_run(copy, data, ["A"]).read_text())
-    assert decided["calibration"]["fitted_on"].startswith(f"{count} validation images of collection A of ")
-    with pytest.raises(DataError, match="no validation image is of collection Z; there are A, B"):
+    stated = decided["operating_points"]["max_f1"]["tta"]["fitted_on"]
+    assert stated.startswith(f"{count} validation images of collection A of ")
+    assert re.search(r"; .*, on fewer than 10 of them, by \d+ validation images of \d+ patients ", stated)
+    with pytest.raises(DataError, match="no image is of collection Z; there are A, B"):
         calibrate_run(copy, data, ["A", "Z"])
 
 
@@ -115,7 +121,7 @@ def test_a_run_must_be_finished_and_its_images_the_same(finished, data, tmp_path
 
 
 def test_the_same_images_decide_the_same_before_the_export_and_after(bundle, calibrated, own, tmp_path, monkeypatch):
-    monkeypatch.setattr(decisions, "LEAST_IMAGES", 1)
+    monkeypatch.setattr("training.decisions.decide.LEAST_IMAGES", 1)
     done = recalibrate(bundle, read_own(own), "own.csv", tmp_path / "anew", "2")
     assert (done.fitted, done.kept, done.left_out, done.lost) == (NIH14.names, (), {}, ())
     one, two = (read_bundle(path).manifest for path in (bundle, tmp_path / "anew"))
@@ -130,7 +136,7 @@ def test_the_same_images_decide_the_same_before_the_export_and_after(bundle, cal
 
 
 def test_labels_with_too_few_images_keep_their_decisions(bundle, own, tmp_path, monkeypatch):
-    monkeypatch.setattr(decisions, "LEAST_IMAGES", 2)
+    monkeypatch.setattr("training.decisions.decide.LEAST_IMAGES", 2)
     table = read_own(own)
     table["Mass"], table["Hernia"] = np.nan, 0.0
     table.loc[0, "Edema"] = np.nan
@@ -162,7 +168,7 @@ def test_images_that_decide_nothing_are_refused(bundle, own, tmp_path):
 
 
 def test_the_command_line(bundle, own, tmp_path, monkeypatch):
-    monkeypatch.setattr(decisions, "LEAST_IMAGES", 2)
+    monkeypatch.setattr("training.decisions.decide.LEAST_IMAGES", 2)
     folder, table = own
     command = [
         "recalibrate",

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from cxr_edge.model.preprocess import preprocess
-from training.decisions.out_of_distribution import FALSE_ALARMS, KINDS, count_warnings, fit_rule, transform
+from training.decisions.out_of_distribution import (
+    FALSE_ALARMS,
+    KINDS,
+    PENALTIES,
+    choose_penalty,
+    count_warnings,
+    fit_rule,
+    transform,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,7 @@ def test_its_zero_yields_the_chosen_false_alarms_on_validation():
     random = np.random.default_rng(0)
     images, validation = random.normal(0, 1, (2000, 8)), random.normal(0, 1, (1000, 8))
     others = {"far": random.normal(4, 1, (300, 8)), "aside": random.normal(-4, 1, (300, 8)) * [1, *[0] * 7]}
-    rule = fit_rule(images, {"far": others["far"]}, validation, "numbers")
+    rule = fit_rule(images, {"far": others["far"]}, validation, "numbers", penalty=1e-3)
     assert count_warnings(rule, validation)["warned"]["value"] == pytest.approx(FALSE_ALARMS)
     assert count_warnings(rule, others["far"])["warned"]["value"] == 1
     assert (
@@ -43,6 +51,21 @@ def test_its_zero_yields_the_chosen_false_alarms_on_validation():
 
 
 def test_the_interval_is_wilsons():
-    rule = fit_rule(np.zeros((5, 1)), {"ones": np.ones((5, 1))}, np.zeros((5, 1)), "numbers")
+    rule = fit_rule(np.zeros((5, 1)), {"ones": np.ones((5, 1))}, np.zeros((5, 1)), "numbers", penalty=1e-3)
     figures = count_warnings(rule, np.array([[1.0]] * 10 + [[-1.0]] * 90))
     assert figures == {"pictures": 100, "warned": {"value": 0.1, "low": 0.0552, "high": 0.1744}}
+
+
+@pytest.mark.parametrize(("offset", "share", "weaker"), [(6, 1.0, False), (2, 0.02, True)])
+def test_the_penalty_is_the_strongest_that_recognises_every_kind(offset, share, weaker):
+    """A kind of few images is outweighed by the others under a strong penalty."""
+    random = np.random.default_rng(0)
+
+    def drawn(count: int, *where: float) -> np.ndarray:
+        return random.normal(0, 1, (count, 2)) * 0.3 + np.asarray(where)
+
+    def kinds(count: int) -> dict[str, np.ndarray]:
+        return {"right": drawn(count, 6, 0), "above": drawn(max(int(count * share), 10), 0, offset)}
+
+    penalty = choose_penalty(drawn(2000, 0, 0), kinds(500), drawn(1000, 0, 0), kinds(500))
+    assert (penalty > PENALTIES[0]) == weaker

@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
+from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.preprocess import preprocess
 from tests.conftest import ROOT, SAMPLES
 from tests.training.conftest import NIH14
 from training.data.nih import read_dataset
@@ -42,10 +45,13 @@ def report(bundle, data):
 def test_a_report_has_every_figure_with_its_interval(report, tmp_path):
     written = write_evaluation(report, tmp_path)
     assert {path.name for path in written} == {
-        "evaluation.json", "evaluation.md", "findings.png", "roc.png", "reliability.png", "subgroups.png",
+        "evaluation.json", "evaluation.md", "predictions.csv",
+        "findings.png", "roc.png", "reliability.png", "subgroups.png",
     }  # fmt: skip
     recorded = json.loads((tmp_path / "evaluation.json").read_text())
     assert (recorded["images"], recorded["patients"]) == (15, 15)
+    predictions = read_predictions(tmp_path / "predictions.csv", NIH14.findings)
+    np.testing.assert_allclose(predictions.table.to_numpy(), report["curves"]["calibrated"], rtol=1e-5)
     for mode in ("single", "tta"):
         assert list(recorded["tta_modes"][mode]["findings"]) == list(NIH14.findings)
     assert set(recorded["operating_points"]) == {"max_f1", "youden", "sensitivity_80", "screening"}
@@ -118,17 +124,57 @@ def test_another_models_predictions_are_compared_image_by_image(report, bundle, 
         read_predictions(others, NIH14.findings)
 
 
+def test_the_same_images_are_ranked_reduced_too(bundle, data, tmp_path):
+    read = read_bundle(bundle)
+    images, held_out = part_of_split(read, read_dataset(data, NIH14), "test")
+    report = evaluate(read, images, "test", held_out, Extras(reduced_to=16), BOOTSTRAP)
+    sharpness = report["sharpness"]
+    assert sharpness["mean"]["second"] == report["tta_modes"]["tta"]["mean"]["auc"]
+    assert sharpness["mean_within"]["second"] == report["tta_modes"]["tta"]["mean"]["auc_within"]
+    assert sharpness["change"]["median"] > 0
+    write_evaluation(report, tmp_path)
+    assert "| mean ROC-AUC | reduced to 16 pixels | as they are |" in (tmp_path / "evaluation.md").read_text()
+    reduced = tmp_path / "reduced"
+    reduced.mkdir()
+    for path in images["path"]:
+        cv2.imwrite(str(reduced / path.name), preprocess(preprocess(read_image(path).pixels, (16, 16)), (64, 64)))
+    images["path"] = [reduced / path.name for path in images["path"]]
+    again = evaluate(read, images, "test", held_out, Extras(), BOOTSTRAP)
+    assert again["tta_modes"]["tta"]["mean"]["auc"] == sharpness["mean"]["first"]
+    with pytest.raises(DataError, match="a side below the 64 pixels"):
+        evaluate(read, images, "test", held_out, Extras(reduced_to=64), BOOTSTRAP)
+
+
+def test_one_collection_is_evaluated_by_itself(bundle, data, tmp_path):
+    command = [sys.executable, "-m", "training", "evaluate", str(data), "--bundle", str(bundle), "--resamples", "20"]
+    one, none = (
+        subprocess.run([*command, "--out", str(tmp_path), "--collection", name], cwd=ROOT, check=False,
+                       capture_output=True, text=True)
+        for name in ("B", "Z")
+    )  # fmt: skip
+    assert one.returncode == 0, one.stderr
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    images, _ = part_of_split(read_bundle(bundle), read_dataset(data, NIH14), "validation")
+    assert (found["collections"], found["images"]) == (["B"], (images["collection"] == "B").sum())
+    assert none.returncode == 1
+    assert none.stderr.splitlines()[-1] == "training: no image is of collection Z; there are A, B"
+
+
 def test_the_card_contains_the_figures_and_refuses_those_of_another_model(report, bundle, tmp_path):
     files = []
-    for part in ("validation", "test"):
-        write_evaluation({**report, "part": part}, tmp_path / part)
-        files += [f"--{part}", str(tmp_path / part / "evaluation.json")]
+    for name in ("validation", "test", "test-B"):
+        part, _, collection = name.partition("-")
+        written = {**report, "part": part, "collections": [collection] if collection else report["collections"]}
+        write_evaluation(written, tmp_path / name)
+        files += [f"--{part}", str(tmp_path / name / "evaluation.json")]
     command = [sys.executable, "-m", "export", "card", str(bundle), *files]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     read = read_bundle(bundle)
     card = read.files["MODEL_CARD.md"].decode()
     figures = json.loads((tmp_path / "test" / "evaluation.json").read_text())
-    assert card_figures(figures, figures, looks=0).split("looked at")[0].splitlines()[0] in card
+    assert card_figures(figures, [figures], looks=0).split("looked at")[0].splitlines()[0] in card
+    assert "# Test part, collection B: 15 images of 15 patients" in card
+    assert "| mean of | validation, collections A, B | test, collections A, B | test, collection B |" in card
     assert f"{figures['tta_modes']['tta']['mean']['auc']['value']:.3f}" in card
     for text in ("Intended use", "not for diagnosis", "112,120", "side by side", "looked at"):
         assert text in card

@@ -92,10 +92,20 @@ def test_the_interval_covers_the_true_value_as_often_as_stated():
 def test_paired_differences_are_narrower_than_the_difference_of_intervals():
     truth, scores, table = synthetic()
     slightly_worse = np.clip(scores + np.random.default_rng(1).normal(0, 0.03, scores.shape), 0, 1)
-    found = paired(truth, (scores, slightly_worse), table["patient"].to_numpy(), FINDINGS, BOOTSTRAP)["mean"]
+    found = paired(truth, (scores, slightly_worse), table, FINDINGS, BOOTSTRAP)["mean"]
     width = np.ptp(found["difference"]["interval"])
     assert width < 0.7 * np.ptp(found["first"]["interval"])
     assert found["difference"]["value"] == pytest.approx(found["second"]["value"] - found["first"]["value"], abs=2e-4)
+
+
+def test_models_are_compared_within_collections_too():
+    """A second model that only tells collections apart gains where they are pooled, and loses nothing within them."""
+    truth, scores, table = synthetic()
+    by_collection = (table["collection"] == "A").to_numpy()[:, None] * 1.0
+    found = paired(truth, (scores, scores + by_collection), table, FINDINGS, BOOTSTRAP)
+    assert found["mean_within"]["difference"] == {"value": 0.0, "interval": [0.0, 0.0]}
+    assert found["mean"]["difference"]["value"] != 0
+    assert found["mean_within"]["second"] == ranking(truth, scores, table, FINDINGS, BOOTSTRAP)["mean"]["auc_within"]
 
 
 def test_more_processes_give_the_same_figures():

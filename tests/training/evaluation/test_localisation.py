@@ -75,6 +75,7 @@ def test_the_shipped_bundle_on_boxes(model):
     assert found["centred"]["pointing_game"]["value"] == 1
     assert found["mean_box"]["pointing_game"]["value"] == found["mean_box"]["iou_above"]["0.5"]["value"] == 1
     pointing = found["maps"]["pointing_game"]["value"]
+    assert 0 < found["random"]["energy"]["value"] < found["mean_box"]["energy"]["value"] <= 1
     assert found["gain_over"]["mean_box"]["value"] == pytest.approx(pointing - 1, abs=1e-3)
     assert "mean box of the finding" in localisation_section({"localisation": found})
     assert localise(model, predictions, boxes.assign(image="other"), Bootstrap(20, jobs=1)) is None

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from training.evaluation.metrics import auc_within, average_precisions, mean_auc, roc_aucs
 
@@ -22,6 +23,23 @@ def test_perfect_and_inverted_scores():
     np.testing.assert_array_equal(roc_aucs(truth, truth), 1)
     np.testing.assert_array_equal(roc_aucs(truth, -truth), 0)
     np.testing.assert_array_equal(average_precisions(truth, truth), 1)
+
+
+def test_figures_are_scikit_learns():
+    """With ties, unknown labels, and a finding of one class."""
+    for images in (5, 40, 300):
+        truth, scores = synthetic(images)
+        scores = scores.round(1)
+        truth[rng.random(truth.shape) < 0.2] = np.nan
+        truth[:, 5] = 0
+        for column in range(COUNT):
+            known = ~np.isnan(truth[:, column])
+            of_known = truth[known, column], scores[known, column]
+            ours = [figure(truth, scores)[column] for figure in (average_precisions, roc_aucs)]
+            if len(np.unique(of_known[0])) < 2:
+                assert np.isnan(ours).all()
+                continue
+            assert ours == [pytest.approx(score(*of_known)) for score in (average_precision_score, roc_auc_score)]
 
 
 def test_the_mean_is_that_of_the_table():

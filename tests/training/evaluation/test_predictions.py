@@ -34,9 +34,9 @@ def counted(monkeypatch) -> tuple[list[str], list[tuple[str, object]]]:
         decoded.append(image.sha256)
         return image
 
-    def run_and_count(self, shown, variants, *, heatmaps):
-        computed.extend((shown.tobytes(), variant) for variant in variants)
-        return run(self, shown, variants, heatmaps=heatmaps)
+    def run_and_count(self, shown, variants, **wanted):
+        computed.extend((pixels.tobytes(), variant) for pixels in shown.values() for variant in variants)
+        return run(self, shown, variants, **wanted)
 
     monkeypatch.setattr(decoding, "decode", decode_and_count)
     monkeypatch.setattr(Model, "_run", run_and_count)
