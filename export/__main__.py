@@ -4,17 +4,15 @@ Without the name of a command it exports a model.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 from typer.core import TyperGroup
 
-from cxr_edge.model.labels import Name
+from export.command_line import SAMPLES, MapMethod, errors_reported, valid_name
+from export.importing.cli import app as import_app
 from training.files import hash_of_file
 
 if TYPE_CHECKING:
@@ -32,24 +30,8 @@ class _ExportByDefault(TyperGroup):
 
 app = typer.Typer(cls=_ExportByDefault, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-SAMPLES = Path(__file__).parent.parent / "samples"
 
-
-@contextmanager
-def _errors_reported() -> Iterator[None]:
-    """Report an error that the user can mend in one line; others keep their traceback."""
-    from cxr_edge.errors import CxrEdgeError
-    from export.errors import ExportError
-    from training.errors import TrainingError, how_to_get
-
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        typer.echo(f"export: {how_to_get(error)}", err=True)
-        raise typer.Exit(1) from error
-    except (ExportError, CxrEdgeError, TrainingError) as error:
-        typer.echo(f"export: {error}", err=True)
-        raise typer.Exit(1) from error
+app.add_typer(import_app, name="import")
 
 
 @app.callback()
@@ -69,10 +51,18 @@ def write_bundle(
         str | None, typer.Option(help="Name of the model.", show_default="the name of MODEL's folder")
     ] = None,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    maps: Annotated[
+        MapMethod,
+        typer.Option(
+            help="Heat maps by LayerCAM (each channel weighted by its positive gradient at each position), by Grad-CAM "
+            "(by its mean gradient), fine ones of twice the cells (slow), or none."
+        ),
+    ] = MapMethod.layercam,
 ) -> None:
     """Export a trained model as a bundle: ONNX graphs, manifest and model card.
 
-    The graphs are compared with Keras on real images; over a tolerance, nothing is written. training.json (its
+    The graphs are compared with Keras on real images, and the gradient behind the heat maps with numerical
+    differentiation; over a tolerance, nothing is written. training.json (its
     provenance) and notes.md (for the card) are read from the model's folder. `python -m export variant` adds other
     precisions, `python -m export card` what evaluations measured. The word `bundle` may be left out.
     """
@@ -90,18 +80,16 @@ def write_bundle(
             f"{decided} {reason}; run `python -m training calibrate` again", param_hint="--decisions"
         )
     name = name or model.resolve().parent.name
-    try:
-        msgspec.convert(name, Name)
-    except msgspec.ValidationError as error:
-        raise typer.BadParameter(f"{name!r} is not a valid name: {error}", param_hint="--name") from error
+    valid_name(name, "--name")
     description = Description(
         name=name,
         version=version,
         decisions=decisions_read,
         training=_read(model.with_name("training.json")) or {},
         notes=notes.read_text() if (notes := model.with_name("notes.md")).is_file() else "",
+        maps=maps.method,
     )
-    with _errors_reported():
+    with errors_reported():
         written = export(model, description, images, out)
     gate = json.loads((written / "manifest.json").read_bytes())["variants"]["fp32"]["gate"]
     typer.echo(f"Wrote {written}. Parity gate: {json.dumps(gate)}")
@@ -112,13 +100,22 @@ Data = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="The data set the bundle was trained by, or a cache of it.", exists=True),
 ]
+Collections = Annotated[
+    list[str] | None,
+    typer.Option("--collection", metavar="NAME", help="Of the data set: only images of this one; repeatable."),
+]
 Resamples = Annotated[int, typer.Option(min=20, help="Bootstrap resamples of the patients.")]
 
 
 @app.command()
 def card(
     bundle: Bundle,
-    test: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of the test part.", exists=True)],
+    test: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="JSON", help="evaluation.json of the test part, or of some of its collections each.", exists=True
+        ),
+    ],
     validation: Annotated[Path, typer.Option(metavar="JSON", help="evaluation.json of validation.", exists=True)],
     notes: Annotated[
         Path | None,
@@ -128,7 +125,7 @@ def card(
     """Write the figures of evaluations into the card of the bundle that was evaluated."""
     from export.card import write_figures
 
-    with _errors_reported():
+    with errors_reported():
         write_figures(bundle, validation, test, notes.read_text(encoding="utf-8") if notes else None)
     typer.echo(f"Wrote the card of {bundle}")
 
@@ -148,6 +145,7 @@ def variant(
     test: Annotated[
         bool, typer.Option("--test", help="Gate it on the test images too, once it passes; the test look is recorded.")
     ] = False,
+    collections: Collections = None,
     resamples: Resamples = 1000,
 ) -> None:
     """Add another precision to a bundle, if it passes its gate on the validation images.
@@ -158,9 +156,15 @@ def variant(
     from export.variants import add_variant
     from training.evaluation.resampling import Bootstrap
 
-    with _errors_reported():
+    with errors_reported():
+        images = _labelled(bundle, data)
         gates = add_variant(
-            bundle, precision.value, _labelled(bundle, data), Bootstrap(resamples), look_at_test=test
+            bundle,
+            precision.value,
+            images,
+            Bootstrap(resamples),
+            look_at_test=test,
+            collections=collections or (),
         ).gate
     for part, figures in gates.items():
         typer.echo(f"{figures['images']} {part} images")
@@ -186,6 +190,7 @@ def verify(
     ] = None,
     data: Data = None,
     part: Annotated[str, typer.Option(help="With --data: validation or test. A test look is recorded.")] = "validation",
+    collections: Collections = None,
     images: Annotated[
         Path, typer.Option(metavar="DIR", help="Without --data: images without labels.", exists=True)
     ] = SAMPLES,
@@ -214,7 +219,7 @@ def verify(
     changed = {"probability": max_probability, "flips": max_flips, "mean_auc": max_auc}
     if part not in ("validation", "test"):
         raise typer.BadParameter(f"expected validation or test, got {part!r}", param_hint="--part")
-    with _errors_reported():
+    with errors_reported():
         found = verify_runtimes(
             bundle,
             reference,
@@ -223,6 +228,7 @@ def verify(
             data=data,
             part=part,
             limits={name: limit for name, limit in changed.items() if limit is not None},
+            collections=collections or (),
             resamples=resamples,
         )
     gate_table(found)
@@ -262,9 +268,96 @@ def ood(
         if not equals or not Path(folder).is_dir():
             raise typer.BadParameter(f"expected NAME=DIR of an existing folder, got {other!r}", param_hint="--others")
         folders[name] = Path(folder)
-    with _errors_reported():
+    with errors_reported():
         rule = add_rule(bundle, _labelled(bundle, data), folders, look_at_test=test)
     typer.echo(json.dumps(rule.figures, indent=1))
+
+
+@app.command("header-checks")
+def header_checks(
+    bundle: Bundle,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="The data set the bundle was trained by.", exists=True)],
+    test: Annotated[
+        bool, typer.Option("--test", help="Count on the test images too; the test look is recorded.")
+    ] = False,
+) -> None:
+    """Fit what warns of a DICOM header that contradicts its image in view (PA, AP) or sex, or of an untrained age.
+
+    A contradiction may mean that the image is another patient's. The rules are linear and read the network's features:
+    they cost no inference. The age range is that of the training patients.
+    """
+    from export.header_checks import add_checks
+
+    with errors_reported():
+        checks = add_checks(bundle, _labelled(bundle, data), look_at_test=test)
+    figures = {name: rule.figures for name, rule in checks.rules.items()}
+    ages = checks.age and {"least": checks.age.least, "most": checks.age.most}
+    typer.echo(json.dumps({**figures, "age": ages}, indent=1))
+
+
+@app.command()
+def ensemble(
+    bundles: Annotated[
+        list[str], typer.Argument(metavar="[NAME=]BUNDLE...", help="Two bundles or more; the first has the best rule.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The new bundle.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The data set the bundles were trained by, or a cache.", exists=True),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Instead: images that none of them has seen.", exists=True)
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Their labels: image, each label as 1 and 0, patient if known.", exists=True),
+    ] = None,
+    collections: Collections = None,
+    name: Annotated[str, typer.Option(help="Name of the ensemble.")] = "ensemble",
+    version: Annotated[str, typer.Option(help="Version of the ensemble.")] = "0.1.0",
+) -> None:
+    """Join bundles of equals to one: the log-odds of their answers are averaged.
+
+    Weights, calibration and operating points are fitted on validation images. Members may have different inputs and
+    labels; a label is answered by those that have it. Where the ensemble ranks validation images no better than its
+    best member, nothing is written and the exit status is 1.
+
+    For example:
+
+      python -m export ensemble runs/a-bundle runs/b-bundle --data cache --out my-ensemble
+    """
+    from export.ensembles.candidates import validation_images
+    from export.ensembles.publish import make_ensemble
+
+    named = dict(_named_bundle(text) for text in bundles)
+    if len(named) < len(bundles):
+        raise typer.BadParameter("expected distinct names; write NAME=BUNDLE", param_hint="BUNDLE...")
+    if (data is None) == (images is None) or (images is None) != (labels is None):
+        raise typer.BadParameter("expected --data, or --images and --labels")
+    with errors_reported():
+        from cxr_edge.model.bundle import read_bundle
+
+        read = {name: read_bundle(path) for name, path in named.items()}
+        table, fitted_on = validation_images(read, data, (images, labels), collections or ())
+        figures = make_ensemble(read, table, fitted_on, (name, version), out)
+    weights = ", ".join(f"{member} {weight:.2f}" for member, weight in figures["weights"].items())
+    gain = figures["gain"]["difference"]
+    low, high = gain["interval"] or (float("nan"), float("nan"))
+    typer.echo(f"Weights: {weights}")
+    typer.echo(
+        f"Mean ROC-AUC within collections against {figures['best']}, on patients held out in turn: "
+        f"{gain['value']:+.4f} ({low:+.4f} to {high:+.4f})"
+    )
+    typer.echo(f"Wrote {out}")
+
+
+def _named_bundle(text: str) -> tuple[str, Path]:
+    """Read ``NAME=DIR``, or a directory by whose name the member is called."""
+    name, equals, folder = text.partition("=")
+    path = Path(folder if equals else text)
+    if not path.is_dir():
+        raise typer.BadParameter(f"{path} is not a directory", param_hint="BUNDLE...")
+    return valid_name(name if equals else path.resolve().name, "BUNDLE..."), path
 
 
 def _labelled(bundle: Path, data: Path) -> "pd.DataFrame":

@@ -1,105 +1,26 @@
 """The model card: what the bundle is, what it was measured at, what it must not be used for."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from cxr_edge.model.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.model.manifest import MAP_METHODS
 from cxr_edge.model.results import NOTICE
+from export import card_texts
 from export.bundle_files import write_bundle
 from export.errors import ExportError
 from export.report import change
-from training.evaluation.evaluate import hash_of_decisions
+from training.evaluation.evaluate import hash_of_decisions, hash_of_networks
 from training.evaluation.looks import TEST_LOOKS
-from training.evaluation.report import card_figures
+from training.evaluation.report import card_figures, signed
+from training.recipe import Network
 
 #: The file of a bundle that holds the figures of its card.
 EVALUATION: Final = "evaluation.json"
-
-_HEAD = """\
-# Model card: {name} {version}
-
-**{notice}**
-
-A classifier of frontal chest radiographs: EfficientNetB0 with a head of three dense layers, one probability for each
-of {count} labels: {labels}.
-
-## Intended use
-
-Research and engineering: building and testing software around a chest X-ray model, teaching, and as a baseline that
-others are measured against. It has not been validated for any clinical use. Not for diagnosis, triage or screening.
-
-## Data
-
-{data}. Images: {images}. Patients: {patients}. Split: {split}; no patient is in two parts.
-Images: NIH Clinical Center; Wang et al. 2017 (ChestX-ray8, CVPR). The labels were mined from
-reports by text processing; their authors estimate them to be over 90 % accurate, others less.
-
-## Limits
-
-- Images of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
-  collection may hold findings more often than the whole: quote no prevalence or predictive value from it.
-- Calibration: {calibration}. It holds for images like those; with another prevalence probabilities are off.
-- Thresholds ({operating_points}) were fitted on the same images{elsewhere}.
-- Lateral images, children, and images other than chest radiographs get an answer all the same; at most a warning.
-- Heat maps have one position for 32 pixels of the network's input before they are enlarged: they
-  point at a region, they do not outline it.
-
-## Training on all of NIH
-
-This model was fitted on {trained_on} images. With all 112,120 and a GPU:
-
-    python -m training prepare NIH_FOLDER --out cache --size 224
-    python -m training fit cache --out runs/full --recipe training/recipes/reference.toml
-    python -m training calibrate runs/full cache
-    python -m export runs/full/model.keras --out my-bundle
-    python -m training evaluate cache --bundle my-bundle --part test --out results
-
-## Parity of the exported graphs with Keras
-
-Largest difference over {gate_images} images in {gate_variants} TTA variants each: {gate}.
-"""
-
-_OUT_OF_DISTRIBUTION = """\
-## Images unlike the training images
-
-A linear rule on the features before the head warns of images other than frontal chest radiographs, upright and whole.
-It was fitted on {fitted_on}, and warns of {false_alarms:.0%} of the validation images. Images of other kinds than
-those it was fitted on are listed as elsewhere. How many are warned of, with the 95 % interval (Wilson):
-
-| images | kind | count | warned of |
-|---|---|---|---|
-{rows}
-
-No warning does not mean that an image is a chest radiograph.
-"""
-
-_RECALIBRATED = """\
-## Decisions fitted anew
-
-Calibration and operating points of {bundle} were replaced by those fitted on {fitted_on}.{exceptions} Log loss on these
-images: {before:.4f} before, {after:.4f} after, on patients held out in turn. Gates of other precisions were measured
-with the decisions before.
-"""
-
-_VARIANTS = """\
-## Other precisions
-
-What they change against float32 in the answers of all labels, by one TTA variant / by all. Each had to stay within its
-limits on validation before it was measured on the test images, once. Flips: image-findings whose call changes, all
-operating points together, which the limit holds for, and at the worst of them. AUC: the change of the mean with its
-95 % interval, paired by patient. Maps: the median correlation with float32's, and how many keep their strongest cell.
-{emulation}
-
-| precision | images | max Δp (limit) | p99 | flips (limit) | Δ AUC (limit) | Δ calibration error | maps |
-|---|---|---|---|---|---|---|---|
-{rows}
-"""
-
-_EMULATION = (
-    "The figures of float16 are those of its graph with every operator's result rounded to float16, computed on a CPU."
-)
 
 
 def model_card(manifest: dict[str, Any], measured: dict[str, Any] | None = None) -> str:
@@ -113,13 +34,29 @@ def model_card(manifest: dict[str, Any], measured: dict[str, Any] | None = None)
         What was measured; see `measured`.
     """
     training = manifest["training"]
-    gate = manifest["variants"]["fp32"]["gate"]
-    card = _HEAD.format(
+    card = _imported(manifest) if "imported" in training else _trained(manifest, measured)
+    notes = f"## Notes on this model\n\n{training['notes']}" if training.get("notes") else ""
+    anew = _recalibrated(training.get("recalibrated"))
+    members = _members(manifest.get("members"), training.get("ensemble"))
+    unlike = _out_of_distribution(manifest.get("out_of_distribution"))
+    stated = _header_checks(manifest.get("header_checks"))
+    figures = card_figures(**measured) if measured else ""
+    return "\n".join(
+        part for part in (card, members, anew, unlike, stated, _variants(manifest["variants"]), notes, figures) if part
+    )
+
+
+def _trained(manifest: dict[str, Any], measured: dict[str, Any] | None) -> str:
+    """Write the head of the card of a model that this project trained."""
+    training = manifest["training"]
+    gate, difference = _gate(manifest)
+    return card_texts.HEAD.format(
         name=manifest["name"],
         version=manifest["version"],
         notice=NOTICE,
+        network=_network(manifest),
         count=len(manifest["labels"]),
-        labels=", ".join(label["name"] for label in manifest["labels"]),
+        labels=_label_names(manifest),
         trained_on=f"{training['images']['train']:,}" if "images" in training else "a part of the",
         data=training.get("data", "Not recorded"),
         images=_listed(training.get("images", {})),
@@ -130,22 +67,98 @@ def model_card(manifest: dict[str, Any], measured: dict[str, Any] | None = None)
         if measured
         else ", and not measured on others yet",
         operating_points=", ".join(f"`{name}`" for name in manifest["operating_points"]),
+        maps=_maps(manifest["maps"]),
         gate_images=gate["images"],
         gate_variants=gate["variants"],
-        gate=_listed({name: f"{value:.1e}" for name, value in gate["largest_difference_to_keras"].items()}),
+        gate=difference,
     )
-    notes = f"## Notes on this model\n\n{training['notes']}" if training.get("notes") else ""
-    anew = _recalibrated(training.get("recalibrated"))
-    unlike = _out_of_distribution(manifest.get("out_of_distribution"))
-    figures = card_figures(**measured) if measured else ""
-    return "\n".join(part for part in (card, anew, unlike, _variants(manifest["variants"]), notes, figures) if part)
+
+
+def _imported(manifest: dict[str, Any]) -> str:
+    """Write the head of the card of a model that was made elsewhere: most of it is unknown."""
+    training = manifest["training"]
+    origin, (gate, difference) = training["imported"], _gate(manifest)
+    points = manifest["operating_points"]
+    return card_texts.IMPORTED.format(
+        name=manifest["name"],
+        version=manifest["version"],
+        notice=NOTICE,
+        count=len(manifest["labels"]),
+        labels=_label_names(manifest),
+        origin=_listed({key.replace("_", " "): f"`{value}`" for key, value in origin.items() if value}),
+        calibration=_calibration(manifest["calibration"]),
+        thresholds="; ".join(f"`{name}`: {point['single']['fitted_on']}" for name, point in points.items()),
+        maps=_maps(manifest["maps"])
+        if manifest["maps"]
+        else f"- No heat maps: {training['no_maps'] or 'none were asked for'}.",
+        gate_images=gate["images"],
+        gate=difference,
+    )
+
+
+def _gate(manifest: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the gate of the float32 graphs, and their largest differences to what they were made of, in words."""
+    gate: dict[str, Any] = manifest["variants"]["fp32"]["gate"]
+    found = gate.get("largest_difference_to_keras") or gate["largest_difference_to_source"]
+    return gate, _listed({name: f"{value:.1e}" for name, value in found.items()})
+
+
+def _label_names(manifest: dict[str, Any]) -> str:
+    return ", ".join(label["name"] for label in manifest["labels"])
+
+
+def _header_checks(checks: dict[str, Any] | None) -> str:
+    if checks is None:
+        return ""
+    rows = [
+        f"| {name} | {part} | {collection} | {counted['images']} | {_share(counted['caught'])} "
+        f"| {_share(counted['false_alarms'])} |"
+        for name in ("view", "sex")
+        if name in checks
+        for part, by_collection in checks[name]["figures"].items()
+        for collection, counted in by_collection.items()
+    ]
+    age = checks.get("age")
+    ages = "" if age is None else (
+        f"A patient's age outside {age['least']:g} to {age['most']:g} years is warned of: hardly any training image is "
+        f"of such a patient ({age['fitted_on']}).\n"
+    )  # fmt: skip
+    return card_texts.HEADER_CHECKS.format(rows="\n".join(rows), ages=ages)
+
+
+def _network(manifest: dict[str, Any]) -> str:
+    if manifest.get("members") is not None:
+        return f"{len(manifest['members'])} networks whose log-odds are averaged"
+    # A recipe of before there was a choice has no such key: its network is the design's.
+    network = msgspec.convert(manifest["training"].get("recipe", {}).get("network", {}), Network)
+    return f"{network.backbone} with a head of {len(network.head) + 1} dense layers"
+
+
+def _members(members: list[dict[str, Any]] | None, fitted: dict[str, Any] | None) -> str:
+    if members is None:
+        return ""
+    rows = [
+        f"| {member['name']} | {member['weight']:.2f} | {'x'.join(map(str, member['input']['size']))} | "
+        f"{len(member['labels'])} |"
+        for member in members
+    ]
+    table = "\n".join(["| member | weight | input | labels |", "|---|---|---|---|", *rows])
+    gain = "" if fitted is None else (
+        f"\n\nMean ROC-AUC within collections on validation, on patients that weights and curves were not fitted on: "
+        f"{signed(fitted['gain']['difference'])} against {fitted['best']} alone.\n"
+    )  # fmt: skip
+    return f"## Members\n\n{table}{gain}"
+
+
+def _maps(maps: dict[str, Any] | None) -> str:
+    return "- There are no heat maps." if maps is None else card_texts.MAPS.format(method=MAP_METHODS[maps["method"]])
 
 
 def _recalibrated(recalibrated: dict[str, Any] | None) -> str:
     if recalibrated is None:
         return ""
     kept = ", ".join(recalibrated["kept"])
-    return _RECALIBRATED.format(
+    return card_texts.RECALIBRATED.format(
         **{**recalibrated, **recalibrated["log_loss"]}, exceptions=f" There were too few for: {kept}." if kept else ""
     )
 
@@ -159,7 +172,7 @@ def _out_of_distribution(rule: dict[str, Any] | None) -> str:
         for part, kinds in rule["figures"].items()
         for kind, counted in kinds.items()
     ]
-    return _OUT_OF_DISTRIBUTION.format(
+    return card_texts.OUT_OF_DISTRIBUTION.format(
         fitted_on=rule["fitted_on"], false_alarms=rule["false_alarms"], rows="\n".join(rows)
     )
 
@@ -175,7 +188,10 @@ def _variants(variants: dict[str, Any]) -> str:
         for part, figures in variant["gate"].items()
         if part in ("validation", "test")
     ]
-    return _VARIANTS.format(rows="\n".join(rows), emulation=_EMULATION if "fp16" in variants else "") if rows else ""
+    if not rows:
+        return ""
+    emulation = card_texts.EMULATION if "fp16" in variants else ""
+    return card_texts.VARIANTS.format(rows="\n".join(rows), emulation=emulation)
 
 
 def _variant_row(name: str, part: str, figures: dict[str, Any]) -> str:
@@ -209,15 +225,17 @@ def _listed(parts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in parts.items()) or "not recorded"
 
 
-def write_figures(root: Path, validation: Path, test: Path, notes: str | None = None) -> None:
+def write_figures(root: Path, validation: Path, test: Sequence[Path], notes: str | None = None) -> None:
     """Write the figures of a bundle's evaluations into its card.
 
     Parameters
     ----------
     root : Path
         The bundle.
-    validation, test : Path
-        Both ``evaluation.json``.
+    validation : Path
+        Its ``evaluation.json``.
+    test : sequence of Path
+        Those of the test part, or of some of its collections each; the most important first.
     notes : str, optional
         Notes for the card, as Markdown, instead of those so far.
 
@@ -228,7 +246,7 @@ def write_figures(root: Path, validation: Path, test: Path, notes: str | None = 
     """
     read = read_bundle(root)
     on_validation = _read_report(validation, "validation", read)
-    on_test = _read_report(test, "test", read)
+    on_test = [_read_report(file, "test", read) for file in test]
     manifest = json.loads((root / MANIFEST).read_bytes())
     if notes is not None:
         manifest["training"]["notes"] = notes
@@ -238,8 +256,25 @@ def write_figures(root: Path, validation: Path, test: Path, notes: str | None = 
     write_bundle(manifest, {**read.files, **files}, root)
 
 
+def write_changed(root: Path, bundle: Bundle, changes: dict[str, Any]) -> None:
+    """Write a bundle with some keys of its manifest changed, and the card that follows from it.
+
+    Parameters
+    ----------
+    root : Path
+        Its directory.
+    bundle : Bundle
+        With its files, those that are new among them.
+    changes : dict
+        Key of the manifest → value.
+    """
+    manifest = json.loads((root / MANIFEST).read_bytes()) | changes
+    card = model_card(manifest, measured(bundle))
+    write_bundle(manifest, {**bundle.files, MODEL_CARD: card.encode()}, root)
+
+
 def measured(bundle: Bundle) -> dict[str, Any] | None:
-    """Return what a bundle was measured at: both evaluations and the number of test looks; None if nothing yet."""
+    """Return what a bundle was measured at: the evaluations and the number of test looks; None if nothing yet."""
     if EVALUATION not in bundle.files:
         return None
     figures: dict[str, Any] = json.loads(bundle.files[EVALUATION])
@@ -253,7 +288,7 @@ def _read_report(file: Path, part: str, bundle: Bundle) -> dict[str, Any]:
     except ValueError as error:
         raise ExportError(f"{file} is not JSON: {error}; expected what `python -m training evaluate` wrote") from error
     manifest = bundle.manifest
-    model = manifest.files[manifest.variants[manifest.default_variant].model].sha256
+    model = hash_of_networks(manifest)
     for key, expected in (("model_sha256", model), ("decisions_sha256", hash_of_decisions(manifest)), ("part", part)):
         if report.get(key) != expected:
             raise ExportError(

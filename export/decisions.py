@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import keras
 import msgspec
-import numpy as np
 import pandas as pd
 
 from cxr_edge.model.bundle import MODEL_CARD, Bundle, read_bundle
@@ -17,9 +16,19 @@ from cxr_edge.model.manifest import Manifest, parse_manifest
 from cxr_edge.model.model import Model
 from export.bundle_files import write_bundle
 from export.card import EVALUATION, model_card
-from export.publish import Description, convert, describe, least_reported
+from export.convert import convert
+from export.publish import Description, describe
+from training.data.splits import of_collections
 from training.decisions.calibration import mean_log_loss
-from training.decisions.decide import add_early_exits, decide, require_enough
+from training.decisions.decide import (
+    LEAST_IMAGES,
+    add_early_exits,
+    decide,
+    decide_part,
+    rare_labels,
+    require_enough,
+)
+from training.decisions.thresholds import least_reported
 from training.errors import DataError
 from training.evaluation.predictions import MODES, predict_images
 from training.files import hash_of_file, write_json
@@ -34,9 +43,6 @@ from training.versions import commit
 
 DECISIONS: Final = "decisions.json"
 
-#: Images with and without a label that its curve and thresholds are fitted anew on, at least.
-LEAST_IMAGES: Final = 10
-
 
 def calibrate_run(run: Path, data: Path, collections: Sequence[str] = ()) -> Path:
     """Fit calibration and operating points of a run's model on the validation images of its own split.
@@ -48,7 +54,8 @@ def calibrate_run(run: Path, data: Path, collections: Sequence[str] = ()) -> Pat
     run, data : Path
     collections : sequence of str
         Fit on these collections alone, such as one in which labels are as frequent as in the clinic;
-        all of them, if left out.
+        all of them, if left out. A label with fewer than `LEAST_IMAGES` images of either class in
+        them is decided on all validation images: a threshold from one image would be chance.
 
     Returns
     -------
@@ -59,43 +66,51 @@ def calibrate_run(run: Path, data: Path, collections: Sequence[str] = ()) -> Pat
     Raises
     ------
     DataError
-        The run is not finished, or there are too few validation images.
+        The run is not finished, or there are too few validation images, of the collections or of all.
     """
     images, labels, training = split_of(run, data)["validation"], labels_of(run), read_provenance(run)
-    if unknown := set(collections) - set(images["collection"]):
+    chosen = of_collections(images, collections)
+    rare = rare_labels(chosen, labels) if collections else ()
+    if set(rare) >= set(labels.findings):
         raise DataError(
-            f"no validation image is of collection {', '.join(sorted(unknown))}; there are "
-            f"{', '.join(sorted(set(images['collection'])))}"
+            f"expected at least {LEAST_IMAGES} images with and {LEAST_IMAGES} without one of the findings in "
+            f"{', '.join(collections)}; choose larger collections, or all"
         )
-    if collections:
-        images = images[images["collection"].isin(collections)].reset_index(drop=True)
+    images = images if rare else chosen
     require_enough(images, labels)
-    split = msgspec.convert(training["recipe"]["split"], Split)
-    chosen = f" of collection {', '.join(collections)}" if collections else ""
-    fitted_on = (
-        f"{len(images)} validation images{chosen} of {images['patient'].nunique()} patients ({split.describe()})"
-    )
     network = to_float32(load_network(str(run / MODEL), len(labels)))
     found = predict_images(Model(_undecided(run, network, labels, training), "cpu"), images)
     for failure in found.unreadable:
         raise DataError(f"{failure['image']} cannot be read: {failure['message']}")
-    decided = decide(images, labels, found.per_variant, fitted_on)
-    add_early_exits(decided, labels, found.per_variant, images)
+    split = msgspec.convert(training["recipe"]["split"], Split).describe()
+    fitted_on = _part_described(chosen, collections, split)
+    if rare:
+        fitted_on += (
+            f"; {', '.join(rare)}, on fewer than {LEAST_IMAGES} of them, by {_part_described(images, (), split)}"
+        )
+    among = images["image"].isin(chosen["image"]).to_numpy()
+    decided = decide_part(images, labels, found.per_variant, among, fitted_on)
+    add_early_exits(decided, labels, found.per_variant[among], chosen)
     return write_json(run / DECISIONS, {"model_sha256": hash_of_file(run / MODEL), **decided})
+
+
+def _part_described(images: pd.DataFrame, collections: Sequence[str], split: str) -> str:
+    chosen = f" of collection {', '.join(collections)}" if collections else ""
+    return f"{len(images)} validation images{chosen} of {images['patient'].nunique()} patients ({split})"
 
 
 def _undecided(run: Path, network: keras.Model, labels: LabelSet, training: dict[str, Any]) -> Bundle:
     """Return the bundle of a run's network, in memory, before anything is decided."""
-    graphs = convert(network)
+    graphs = convert(network, method=None)
     half = {"thresholds": dict.fromkeys(labels.findings, 0.5), "fitted_on": "nothing"}
     decisions = {
         "operating_points": {"half": dict.fromkeys(MODES, half)},
         "calibration": {"method": "identity"},
         "default_tta_mode": "tta",
     }
-    files = {"model.onnx": graphs.model, "maps.onnx": graphs.maps}
+    files = {"model.onnx": graphs.model}
     listed = {name: {"sha256": "0" * 64, "bytes": len(data)} for name, data in files.items()}
-    manifest = describe(network, Description("undecided", "0", decisions, training, notes=""), gate={})
+    manifest = describe(network, Description("undecided", "0", decisions, training, notes="", maps=None), gate={})
     return Bundle(parse_manifest(json.dumps({**manifest, "files": listed}).encode()), "0" * 64, files, run)
 
 
@@ -152,9 +167,8 @@ def recalibrate(root: Path | None, images: pd.DataFrame, source: str, out: Path,
     if out.resolve() == bundle.root.resolve():
         raise DataError(f"{out} is the bundle that is fitted anew; choose another --out")
     labels = LabelSet.of(bundle.manifest.labels)
-    marks = images[list(labels.names)]
-    enough = np.minimum((marks == 1).sum(), (marks == 0).sum()) >= LEAST_IMAGES
-    fitted, kept = (tuple(name for name in labels.names if enough[name] == new) for new in (True, False))
+    marks, kept = images[list(labels.names)], rare_labels(images, labels)
+    fitted = tuple(name for name in labels.names if name not in kept)
     if not set(fitted) & set(labels.findings):
         raise DataError(
             f"expected at least {LEAST_IMAGES} images with and {LEAST_IMAGES} without one of the findings, got "

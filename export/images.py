@@ -1,6 +1,7 @@
 """Real images for the parity gate."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,13 @@ def image_files(folder: Path) -> list[Path]:
     return paths
 
 
-def load_gate_images(folder: Path, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def load_gate_images(
+    folder: Path, size: tuple[int, int], fit: Literal["stretch", "crop"] = "stretch"
+) -> npt.NDArray[np.uint8]:
     """Read the images of a folder, pre-processed.
 
     Returns
     -------
     ndarray, (N, *size) uint8
     """
-    return np.stack([preprocess(read_image(path).pixels, size) for path in image_files(folder)])
+    return np.stack([preprocess(read_image(path).pixels, size, fit) for path in image_files(folder)])

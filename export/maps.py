@@ -1,7 +1,12 @@
-"""How far two runtimes' heat maps agree."""
+"""How far heat maps of two runtimes agree."""
+
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+#: Share of the largest label, below which differences are not relative to a label's own size.
+FLOOR: Final = 1e-2
 
 FIGURES = ("correlation_median", "correlation_p1", "correlation_min", "same_strongest_cell", "empty_on_one_side")
 
@@ -36,3 +41,16 @@ def map_agreement(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32
         (varies[0] != varies[1]).mean(),
     )
     return {name: float(figure) for name, figure in zip(FIGURES, figures, strict=True)}
+
+
+def largest_difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    """Return the largest difference of two sets of heat maps, (N, labels, h, w), in any cell.
+
+    It is relative to the largest value of that label's map of that image, or to `FLOOR` of the largest over all
+    labels where the label's own is smaller: a sum of a thousand terms that nearly cancel carries the rounding of
+    its terms.
+    """
+    of_label = expected.max(axis=(2, 3), keepdims=True)
+    floor = FLOOR * expected.max(axis=(1, 2, 3), keepdims=True)
+    scale = np.maximum(np.maximum(of_label, floor), np.finfo(np.float32).tiny)
+    return float((np.abs(found - expected) / scale).max())

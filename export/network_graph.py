@@ -10,15 +10,10 @@ import tensorflow as tf
 import tf2onnx
 from onnx import ModelProto
 
-from cxr_edge.model.manifest import Tensors
 from export.errors import ExportError
 from export.simplify import simplify
-from training.network.architecture import LAST_CONVOLUTION, LOGITS, PROBABILITIES
-
-#: The newest that tf2onnx writes without extra Transposes; TensorRT 10 reads it.
-OPSET = 17
-
-TENSORS = Tensors(image="image", probabilities="probabilities", logits="logits", features="last_conv", maps="maps")
+from export.tensors import OPSET, TENSORS
+from training.network.architecture import LOGITS, PROBABILITIES, last_convolution
 
 
 def network_graph(network: keras.Model) -> ModelProto:
@@ -43,7 +38,7 @@ def network_graph(network: keras.Model) -> ModelProto:
     height, width = network.input_shape[1:3]
     image = keras.Input((height, width), dtype="uint8", name=TENSORS.image)
     channels_last = keras.ops.expand_dims(keras.ops.cast(image, "float32"), -1)
-    last_conv = network.get_layer(LAST_CONVOLUTION).output
+    last_conv = last_convolution(network).output
     backbone = keras.Model(image, keras.Model(network.input, last_conv)(channels_last))
     head = keras.Model(last_conv, [network.get_layer(name).output for name in (PROBABILITIES, LOGITS)])
     return _joined(

@@ -9,6 +9,7 @@ import keras
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import onnx
 import tensorflow as tf
 
 from cxr_edge.model.bundle import MODEL_CARD
@@ -16,25 +17,16 @@ from cxr_edge.model.labels import Label
 from cxr_edge.model.manifest import FORMAT_MAJOR
 from export.bundle_files import write_bundle
 from export.card import model_card
+from export.convert import Graphs, convert
 from export.errors import ExportError
-from export.gradcam_graph import gradcam_graph, read_head
+from export.heatmaps import MapMethod, described_maps, gate_maps
 from export.images import load_gate_images
-from export.network_graph import TENSORS, network_graph
 from export.parity import TOLERANCES, measure, require_parity
+from export.tensors import TENSORS
+from training.decisions.thresholds import least_reported
 from training.labels import LabelSet
-from training.network.architecture import LAST_CONVOLUTION, to_float32
+from training.network.architecture import to_float32
 from training.network.tta import VARIANTS
-
-#: Findings less probable than this are not reported, unless a threshold lies lower still.
-MIN_PROBABILITY = 0.05
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """The serialised ONNX graphs of one precision: the network, and the companion that computes its maps."""
-
-    model: bytes
-    maps: bytes
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,8 @@ class Description:
         Where the weights come from.
     notes : str
         Notes for the card, as Markdown.
+    maps : {'layercam', 'gradcam', 'fine'} or None
+        How heat maps are computed; None for a bundle without them.
     """
 
     name: str
@@ -59,19 +53,13 @@ class Description:
     decisions: dict[str, Any]
     training: dict[str, Any]
     notes: str
-
-
-def convert(network: keras.Model) -> Graphs:
-    """Convert a float32 model and its Grad-CAM companion."""
-    positions = network.get_layer(LAST_CONVOLUTION).output.shape[1:3]
-    return Graphs(
-        model=network_graph(network).SerializeToString(),
-        maps=gradcam_graph(read_head(network), positions).SerializeToString(),
-    )
+    maps: MapMethod | None = "layercam"
 
 
 def export(model: Path, description: Description, images: Path, out: Path) -> Path:
     """Convert a trained model, compare it with Keras on real images, and write the bundle.
+
+    The gradient in its companion graph is compared with numerical differentiation too.
 
     Parameters
     ----------
@@ -95,27 +83,51 @@ def export(model: Path, description: Description, images: Path, out: Path) -> Pa
     """
     network = to_float32(keras.models.load_model(model, compile=False))
     gate_images = load_gate_images(images, network.input_shape[1:3])
-    return publish(network, convert(network), description, gate_images, out)
+    return publish(network, convert(network, description.maps), description, gate_images, out)
 
 
 def publish(
     network: keras.Model, graphs: Graphs, description: Description, images: npt.NDArray[np.uint8], out: Path
 ) -> Path:
     """Gate converted graphs on pre-processed images, and write the bundle; see `export`."""
-    differences = measure(network, graphs.model, graphs.maps, images)
+    maps = None
+    if graphs.maps is not None and description.maps is not None:
+        maps = described_maps(onnx.load_from_string(graphs.maps), description.maps)
+    manifest = describe(network, description, _gate(network, graphs, description.maps, images), maps)
+    files = {"model.onnx": graphs.model, MODEL_CARD: model_card(manifest).encode()}
+    return write_bundle(manifest, files if graphs.maps is None else {**files, "maps.onnx": graphs.maps}, out)
+
+
+def _gate(
+    network: keras.Model, graphs: Graphs, method: MapMethod | None, images: npt.NDArray[np.uint8]
+) -> dict[str, Any]:
+    """Return the figures of the gate, for the manifest.
+
+    Raises
+    ------
+    ExportError
+        One is over its tolerance.
+    """
+    differences = measure(network, graphs, method, images)
     require_parity(differences)
-    gate = {"images": len(images), "variants": len(VARIANTS), "largest_difference_to_keras": asdict(differences)}
-    manifest = describe(network, description, gate)
-    card = model_card(manifest)
-    return write_bundle(
-        manifest, {"model.onnx": graphs.model, "maps.onnx": graphs.maps, MODEL_CARD: card.encode()}, out
-    )
+    found = {name: value for name, value in asdict(differences).items() if value is not None}
+    gate: dict[str, Any] = {
+        "images": len(images),
+        "variants": len(VARIANTS),
+        "largest_difference_to_keras": found,
+    }
+    if method is not None and graphs.maps is not None:
+        model, maps = (onnx.load_from_string(graph) for graph in (graphs.model, graphs.maps))
+        gate["largest_difference_to_numerical_gradient"] = gate_maps(model, maps, method, images)
+    return gate
 
 
-def describe(network: keras.Model, description: Description, gate: dict[str, Any]) -> dict[str, Any]:
-    """Return the manifest of a network's bundle, without the hashes of its files."""
+def describe(
+    network: keras.Model, description: Description, gate: dict[str, Any], maps: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the manifest of a network's bundle, with these maps, without the hashes of its files."""
     decisions, labels = description.decisions, _labels(network, description)
-    size, grid = network.input_shape[1:3], network.get_layer(LAST_CONVOLUTION).output.shape[1:3]
+    size = network.input_shape[1:3]
     return {
         "format_version": f"{FORMAT_MAJOR}.0",
         "name": description.name,
@@ -129,7 +141,7 @@ def describe(network: keras.Model, description: Description, gate: dict[str, Any
         "min_probability": least_reported(decisions["operating_points"], labels),
         "variants": {"fp32": {"model": "model.onnx", "precision": "float32", "gate": gate}},
         "default_variant": "fp32",
-        "maps": {"method": "gradcam", "graphs": {"fp32": "maps.onnx"}, "grid": grid},
+        "maps": maps,
         "tensors": {field: getattr(TENSORS, field) for field in TENSORS.__struct_fields__},
         "tolerances": asdict(TOLERANCES),
         "training": {**description.training, **({"notes": description.notes} if description.notes else {})},
@@ -141,18 +153,6 @@ def describe(network: keras.Model, description: Description, gate: dict[str, Any
         "view": "frontal",
         "header_checks": None,
     }
-
-
-def least_reported(operating_points: dict[str, Any], labels: LabelSet) -> float:
-    """Return the probability below which findings are not reported: `MIN_PROBABILITY`, or a threshold below it."""
-    thresholds: list[float] = [
-        threshold
-        for point in operating_points.values()
-        for mode in ("single", "tta")
-        for finding, threshold in point[mode]["thresholds"].items()
-        if finding in labels.findings
-    ]
-    return min([MIN_PROBABILITY, *thresholds])
 
 
 def _labels(network: keras.Model, description: Description) -> LabelSet:

@@ -1,9 +1,9 @@
 """Variants of a bundle in other precisions: made from its float32 graphs, gated, written only if they pass."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -12,15 +12,16 @@ import onnx
 import pandas as pd
 
 from cxr_edge.images import read_image
-from cxr_edge.model.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.model.bundle import Bundle, read_bundle
 from cxr_edge.model.manifest import Variant
+from cxr_edge.model.network import Network
 from cxr_edge.model.preprocess import preprocess
-from export.bundle_files import write_bundle
-from export.card import measured, model_card
+from export.card import write_changed
 from export.errors import ExportError
 from export.float16 import emulated, to_float16
 from export.gate import LIMITS, Runtime, answers, compare, verdict
 from export.int8 import IMAGES, to_int8
+from training.data.splits import of_collections
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
 from training.evaluation.predictions import sources
@@ -34,45 +35,56 @@ class GateError(ExportError):
     """A variant changes more than it may."""
 
 
+#: A network's graph, and its companion where it has maps, serialised.
+NetworkGraphs: TypeAlias = tuple[bytes, ...]
+
+
 @dataclass(frozen=True)
 class Made:
-    """The serialised graphs of a variant, and those that the gate runs in their place.
+    """The graphs of a variant, and those that the gate runs in their place.
 
     Attributes
     ----------
     precision : str
         As in `cxr_edge.model.manifest.Variant`.
-    graphs : tuple of bytes
-        The network, and its companion where the bundle has maps.
-    judged : tuple of bytes
+    graphs : tuple of NetworkGraphs
+        Of each network of the bundle.
+    judged : tuple of NetworkGraphs
         The same as the gate runs them on a CPU.
     """
 
     precision: str
-    graphs: tuple[bytes, ...]
-    judged: tuple[bytes, ...]
+    graphs: tuple[NetworkGraphs, ...]
+    judged: tuple[NetworkGraphs, ...]
 
 
 def make_fp16(bundle: Bundle, _validation: pd.DataFrame) -> Made:
     """Convert the float32 graphs of a bundle; see `export.float16`."""
-    files = bundle.manifest.graph_files(REFERENCE.precision)
-    halves = [to_float16(onnx.load_from_string(bundle.files[file])) for file in files]
-    graphs = tuple(half.SerializeToString() for half in halves)
-    return Made("float16", graphs, tuple(emulated(half).SerializeToString() for half in halves))
+    halves = [[to_float16(onnx.load_from_string(graph)) for graph in graphs] for graphs in exact_graphs(bundle)]
+    graphs = tuple(tuple(half.SerializeToString() for half in of_network) for of_network in halves)
+    judged = tuple(tuple(emulated(half).SerializeToString() for half in of_network) for of_network in halves)
+    return Made("float16", graphs, judged)
 
 
 def make_int8(bundle: Bundle, validation: pd.DataFrame) -> Made:
-    """Quantise the float32 network of a bundle; see `export.int8`. The companion stays as it is."""
-    network, *companion = (bundle.files[file] for file in bundle.manifest.graph_files(REFERENCE.precision))
-    quantised = to_int8(onnx.load_from_string(network), calibration_images(bundle, validation)).SerializeToString()
-    graphs = (quantised, *companion)
-    return Made("int8", graphs, graphs)
+    """Quantise the float32 networks of a bundle; see `export.int8`. The companions stay as they are."""
+    graphs = []
+    for described, (network, *companion) in zip(bundle.manifest.networks, exact_graphs(bundle), strict=True):
+        observed = calibration_images(validation, described.input.size)
+        graphs.append((to_int8(onnx.load_from_string(network), observed).SerializeToString(), *companion))
+    return Made("int8", tuple(graphs), tuple(graphs))
 
 
-def calibration_images(bundle: Bundle, validation: pd.DataFrame) -> npt.NDArray[np.uint8]:
-    """Draw the images that activations are observed on, pre-processed."""
+def exact_graphs(bundle: Bundle) -> list[NetworkGraphs]:
+    """Return the float32 graphs of each network of a bundle."""
+    return [
+        tuple(bundle.files[file] for file in network.files(REFERENCE.precision)) for network in bundle.manifest.networks
+    ]
+
+
+def calibration_images(validation: pd.DataFrame, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Draw the images that activations are observed on, pre-processed to a network's input."""
     chosen = validation.sample(min(IMAGES, len(validation)), random_state=0)
-    size = bundle.manifest.input.size
     return np.stack(
         [
             preprocess(source if isinstance(source, np.ndarray) else read_image(source).pixels, size)
@@ -86,24 +98,68 @@ MAKERS = {"fp16": make_fp16, "int8": make_int8}
 
 def gate(bundle: Bundle, name: str, made: Made, images: pd.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
     """Compare a variant with float32 on images with labels; see `export.gate.compare`."""
-    judged = with_variant(bundle, name, made.precision, made.judged)
+    judged = with_variant(bundle, name, replace(made, graphs=made.judged))
     one, two = (answers(judged, runtime, images) for runtime in (REFERENCE, Runtime("cpu", name)))
     return verdict(compare(judged.manifest, one, two, images, bootstrap), LIMITS[name])
 
 
-def with_variant(bundle: Bundle, name: str, precision: str, graphs: tuple[bytes, ...]) -> Bundle:
-    """Return a bundle in memory with another variant."""
-    manifest = bundle.manifest
-    added = Variant(f"model.{name}.onnx", precision, {})
-    files = dict(zip((added.model, f"maps.{name}.onnx"), graphs, strict=False))
+def with_variant(bundle: Bundle, name: str, made: Made, figures: dict[str, Any] | None = None) -> Bundle:
+    """Return a bundle in memory with another variant.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    name : str
+        Of the variant.
+    made : Made
+    figures : dict, optional
+        Of its gate, by part.
+    """
+    manifest, files = bundle.manifest, dict(bundle.files)
+    networks = []
+    for network, graphs in zip(manifest.networks, made.graphs, strict=True):
+        names = _file_names(bundle, network, name, graphs)
+        files |= dict(zip(names, graphs, strict=True))
+        networks.append(_with_files(network, name, names))
+    alone = None if manifest.members is not None else networks[0]
+    variant = Variant(alone.variants[name] if alone else None, made.precision, figures or {})
     maps = manifest.maps
+    if maps is not None and alone is not None and alone.maps is not None:
+        maps = msgspec.structs.replace(maps, graphs=alone.maps.graphs)
+    changed = msgspec.structs.replace(
+        manifest,
+        variants={**manifest.variants, name: variant},
+        maps=maps,
+        members=None if alone else tuple(networks),
+    )
+    return replace(bundle, manifest=changed, files=files)
+
+
+def _file_names(bundle: Bundle, network: Network, name: str, graphs: NetworkGraphs) -> tuple[str, ...]:
+    """Name the files of a variant; a companion that equals the default variant's is not stored twice."""
+    model, *companion = network.files(bundle.manifest.default_variant)
+    new = [f"{Path(file).stem}.{name}.onnx" for file in (model, *companion)]
+    if companion and graphs[1] == bundle.files[companion[0]]:
+        new[1] = companion[0]
+    return tuple(new)
+
+
+def _with_files(network: Network, name: str, files: tuple[str, ...]) -> Network:
+    maps = network.maps
     if maps is not None:
-        maps = msgspec.structs.replace(maps, graphs={**maps.graphs, name: f"maps.{name}.onnx"})
-    changed = msgspec.structs.replace(manifest, variants={**manifest.variants, name: added}, maps=maps)
-    return replace(bundle, manifest=changed, files={**bundle.files, **files})
+        maps = msgspec.structs.replace(maps, graphs={**maps.graphs, name: files[1]})
+    return msgspec.structs.replace(network, variants={**network.variants, name: files[0]}, maps=maps)
 
 
-def add_variant(root: Path, name: str, images: pd.DataFrame, bootstrap: Bootstrap, *, look_at_test: bool) -> Variant:
+def add_variant(
+    root: Path,
+    name: str,
+    images: pd.DataFrame,
+    bootstrap: Bootstrap,
+    *,
+    look_at_test: bool,
+    collections: Sequence[str] = (),
+) -> Variant:
     """Make a variant, gate it on the bundle's validation images, and write it into the bundle.
 
     Parameters
@@ -117,6 +173,8 @@ def add_variant(root: Path, name: str, images: pd.DataFrame, bootstrap: Bootstra
     bootstrap : Bootstrap
     look_at_test : bool
         Then gate it on the test images too; the test look is recorded.
+    collections : sequence of str
+        Gate it on the images of these collections alone; of all, if left out.
 
     Raises
     ------
@@ -125,7 +183,7 @@ def add_variant(root: Path, name: str, images: pd.DataFrame, bootstrap: Bootstra
     """
     bundle = read_bundle(root)
     parts = ("validation", "test") if look_at_test else ("validation",)
-    tables = {part: part_of_split(bundle, images, part)[0] for part in parts}
+    tables = {part: of_collections(part_of_split(bundle, images, part)[0], collections) for part in parts}
     made = MAKERS[name](bundle, tables["validation"])
     figures = {}
     for part, table in tables.items():
@@ -134,13 +192,7 @@ def add_variant(root: Path, name: str, images: pd.DataFrame, bootstrap: Bootstra
             record_look(look_of(bundle, REFERENCE, Runtime("cpu", name), figures[part]))
         if over := figures[part]["over_limits"]:
             raise GateError(f"{name} is not written, on {len(table)} {part} images: {'; '.join(over)}")
-    return _write(root, bundle, name, made, figures)
-
-
-def _companion_file(bundle: Bundle, name: str, made: Made) -> str:
-    """Name the companion of a variant; one that equals the default variant's is not stored twice."""
-    _, default = bundle.manifest.graph_files(bundle.manifest.default_variant)
-    return default if made.graphs[1] == bundle.files[default] else f"maps.{name}.onnx"
+    return write_variant(root, bundle, name, made, figures)
 
 
 def look_of(bundle: Bundle, reference: Runtime, candidate: Runtime, figures: dict[str, Any]) -> dict[str, Any]:
@@ -155,14 +207,21 @@ def look_of(bundle: Bundle, reference: Runtime, candidate: Runtime, figures: dic
     }
 
 
-def _write(root: Path, bundle: Bundle, name: str, made: Made, figures: dict[str, Any]) -> Variant:
-    variant = Variant(f"model.{name}.onnx", made.precision, figures)
-    manifest, files = json.loads((root / MANIFEST).read_bytes()), {variant.model: made.graphs[0]}
-    manifest["variants"][name] = msgspec.to_builtins(variant)
-    if bundle.manifest.maps is not None:
-        companion = _companion_file(bundle, name, made)
-        manifest["maps"]["graphs"][name] = companion
-        files[companion] = made.graphs[1]
-    card = model_card(manifest, measured(bundle))
-    write_bundle(manifest, {**bundle.files, **files, MODEL_CARD: card.encode()}, root)
-    return variant
+def write_variant(root: Path, bundle: Bundle, name: str, made: Made, figures: dict[str, Any]) -> Variant:
+    """Write a variant into a bundle's directory.
+
+    Parameters
+    ----------
+    root : Path
+    bundle : Bundle
+        What the directory holds.
+    name : str
+        Of the variant.
+    made : Made
+    figures : dict
+        Of its gate, by part.
+    """
+    added = with_variant(bundle, name, made, figures)
+    changed = {key: msgspec.to_builtins(getattr(added.manifest, key)) for key in ("variants", "maps", "members")}
+    write_changed(root, added, changed)
+    return added.manifest.variants[name]

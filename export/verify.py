@@ -1,5 +1,6 @@
 """Runtimes and variants of a bundle compared with one of them: ``python -m export verify``."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from export.gate import LIMITS, Runtime, answers, compare, verdict
 from export.images import image_files
 from export.variants import look_of
 from training.data.nih import read_dataset
+from training.data.splits import of_collections
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.looks import record_look
 from training.evaluation.resampling import Bootstrap
@@ -27,6 +29,7 @@ def verify(
     data: Path | None,
     part: str,
     limits: dict[str, float],
+    collections: Sequence[str] = (),
     resamples: int,
 ) -> dict[str, dict[str, Any]]:
     """Compare runtimes with a reference.
@@ -47,6 +50,8 @@ def verify(
         Of `data`: ``validation`` or ``test``.
     limits : dict
         Instead of those of the candidate's precision; see `export.gate.Limits`.
+    collections : sequence of str
+        Of `data`: these alone; all, if left out.
     resamples : int
         Of the bootstrap.
 
@@ -66,11 +71,11 @@ def verify(
     compared = others if candidates is None else [parse_runtime(text, bundle) for text in candidates]
     if not compared:
         raise ExportError(f"{bundle.identity} has no other variant; name a --candidate, such as cuda:fp32")
-    table = (
-        pd.DataFrame([{"image": path.name, "path": str(path)} for path in image_files(images)])
-        if data is None
-        else part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), part)[0]
-    )
+    if data is None:
+        table = pd.DataFrame([{"image": path.name, "path": str(path)} for path in image_files(images)])
+    else:
+        all_images = read_dataset(data, LabelSet.of(bundle.manifest.labels))
+        table = of_collections(part_of_split(bundle, all_images, part)[0], collections)
     expected = answers(bundle, right, table)
     found = {}
     for runtime in compared:

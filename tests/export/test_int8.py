@@ -16,12 +16,12 @@ from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.preprocess import preprocess
 from export.int8 import SKIPPED, pointwise_convolutions, to_int8
 from export.variants import calibration_images
-from tests.conftest import SAMPLES, WITH_INT8
+from tests.conftest import SAMPLES
 
 
 @pytest.fixture(scope="module")
-def shipped() -> onnx.ModelProto:
-    return onnx.load_from_string(read_bundle(WITH_INT8).files["model.int8.onnx"])
+def quantised(with_int8) -> onnx.ModelProto:
+    return onnx.load_from_string(read_bundle(with_int8).files["model.int8.onnx"])
 
 
 def convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -38,10 +38,10 @@ def test_pointwise_convolutions_are_neither_depthwise_nor_gates():
     assert min(min(shapes[node.input[1]][:2]) for node in found) >= 16
 
 
-def test_later_pointwise_weights_have_eight_bits_per_channel(shipped):
-    weights = {t.name: t for t in shipped.graph.initializer}
-    dequantised = {n.output[0]: n for n in shipped.graph.node if n.op_type == "DequantizeLinear"}
-    kernels = [dequantised[n.input[1]] for n in convolutions(shipped) if n.input[1] in dequantised]
+def test_later_pointwise_weights_have_eight_bits_per_channel(quantised):
+    weights = {t.name: t for t in quantised.graph.initializer}
+    dequantised = {n.output[0]: n for n in quantised.graph.node if n.op_type == "DequantizeLinear"}
+    kernels = [dequantised[n.input[1]] for n in convolutions(quantised) if n.input[1] in dequantised]
     assert len(kernels) == 32 - SKIPPED
     for node in kernels:
         kernel, scale = weights[node.input[0]], weights[node.input[1]]
@@ -49,16 +49,16 @@ def test_later_pointwise_weights_have_eight_bits_per_channel(shipped):
         assert list(scale.dims) == [kernel.dims[0]]
 
 
-def test_its_ends_are_those_of_the_float32_graph(shipped):
+def test_its_ends_are_those_of_the_float32_graph(quantised):
     one, two = (
         {v.name: v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)}
-        for model in (shipped, onnx.load_from_string(read_bundle().files["model.onnx"]))
+        for model in (quantised, onnx.load_from_string(read_bundle().files["model.onnx"]))
     )
     assert one == two
 
 
-def test_it_runs_through_the_sdk(model):
-    small = cxr_edge.load(WITH_INT8, device="cpu", precision="int8", threads=1)
+def test_it_runs_through_the_sdk(model, with_int8):
+    small = cxr_edge.load(with_int8, device="cpu", precision="int8", threads=1)
     assert small.precision == "int8"
     for path in SAMPLES[:3]:
         difference = np.abs(np.subtract(small.predict(path).values, model.predict(path).values)).max()
@@ -71,11 +71,11 @@ def test_it_is_refused_where_it_was_not_tried(device):
         open_graph(b"", device, "int8")
 
 
-def test_auto_chooses_a_device_of_that_precision():
-    model = cxr_edge.load(WITH_INT8, precision="int8")
+def test_auto_chooses_a_device_of_that_precision(with_int8):
+    model = cxr_edge.load(with_int8, precision="int8")
     assert (model.device, model.precision) == ("cpu", "int8")
     with pytest.raises(UnknownPrecision, match="expected one of fp32, fp16, int8, got 'fp8'"):
-        cxr_edge.load(WITH_INT8, precision="fp8")
+        cxr_edge.load(with_int8, precision="fp8")
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -83,7 +83,7 @@ def test_calibration_images_are_read_whatever_their_paths_are(kind):
     """A data set's table has them as paths, not as text."""
     bundle = read_bundle()
     table = pd.DataFrame({"image": [path.name for path in SAMPLES[:2]], "path": [kind(path) for path in SAMPLES[:2]]})
-    found = calibration_images(bundle, table)
+    found = calibration_images(table, bundle.manifest.input.size)
     assert found.shape == (2, *bundle.manifest.input.size)
     expected = [preprocess(read_image(path).pixels, bundle.manifest.input.size) for path in SAMPLES[:2]]
     assert sorted(image.sum() for image in found) == sorted(image.sum() for image in expected)

@@ -27,11 +27,11 @@ def without_rule(tmp_path):
     return root
 
 
-def test_the_shipped_rule_is_what_the_command_fits(nih, without_rule):
+def test_the_shipped_rule_is_what_the_command_fits(all_images, without_rule):
     shipped = read_bundle().manifest.out_of_distribution
     rule = add_rule(
         without_rule,
-        read_dataset(nih, LABELS),
+        read_dataset(all_images, LABELS),
         {"samples": SAMPLES[0].parent},
         look_at_test=False,
     )
@@ -51,14 +51,14 @@ def test_the_shipped_rule_is_what_the_command_fits(nih, without_rule):
     assert card_figures(**measured(written)) in card
 
 
-def test_a_folder_with_a_broken_image_is_refused(nih, without_rule, tmp_path):
+def test_a_folder_with_a_broken_image_is_refused(all_images, without_rule, tmp_path):
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "broken.png").write_bytes(SAMPLES[0].read_bytes()[:1000])
     before = (without_rule / "manifest.json").read_bytes()
     with pytest.raises(ExportError, match=r"broken\.png: .*take it out of the folder"):
         add_rule(
             without_rule,
-            read_dataset(nih, LABELS),
+            read_dataset(all_images, LABELS),
             {"others": tmp_path / "others"},
             look_at_test=False,
         )

@@ -1,0 +1,1 @@
+"""Models made elsewhere, as bundles: ``python -m export import``."""
