@@ -28,6 +28,7 @@ from cxr_edge.model.model import Model, load
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.results import NOTICE, Finding, InputFailure, Result
 from cxr_edge.model.settings import Settings
+from cxr_edge.model.study import StudyImage, StudyResult, predict_study
 from cxr_edge.support.warnings import CodedWarning
 
 __all__ = [
@@ -52,8 +53,11 @@ __all__ = [
     "Provenance",
     "Result",
     "Settings",
+    "StudyImage",
+    "StudyResult",
     "UnknownOperatingPoint",
     "UnknownPrecision",
     "__version__",
     "load",
+    "predict_study",
 ]

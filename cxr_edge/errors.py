@@ -27,6 +27,8 @@
     │   ├── DecoderUnavailable      decoder_unavailable
     │   ├── NotAChestImage          not_a_chest_image
     │   ├── LateralView             lateral_view
+    │   ├── FrontalView             frontal_view
+    │   ├── AgeOutsideTraining      age_outside_training
     │   ├── WrongOrientation        wrong_orientation
     │   ├── NotDicom                not_dicom
     │   ├── MissingPackage          missing_package
@@ -246,6 +248,18 @@ class LateralView(InputError):
     """The DICOM header describes the image as lateral or oblique."""
 
     code = "lateral_view"
+
+
+class FrontalView(InputError):
+    """The DICOM header describes the image as frontal, and the model is one of lateral images."""
+
+    code = "frontal_view"
+
+
+class AgeOutsideTraining(InputError):
+    """By the DICOM header the patient is younger or older than those the model was trained on."""
+
+    code = "age_outside_training"
 
 
 class WrongOrientation(InputError):

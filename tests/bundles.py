@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from cxr_edge.model.bundle import SHIPPED
+from export.companion.build import companion
 
 #: Pixels of the input for one cell of a map.
 _STRIDE = 32
@@ -39,10 +39,8 @@ def make_bundle(out: Path, labels: dict[str, dict[str, Any]], size: int = 224) -
     manifest["input"]["size"] = [size, size]
     manifest["maps"] |= {"grid": [grid, grid], "graphs": {"fp32": "maps.onnx"}}
     manifest["variants"] = {"fp32": manifest["variants"]["fp32"]}
-    files = {
-        "model.onnx": _cut(onnx.load(SHIPPED / "model.onnx"), columns, len(order), size),
-        "maps.onnx": _regrid(_cut(onnx.load(SHIPPED / "maps.onnx"), columns, len(order), size), len(columns), grid),
-    }
+    network = _cut(onnx.load(SHIPPED / "model.onnx"), columns, len(order), size)
+    files = {"model.onnx": network, "maps.onnx": companion(network, manifest["maps"]["method"])}
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for name, graph in files.items():
@@ -50,6 +48,48 @@ def make_bundle(out: Path, labels: dict[str, dict[str, Any]], size: int = 224) -
     manifest["files"] = {
         name: {"sha256": hashlib.sha256(data := (out / name).read_bytes()).hexdigest(), "bytes": len(data)}
         for name in files
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    return out
+
+
+def make_ensemble(out: Path, members: dict[str, tuple[Path, float]]) -> Path:
+    """Write an ensemble of bundles that `make_bundle` wrote, or of the shipped one.
+
+    Its labels, thresholds and calibration are those of the first member, which has all labels.
+
+    Parameters
+    ----------
+    out : Path
+    members : dict
+        Name of the member → its bundle, and its weight.
+    """
+    manifests = {name: json.loads((bundle / "manifest.json").read_text()) for name, (bundle, _) in members.items()}
+    first = next(iter(manifests.values()))
+    largest = max(manifests.values(), key=lambda manifest: manifest["input"]["size"])
+    out.mkdir(parents=True)
+    described = []
+    for name, (bundle, weight) in members.items():
+        manifest, files = manifests[name], {"model.onnx": f"{name}.onnx", "maps.onnx": f"{name}.maps.onnx"}
+        for source, file in files.items():
+            shutil.copy(bundle / source, out / file)
+        described.append({
+            "name": name, "weight": weight, "labels": [label["name"] for label in manifest["labels"]],
+            "input": manifest["input"], "tensors": manifest["tensors"], "variants": {"fp32": files["model.onnx"]},
+            "maps": {"graphs": {"fp32": files["maps.onnx"]}, "grid": manifest["maps"]["grid"]},
+            "calibration": manifest["calibration"]["single"],
+        })  # fmt: skip
+    manifest = {
+        **first,
+        "name": "joined",
+        "input": largest["input"],
+        "variants": {"fp32": {**first["variants"]["fp32"], "model": None}},
+        "maps": {**first["maps"], "graphs": {}, "grid": largest["maps"]["grid"]},
+        "members": described,
+        "files": {
+            path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+            for path in out.iterdir()
+        },
     }
     (out / "manifest.json").write_text(json.dumps(manifest))
     return out
@@ -82,15 +122,3 @@ def _cut(model: onnx.ModelProto, columns: list[int], count: int, size: int) -> o
             elif dimension.dim_value in (224, 7):
                 dimension.dim_value = size if dimension.dim_value == 224 else size // _STRIDE
     return model
-
-
-def _regrid(maps: onnx.ModelProto, labels: int, grid: int) -> onnx.ModelProto:
-    constants = {
-        "per_position": np.array([1 / grid**2], np.float32),
-        "flat_shape": np.array([0, grid**2, 1280], np.int64),
-        "maps_shape": np.array([0, labels, grid, grid], np.int64),
-    }
-    for tensor in maps.graph.initializer:
-        if tensor.name in constants:
-            tensor.CopyFrom(numpy_helper.from_array(constants[tensor.name], tensor.name))
-    return maps

@@ -1,7 +1,10 @@
 """Fixtures: the real bundle, the real images the repository carries, and NIH's where they are available."""
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ import cxr_edge
 from cxr_edge.backends.nvidia import find_gpu
 from cxr_edge.errors import DeviceUnavailable
 from cxr_edge.images import read_image
-from cxr_edge.model.bundle import read_bundle
+from cxr_edge.model.bundle import SHIPPED, read_bundle
 from cxr_edge.model.calibration import Calibration
 from tests import selection
 
@@ -129,8 +132,30 @@ def nih() -> Path:
     return NIH
 
 
-#: The shipped model with its int8 variant, which the package leaves out to stay small.
-WITH_INT8 = ROOT / "training" / "models" / "nih14-efficientnetb0" / "bundle-int8"
+@pytest.fixture(scope="session")
+def all_images(nih, tmp_path_factory) -> Path:
+    """All images that the shipped model was fitted, calibrated and tested on: two folders of NIH's laid together."""
+    merge = nih.parent / "nih-more" / "merge.py"
+    if not merge.is_file():
+        pytest.skip("needs more of NIH ChestX-ray14 beside the repository (shared/data/nih-more)")
+    merged = tmp_path_factory.mktemp("nih") / "merged"
+    subprocess.run([sys.executable, merge, merged], check=True, capture_output=True)
+    return merged
+
+
+@pytest.fixture(scope="session")
+def with_int8(tmp_path_factory) -> Path:
+    """The shipped bundle with an int8 variant, observed on the samples; the package leaves it out to stay small."""
+    import pandas as pd
+
+    from export.variants import make_int8, write_variant
+
+    root = tmp_path_factory.mktemp("int8") / "bundle"
+    shutil.copytree(SHIPPED, root)
+    images = pd.DataFrame({"image": [path.name for path in SAMPLES], "path": SAMPLES})
+    bundle = read_bundle(root)
+    write_variant(root, bundle, "int8", make_int8(bundle, images), {})
+    return root
 
 
 @pytest.fixture(scope="session")

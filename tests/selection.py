@@ -39,7 +39,7 @@ MARKED: Final[Mapping[str, str]] = {
 }
 
 #: Fixture → the marker of tests that use it.
-BY_FIXTURE: Final[Mapping[str, str]] = {"browser": "browser"}
+BY_FIXTURE: Final[Mapping[str, str]] = {"browser": "browser", "with_int8": "training"}
 
 #: Folder, file or test → packages besides those of its marker.
 NEEDS: Final[Mapping[str, tuple[str, ...]]] = {

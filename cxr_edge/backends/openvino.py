@@ -80,8 +80,8 @@ class OpenVinoGraph:
 
     @property
     def outputs(self) -> Mapping[str, Tensor]:
-        """Every output by name."""
-        return {port.any_name: _tensor(port) for port in self._compiled.outputs}
+        """Every output by name; by several, where OpenVINO left out nodes that only rename a tensor."""
+        return {name: _tensor(port) for port in self._compiled.outputs for name in port.names}
 
     def run(
         self,

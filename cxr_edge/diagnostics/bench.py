@@ -20,7 +20,6 @@ from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.model import Model
 from cxr_edge.model.preprocess import preprocess
 from cxr_edge.model.results import Result
-from cxr_edge.model.tta import make_variants
 from cxr_edge.outputs.overlays import draw_overlay
 from cxr_edge.support.parallel import map_in_order
 
@@ -162,17 +161,15 @@ def _until(items: Iterator[T], until: float, least: int) -> Iterator[T]:
 
 
 def _batches(subject: Subject, images: Sequence[bytes], seconds: float) -> list[dict[str, float]]:
-    """Time the network alone, on all threads, from a batch of TTA variants to probabilities."""
+    """Time the networks alone, on all threads, from a batch of TTA variants to probabilities."""
     manifest = subject.bundle.manifest
-    names = manifest.tensors
-    resources = Resources(threads=subject.threads)
-    network = open_graphs(subject.bundle, subject.device, subject.precision, resources).network
-    image = preprocess(decode(images[0]).pixels, manifest.input.size)
+    graphs = open_graphs(subject.bundle, subject.device, subject.precision, Resources(threads=subject.threads))
+    pixels = decode(images[0]).pixels
     sizes = [size for size in BATCHES if size <= len(manifest.tta.variants)]
     rows = []
     for size in sizes:
-        feeds = {names.image: make_variants(image, manifest.tta.variants[:size])}
-        latency = _latency(lambda fed: network.run([names.probabilities], fed), [feeds], seconds / len(sizes))
+        batches = graphs.batches(pixels, manifest.tta.variants[:size])
+        latency = _latency(graphs.probabilities, [batches], seconds / len(sizes))
         rows.append({"batch": size, **latency, "inputs_per_second": 1e3 * size / latency["p50"]})
     return rows
 
@@ -180,12 +177,12 @@ def _batches(subject: Subject, images: Sequence[bytes], seconds: float) -> list[
 def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[str, dict[str, float]]:
     """Time the steps of an image one by one, on one thread; return medians in ms, and their shares of the sum."""
     manifest = subject.bundle.manifest
-    names, size = manifest.tensors, manifest.input.size
+    size = manifest.input.size
     with _one_opencv_thread():
         model = subject.model(1)
-        network = open_graphs(subject.bundle, subject.device, subject.precision, Resources()).network
+        graphs = open_graphs(subject.bundle, subject.device, subject.precision, Resources())
         decoded = [decode(image) for image in images]
-        shown = [make_variants(preprocess(image.pixels, size), manifest.tta.variants[:1]) for image in decoded]
+        shown = [graphs.batches(image.pixels, manifest.tta.variants[:1]) for image in decoded]
         results = [model.predict(image, tta=False, heatmaps=True) for image in decoded]
 
         def draw(pair: tuple[DecodedImage, Result]) -> None:
@@ -195,7 +192,7 @@ def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[s
         steps: dict[str, tuple[Callable[[Any], object], Sequence[Any]]] = {
             "decode": (decode, images),
             "resize": (lambda image: preprocess(image.pixels, size), decoded),
-            "inference": (lambda batch: network.run([names.probabilities], {names.image: batch}), shown),
+            "inference": (graphs.probabilities, shown),
             "drawing": (draw, list(zip(decoded, results, strict=True))),
         }
         medians = {name: _latency(run, items, seconds / len(steps))["p50"] for name, (run, items) in steps.items()}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from cxr_edge.images.dicom.display.presentation import Display
     from cxr_edge.images.dicom.header.elements import Elements
+    from cxr_edge.images.dicom.header.stated import Stated
     from cxr_edge.images.dicom.read import GreyImage
 
 #: Percentiles between which nearly all levels lie, and of every so many rows and columns they are taken.
@@ -76,6 +77,15 @@ class DecodedImage:
     warnings: tuple[CodedWarning, ...]
     display: "Display | None" = None
     header: "Elements | None" = None
+
+    @property
+    def stated(self) -> "Stated | None":
+        """What the DICOM header states of patient and view; None for another image."""
+        if self.header is None:
+            return None
+        from cxr_edge.images.dicom.header.stated import stated_by
+
+        return stated_by(self.header)
 
 
 def read_image(path: str | os.PathLike[str], limits: InputLimits = DEFAULT_LIMITS) -> DecodedImage:

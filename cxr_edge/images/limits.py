@@ -1,12 +1,16 @@
 """Limits and rules for reading inputs."""
 
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from cxr_edge.errors import TooLarge, TooSmall
 
 MEGA: Final = 10**6
 MEBIBYTE: Final = 2**20
+
+
+#: Of a chest radiograph: PA or AP, or from the side.
+View: TypeAlias = Literal["frontal", "lateral"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class InputLimits:
     strict : bool
         Refuse a DICOM image whose header describes it as lateral, as mirrored or turned, or of another part of the
         body; otherwise it is read with a warning.
+    view : {'frontal', 'lateral'} or None
+        What a DICOM image should be by its header; None for either. A `cxr_edge.Model` sets that of its bundle.
     isolated : bool
         Decode compressed DICOM pixels in separate processes, so that a decoder that crashes, hangs
         or takes too much memory costs only that image. Turn it off only for trusted images.
@@ -49,6 +55,7 @@ class InputLimits:
     max_scans: int = 32
     max_header_elements: int = 20_000
     strict: bool = False
+    view: View | None = "frontal"
     isolated: bool = True
     python: str | None = None
     decode_seconds_per_megapixel: float = 0.75
@@ -79,6 +86,6 @@ class InputLimits:
 
 #: Names of the numeric limits, without the rules.
 LIMIT_NAMES: Final = tuple(
-    field.name for field in fields(InputLimits) if field.name not in ("strict", "isolated", "python")
+    field.name for field in fields(InputLimits) if field.name not in ("strict", "view", "isolated", "python")
 )
 DEFAULT_LIMITS: Final = InputLimits()

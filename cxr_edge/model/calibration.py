@@ -61,9 +61,16 @@ def calibrate(
     """
     if curves is None:
         return raw
+    return np.asarray(1 / (1 + np.exp(-calibrated_log_odds(raw, curves, labels))))
+
+
+def calibrated_log_odds(
+    raw: npt.NDArray[np.float64], curves: Mapping[str, Curve], labels: tuple[str, ...]
+) -> npt.NDArray[np.float64]:
+    """Return the log-odds that probabilities have by their curves, (..., len(labels)) float64; see `calibrate`."""
     slopes = np.array([curves[label].slope for label in labels])
     intercepts = np.array([curves[label].intercept for label in labels])
-    return np.asarray(1 / (1 + np.exp(-(slopes * log_odds(raw) + intercepts))))
+    return np.asarray(slopes * log_odds(raw) + intercepts)
 
 
 def log_odds(probability: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:

@@ -38,6 +38,7 @@ def decide(evaluation: Evaluation, manifest: Manifest, identity: str, settings: 
         size=evaluation.size,
         maps=used.average_maps() if settings.heatmaps else None,
         ood_score=used.ood_score,
+        members=manifest.member_names,
     )
 
 

@@ -1,7 +1,8 @@
-"""Grad-CAM (Selvaraju et al. 2017) for display: from 7x7 maps to colour over the image.
+"""Class activation maps for display: from a few cells to colour over the image.
 
-The maps come from the bundle's companion graph: ReLU(Σ_k α_k A_k) with α_k the mean of
-∂logit/∂A_k over the positions of the last convolution's output A, for all labels in one pass.
+The maps come from the bundle's companion graph: ReLU(Σ_k α_k A_k) for the features A and each label, with α_k the
+positive part of ∂logit/∂A_k at each position (LayerCAM, Jiang et al. 2021) or its mean over the positions (Grad-CAM,
+Selvaraju et al. 2017).
 """
 
 from typing import Final

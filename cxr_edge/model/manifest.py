@@ -14,7 +14,9 @@ from msgspec import Meta
 from cxr_edge import errors
 from cxr_edge.model.calibration import Calibration, Curve
 from cxr_edge.model.early_exit import EarlyExit
+from cxr_edge.model.header_checks import HeaderChecks
 from cxr_edge.model.labels import Label, Name, label_problems
+from cxr_edge.model.network import InputFormat, Network, NetworkMaps, Side, Tensors, network_problems
 from cxr_edge.model.out_of_distribution import OutOfDistribution
 from cxr_edge.model.settings import FittedMode
 from cxr_edge.model.tta import IDENTITY, TtaVariant
@@ -24,27 +26,13 @@ FORMAT_MAJOR: Final = 2
 #: All variants of an image are one batch.
 MAX_VARIANTS: Final = 64
 
-Side = Annotated[int, Meta(ge=1, le=4096)]
+#: Each costs as much as a model by itself.
+MAX_MEMBERS: Final = 8
+
+#: Methods of heat maps → their names in print.
+MAP_METHODS: Final = {"layercam": "LayerCAM", "gradcam": "Grad-CAM", "fine": "LayerCAM and HiResCAM"}
+
 Threshold = Annotated[float, Meta(gt=0, le=1)]
-
-
-class InputFormat(msgspec.Struct, frozen=True):
-    """What the network's image input expects.
-
-    Attributes
-    ----------
-    size : (int, int)
-        Height and width in pixels.
-    color, scaling, interpolation, fit : str
-        This version knows only the values of `cxr_edge.model.preprocess`: ``stretch`` fits an image to the
-        input without keeping its aspect ratio.
-    """
-
-    size: tuple[Side, Side]
-    color: Literal["grey"]
-    scaling: Literal["0-255"]
-    interpolation: Literal["area"]
-    fit: Literal["stretch"]
 
 
 class Tta(msgspec.Struct, frozen=True):
@@ -96,14 +84,14 @@ class Variant(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    model : str
-        File name within the bundle.
+    model : str or None
+        File name within the bundle; None where its members have graphs of their own.
     precision : str
     gate : dict
         Figures of the parity gate it passed.
     """
 
-    model: str
+    model: str | None
     precision: str
     gate: dict[str, Any]
 
@@ -114,26 +102,26 @@ class Maps(msgspec.Struct, frozen=True):
     Attributes
     ----------
     method : str
-        ``gradcam`` (Selvaraju et al. 2017).
+        ``layercam`` (Jiang et al. 2021), ``gradcam`` (Selvaraju et al. 2017), or ``fine``: LayerCAM with a third of
+        HiResCAM (Draelos and Carin 2020) one stage before.
     graphs : dict
-        Variant → file name of the companion graph that computes them from the features.
+        Variant → file name of the companion graph that computes them from the features; empty where its members
+        have companions of their own.
     grid : (int, int)
         Height and width of a map.
+    features : str or None
+        Name of the tensor that the companion reads; None: that of `Tensors`.
     """
 
-    method: Literal["gradcam"]
+    method: Literal["layercam", "gradcam", "fine"]
     graphs: dict[str, str]
     grid: tuple[Side, Side]
+    features: str | None = None
 
-
-class Tensors(msgspec.Struct, frozen=True):
-    """Names of the graphs' inputs and outputs."""
-
-    image: str
-    probabilities: str
-    logits: str
-    features: str
-    maps: str
+    @property
+    def method_name(self) -> str:
+        """Name of the method in print."""
+        return MAP_METHODS[self.method]
 
 
 class FileEntry(msgspec.Struct, frozen=True):
@@ -144,7 +132,11 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle's manifest; `source` is the manifest as decoded, with unknown keys."""
+    """A bundle's manifest; `source` is the manifest as decoded, with unknown keys.
+
+    With `members`, `input` is the largest one of theirs, and the features of the first are those of
+    `out_of_distribution`.
+    """
 
     format_version: str
     name: Name
@@ -164,9 +156,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     training: dict[str, Any]
     files: dict[str, FileEntry]
     out_of_distribution: OutOfDistribution | None = None
-    members: None = None
+    members: Annotated[tuple[Network, ...], Meta(min_length=2, max_length=MAX_MEMBERS)] | None = None
     view: Literal["frontal", "lateral"] | None = None
-    header_checks: None = None
+    header_checks: HeaderChecks | None = None
     source: dict[str, Any] = {}
 
     @property
@@ -220,15 +212,38 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             raise errors.UnknownPrecision(f"expected one of {', '.join(self.variants)}, got {precision!r}")
         return self.variants[precision]
 
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """Names of the members; empty if the bundle is no ensemble."""
+        return tuple(member.name for member in self.members or ())
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The members; the only network, if the bundle is no ensemble."""
+        if self.members is not None:
+            return self.members
+        return (
+            Network(
+                name=self.name,
+                labels=self.label_names,
+                input=self.input,
+                tensors=self.tensors,
+                variants={name: variant.model for name, variant in self.variants.items() if variant.model is not None},
+                maps=None if self.maps is None else NetworkMaps(self.maps.graphs, self.maps.grid, self.maps.features),
+                weight=1.0,
+                calibration=None,
+            ),
+        )
+
     def graph_files(self, precision: str) -> tuple[str, ...]:
-        """Return the files of a precision's graphs: the network, and its companion where there are maps.
+        """Return the files of a precision's graphs: each network, followed by its companion where it has maps.
 
         Raises
         ------
         UnknownPrecision
         """
-        network = self.variant(precision).model
-        return (network,) if self.maps is None else (network, self.maps.graphs[precision])
+        self.variant(precision)
+        return tuple(file for network in self.networks for file in network.files(precision))
 
     def gate(self, precision: str) -> dict[str, Any] | None:
         """Return the figures of the gate that a precision passed; None for one without a variant."""
@@ -278,6 +293,7 @@ def _problems(manifest: Manifest) -> list[str]:
         *_threshold_problems(manifest),
         *_calibration_problems(manifest),
         *_tta_problems(manifest),
+        *_member_problems(manifest),
         *_file_problems(manifest),
     ]
 
@@ -339,6 +355,26 @@ def _tta_problems(manifest: Manifest) -> list[str]:
     return problems
 
 
+def _member_problems(manifest: Manifest) -> list[str]:
+    if manifest.members is None:
+        return [
+            f"variants.{name}: expected model, the file of its graph" for name, variant in manifest.variants.items()
+            if variant.model is None
+        ]  # fmt: skip
+    names = [member.name for member in manifest.members]
+    problems = [] if len(set(names)) == len(names) else [f"members: expected distinct names, got {', '.join(names)}"]
+    labels = set(manifest.label_names)
+    for member in manifest.members:
+        problems += network_problems(member, set(manifest.variants), labels)
+    if unanswered := labels - {label for member in manifest.members for label in member.labels}:
+        problems.append(f"members: none has the labels {', '.join(sorted(unanswered))}")
+    if strays := [name for name, variant in manifest.variants.items() if variant.model is not None]:
+        problems.append(f"variants: expected graphs at the members alone, got one at {', '.join(strays)}")
+    if manifest.maps is not None and (manifest.maps.graphs or all(member.maps is None for member in manifest.members)):
+        problems.append("maps: expected graphs at the members, and only there")
+    return problems
+
+
 def _file_problems(manifest: Manifest) -> list[str]:
     problems = [
         f"files: {name!r} is not a plain file name"
@@ -347,13 +383,16 @@ def _file_problems(manifest: Manifest) -> list[str]:
     ]
     if manifest.default_variant not in manifest.variants:
         problems.append(f"default_variant {manifest.default_variant!r} is not among variants")
-    named = {f"variants.{key}": variant.model for key, variant in manifest.variants.items()}
-    if manifest.maps is not None:
-        named |= {f"maps.graphs.{key}": file for key, file in manifest.maps.graphs.items()}
-        if set(manifest.maps.graphs) != set(manifest.variants):
-            problems.append(
-                f"maps.graphs: expected a graph for each of {', '.join(manifest.variants)}, "
-                f"got {', '.join(manifest.maps.graphs) or 'none'}"
-            )
+    if manifest.members is None and manifest.maps is not None and set(manifest.maps.graphs) != set(manifest.variants):
+        problems.append(
+            f"maps.graphs: expected a graph for each of {', '.join(manifest.variants)}, "
+            f"got {', '.join(manifest.maps.graphs) or 'none'}"
+        )
+    named: dict[str, str] = {}
+    for network in manifest.networks:
+        where = "" if manifest.members is None else f"members: {network.name}: "
+        named |= {f"{where}variants.{key}": file for key, file in network.variants.items()}
+        if network.maps is not None:
+            named |= {f"{where}maps.graphs.{key}": file for key, file in network.maps.graphs.items()}
     missing = {key: file for key, file in named.items() if file not in manifest.files}
     return problems + [f"{key} names {file!r}, which is not among files" for key, file in missing.items()]

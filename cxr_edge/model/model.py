@@ -3,7 +3,7 @@
 import copy
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from cxr_edge import images
 from cxr_edge.backends import ONE_THREAD, Resources
-from cxr_edge.backends.base import MEBIBYTE, on_host
-from cxr_edge.errors import BundleTensors, DeviceFailed, HeatmapUnavailable, InputError, InvalidArray
+from cxr_edge.backends.base import MEBIBYTE
+from cxr_edge.errors import DeviceFailed, HeatmapUnavailable, InputError, InvalidArray
 from cxr_edge.images.limits import DEFAULT_LIMITS, InputLimits
 from cxr_edge.model import decide
 from cxr_edge.model.bundle import Bundle, read_bundle
@@ -21,6 +21,8 @@ from cxr_edge.model.evaluation import Evaluation
 from cxr_edge.model.gates import describe_gate
 from cxr_edge.model.labels import Label
 from cxr_edge.model.manifest import Manifest
+from cxr_edge.model.members import Outputs, merge_maps, merge_probabilities
+from cxr_edge.model.network import InputFormat
 from cxr_edge.model.out_of_distribution import features_of
 from cxr_edge.model.preprocess import preprocess
 from cxr_edge.model.processes import OpenGraphs
@@ -33,6 +35,8 @@ from cxr_edge.support.text import printable_path
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+    from cxr_edge.images.dicom.header.stated import Stated
 
 #: A path, the bytes of a file, pixels as (H, W) uint8 or uint16, a pydicom data set, or a decoded image.
 Source: TypeAlias = (
@@ -111,10 +115,11 @@ class Model:
         resources: Resources = ONE_THREAD,
         limits: InputLimits = DEFAULT_LIMITS,
     ) -> None:
-        self.limits = limits
+        self.limits = replace(limits, view=bundle.manifest.view)
         self._manifest = bundle.manifest
         self._identity = bundle.identity
         self._bundle_sha256 = bundle.sha256
+        self._inputs = {network.input for network in bundle.manifest.networks}
         self._graphs = OpenGraphs(bundle, device, precision, resources)
 
     def __repr__(self) -> str:
@@ -138,7 +143,7 @@ class Model:
     @property
     def device(self) -> str:
         """The device the model actually runs on."""
-        return self._graphs.described.network.device
+        return self._graphs.described.device
 
     @property
     def device_reason(self) -> str:
@@ -229,6 +234,7 @@ class Model:
             thresholds=manifest.thresholds(settings.operating_point, mode),
             fitted_on=(point.single if mode == "single" else point.tta).fitted_on,
             calibrated_on=manifest.calibration.fitted_on,
+            maps="" if manifest.maps is None else manifest.maps.method_name,
         )
 
     def predict(
@@ -359,7 +365,7 @@ class Model:
         ------
         InputError, DeviceFailed
         """
-        image = _decoded(source, bits_stored, self.limits)
+        image = decoded(source, bits_stored, self.limits)
         if path is None and isinstance(source, str | os.PathLike):
             path = os.fspath(source)
         return self._evaluate_image(image, path, settings)
@@ -377,14 +383,25 @@ class Model:
         return decide.decide(evaluation, self._manifest, self._identity, settings)
 
     def _evaluate_image(self, image: images.DecodedImage, path: str | None, settings: Settings) -> Evaluation:
-        manifest = self._manifest
-        shown = preprocess(image.pixels, manifest.input.size)
+        manifest, stated = self._manifest, self._stated(image)
+        shown = {how: preprocess(image.pixels, how.size, how.fit) for how in self._inputs}
+        size: tuple[int, int] = image.pixels.shape
+        rule, checks = manifest.out_of_distribution, manifest.header_checks
+        wanted = rule is not None or (checks is not None and stated is not None and checks.need_features(stated))
 
         def run(variants: Sequence[TtaVariant]) -> Evaluation:
-            probabilities, maps, ood_score = self._run(shown, variants, heatmaps=settings.heatmaps)
-            height, width = image.pixels.shape
+            outputs, features = self._run(shown, variants, heatmaps=settings.heatmaps, features=wanted)
+            outputs = [one.in_frame_of(size) for one in outputs]
+            contradictions = () if checks is None or stated is None else tuple(checks.warnings(stated, features))
             return Evaluation(
-                tuple(variants), probabilities, maps, ood_score, (height, width), image.sha256, path, image.warnings
+                tuple(variants),
+                probabilities=merge_probabilities(outputs, manifest.label_names),
+                maps=None if manifest.maps is None else merge_maps(outputs, manifest.label_names, manifest.maps.grid),
+                ood_score=None if rule is None or features is None else rule.score(features),
+                size=size,
+                sha256=image.sha256,
+                path=path,
+                warnings=image.warnings + contradictions,
             )
 
         if settings.tta_mode != "adaptive":
@@ -394,31 +411,32 @@ class Model:
             return first
         return first.joined(run(decide.rest_variants(manifest, settings)))
 
+    def _stated(self, image: images.DecodedImage) -> "Stated | None":
+        """Return what the header states, where the bundle has checks for it; refuse an age with ``strict``."""
+        checks = self._manifest.header_checks
+        stated = None if checks is None else image.stated
+        if checks is not None and stated is not None and self.limits.strict:
+            checks.refuse_age(stated)
+        return stated
+
     def _run(
-        self, shown: npt.NDArray[np.uint8], variants: Sequence[TtaVariant], *, heatmaps: bool
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None, float | None]:
-        """Compute raw probabilities, maps and the out-of-distribution score of some variants."""
-        names, rule, graphs = self._manifest.tensors, self._manifest.out_of_distribution, self._graphs.get()
-        scored = rule is not None and IDENTITY in variants
-        wanted = [names.probabilities] + [names.features] * (heatmaps or scored)
-        keep = wanted[1:] if heatmaps else []
-        batch = make_variants(shown, variants)
-        probabilities, *features = graphs.network.run(wanted, {names.image: batch}, keep=keep)
-        if not np.isfinite(probabilities).all():
-            raise BundleTensors(
-                "the network returned a probability that is not a finite number; export the bundle again"
-            )
-        maps = None
-        if heatmaps and graphs.maps is not None:
-            (maps,) = graphs.maps.run([names.maps], {names.features: features[0]})
-            if not np.isfinite(maps).all():
-                raise BundleTensors(
-                    "the companion graph returned a map that is not of finite numbers; export the bundle again"
-                )
-        score = None
-        if rule is not None and scored:
-            score = rule.score(features_of(on_host(features[0])[list(variants).index(IDENTITY)]))
-        return probabilities, maps, score
+        self,
+        shown: Mapping[InputFormat, npt.NDArray[np.uint8]],
+        variants: Sequence[TtaVariant],
+        *,
+        heatmaps: bool,
+        features: bool,
+    ) -> tuple[list[Outputs], npt.NDArray[np.float64] | None]:
+        """Compute the outputs of all networks, and the first one's features of the unchanged image."""
+        outputs, of_unchanged = [], None
+        for number, opened in enumerate(self._graphs.get().networks):
+            batch = make_variants(shown[opened.described.input], variants)
+            exposed = features and number == 0 and IDENTITY in variants
+            computed, found = opened.run(batch, heatmaps=heatmaps, features=exposed)
+            outputs.append(computed)
+            if found is not None:
+                of_unchanged = features_of(found[list(variants).index(IDENTITY)])
+        return outputs, of_unchanged
 
 
 def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure:
@@ -427,7 +445,13 @@ def failure_of(source: Source, error: InputError | DeviceFailed) -> InputFailure
     return InputFailure(path, error.code, str(error))
 
 
-def _decoded(source: Source, bits_stored: int, limits: InputLimits) -> images.DecodedImage:
+def decoded(source: Source, bits_stored: int, limits: InputLimits) -> images.DecodedImage:
+    """Decode a source of any kind.
+
+    Raises
+    ------
+    InputError
+    """
     if isinstance(source, images.DecodedImage):
         return source
     if isinstance(source, np.ndarray):

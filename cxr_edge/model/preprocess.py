@@ -5,11 +5,13 @@ products with two sparse matrices, one for rows and one for columns. Cut into na
 """
 
 import functools
-from typing import Final
+from typing import Final, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from cxr_edge.model.crop import central_part
 
 #: Rows or columns of the result that are computed together. Wider bands multiply more zeros.
 _BAND: Final = 7
@@ -18,8 +20,10 @@ _BAND: Final = 7
 _MAX_MULTIPLICATIONS: Final = 2**18
 
 
-def preprocess(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Resize an image to the network's input, without keeping the aspect ratio.
+def preprocess(
+    image: npt.NDArray[np.uint8], size: tuple[int, int], fit: Literal["stretch", "crop"] = "stretch"
+) -> npt.NDArray[np.uint8]:
+    """Resize an image to the network's input.
 
     Area averaging (``cv2.INTER_AREA``) weighs every source pixel, so an image shrunk five-fold
     does not alias; NIH made its own 1024x1024 images without keeping the aspect ratio either.
@@ -32,11 +36,17 @@ def preprocess(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArr
         8-bit grey levels, bright bone.
     size : (int, int)
         Height and width of the input in pixels.
+    fit : str
+        ``stretch`` the whole image without keeping its aspect ratio, or ``crop`` its middle: see
+        `cxr_edge.model.crop.central_part`.
 
     Returns
     -------
     ndarray, ``size`` uint8
     """
+    if fit == "crop":
+        top, left, *part = central_part((image.shape[0], image.shape[1]), size)
+        image = image[top : top + part[0], left : left + part[1]]
     height, width = size
     averaged = _averaged(image, min(height, image.shape[0]), min(width, image.shape[1]))
     if averaged.shape == size:

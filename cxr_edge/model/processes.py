@@ -59,7 +59,7 @@ class OpenGraphs:
 
     def _opened_again(self) -> Graphs:
         before = self._graphs
-        if (device := before.network.device) not in _OPEN_AGAIN:
+        if (device := before.device) not in _OPEN_AGAIN:
             raise ForkedModel(
                 f"the model was loaded on {device} in the process {self._process}, of which this is a fork, and a fork "
                 "cannot use that device: load the model in each worker, after the fork"

@@ -31,6 +31,8 @@ class Provenance:
         The images that the thresholds were fitted on.
     calibrated_on : str
         The images that the calibration was fitted on; empty where raw probabilities are emitted.
+    maps : str
+        Name of the method of the heat maps; empty for a bundle without them.
     version : str
         Version of the software.
     """
@@ -46,6 +48,7 @@ class Provenance:
     thresholds: Mapping[str, float]
     fitted_on: str
     calibrated_on: str
+    maps: str
     version: str = __version__
 
     def identity(self) -> dict[str, str]:

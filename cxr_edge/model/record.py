@@ -55,6 +55,8 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"
     warnings : tuple of CodedWarning
     ood_score : float or None
         See `cxr_edge.Result`.
+    members : tuple of str
+        Names of the networks whose answers were averaged; absent where the model is no ensemble.
     dicom : tuple of str
         Files of the DICOM results, relative to their directory; absent where none were asked for.
     """
@@ -69,6 +71,7 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"
     findings: tuple[FindingRecord, ...]
     warnings: tuple[CodedWarning, ...]
     ood_score: float | None
+    members: tuple[str, ...] | UnsetType = UNSET
     dicom: tuple[str, ...] | UnsetType = UNSET
 
     @property
@@ -95,7 +98,35 @@ class FailureRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="status
 Record = ResultRecord | FailureRecord
 
 
-def encode_record(record: Record) -> bytes:
+class StudyImageRecord(msgspec.Struct, frozen=True):
+    """An image of a study: its view by its header, and its own record."""
+
+    view: str | None
+    record: Record
+
+
+class StudyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The merged result of a study; see `cxr_edge.predict_study`.
+
+    Attributes
+    ----------
+    schema : int
+        `SCHEMA`.
+    study : str or None
+        Study Instance UID.
+    probabilities : dict
+    findings : tuple of FindingRecord
+    images : tuple of StudyImageRecord
+    """
+
+    schema: int = SCHEMA
+    study: str | None
+    probabilities: dict[str, float]
+    findings: tuple[FindingRecord, ...]
+    images: tuple[StudyImageRecord, ...]
+
+
+def encode_record(record: Record | StudyRecord) -> bytes:
     """Encode a record as one line of JSON, UTF-8."""
     return msgspec.json.encode(record) + b"\n"
 
@@ -114,7 +145,7 @@ def decode_record(line: bytes) -> Record:
     return record
 
 
-def to_dict(record: Record) -> dict[str, Any]:
+def to_dict(record: Record | StudyRecord) -> dict[str, Any]:
     """Return a record as its JSON object."""
     built: dict[str, Any] = msgspec.to_builtins(record)
     return built

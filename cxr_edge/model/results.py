@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET
 
 from cxr_edge import errors
 from cxr_edge.model.heatmaps import upsample
@@ -74,6 +75,8 @@ class Result:
         Out-of-distribution score, above 0 where the image is unlike the training images; None without a rule.
     improbable : tuple of Finding
         The other labels of the role ``finding``, below ``min_probability``: a record has only those that are drawn.
+    members : tuple of str
+        Names of the networks whose answers were averaged; empty where the model is no ensemble.
     """
 
     path: str | None
@@ -89,6 +92,7 @@ class Result:
     maps: npt.NDArray[np.float32] | None = field(repr=False)
     ood_score: float | None = None
     improbable: tuple[Finding, ...] = ()
+    members: tuple[str, ...] = ()
 
     ok: ClassVar[Literal[True]] = True
 
@@ -170,6 +174,7 @@ class Result:
             ),
             warnings=self.warnings,
             ood_score=self.ood_score,
+            members=self.members or UNSET,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -102,6 +102,8 @@ class Results(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     overlays: Annotated[int, Meta(ge=0)] = 3
     colormap: str = "turbo"
+    #: Seconds without a new image of a study after which its images are merged into one result; never by default.
+    wait_for_study: Seconds | None = None
 
 
 class Queue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,6 +204,11 @@ def _check(config: Config, path: Path) -> None:
         raise NodeConfig(f"{path}: expected [receive] or [watch], got neither: no image would come in")
     if config.results.colormap not in COLORMAPS:
         raise NodeConfig(f"{path}: expected a colormap of {', '.join(COLORMAPS)}, got {config.results.colormap!r}")
+    if config.results.wait_for_study and not any(isinstance(it, FolderDestination) for it in config.destinations):
+        raise NodeConfig(
+            f"{path}: expected a destination of kind folder, which receives the results of studies, got none; "
+            "add one, or leave out results.wait_for_study"
+        )
     _check_exposure(config, path)
     _check_folders(config, path)
 

@@ -33,6 +33,8 @@ device = "auto"
 [results]
 overlays = 3                          # positive findings that get an overlay and an outline, at most
 # colormap = "turbo"
+# wait_for_study = 120                # seconds without a new image, after which a study's images are merged into one
+#                                     # result for destinations of kind folder; never, by default
 
 [queue]
 retention_hours = 24                  # of an image and its results, after the last delivery

@@ -98,16 +98,16 @@ class Intake:
         try:
             encoded = parse(data, self._limits)
             instance = identifier_of(encoded.elements, tags.SOP_INSTANCE_UID)
-            for tag in (tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID):  # results refer to them
-                identifier_of(encoded.elements, tag)
+            study = identifier_of(encoded.elements, tags.STUDY_INSTANCE_UID)  # results refer to it, and to the series
+            identifier_of(encoded.elements, tags.SERIES_INSTANCE_UID)
         except InputError as error:
             log.warning("refused an image: %s: %s", error.code, error)
             return IntakeOutcome.UNUSABLE
         if expected_uid is not None and expected_uid != instance:
             return IntakeOutcome.MISMATCH
-        name = hashlib.sha256(instance.encode()).hexdigest()
+        name, of_study = (hashlib.sha256(uid.encode()).hexdigest() for uid in (instance, study))
         pixels = hashlib.sha256(encoded.pixels).hexdigest()
-        return self._store(Identity(name, pixels, fingerprint(encoded.elements)), data, source)
+        return self._store(Identity(name, pixels, fingerprint(encoded.elements), of_study), data, source)
 
     def forget(self, results: Path, before: float, dead_before: float) -> int:
         """Forget finished images, and remove their files and those of their results; return the number of images.

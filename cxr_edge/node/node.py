@@ -15,6 +15,7 @@ from cxr_edge.errors import DeviceFailed, NodeBusy, NodeConfig
 from cxr_edge.images.limits import MEBIBYTE, InputLimits
 from cxr_edge.model.model import load
 from cxr_edge.node import spool
+from cxr_edge.node.background import Background
 from cxr_edge.node.config import Config, FolderDestination, WebDestination
 from cxr_edge.node.deliver import DeliveryWorker
 from cxr_edge.node.intake import Intake
@@ -22,6 +23,7 @@ from cxr_edge.node.logs import log
 from cxr_edge.node.metrics import MetricsServer
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.receive import Receiver
+from cxr_edge.node.studies import StudyWorker
 from cxr_edge.node.tls import context_of
 from cxr_edge.node.watch import FolderWatch
 from cxr_edge.node.work import Workers
@@ -96,6 +98,7 @@ class Node:
             DeliveryWorker(destination, config.queue, self._queue, self._results, self._changed)
             for destination in config.destinations
         ]
+        self._study_worker = self._make_study_worker()
         self.receiver = Receiver(config.receive, self._intake) if config.receive else None
         self._watch = FolderWatch(config.watch, self._intake, limits) if config.watch else None
         self.metrics = (
@@ -108,7 +111,7 @@ class Node:
         """Start the workers, and then the intake of images."""
         log.info("model %s on %s: %s", self._model.identity, self._model.device, self._model.device_reason)
         self._workers.start(self._config.model.workers or usable_cores())
-        for worker in self._delivery_workers:
+        for worker in self._background:
             worker.start()
         if self.metrics is not None:
             self.metrics.start()
@@ -127,7 +130,7 @@ class Node:
         if self._watch is not None:
             self._watch.stop()
         self._workers.stop()
-        for worker in self._delivery_workers:
+        for worker in self._background:
             worker.stop()
         if self.metrics is not None:
             self.metrics.stop()
@@ -145,6 +148,8 @@ class Node:
         found += [
             f"the delivery worker to {worker.name} ended" for worker in self._delivery_workers if not worker.alive
         ]
+        if self._study_worker is not None and not self._study_worker.alive:
+            found.append("studies are no longer merged")
         if self._watch is not None and not self._watch.alive:
             found.append("the folder is no longer watched")
         if shutil.disk_usage(self._config.data).free < self._config.queue.min_free_mib * MEBIBYTE:
@@ -171,6 +176,19 @@ class Node:
             return
         if number:
             log.info("removed %d finished images, whose retention time is over", number)
+
+    @property
+    def _background(self) -> list[Background]:
+        return [*([] if self._study_worker is None else [self._study_worker]), *self._delivery_workers]
+
+    def _make_study_worker(self) -> StudyWorker | None:
+        wait = self._config.results.wait_for_study
+        if wait is None:
+            return None
+        folders = [it.name for it in self._config.destinations if isinstance(it, FolderDestination)]
+        return StudyWorker(
+            self._model, self._workers.settings, wait, folders, self._queue, self._images, self._results, self._changed
+        )
 
     def _on_device_failed(self, error: DeviceFailed) -> None:
         self.failure = error

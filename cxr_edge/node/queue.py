@@ -15,7 +15,7 @@ from typing import Final
 
 from cxr_edge.node.config import Queue as QueueConfig
 from cxr_edge.node.database import Database
-from cxr_edge.node.records import Delivery, Identity, KnownImage, QueuedImage, QueueEntry, State
+from cxr_edge.node.records import Delivery, Identity, KnownImage, QueuedImage, QueuedStudy, QueueEntry, State
 
 #: An entry is due if its time has come, or is further away than any wait: the last process may have got further in
 #: time than it could record, and the longest wait may have been another one.
@@ -49,17 +49,18 @@ class Queue(Database):
 
     def known_image(self, name: str) -> KnownImage | None:
         """Return what is known of an image; None if it is not in the queue."""
-        row = self._one("SELECT pixels, header, state = 'dead' FROM image WHERE name = ?", name)
-        return None if row is None else KnownImage(Identity(name, str(row[0]), str(row[1])), bool(row[2]))
+        row = self._one("SELECT pixels, header, study, state = 'dead' FROM image WHERE name = ?", name)
+        return None if row is None else KnownImage(Identity(name, *map(str, row[:3])), bool(row[3]))
 
     def add(self, image: Identity, source: str | None = None) -> None:
         """Add an image that is on disk. A dead letter waits again, perhaps with other content."""
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO image (name, pixels, header, received, arrived, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-                " ON CONFLICT (name) DO UPDATE SET pixels = ?2, header = ?3, received = ?4, arrived = ?5, source = ?6,"
-                " state = 'waiting', attempts = 0, unfinished = 0, due = 0 WHERE state = 'dead'",
-                (image.name, image.pixels, image.header, time.time(), self.now(), source),
+                "INSERT INTO image (name, pixels, header, study, received, arrived, source)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+                " ON CONFLICT (name) DO UPDATE SET pixels = ?2, header = ?3, study = ?4, received = ?5, arrived = ?6,"
+                " source = ?7, state = 'waiting', attempts = 0, unfinished = 0, due = 0 WHERE state = 'dead'",
+                (image.name, image.pixels, image.header, image.study, time.time(), self.now(), source),
             )
 
     def replace(self, image: Identity, folders: Sequence[str], source: str | None = None) -> None:
@@ -138,11 +139,8 @@ class Queue(Database):
                 "INSERT OR IGNORE INTO delivery (image, destination, object, state, ended) VALUES (?, ?, ?, ?, ?)",
                 [(image.id, destination, name, state, ended) for destination, name in deliveries],
             )
-            if done:  # what is written anew under the same name must not be withdrawn later
-                db.executemany(
-                    "DELETE FROM delivery WHERE withdrawn AND image != ? AND destination = ? AND object = ?",
-                    [(image.id, destination, name) for destination, name in deliveries],
-                )
+            if done:
+                _keep(db, image.id, deliveries)
         return bool(done)
 
     def postpone_image(self, image: QueuedImage, code: str, message: str, wait: float, *, counts: bool) -> None:
@@ -165,6 +163,36 @@ class Queue(Database):
             with self._lock:
                 self._taken.pop(image.id, None)
                 self._released.add(image.id)
+
+    # -- studies
+
+    def due_studies(self, wait: float) -> list[QueuedStudy]:
+        """Return the studies with an image that their result lacks, no image that waits, and none that came lately.
+
+        Parameters
+        ----------
+        wait : float
+            Seconds without a new image.
+        """
+        rows = self._all(
+            "SELECT study FROM image WHERE study != '' AND state IN ('waiting', 'done') GROUP BY study"
+            " HAVING min(merged) = 0 AND min(state = 'done') = 1 AND max(arrived) <= ?",
+            self.now() - wait,
+        )
+        of_study = "SELECT id, name FROM image WHERE study = ? AND state = 'done' ORDER BY id"
+        return [QueuedStudy(study, tuple(self._all(of_study, study))) for (study,) in rows]
+
+    def finish_study(self, study: QueuedStudy, deliveries: Sequence[tuple[str, str]]) -> None:
+        """Record that a study's result is on disk, and the deliveries that wait, as (destination, file)."""
+        newest = study.images[-1][0]
+        with self._transaction() as db:
+            db.executemany("UPDATE image SET merged = 1 WHERE id = ?", [(image,) for image, _ in study.images])
+            db.executemany(
+                "INSERT INTO delivery (image, destination, object) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET"
+                " state = 'waiting', attempts = 0, due = 0, withdrawn = 0",
+                [(newest, destination, name) for destination, name in deliveries],
+            )
+            _keep(db, newest, deliveries)
 
     # -- deliveries
 
@@ -358,3 +386,11 @@ class Queue(Database):
             with self._transaction() as db:
                 yield db
             self._taken.pop(image.id, None)
+
+
+def _keep(db: sqlite3.Connection, image: int, deliveries: Sequence[tuple[str, str]]) -> None:
+    """Forget earlier withdrawals of what is written anew under the same name."""
+    db.executemany(
+        "DELETE FROM delivery WHERE withdrawn AND image != ? AND destination = ? AND object = ?",
+        [(image, destination, name) for destination, name in deliveries],
+    )

@@ -18,11 +18,14 @@ class Identity:
         SHA-256 of its encoded pixels; of PNG and JPEG the name. Two images of one name must not differ in it.
     header : str
         Hash of the attributes that results depend on; empty for PNG and JPEG. It changes when data are corrected.
+    study : str
+        SHA-256 of its Study Instance UID; empty for PNG and JPEG.
     """
 
     name: str
     pixels: str
     header: str
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,22 @@ class QueuedImage:
     attempts: int
     unfinished: int
     source: str | None
+
+
+@dataclass(frozen=True)
+class QueuedStudy:
+    """A study whose images are all done.
+
+    Attributes
+    ----------
+    name : str
+        SHA-256 of its Study Instance UID.
+    images : tuple of (int, str)
+        Id and name of each image, in the order they came.
+    """
+
+    name: str
+    images: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)

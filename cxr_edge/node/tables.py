@@ -3,7 +3,7 @@
 from typing import Final
 
 #: Version of the tables below, stored in the file; 0 is a file without tables.
-FORMAT: Final = 2
+FORMAT: Final = 3
 SCHEMA: Final = f"""
 PRAGMA user_version = {FORMAT};
 CREATE TABLE IF NOT EXISTS image (
@@ -12,6 +12,8 @@ CREATE TABLE IF NOT EXISTS image (
                                         -- of a replaced entry with its id
     pixels TEXT NOT NULL,               -- SHA-256 of its encoded pixels, or as name
     header TEXT NOT NULL,               -- SHA-256 of the attributes that its results depend on, or empty
+    study TEXT NOT NULL,                -- SHA-256 of its Study Instance UID, or empty
+    merged INTEGER NOT NULL DEFAULT 0,  -- whether the result of its study has it
     source TEXT,                        -- path of its file in the watched folder
     state TEXT NOT NULL DEFAULT 'waiting',   -- waiting, done, dead, replaced
     attempts INTEGER NOT NULL DEFAULT 0,    -- that failed
@@ -23,6 +25,7 @@ CREATE TABLE IF NOT EXISTS image (
     ended REAL                          -- when it was done or replaced, or became a dead letter
 );
 CREATE INDEX IF NOT EXISTS image_waiting ON image (state, due, id);
+CREATE INDEX IF NOT EXISTS image_study ON image (study, merged);
 CREATE TABLE IF NOT EXISTS delivery (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     image INTEGER NOT NULL REFERENCES image (id) ON DELETE CASCADE,

@@ -52,6 +52,11 @@ class Workers:
         Notified of new images and of new results.
     on_device_failed : callable
         Called when the device fails: it does not recover while the process lives.
+
+    Attributes
+    ----------
+    settings : cxr_edge.Settings
+        Of all results.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class Workers:
         self._folder_destinations = [
             destination.name for destination in config.destinations if isinstance(destination, FolderDestination)
         ]
-        self._settings = model.settings(
+        self.settings = model.settings(
             tta=chosen.tta,
             adaptive=chosen.adaptive,
             operating_point=chosen.operating_point,
@@ -158,7 +163,7 @@ class Workers:
             store(self._results, name, content)
             stored.append(name)
 
-        analyser = Analyser.of(self._model, self._settings, self._outputs(data, keep))
+        analyser = Analyser.of(self._model, self.settings, self._outputs(data, keep))
         record = analyser.run(data, image.name, path=image.source)
         if self._folder_destinations:
             keep(f"{image.name}.json", encode_record(record))

@@ -5,7 +5,16 @@ from typing import Final
 import msgspec
 
 #: Codes of the warnings that the image may not be an upright frontal chest radiograph, so that findings mean little.
-DOUBTS: Final = frozenset({"not_a_chest_image", "lateral_view", "wrong_orientation", "out_of_distribution"})
+DOUBTS: Final = frozenset(
+    {
+        "not_a_chest_image",
+        "lateral_view",
+        "frontal_view",
+        "wrong_orientation",
+        "out_of_distribution",
+        "age_outside_training",
+    }
+)
 
 
 class CodedWarning(msgspec.Struct, frozen=True):

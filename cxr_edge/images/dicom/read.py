@@ -87,7 +87,7 @@ def _to_grey_image(encoded: Encoded, limits: InputLimits) -> GreyImage:
     elements = encoded.elements
     check_origin(elements)
     layout = read_layout(elements, limits)
-    subject = subject_warnings(elements, strict=limits.strict)
+    subject = subject_warnings(elements, limits.view, strict=limits.strict)
     stored = _native(encoded, layout) if encoded.syntax in syntaxes.NATIVE else _decompressed(encoded, layout, limits)
     layout = stored.layout
     levels, overshoot = without_overshoot(stored.samples, layout, stored.frame)

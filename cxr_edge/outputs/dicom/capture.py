@@ -82,7 +82,7 @@ def secondary_capture(
     picture.Laterality = ""  # required of every series, but images may lack it
     picture["PatientOrientation"].value = orientation(header.elements)  # the picture is oriented as the image is
     picture.BurnedInAnnotation = "YES"
-    picture.DerivationDescription = f"Grad-CAM heat map of {finding.label} over the image, not for diagnosis"
+    picture.DerivationDescription = f"{provenance.maps} heat map of {finding.label} over the image, not for diagnosis"
     picture.SourceImageSequence = [_reference(header)]
     _compress(picture, drawn, header.elements)
     return finished(picture, header, provenance)

@@ -549,7 +549,9 @@ def test_every_failure_is_shown_however_many_images_there_are(tmp_path, monkeypa
         shutil.copy(SAMPLES[number], tmp_path / "in" / f"{number}.png")
     (tmp_path / "in" / "z.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     done = CliRunner().invoke(
-        cxr_edge.cli.app, ["infer", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--no-tta"]
+        cxr_edge.cli.app,
+        ["infer", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--no-tta"],
+        env={"COLUMNS": "400"},  # a long path is folded
     )
     assert done.exit_code == 1
     assert "z.png" in done.output

@@ -25,7 +25,7 @@ from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.work import Workers
 from cxr_edge.outputs.overlays import BELOW
-from tests.bundles import make_bundle
+from tests.bundles import make_bundle, make_ensemble
 from tests.conftest import SAMPLES
 
 SHIPPED_NAMES = read_bundle().manifest.label_names
@@ -41,12 +41,19 @@ FIVE = {name: {} for name in ("Mass", "Effusion", "No Finding", "Edema")} | {
 }
 
 
-@pytest.fixture(scope="module", params=["sixteen labels", "five labels at 160 pixels"])
+@pytest.fixture(scope="module", params=["sixteen labels", "five labels at 160 pixels", "an ensemble of these"])
 def bundle(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundle") / "cut"
+    folder = tmp_path_factory.mktemp("bundle")
     if request.param.startswith("sixteen"):
-        return make_bundle(folder, SIXTEEN)
-    return make_bundle(folder, FIVE, size=160)
+        return make_bundle(folder / "cut", SIXTEEN)
+    if request.param.startswith("five"):
+        return make_bundle(folder / "cut", FIVE, size=160)
+    plain = {name: {} for name in ("Mass", "Effusion", "No Finding", "Edema")}
+    one, two = (
+        make_bundle(folder / "one", SIXTEEN),
+        make_bundle(folder / "two", plain | {"Mass": {"name": "Lump"}}, 160),
+    )
+    return make_ensemble(folder / "joined", {"whole": (one, 0.7), "small": (two, 0.3)})
 
 
 @pytest.fixture(scope="module")

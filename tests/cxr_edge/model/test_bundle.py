@@ -119,7 +119,7 @@ def test_a_missing_key_is_named(bundle, key):
         (lambda m: m["input"].update(size=[0, 224]), "input.size"),
         (lambda m: m["input"].update(color="rgb"), "rgb"),
         (lambda m: m["input"].update(interpolation="linear"), "linear"),
-        (lambda m: m["input"].update(fit="crop"), "crop"),
+        (lambda m: m["input"].update(fit="pad"), "pad"),
         (lambda m: m["calibration"].update(method="magic"), "magic"),
         (lambda m: m.update(calibration={"method": "platt"}), "expected curves for single"),
         (lambda m: m.update(calibration={**platt(m), "method": "identity"}), "and only there"),

@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from cxr_edge.errors import InputError, LateralView, NotAChestImage, WrongOrientation
+from cxr_edge.errors import FrontalView, InputError, LateralView, NotAChestImage, WrongOrientation
 from cxr_edge.images.dicom.header import tags
 from cxr_edge.images.dicom.header.elements import Elements
 from cxr_edge.images.dicom.header.orientation import orientation_problem, shows_depth, states_no_orientation
 from cxr_edge.images.dicom.header.remarks import LEFT_OUT
+from cxr_edge.images.limits import View
 from cxr_edge.support.warnings import CodedWarning
 
 #: Modalities of radiographs, and the values found in captures (PS3.3, C.7.3.1.1.1).
@@ -29,20 +30,22 @@ LATERAL_CODES: Final = frozenset(
 )
 
 
-def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning, ...]:
-    """Return a warning for each sign in a header that the image is not an upright frontal image of the chest.
+def subject_warnings(elements: Elements, view: View | None, *, strict: bool) -> tuple[CodedWarning, ...]:
+    """Return a warning for each sign in a header that the image is not an upright chest radiograph of a view.
 
     A Patient Orientation that cannot be read gives a warning, too, with `strict` as without.
 
     Parameters
     ----------
     elements : Elements
+    view : {'frontal', 'lateral'} or None
+        None for either.
     strict : bool
         Raise an error for the first sign instead.
 
     Raises
     ------
-    NotAChestImage, LateralView, WrongOrientation
+    NotAChestImage, LateralView, FrontalView, WrongOrientation
         Only with `strict`.
     """
     problems: list[tuple[type[InputError], str]] = []
@@ -50,23 +53,28 @@ def subject_warnings(elements: Elements, *, strict: bool) -> tuple[CodedWarning,
         problems.append((NotAChestImage, "its Modality is none of a radiograph"))
     if _names_another_part(elements):
         problems.append((NotAChestImage, "its header names another part of the body than the chest"))
-    if _names_another_view(elements):
+    if view == "frontal" and _names_another_view(elements):
         problems.append((LateralView, "its header names a view that is not frontal (PA or AP), or one side only"))
+    if view == "lateral" and elements.text(tags.VIEW_POSITION).upper() in FRONTAL - {""}:
+        problems.append((FrontalView, "its header names a frontal view (PA or AP)"))
     if problem := orientation_problem(elements):
         problems.append((WrongOrientation, f"by its Patient Orientation it is {problem}"))
+    known = f"upright {view} chest radiograph" if view else "upright chest radiograph"
     if strict and problems:
         kind, problem = problems[0]
-        raise kind(
-            f"expected an upright frontal chest radiograph, but {problem}; turn strict off to read it with a warning"
-        )
+        raise kind(f"expected an {known}, but {problem}; turn strict off to read it with a warning")
     warnings = [
-        CodedWarning(kind.code, f"DICOM: {problem}: the model knows upright frontal chest radiographs only")
-        for kind, problem in problems
+        CodedWarning(kind.code, f"DICOM: {problem}: the model knows {known}s only") for kind, problem in problems
     ]
     if states_no_orientation(elements):
         message = "DICOM: the Patient Orientation cannot be read and was left out; check that the image is upright"
         warnings.append(CodedWarning(LEFT_OUT, message))
     return tuple(warnings)
+
+
+def view_of(elements: Elements) -> View:
+    """Return the view that a header names: what is not frontal counts as lateral, what it leaves open as frontal."""
+    return "lateral" if _names_another_view(elements) else "frontal"
 
 
 def _names_another_part(elements: Elements) -> bool:

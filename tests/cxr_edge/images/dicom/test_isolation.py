@@ -30,13 +30,18 @@ def children() -> list[int]:
     return [int(line) for line in listed.stdout.split()]
 
 
-@pytest.fixture(autouse=True)
-def no_decoder_is_left() -> None:
-    """End the decoders of other tests: of several idle ones, a test could not know which is next."""
+def kill_children() -> None:
+    """Kill this process's decoder processes, and wait until they have ended."""
     for child in children():
         os.kill(child, signal.SIGKILL)
     while children():
         time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def no_decoder_is_left() -> None:
+    """End the decoders of other tests: of several idle ones, a test could not know which is next."""
+    kill_children()
 
 
 def test_a_process_is_kept_for_the_next_image(encoded):
@@ -59,9 +64,7 @@ def test_a_crash_costs_one_image(encoded):
 
 def test_a_process_that_ends_while_idle_costs_nothing(encoded):
     images.decode(encoded)
-    for child in children():
-        os.kill(child, signal.SIGKILL)
-    time.sleep(0.2)
+    kill_children()
     assert images.decode(encoded).pixels.shape == (1024, 1024)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,23 @@ def test_another_subject_gives_a_warning_or_with_strict_a_refusal(pixels, attrib
     assert (warning.code, warning.is_doubt) == (error.code, True)
     with pytest.raises(error, match="expected an upright frontal chest radiograph"):
         images.decode(data, STRICT)
+
+
+@pytest.mark.parametrize(
+    ("view", "of_image", "code"),
+    [("frontal", "LL", "lateral_view"), ("frontal", "PA", None), ("lateral", "LL", None), ("lateral", "", None),
+     ("lateral", "PA", "frontal_view"), ("lateral", "AP", "frontal_view"), (None, "PA", None), (None, "LL", None)],
+)  # fmt: skip
+def test_the_view_is_that_of_the_model(pixels, view, of_image, code):
+    data, limits = written(image(pixels, ViewPosition=of_image)), InputLimits(view=view)
+    found = [warning.code for warning in images.decode(data, limits).warnings if warning.code.endswith("_view")]
+    assert found == ([] if code is None else [code])
+    strict = replace(limits, strict=True)
+    if code is None:
+        images.decode(data, strict)
+    else:
+        with pytest.raises(errors.InputError, match=f"expected an upright {view} chest radiograph"):
+            images.decode(data, strict)
 
 
 def turned(pixels: np.ndarray, change: str) -> tuple[np.ndarray, list[str]]:

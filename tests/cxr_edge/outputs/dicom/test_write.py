@@ -100,7 +100,7 @@ def test_the_report_states_the_result(model: cxr_edge.Model, real: tuple) -> Non
     assert (document.PreliminaryFlag, document.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
 
 
-def test_overlays_and_outlines_of_positive_findings_only(real: tuple) -> None:
+def test_overlays_and_outlines_of_positive_findings_only(real: tuple, model: cxr_edge.Model) -> None:
     result, (_, *captures, state) = real
     positive = [f.label for f in result.findings if f.positive]
     assert 1 <= len(positive) <= 3
@@ -110,6 +110,7 @@ def test_overlays_and_outlines_of_positive_findings_only(real: tuple) -> None:
         width = round(result.size[1] * 1024 / max(result.size))  # the text is above and below
         assert (picture.Columns, picture.PhotometricInterpretation) == (width, "YBR_FULL_422")
         assert (picture.BurnedInAnnotation, picture.LossyImageCompression) == ("YES", "01")
+        assert picture.DerivationDescription.startswith(f"{model.manifest.maps.method_name} heat map of ")
         assert "not for diagnosis" in picture.SeriesDescription
         pixels = picture.pixel_array.astype(int)
         assert (np.ptp(pixels, axis=2) > 60).mean() > 0.02  # there is colour

@@ -160,8 +160,9 @@ def test_an_image_states_how_it_was_computed(mode, image, model):
         "tta": "averaged over 6 TTA variants",
         "adaptive": f"{result.variants} TTA variants",
     }[mode] in text
-    assert "youden, fitted on 284 validation images" in text
+    assert "youden, fitted on 1300 validation images" in text
     assert "max Δp to Keras" in text
+    assert f"Heat maps{model.manifest.maps.method_name}" in text
     assert printable(HOSTILE) in text
     assert HOSTILE not in page
 
