@@ -1,4 +1,4 @@
-"""Images per second and peak memory of ``prepare`` and of one epoch: ``python -m benchmarks.training_data``.
+"""Speed and memory of ``prepare``, of making batches, and of one epoch: ``python -m benchmarks.training_data``.
 
 The directories have NIH's layout and contain real images, repeated under other names.
 """
@@ -18,6 +18,7 @@ import typer
 from benchmarks.images import SAMPLES
 from benchmarks.measure import machine
 from training.labels import read_labels
+from training.recipe import DEFAULT, change_recipe, read_recipe
 
 #: Side of the training images; small, so that an epoch of 10,000 images ends within minutes on two cores.
 SIZE = 64
@@ -27,6 +28,10 @@ initial = "random"
 split = {{ validation = 0.1 }}
 stages = [{{ size = {SIZE}, epochs = 1, learning_rate = 1e-3 }}]
 """
+
+
+#: Of the recipe whose batches are made.
+BATCH_STAGE = "{size=224,epochs=1,learning_rate=1e-3}"
 
 
 def make_layout(root: Path, images: list[Path], count: int) -> Path:
@@ -63,6 +68,25 @@ def measure(*arguments: str) -> tuple[float, float]:
     return time.perf_counter() - began, usage.ru_maxrss / 1024
 
 
+def measure_batches(cache: Path) -> dict[str, Any]:
+    """Make the batches of an epoch at 224 pixels, by `best.toml`, without a network; return images per second.
+
+    One core: by the CPU time of all threads. A GPU waits for the batches where it computes faster.
+    """
+    from training.data.images import load_part
+    from training.data.nih import read_dataset
+    from training.data.splits import split_images
+    from training.fitting.batches import Batches
+
+    labels, recipe = read_labels(), change_recipe(read_recipe(DEFAULT), [f"stages=[{BATCH_STAGE}]"])
+    train = split_images(read_dataset(cache, labels), recipe.split)["train"]
+    batches = Batches(load_part(train, recipe.stages[0].size, "train", labels), recipe)
+    began, used = time.perf_counter(), time.process_time()
+    shown = sum(len(batches[index][1]) for index in range(len(batches)))
+    seconds, of_cpu = time.perf_counter() - began, time.process_time() - used
+    return {"images_per_second": round(shown / seconds), "images_per_second_of_a_core": round(shown / of_cpu)}
+
+
 def measure_count(images: list[Path], count: int) -> dict[str, Any]:
     """Prepare a directory of so many images, fit one epoch on the cache, and return rates and peak memory."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -71,10 +95,12 @@ def measure_count(images: list[Path], count: int) -> dict[str, Any]:
         recipe.write_text(RECIPE)
         cache, run = str(Path(scratch, "cache")), str(Path(scratch, "run"))
         prepare_s, prepare_mib = measure("prepare", str(root), "--out", cache, "--size", str(SIZE), "--size", "224")
+        batches = measure_batches(Path(cache))
         epoch_s, epoch_mib = measure("fit", cache, "--out", run, "--recipe", str(recipe))
     return {
         "images": count,
         "prepare": {"images_per_second": round(count / prepare_s, 1), "peak_mib": round(prepare_mib)},
+        "batches at 224 pixels": batches,
         "one epoch": {"images_per_second": round(count / epoch_s, 1), "peak_mib": round(epoch_mib)},
     }
 

@@ -11,7 +11,7 @@ import typer
 from cxr_edge.errors import CxrEdgeError
 from training.errors import TrainingError, how_to_get
 from training.labels import DEFAULT as DEFAULT_LABELS
-from training.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
+from training.recipe import DEFAULT, EXPERIMENTS, RECIPES, change_recipe, read_recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -106,7 +106,7 @@ def fit(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files to RUN/tensorboard.")] = False,
     device: Annotated[Device, typer.Option(help="Where; auto refuses a fit that takes days on a CPU.")] = Device.auto,
 ) -> None:
-    """Fit a network; writes model.keras, training.json, history.csv and learning_curves.png."""
+    """Fit a network; writes model.keras, training.json, history.csv and training_curves.png."""
     with _errors_reported("Interrupted; the same command with --resume continues after the last whole epoch"):
         chosen = change_recipe(read_recipe(recipe), change or [])  # told within a second, before heavy imports
 
@@ -136,8 +136,8 @@ def ablate(
     ] = RECIPES / "plain.toml",
     variants: Annotated[
         Path,
-        typer.Option(help="The changes.", exists=True, dir_okay=False, show_default="recipes/ablation.toml"),
-    ] = RECIPES / "ablation.toml",
+        typer.Option(help="The changes.", exists=True, dir_okay=False, show_default="experiments/ablation.toml"),
+    ] = EXPERIMENTS / "ablation.toml",
 ) -> None:
     """Fit variants of a recipe with several seeds; writes ablation.json and ablation.md.
 
@@ -149,6 +149,29 @@ def ablate(
 
         ablate_variants(data, out, read_recipe(recipe), read_ablation(variants))
     typer.echo((out / "ablation.md").read_text())
+
+
+@app.command("learning-curve")
+def learning_curve(
+    fits: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="An ablation by the number of training images.", exists=True),
+    ],
+    to: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Number of images to extrapolate to; repeatable.", show_default="86,524: all of NIH"),
+    ] = None,
+) -> None:
+    """Extrapolate to more training images; writes learning_curve.json, .md and .png.
+
+    First fit parts of the data:
+    python -m training ablate CACHE --out DIR --variants training/experiments/learning_curve.toml
+    """
+    with _errors_reported():
+        from training.evaluation.learning_curve import extrapolate, read_fits, write_learning_curve
+
+        written = write_learning_curve(extrapolate(read_fits(fits / "ablation.json"), tuple(to or [86_524])), fits)
+    typer.echo(written[1].read_text())
 
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished fit.", exists=True, file_okay=False)]
@@ -262,9 +285,20 @@ def evaluate(
     compare_with: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Another model's predictions by image.", exists=True)
     ] = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only images gathered in this collection; repeatable."),
+    ] = None,
+    reduced_to: Annotated[
+        int | None,
+        typer.Option(
+            min=16, metavar="PIXELS", help="Also rank the images reduced to this side: does sharpness count as disease?"
+        ),
+    ] = None,
     resamples: Annotated[int, typer.Option(min=20, help="Bootstrap resamples of the patients.")] = 1000,
 ) -> None:
-    """Measure a bundle through the SDK: evaluation.json, evaluation.md and plots.
+    """Measure a bundle through the SDK: evaluation.json, evaluation.md, plots, and predictions.csv, which another
+    evaluation compares itself with.
 
     By finding and on the mean: ROC-AUC, average precision, precision, recall, F1 and specificity at every operating
     point, each with a 95 % interval by patient; one TTA variant and all; by view position, sex, age and collection;
@@ -276,6 +310,7 @@ def evaluate(
         from cxr_edge.model.bundle import read_bundle
         from training.data.external import read_external
         from training.data.nih import read_dataset
+        from training.data.splits import of_collections
         from training.evaluation.evaluate import Extras, look_of, part_of_split, write_evaluation
         from training.evaluation.evaluate import evaluate as measure
         from training.evaluation.looks import record_look
@@ -290,7 +325,9 @@ def evaluate(
             images = read_external(dataset.value, data, uncertain.value, labels)
             held_out = f"another data set, {data.name}; its user must know whether the model has seen images of it"
             part = dataset.value
-        report = measure(chosen, images, part, held_out, Extras(boxes, compare_with), Bootstrap(resamples))
+        images = of_collections(images, collection or ())
+        extras = Extras(boxes, compare_with, reduced_to)
+        report = measure(chosen, images, part, held_out, extras, Bootstrap(resamples))
         if dataset is Dataset.nih and part == "test":
             typer.echo(f"Look {record_look(look_of(report))} at the test part is recorded.")
         for written in write_evaluation(report, out):

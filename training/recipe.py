@@ -1,7 +1,7 @@
 """The recipe of a fit: one typed file with everything that is chosen."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +11,13 @@ from training.labels import DEFAULT as DEFAULT_LABELS
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT = RECIPES / "best.toml"
+#: What `ablate` fits.
+EXPERIMENTS = Path(__file__).parent / "experiments"
+
+#: Backbones of `Network`: their ONNX graphs are held against Keras in tests.
+Backbone: TypeAlias = Literal[
+    "EfficientNetB0", "EfficientNetV2B0", "EfficientNetB3", "DenseNet121", "ResNet50", "MobileNetV3Large"
+]
 
 Share = Annotated[float, Meta(ge=0, lt=1)]
 AtLeastZero = Annotated[float, Meta(ge=0)]
@@ -32,7 +39,11 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Instead: hold out these whole collections, so that validation measures the network
         on images gathered elsewhere. Images of their patients in other collections are left out.
     seed : int
-        Of the random choices.
+        Of the random choices of validation and test.
+    train_images : int
+        Fit on at most so many images: all of those of the first patients in an order that `train_seed` draws, so
+        that a smaller part lies within a larger one. 0: all. Validation and test stay as they are.
+    train_seed : int
     file : str
         For ``file``: a CSV with the columns image and split (train, validation or test). Images it
         does not name are left out.
@@ -42,6 +53,8 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation: float = 0.15
     validation_collections: tuple[str, ...] = ()
     seed: int = 0
+    train_images: Annotated[int, Meta(ge=0)] = 0
+    train_seed: Annotated[int, Meta(ge=0)] = 0
     file: str = ""
 
     def __post_init__(self) -> None:
@@ -58,6 +71,28 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.validation_collections:
             return f"{test}; validation: all patients of collection {', '.join(self.validation_collections)}"
         return f"{test}; validation: {self.validation:.0%} of the other patients at random"
+
+
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is fitted; see `training.network.architecture.build_network`.
+
+    Attributes
+    ----------
+    backbone : str
+        Of ``keras.applications``.
+    head : tuple of int
+        Widths of the dense layers between the pooled features and the logits.
+    dropout : tuple of float
+        Behind each of them.
+    """
+
+    backbone: Backbone = "EfficientNetB0"
+    head: tuple[Count, ...] = (512, 256)
+    dropout: tuple[Share, ...] = (0.3, 0.2)
+
+    def __post_init__(self) -> None:
+        if len(self.dropout) != len(self.head):
+            raise ValueError(f"expected a dropout for each of the {len(self.head)} layers of head, got {self.dropout}")
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -241,6 +276,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         The label set; see `training.labels.read_labels`.
     initial : str
         See `training.network.initial_weights.initial_network`.
+    network : Network
     batch : int
     seed : int
         Of order, dropout, augmentation and new layers; the split has its own.
@@ -253,6 +289,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: str = DEFAULT_LABELS
     batch: Count = 32
     seed: Annotated[int, Meta(ge=0)] = 0
+    network: Network = Network()
     split: Split = Split()
     sampling: Sampling = Sampling()
     loss: Loss = Loss()

@@ -10,6 +10,7 @@ import pytest
 
 from cxr_edge.model.labels import Code, Label
 from tests.conftest import SAMPLES
+from tests.memory import memory_given_back as memory_given_back
 from training.labels import LabelSet, read_labels
 from training.recipe import Recipe
 

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from training.__main__ import app
 from training.errors import RecipeError
 from training.fitting.ablate import read_ablation
-from training.recipe import DEFAULT, RECIPES, change_recipe, read_recipe
+from training.recipe import DEFAULT, EXPERIMENTS, RECIPES, change_recipe, read_recipe
 
 
 @pytest.mark.parametrize("name", ["reference", "best", "plain", "student"])
@@ -80,10 +80,14 @@ def test_a_wrong_change_is_named(change, message):
         change_recipe(read_recipe(DEFAULT), [change])
 
 
-def test_every_variant_of_the_ablation_is_a_recipe():
-    ablation = read_ablation(RECIPES / "ablation.toml")
+@pytest.mark.parametrize("name", ["ablation", "learning_curve"])
+def test_every_variant_of_an_experiment_is_a_recipe(name):
+    ablation = read_ablation(EXPERIMENTS / f"{name}.toml")
     plain = read_recipe(RECIPES / "plain.toml")
-    recipes = [change_recipe(plain, [*ablation.common, *changes]) for changes in ablation.variants.values()]
+    recipes = [
+        change_recipe(plain, [change.replace("{seed}", "1") for change in (*ablation.common, *changes)])
+        for changes in ablation.variants.values()
+    ]
     assert len(set(map(repr, recipes))) == len(recipes) >= 5
 
 
@@ -113,7 +117,7 @@ def test_an_interruption_prints_how_to_continue(data, tmp_path, monkeypatch, com
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [("loss.nam=focal", "there are name, alpha"), ("stages.7={}", "it is a list of 2"), ("batch.x=1", "single value")],
+    [("loss.nam=focal", "there are name, alpha"), ("stages.7={}", "it is a list of 3"), ("batch.x=1", "single value")],
 )
 def test_a_wrong_key_is_answered_with_those_there_are(change, message):
     with pytest.raises(RecipeError, match=message):

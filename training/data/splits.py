@@ -1,7 +1,9 @@
 """Splits by patient: the published test list, the reference design's 80/20, or a user's own file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit
 
@@ -38,12 +40,28 @@ def split_images(images: pd.DataFrame, split: Split) -> Parts:
         rest, test = _official(images) if split.scheme == "official" else _at_random(images, 0.2, split.seed)
         train, validation = _hold_out(rest, split)
         parts = {"train": train, "validation": validation, "test": test}
+    if split.train_images:
+        parts["train"] = _first_patients(parts["train"], split.train_images, split.train_seed)
     parts = {name: part.reset_index(drop=True) for name, part in parts.items()}
     require_disjoint_patients(parts)
     for name in ("train", "validation"):
         if parts[name].empty:
             raise DataError(f"the split leaves no image for {name}: {split.describe()}")
     return parts
+
+
+def of_collections(images: pd.DataFrame, collections: Sequence[str]) -> pd.DataFrame:
+    """Choose the images of some collections; all images, if none is named.
+
+    Raises
+    ------
+    DataError
+        There is no image of one of them.
+    """
+    there = set(images["collection"])
+    if unknown := set(collections) - there:
+        raise DataError(f"no image is of collection {', '.join(sorted(unknown))}; there are {', '.join(sorted(there))}")
+    return images[images["collection"].isin(collections)].reset_index(drop=True) if collections else images
 
 
 def require_disjoint_patients(parts: Parts) -> None:
@@ -72,11 +90,15 @@ def _at_random(images: pd.DataFrame, share: float, seed: int) -> tuple[pd.DataFr
 def _hold_out(images: pd.DataFrame, split: Split) -> tuple[pd.DataFrame, pd.DataFrame]:
     if not split.validation_collections:
         return _at_random(images, split.validation, split.seed)
-    if unknown := set(split.validation_collections) - set(images["collection"]):
-        raise DataError(f"no image of collection {sorted(unknown)}; there are {sorted(set(images['collection']))}")
-    chosen = images["collection"].isin(split.validation_collections)
-    held_out = images["patient"].isin(images["patient"][chosen])
-    return images[~held_out], images[chosen]
+    chosen = of_collections(images, split.validation_collections)
+    return images[~images["patient"].isin(chosen["patient"])], chosen
+
+
+def _first_patients(images: pd.DataFrame, most: int, seed: int) -> pd.DataFrame:
+    """Return the images of the first patients in a random order, as many as have at most so many together."""
+    counts = images["patient"].value_counts().sort_index()
+    shuffled = counts.iloc[np.random.default_rng(seed).permutation(len(counts))]
+    return images[images["patient"].isin(shuffled.index[shuffled.cumsum() <= most])]
 
 
 def _by_file(images: pd.DataFrame, file: Path) -> Parts:

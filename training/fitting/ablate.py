@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from training.errors import Busy, FitError, RecipeError
 from training.fitting.history import HISTORY
-from training.fitting.provenance import MODEL
+from training.fitting.provenance import MODEL, PROVENANCE
 from training.fitting.run import fit_run
 from training.recipe import Recipe, change_recipe
 
@@ -25,7 +25,8 @@ class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     seeds : tuple of int
     common : tuple of str
-        Changes of the recipe for all variants; see `training.recipe.change_recipe`.
+        Changes of the recipe for all variants; see `training.recipe.change_recipe`. ``{seed}`` in a change stands
+        for the seed, here and in `variants`.
     variants : dict
         Name → further changes. The first is what the others are compared with.
     """
@@ -67,8 +68,8 @@ def ablate(data: Path, out: Path, recipe: Recipe, ablation: Ablation) -> dict[st
     out.mkdir(parents=True, exist_ok=True)
     for seed in ablation.seeds:
         for name, changes in ablation.variants.items():
-            chosen = change_recipe(recipe, [*ablation.common, *changes, f"seed={seed}"])
-            _fit_once(data, out / f"{name}-{seed}", chosen)
+            seeded = [change.replace("{seed}", str(seed)) for change in (*ablation.common, *changes, "seed={seed}")]
+            _fit_once(data, out / f"{name}-{seed}", change_recipe(recipe, seeded))
     return write_table(out, ablation)
 
 
@@ -91,6 +92,7 @@ def write_table(out: Path, ablation: Ablation) -> dict[str, Any]:
         rows[name] = {
             "changes": list(ablation.variants[name]),
             "seeds": sorted(by_seed),
+            "by_seed": [by_seed[seed] for seed in sorted(by_seed)],
             **{key: _spread([by_seed[s][key] for s in by_seed]) for key in ("auc", "auc_within")},
             "gain": {
                 key: _spread([by_seed[s][key] - finished[first][s][key] for s in shared])
@@ -104,13 +106,15 @@ def write_table(out: Path, ablation: Ablation) -> dict[str, Any]:
 
 
 def _figures(out: Path, name: str, seeds: tuple[int, ...]) -> dict[int, dict[str, float]]:
+    """Return the number of training images and the last epoch's figures of each finished fit."""
     figures = {}
     for seed in seeds:
         run = out / f"{name}-{seed}"
         if (run / MODEL).exists():
             with (run / HISTORY).open(newline="") as file:
                 *_, last = csv.DictReader(file)
-            figures[seed] = {key: float(last[key]) for key in ("auc", "auc_within")}
+            images = json.loads((run / PROVENANCE).read_text())["images"]["train"]
+            figures[seed] = {"images": images, **{key: float(last[key]) for key in ("auc", "auc_within")}}
     return figures
 
 

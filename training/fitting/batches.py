@@ -93,7 +93,7 @@ def epoch_rows(
     """Draw the images of an epoch: every image once, rare labels' images again, all of it shuffled.
 
     A label is filled up by its own count alone, though an image drawn for one label brings its
-    others along: every epoch then has the same length.
+    others along: every epoch then has the same length, but where small images are drawn anew.
 
     Parameters
     ----------

@@ -66,4 +66,4 @@ class Teachers:
                 [preprocess(image[..., 0].astype(np.uint8), (self._size, self._size)) for image in images]
             )
             images = images[..., None].astype(np.float32)
-        return np.asarray(self._together(images, training=False), np.float32)
+        return np.asarray(self._together.predict_on_batch(images), np.float32)

@@ -14,6 +14,7 @@ from training.fitting.losses import make_loss
 from training.network.architecture import LOGITS, round_kernels_to_half
 from training.network.devices import dtype_policy, gpus, shared_among
 from training.network.initial_weights import initial_network
+from training.network.kernels import use_fused_kernels
 from training.recipe import Optimizer, Recipe, Stage
 
 
@@ -77,7 +78,8 @@ def _fit_stage(
 ) -> None:
     stage = recipe.stages[number - 1]
     keras.utils.set_random_seed(recipe.seed + number)
-    network = initial_network(initial, len(validation.labels), stage.size)
+    network = initial_network(initial, len(validation.labels), stage.size, recipe.network)
+    use_fused_kernels(network)
     loss = make_loss(recipe.loss, batches.part.targets)
     trainer = make_trainer(network)
     trainer.compile(make_optimizer(recipe.optimizer, stage, len(batches)), loss)

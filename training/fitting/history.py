@@ -1,4 +1,4 @@
-"""The history of a fit: a CSV, and a plot of the learning curves."""
+"""The history of a fit: a CSV, and a plot of the training curves."""
 
 import csv
 import os
@@ -9,12 +9,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-CURVES = "learning_curves.png"
+CURVES = "training_curves.png"
 HISTORY = "history.csv"
 
 
 def write_history(run: Path, rows: list[dict[str, Any]]) -> None:
-    """Write ``history.csv`` and ``learning_curves.png`` anew; each file is replaced whole or not at all.
+    """Write ``history.csv`` and ``training_curves.png`` anew; each file is replaced whole or not at all.
 
     Parameters
     ----------
@@ -29,11 +29,11 @@ def write_history(run: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
     os.replace(part, run / HISTORY)
     picture = run / f"part-{CURVES}"
-    learning_curves(rows).savefig(picture, dpi=120)
+    training_curves(rows).savefig(picture, dpi=120)
     os.replace(picture, run / CURVES)
 
 
-def learning_curves(rows: list[dict[str, Any]]) -> Figure:
+def training_curves(rows: list[dict[str, Any]]) -> Figure:
     """Draw losses and validation AUC by epoch, stages one after the other."""
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3}):
         figure = Figure(figsize=(9, 3.5), layout="constrained")

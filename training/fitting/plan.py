@@ -4,9 +4,14 @@ import os
 from typing import Any, Final
 
 import keras
+import numpy as np
+import pandas as pd
 
+from training.data.nih import SIDE
 from training.data.splits import Parts
 from training.errors import FitError
+from training.fitting.batches import epoch_rows
+from training.labels import LabelSet
 from training.network.devices import dtype_policy, gpus
 from training.recipe import Recipe, Stage
 
@@ -15,13 +20,14 @@ from training.recipe import Recipe, Stage
 MOST_PIXELS_ON_CPU: Final = 4e10
 
 
-def describe_plan(parts: Parts, recipe: Recipe, *, cpu_asked_for: bool) -> list[str]:
+def describe_plan(parts: Parts, recipe: Recipe, labels: LabelSet, *, cpu_asked_for: bool) -> list[str]:
     """Describe a fit in a few lines.
 
     Parameters
     ----------
     parts : dict of DataFrame
     recipe : Recipe
+    labels : LabelSet
     cpu_asked_for : bool
         The user chose the CPU.
 
@@ -32,7 +38,8 @@ def describe_plan(parts: Parts, recipe: Recipe, *, cpu_asked_for: bool) -> list[
     """
     train = parts["train"]
     found = gpus()
-    pixels = sum(stage.epochs * stage.size**2 for stage in recipe.stages) * len(train)
+    shown = [_images_of_epoch(train, recipe, labels, stage) for stage in recipe.stages]
+    pixels = sum(n * stage.epochs * stage.size**2 for n, stage in zip(shown, recipe.stages, strict=True))
     if not found and not cpu_asked_for and pixels > MOST_PIXELS_ON_CPU:
         raise FitError(
             f"expected a GPU for {len(train):,} images at up to {max(s.size for s in recipe.stages)} pixels, found "
@@ -41,13 +48,19 @@ def describe_plan(parts: Parts, recipe: Recipe, *, cpu_asked_for: bool) -> list[
         )
     where = ", ".join(found) if found else f"CPU, {os.cpu_count()} cores"
     lines = [f"Fitting on {where} in {dtype_policy()}, by {keras.config.backend()}"]
-    for number, stage in enumerate(recipe.stages, 1):
-        steps = -(-len(train) // recipe.batch)
+    for number, (images, stage) in enumerate(zip(shown, recipe.stages, strict=True), 1):
+        steps = -(-images // recipe.batch)
         lines.append(
             f"stage {number}: {stage.size} px, {stage.epochs} epochs of about {steps:,} batches of {recipe.batch}; "
             f"{_memory(train, stage)}"
         )
     return lines
+
+
+def _images_of_epoch(train: pd.DataFrame, recipe: Recipe, labels: LabelSet, stage: Stage) -> int:
+    """Count what an epoch shows: see `training.fitting.batches.epoch_rows`."""
+    targets, small = train[list(labels.names)].to_numpy(), (train[SIDE] < stage.size).to_numpy()
+    return len(epoch_rows(targets, small, recipe.sampling, np.random.default_rng(0)))
 
 
 def _memory(train: Any, stage: Stage) -> str:

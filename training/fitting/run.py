@@ -67,7 +67,7 @@ def fit_run(
     parts = split_images(images, recipe.split)
     require_sizes(parts["train"], [stage.size for stage in recipe.stages])
     current = provenance(parts, recipe, labels)
-    plan = describe_plan(parts, recipe, cpu_asked_for=cpu_asked_for)
+    plan = describe_plan(parts, recipe, labels, cpu_asked_for=cpu_asked_for)
 
     def load(size: int) -> tuple[Part, Part]:
         train, validation = (load_part(parts[name], size, name, labels) for name in ("train", "validation"))

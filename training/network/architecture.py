@@ -1,4 +1,4 @@
-"""The network: EfficientNetB0, global average pooling, and a head of three dense layers."""
+"""The network: a backbone, global average pooling, and a head of dense layers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,21 +9,24 @@ import numpy.typing as npt
 from keras import layers
 
 from training.errors import FitError
+from training.recipe import Network
 
-LAST_CONVOLUTION = "top_activation"
+POOLING = "gap"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 
-#: Pixels of the image for one position of the last convolution, along each side.
-STRIDE = 32
+#: Mean and variance of ImageNet's grey levels from 0 to 1, by channel, as its networks were trained with.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: Means of the levels from 0 to 255, blue first, of the networks that Caffe's convention comes from.
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
-def build_network(labels: int, size: int = 224, imagenet: bool = False) -> keras.Model:
+def build_network(labels: int, size: int = 224, how: Network | None = None, *, imagenet: bool = False) -> keras.Model:
     """Build the classifier as one flat Keras model.
 
-    EfficientNetB0 → GAP → Dense 512 ReLU → Dropout .3 → Dense 256 ReLU → Dropout .2 →
-    Dense → sigmoid. The one normalisation is EfficientNet's own, so the input takes 0 to 255.
-    Under the ``mixed_float16`` policy the head computes in float32.
+    Backbone → GAP → (Dense ReLU → Dropout) for each layer of the head → Dense → sigmoid. The design's is
+    EfficientNetB0 with Dense 512, Dropout .3, Dense 256, Dropout .2. The one normalisation is the backbone's, so the
+    input takes 0 to 255. Under the ``mixed_float16`` policy the head computes in float32.
 
     Parameters
     ----------
@@ -31,6 +34,8 @@ def build_network(labels: int, size: int = 224, imagenet: bool = False) -> keras
         How many there are.
     size : int
         Side of the input in pixels.
+    how : Network, optional
+        The design's, if left out.
     imagenet : bool
         Start from Keras's ImageNet weights (downloads them).
 
@@ -38,22 +43,51 @@ def build_network(labels: int, size: int = 224, imagenet: bool = False) -> keras
     -------
     keras.Model
         (N, size, size, 1) float32 grey levels 0..255 → (N, labels) float32 probabilities. The layers
-        `LAST_CONVOLUTION`, `LOGITS` and `PROBABILITIES` are named.
+        `POOLING`, `LOGITS` and `PROBABILITIES` are named.
     """
+    how = how or Network()
     image = keras.Input((size, size, 1), name="image")
     colour = layers.Concatenate(name="grey_to_rgb")([image, image, image])
-    backbone = keras.applications.EfficientNetB0(
-        include_top=False, weights="imagenet" if imagenet else None, input_tensor=colour
-    )
-    x = backbone.get_layer(LAST_CONVOLUTION).output
-    x = layers.GlobalAveragePooling2D(name="gap", dtype="float32")(x)
-    x = layers.Dense(512, activation="relu", name="fc1", dtype="float32")(x)
-    x = layers.Dropout(0.3, name="drop1", dtype="float32")(x)
-    x = layers.Dense(256, activation="relu", name="fc2", dtype="float32")(x)
-    x = layers.Dropout(0.2, name="drop2", dtype="float32")(x)
+    x = _backbone(how.backbone, colour, "imagenet" if imagenet else None)
+    x = layers.GlobalAveragePooling2D(name=POOLING, dtype="float32")(x)
+    for number, (width, dropout) in enumerate(zip(how.head, how.dropout, strict=True), 1):
+        x = layers.Dense(width, activation="relu", name=f"fc{number}", dtype="float32")(x)
+        x = layers.Dropout(dropout, name=f"drop{number}", dtype="float32")(x)
     x = layers.Dense(labels, name=LOGITS, dtype="float32")(x)
     x = layers.Activation("sigmoid", name=PROBABILITIES, dtype="float32")(x)
-    return keras.Model(image, x, name="cxr_efficientnetb0")
+    return keras.Model(image, x, name=network_name(how.backbone))
+
+
+def network_name(backbone: str) -> str:
+    """Return the name of a classifier with a backbone, by which its file tells the backbone."""
+    return f"cxr_{backbone.lower()}"
+
+
+def _backbone(name: str, colour: Any, weights: str | None) -> Any:
+    """Return the last features of a backbone; those without a normalisation of their own get that of their weights."""
+    if name == "DenseNet121":
+        scaled = layers.Rescaling(1 / 255, name="levels")(colour)
+        offset = [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)]
+        colour = layers.Rescaling([1 / d for d in _DEVIATION], offset=offset, name="normalised")(scaled)
+    elif name == "ResNet50":
+        colour = layers.Rescaling(1.0, offset=[-mean for mean in _CAFFE_MEAN], name="normalised")(colour)
+    built = getattr(keras.applications, name)(include_top=False, weights=weights, input_tensor=colour)
+    return built.output
+
+
+def last_convolution(network: keras.Model) -> layers.Layer:
+    """Return the layer whose output is pooled: the features of the heat maps.
+
+    Raises
+    ------
+    FitError
+        It is no network of this package.
+    """
+    names = {layer.name for layer in network.layers}
+    if not {POOLING, LOGITS} <= names:
+        raise FitError(f"expected a network of this package, with the layers {POOLING} and {LOGITS}")
+    pooled = network.get_layer(POOLING).input
+    return next(layer for layer in network.layers if layer.output is pooled)
 
 
 def round_kernels_to_half(network: keras.Model) -> None:
@@ -101,12 +135,12 @@ def at_size(network: keras.Model, size: int) -> keras.Model:
         Side in pixels, a multiple of 32: EfficientNet pads odd and even sides differently.
     """
     config = network.get_config()
-    names = [layer["name"] for layer in config["layers"]]
+    names, last = [layer["name"] for layer in config["layers"]], last_convolution(network).name
     for place, layer in enumerate(config["layers"]):
         if layer["class_name"] == "InputLayer":
             layer["config"]["batch_shape"] = (None, size, size, 1)
         layer.pop("build_config", None)
-        if place <= names.index(LAST_CONVOLUTION):
+        if place <= names.index(last):
             _set_policies(layer, keras.config.dtype_policy().name)
     return _rebuilt(network, config)
 

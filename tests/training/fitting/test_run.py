@@ -51,7 +51,7 @@ def test_a_fit_leaves_a_whole_model_its_history_and_its_provenance(finished):
     assert [(row["stage"], row["epoch"]) for row in history_of(finished)] == [
         ("1", "1"), ("1", "2"), ("2", "1"), ("2", "2"),
     ]  # fmt: skip
-    assert (finished / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (finished / "training_curves.png").read_bytes().startswith(b"\x89PNG")
     assert not list(finished.glob("state*")), "a finished fit needs no state"
 
 

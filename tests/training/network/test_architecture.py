@@ -10,10 +10,10 @@ from tests.conftest import SAMPLES
 from tests.training.conftest import NIH14
 from training.errors import DataError, FitError
 from training.network.architecture import (
-    LAST_CONVOLUTION,
     LOGITS,
     at_size,
     build_network,
+    last_convolution,
     round_kernels_to_half,
     set_weights,
     to_float32,
@@ -28,9 +28,9 @@ def test_the_design():
     assert network.count_params() == 4_840_626
     assert network.input_shape == (None, 224, 224, 1)
     assert network.output_shape == (None, COUNT)
-    assert network.get_layer(LAST_CONVOLUTION).output.shape == (None, 7, 7, 1280)
+    assert last_convolution(network).output.shape == (None, 7, 7, 1280)
     names = [layer.name for layer in network.layers]
-    head = [network.get_layer(name) for name in names[names.index(LAST_CONVOLUTION) + 1 :]]
+    head = [network.get_layer(name) for name in names[names.index(last_convolution(network).name) + 1 :]]
     assert [type(layer).__name__ for layer in head] == [
         "GlobalAveragePooling2D", "Dense", "Dropout", "Dense", "Dropout", "Dense", "Activation",
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def test_the_head_stays_in_float32_under_mixed_precision():
         network = build_network(COUNT)
     finally:
         keras.config.set_dtype_policy("float32")
-    assert network.get_layer(LAST_CONVOLUTION).compute_dtype == "float16"
+    assert last_convolution(network).compute_dtype == "float16"
     for name in ("gap", "fc1", "fc2", LOGITS, "probabilities"):
         assert network.get_layer(name).compute_dtype == "float32"
 

@@ -15,7 +15,7 @@ from tests.training.conftest import RECIPE
 from training.fitting import fit as fitting
 from training.fitting import run
 from training.fitting.callbacks import averaged_weights
-from training.network.architecture import LAST_CONVOLUTION, to_float32
+from training.network.architecture import last_convolution, to_float32
 from training.recipe import Stage
 
 SCRIPT = """
@@ -67,7 +67,7 @@ def half_precision(monkeypatch):
 def test_a_fit_in_half_precision_is_a_model_in_single(data, tmp_path):
     recipe = msgspec.structs.replace(RECIPE, stages=(Stage(size=32, epochs=1, learning_rate=1e-3),))
     network = keras.models.load_model(run.fit_run(data, tmp_path, recipe), compile=False)
-    assert network.get_layer(LAST_CONVOLUTION).compute_dtype == "float16"
+    assert last_convolution(network).compute_dtype == "float16"
     assert all(np.isfinite(weight).all() for weight in network.get_weights())
     keras.config.set_dtype_policy("float32")
     assert {layer.compute_dtype for layer in to_float32(network).layers} == {"float32"}
