@@ -146,7 +146,7 @@ def _times(bundle: Bundle, names: list[str], resources: Resources, rounds: int) 
     """Time the network alone, from array to probabilities, by batch size."""
     tensors = bundle.manifest.tensors
     runtimes = {":".join(REFERENCE): REFERENCE, **{name: tuple(name.split(":")) for name in names}}
-    graphs = {name: open_graphs(bundle, *runtime, resources).network for name, runtime in runtimes.items()}
+    graphs = {name: open_graphs(bundle, *runtime, resources).networks[0].network for name, runtime in runtimes.items()}
     batches = sorted({*BATCHES, len(bundle.manifest.tta.variants)})
     noise = np.random.default_rng(0).integers(0, 256, (batches[-1], *bundle.manifest.input.size), dtype=np.uint8)
     times = {}

@@ -16,7 +16,7 @@ from cxr_edge.model.bundle import Bundle, read_bundle
 from cxr_edge.model.tta import make_variants
 from export.gate import LIMITS, Runtime, answers, compare, verdict
 from export.int8 import to_int8
-from export.variants import REFERENCE, calibration_images, with_variant
+from export.variants import REFERENCE, Made, calibration_images, exact_graphs, with_variant
 from training.data.nih import read_dataset
 from training.evaluation.evaluate import part_of_split
 from training.evaluation.resampling import Bootstrap
@@ -34,15 +34,16 @@ def main(
     """Quantise, apply the gate on validation images, and time all TTA variants of an image against float32."""
     bundle = read_bundle()
     images, _ = part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), "validation")
-    exact, *companion = (bundle.files[file] for file in bundle.manifest.graph_files(REFERENCE.precision))
+    ((exact, *companion),) = exact_graphs(bundle)
     network = onnx.load_from_string(exact)
-    observed = calibration_images(bundle, images)
+    observed = calibration_images(images, bundle.manifest.input.size)
     expected = answers(bundle, REFERENCE, images)
     tried, graphs = [], {"float32": exact}
     for skipped, percentile in SETTINGS:
         name = f"{skipped} in float32, clipped at {percentile:g} %"
         graphs[name] = to_int8(network, observed, skipped, percentile).SerializeToString()
-        judged = with_variant(bundle, "int8", "int8", (graphs[name], *companion))
+        made = ((graphs[name], *companion),)
+        judged = with_variant(bundle, "int8", Made("int8", made, made))
         figures = compare(
             judged.manifest, expected, answers(judged, Runtime("cpu", "int8"), images), images, Bootstrap(200)
         )

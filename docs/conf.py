@@ -54,6 +54,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections\.abc|os|pathlib|np|npt|numpy|pydicom|msgspec|images)\..*"),
     ("py:.*", r"Dataset|ndarray|float32|mapping|variants|[hwxy]"),
     ("py:.*", r"cxr_edge\.(backends|model\.bundle|images|model\.manifest)\..*"),
+    ("py:.*", r"\{?'\w+'\}?"),  # {'one', 'other'}: a choice of words, as numpydoc writes it
 ]
 
 # The command line's own help, as the program that this Python has installed prints it.

@@ -22,13 +22,13 @@ class Engine:
         bundle = read_bundle()
         batch = len(bundle.manifest.tta.variants) if tta else 1
         tensors = bundle.manifest.tensors
-        self._graph = open_graphs(bundle, "cpu", None, ONE_THREAD).network
+        self._graph = open_graphs(bundle, "cpu", None, ONE_THREAD).networks[0].network
         image = preprocess(read_image(images[0]).pixels, bundle.manifest.input.size)
         self._feeds = {tensors.image: np.repeat(image[np.newaxis], batch, axis=0)}
         self._outputs = [tensors.probabilities]
         self._repeats = max(1, INPUTS // batch)
         precision = bundle.manifest.default_variant
-        flops = count_flops(bundle.files[bundle.manifest.variant(precision).model])
+        flops = count_flops(bundle.files[bundle.manifest.graph_files(precision)[0]])
         self.work = flops * batch * self._repeats
         self.settings: dict[str, Any] = {
             "bundle": bundle.identity,

@@ -22,7 +22,7 @@ def time_network(batch: int, paths: Sequence[str]) -> None:
     """Print the network's seconds per image, one thread, from pre-processed images to probabilities."""
     bundle = read_bundle()
     names, size = bundle.manifest.tensors, bundle.manifest.input.size
-    network = open_graphs(bundle, "cpu", None, Resources(threads=1)).network
+    network = open_graphs(bundle, "cpu", None, Resources(threads=1)).networks[0].network
     inputs = np.stack([preprocess(read_image(path).pixels, size) for path in islice(cycle(paths), batch)])
     calls = -(-TIMED // batch)
     network.run([names.probabilities], {names.image: inputs})

@@ -111,11 +111,12 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
     data = IMAGE.read_bytes()
     pixels = images.decode(data).pixels
     graphs = model._graphs.get()
+    (first,) = graphs.networks
     shown = make_variants(preprocess(pixels, size), model.manifest.tta.variants[:1])
-    recorded = RecordedNetwork(graphs.network, tensors.image, tensors.features, shown)
+    recorded = RecordedNetwork(first.network, tensors.image, tensors.features, shown)
     around = copy.copy(model)
     around._graphs = copy.copy(model._graphs)
-    around._graphs._graphs = replace(graphs, network=recorded)
+    around._graphs._graphs = replace(graphs, networks=(replace(first, network=recorded),))
     settings = around.settings(tta=False, heatmaps=True)
     image = images.decode(data)
     result = around.decide(around.evaluate(image, settings, path=str(IMAGE)), settings)
@@ -125,7 +126,7 @@ def hot_path(model: Model, scratch: Path) -> HotPath:
     parts: dict[str, Callable[[], object]] = {
         "decode a PNG, 1024x1024": lambda: images.decode(data),
         "pre-process": lambda: preprocess(pixels, size),
-        NETWORK: lambda: graphs.network.run([tensors.probabilities], {tensors.image: shown}),
+        NETWORK: lambda: first.network.run([tensors.probabilities], {tensors.image: shown}),
         "array → result, one variant": lambda: around.predict(pixels, tta=False),
         "array → result, all variants": lambda: around.predict(pixels, tta=True),
         "array → result, adaptive": lambda: around.predict(pixels, adaptive=True),

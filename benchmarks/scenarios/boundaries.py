@@ -74,7 +74,7 @@ def boundaries(
     """
     manifest = bundle.manifest
     names = manifest.tensors
-    network = open_graphs(bundle, model.device, model.precision, Resources(threads=threads)).network
+    network = open_graphs(bundle, model.device, model.precision, Resources(threads=threads)).networks[0].network
     inputs = [preprocess(pixels, manifest.input.size)[np.newaxis] for pixels in images.pixels]
     yield Boundary("engine only", inputs, lambda batch: network.run([names.probabilities], {names.image: batch}))
     yield Boundary("array → result", images.pixels, lambda pixels: model.predict(pixels, tta=False))

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from cxr_edge.model.bundle import read_bundle
-from tests.conftest import ROOT, WITH_INT8
+from tests.conftest import ROOT
 
 
 @pytest.mark.slow
-def test_it_reports_what_works_and_what_was_not_checked(no_gpu, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.gpu", "--rounds", "1", "--bundle", str(WITH_INT8)]
+def test_it_reports_what_works_and_what_was_not_checked(no_gpu, with_int8, tmp_path):
+    command = [sys.executable, "-m", "benchmarks.gpu", "--rounds", "1", "--bundle", str(with_int8)]
     command += ["--out", str(tmp_path / "found.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 3, done.stderr
@@ -22,7 +22,7 @@ def test_it_reports_what_works_and_what_was_not_checked(no_gpu, tmp_path):
     assert found["rows"]["cpu:int8"]["works"]
     assert not found["rows"]["cuda:fp32"]["works"]
     assert "libcuda.so.1" in found["rows"]["tensorrt:fp16"]["why"]
-    variants = len(read_bundle(WITH_INT8).manifest.tta.variants)
+    variants = len(read_bundle(with_int8).manifest.tta.variants)
     assert set(found["times"]) == {"1", str(variants), "32"}
     assert found["times"][str(variants)]["cpu:fp32"]["ratio"] == 1
 
