@@ -34,7 +34,7 @@ DESCRIPTION = Description(
     | {"default_tta_mode": SHIPPED_MANIFEST["tta"]["default_mode"]},
     training=SHIPPED_MANIFEST["training"],
     notes="",
-    maps="gradcam",
+    maps=SHIPPED_MANIFEST["maps"]["method"],
 )
 
 
@@ -247,13 +247,13 @@ def test_the_maps_equal_the_tapes_for_every_label(network, method):
     assert (expected.max(axis=(2, 3)) > 0).any(axis=0).all()
 
 
-def test_a_bundle_with_layercam_and_one_without_maps(network, graphs, images, tmp_path):
-    with_layercam = replace(DESCRIPTION, maps="layercam")
-    out = publish(network, convert(network, "layercam"), with_layercam, images[:1], tmp_path / "layercam")
+def test_a_bundle_with_gradcam_and_one_without_maps(network, graphs, images, tmp_path):
+    with_gradcam = replace(DESCRIPTION, maps="gradcam")
+    out = publish(network, convert(network, "gradcam"), with_gradcam, images[:1], tmp_path / "gradcam")
     manifest = read_bundle(out).manifest
-    assert manifest.maps.method_name == "LayerCAM"
+    assert manifest.maps.method_name == "Grad-CAM"
     assert max(manifest.gate("fp32")["largest_difference_to_numerical_gradient"].values()) < 1e-5
-    assert "Heat maps (LayerCAM)" in (out / "MODEL_CARD.md").read_text()
+    assert "Heat maps (Grad-CAM)" in (out / "MODEL_CARD.md").read_text()
     without = replace(DESCRIPTION, maps=None)
     out = publish(network, replace(graphs, maps=None), without, images[:1], tmp_path / "none")
     manifest = read_bundle(out).manifest
@@ -267,7 +267,7 @@ def test_maps_that_numerical_differentiation_does_not_confirm_are_refused(
 ):
     """Also where no framework is there to compare with: these are the maps of the other method."""
     monkeypatch.setattr("export.publish.require_parity", lambda _: None)
-    others = replace(graphs, maps=convert(network, "layercam").maps)
+    others = replace(graphs, maps=convert(network, "gradcam").maps)
     with pytest.raises(ExportError, match="numerical differentiation"):
         publish(network, others, DESCRIPTION, images[:1], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())

@@ -105,7 +105,7 @@ def test_a_perturbed_weight_fails_the_gate(all_images, without_variants, monkeyp
 
     monkeypatch.setitem(export.variants.MAKERS, "fp16", perturbed)
     before = {path.name: path.read_bytes() for path in without_variants.iterdir()}
-    with pytest.raises(GateError, match=r"fp16 is not written, on 293 validation images: max \|Δp\|"):
+    with pytest.raises(GateError, match=r"fp16 is not written, on 293 validation images: .* limit"):
         add_variant(
             without_variants,
             "fp16",

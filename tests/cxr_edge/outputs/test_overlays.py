@@ -41,16 +41,16 @@ def test_every_overlay_is_of_a_finding_that_names_it(run):
         assert probabilities == sorted(probabilities, reverse=True)
 
 
-@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize("count", [1, 3, 14])
 def test_a_record_has_the_improbable_findings_that_are_drawn_and_no_others(model, count, tmp_path):
     analyser = Analyser.of(model, model.settings(), [OverlayFiles(tmp_path, count, "turbo")])
     (tmp_path / FOLDER).mkdir()
-    healthy = SAMPLES[0]
-    record = analyser.run(healthy.read_bytes(), "image", path=None)
-    result = model.predict(healthy)
-    assert len(result.findings) == 2
+    least = min(SAMPLES, key=lambda path: len(model.predict(path).findings))
+    record = analyser.run(least.read_bytes(), "image", path=None)
+    result = model.predict(least)
     labels = [label.name for label, _ in result.ranked()]
-    assert [finding.label for finding in record.findings] == labels[: max(2, count)]
+    assert 1 < len(result.findings) < len(labels) == 14
+    assert [finding.label for finding in record.findings] == labels[: max(len(result.findings), count)]
     assert [finding.label for finding in record.findings if finding.overlay_file] == labels[:count]
     assert all(finding.std is not None for finding in record.findings)
 

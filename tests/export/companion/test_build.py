@@ -41,12 +41,6 @@ def last_conv() -> np.ndarray:
     return np.maximum(drawn, -0.2).astype(np.float32)
 
 
-def test_gradcam_of_the_shipped_model_is_what_was_made_by_hand(shipped, last_conv):
-    expected = maps_of(onnx.load(SHIPPED / "maps.onnx"), last_conv)
-    found = maps_of(companion(shipped, "gradcam"), last_conv)
-    np.testing.assert_allclose(found, expected, atol=1e-6 * expected.max())
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_the_gradient_of_a_mean_is_not_written_out_for_each_position(shipped, method):
     made = companion(shipped, method)
