@@ -16,7 +16,7 @@ from cxr_edge.model.model import Model
 from cxr_edge.model.settings import FittedMode
 from export.errors import ExportError
 from export.maps import map_agreement
-from training.evaluation.metrics import mean_auc, mean_known
+from training.evaluation.metrics import Ranked, mean_known
 from training.evaluation.predictions import MODES, Scores, predict_images
 from training.evaluation.reliability import expected_calibration_error
 from training.evaluation.resampling import Bootstrap, Floats, Rows
@@ -208,8 +208,10 @@ def _changes(
     raw = [side.raw[mode][:, columns] for side in sides]
     calibrated = [side.calibrated[mode][:, columns] for side in sides]
 
+    ranked = [Ranked(truth, scores) for scores in raw]
+
     def statistic(rows: Rows) -> Floats:
-        aucs = [mean_auc(truth[rows], scores[rows]) for scores in raw]
+        aucs = [mean_known(of_side.aucs(rows)) for of_side in ranked]
         errors = [_calibration_error(truth[rows], scores[rows]) for scores in calibrated]
         return np.array([aucs[1] - aucs[0], errors[1] - errors[0]])
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.metrics import aucs_within, average_precisions, roc_aucs
+from training.evaluation.metrics import Ranked
 from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
 
 AT_THRESHOLD = ("precision", "recall", "f1", "specificity")
@@ -31,13 +31,10 @@ def ranking(truth: Floats, scores: Floats, table: Any, findings: Sequence[str], 
         ``mean`` and ``findings`` by name, each with ``auc`` and ``average_precision``; the mean
         also with ``auc_within`` collections.
     """
-    collections = table["collection"].to_numpy()
+    pooled, within = Ranked(truth, scores), Ranked(truth, scores, table["collection"].to_numpy())
 
     def by_finding(rows: Rows) -> Floats:
-        true, scored = truth[rows], scores[rows]
-        return np.stack(
-            [roc_aucs(true, scored), average_precisions(true, scored), aucs_within(true, scored, collections[rows])]
-        )
+        return np.stack([pooled.aucs(rows), pooled.average_precisions(rows), within.aucs(rows)])
 
     defined = ~np.isnan(by_finding(np.arange(len(truth))))
 
@@ -46,10 +43,10 @@ def ranking(truth: Floats, scores: Floats, table: Any, findings: Sequence[str], 
         means = [mean_over(figures, known) for figures, known in zip(found, defined, strict=True)]
         return np.concatenate([means, found[0], found[1]])
 
-    mean_auc, mean_precision, within, *others = bootstrap.figures(statistic, table["patient"].to_numpy())
+    mean_auc, mean_precision, mean_within, *others = bootstrap.figures(statistic, table["patient"].to_numpy())
     aucs, precisions = others[: len(findings)], others[len(findings) :]
     return {
-        "mean": {"auc": mean_auc, "average_precision": mean_precision, "auc_within": within},
+        "mean": {"auc": mean_auc, "average_precision": mean_precision, "auc_within": mean_within},
         "findings": {
             label: {"positive": int((truth[:, i] == 1).sum()), "auc": aucs[i], "average_precision": precisions[i]}
             for i, label in enumerate(findings)
@@ -144,20 +141,16 @@ def paired(
         ``second`` and ``difference`` (second minus first).
     """
     collections = table["collection"].to_numpy()
+    models = [(Ranked(truth, scored), Ranked(truth, scored, collections)) for scored in scores]
+    defined = [~np.isnan(ranked.aucs()) for ranked in models[0]]
 
-    def both_aucs(rows: Rows, scored: Floats) -> Floats:
-        true = truth[rows]
-        return np.stack([roc_aucs(true, scored[rows]), aucs_within(true, scored[rows], collections[rows])])
-
-    first, second = scores
-    defined = ~np.isnan(both_aucs(np.arange(len(truth)), first))
+    def figures_of(model: tuple[Ranked, Ranked], rows: Rows) -> Floats:
+        pooled, within = (ranked.aucs(rows) for ranked in model)
+        return np.array([*pooled, mean_over(pooled, defined[0]), mean_over(within, defined[1])])
 
     def statistic(rows: Rows) -> Floats:
-        each = []
-        for scored in (first, second):
-            pooled, within = both_aucs(rows, scored)
-            each.append(np.array([*pooled, mean_over(pooled, defined[0]), mean_over(within, defined[1])]))
-        return np.concatenate([*each, each[1] - each[0]])
+        first, second = (figures_of(model, rows) for model in models)
+        return np.concatenate([first, second, second - first])
 
     found = bootstrap.figures(statistic, table["patient"].to_numpy())
     count = len(findings) + 2

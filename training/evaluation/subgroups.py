@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from training.data.nih import SIDE
-from training.evaluation.metrics import roc_aucs
+from training.evaluation.metrics import Ranked
 from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
 
 #: Lower bounds of the age groups, in years.
@@ -64,10 +64,11 @@ def by_subgroup(
 def _figures(
     truth: Floats, scores: Floats, patients: Any, findings: Sequence[str], bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    defined = ~np.isnan(roc_aucs(truth, scores))
+    ranked = Ranked(truth, scores)
+    defined = ~np.isnan(ranked.aucs())
 
     def statistic(rows: Rows) -> Any:
-        aucs = roc_aucs(truth[rows], scores[rows])
+        aucs = ranked.aucs(rows)
         return [*aucs, mean_over(aucs, defined)]
 
     *by_finding, mean = bootstrap.figures(statistic, patients)

@@ -61,14 +61,13 @@ def save_state(file: Path, trainer: keras.Model, progress: Progress) -> None:
 
 
 def restore_state(file: Path, trainer: keras.Model) -> Progress:
-    """Restore the saved state of a trainer.
+    """Restore the saved state of a trainer, whose optimizer is built.
 
     Raises
     ------
     DataError
         The state is of another network or optimizer.
     """
-    trainer.optimizer.build(trainer.trainable_variables)
     variables = _variables(trainer)
     with np.load(file, allow_pickle=False) as arrays:
         stored = [arrays[name] for name in sorted(arrays.files) if name.isdigit()]

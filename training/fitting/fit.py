@@ -83,6 +83,8 @@ def _fit_stage(
     loss = make_loss(recipe.loss, batches.part.targets)
     trainer = make_trainer(network)
     trainer.compile(make_optimizer(recipe.optimizer, stage, len(batches)), loss)
+    # Left to the first step, TensorFlow would trace that step twice: it makes the optimizer's variables.
+    trainer.optimizer.build(trainer.trainable_variables)
     progress = _progress(run, number, trainer)
     line = ProgressLine(f"stage {number}, {stage.size} px", len(batches), stage.epochs, progress)
     callbacks = [

@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from training.evaluation.metrics import auc_within, average_precisions, mean_auc, roc_aucs
+from training.evaluation.metrics import Ranked, auc_within, mean_auc
 
 rng = np.random.default_rng(0)
 
 
 #: Any number of findings.
 COUNT = 14
+
+
+def roc_aucs(truth, scores):
+    return Ranked(truth, scores).aucs()
+
+
+def average_precisions(truth, scores):
+    return Ranked(truth, scores).average_precisions()
 
 
 def synthetic(images=300):
