@@ -36,7 +36,7 @@ def main(
     images, _ = part_of_split(bundle, read_dataset(data, LabelSet.of(bundle.manifest.labels)), "validation")
     ((exact, *companion),) = exact_graphs(bundle)
     network = onnx.load_from_string(exact)
-    observed = calibration_images(images, bundle.manifest.input.size)
+    observed = calibration_images(images, bundle.manifest.input)
     expected = answers(bundle, REFERENCE, images)
     tried, graphs = [], {"float32": exact}
     for skipped, percentile in SETTINGS:

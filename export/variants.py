@@ -14,7 +14,7 @@ import pandas as pd
 from cxr_edge.images import read_image
 from cxr_edge.model.bundle import Bundle, read_bundle
 from cxr_edge.model.manifest import Variant
-from cxr_edge.model.network import Network
+from cxr_edge.model.network import InputFormat, Network
 from cxr_edge.model.preprocess import preprocess
 from export.card import write_changed
 from export.errors import ExportError
@@ -70,7 +70,7 @@ def make_int8(bundle: Bundle, validation: pd.DataFrame) -> Made:
     """Quantise the float32 networks of a bundle; see `export.int8`. The companions stay as they are."""
     graphs = []
     for described, (network, *companion) in zip(bundle.manifest.networks, exact_graphs(bundle), strict=True):
-        observed = calibration_images(validation, described.input.size)
+        observed = calibration_images(validation, described.input)
         graphs.append((to_int8(onnx.load_from_string(network), observed).SerializeToString(), *companion))
     return Made("int8", tuple(graphs), tuple(graphs))
 
@@ -82,13 +82,13 @@ def exact_graphs(bundle: Bundle) -> list[NetworkGraphs]:
     ]
 
 
-def calibration_images(validation: pd.DataFrame, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def calibration_images(validation: pd.DataFrame, shown: InputFormat) -> npt.NDArray[np.uint8]:
     """Draw the images that activations are observed on, pre-processed to a network's input."""
     chosen = validation.sample(min(IMAGES, len(validation)), random_state=0)
     return np.stack(
         [
-            preprocess(source if isinstance(source, np.ndarray) else read_image(source).pixels, size)
-            for source in sources(chosen, size[0])
+            preprocess(source if isinstance(source, np.ndarray) else read_image(source).pixels, shown.size, shown.fit)
+            for source in sources(chosen, shown.size[0])
         ]
     )
 

@@ -177,7 +177,7 @@ def _batches(subject: Subject, images: Sequence[bytes], seconds: float) -> list[
 def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[str, dict[str, float]]:
     """Time the steps of an image one by one, on one thread; return medians in ms, and their shares of the sum."""
     manifest = subject.bundle.manifest
-    size = manifest.input.size
+    fitted = manifest.input
     with _one_opencv_thread():
         model = subject.model(1)
         graphs = open_graphs(subject.bundle, subject.device, subject.precision, Resources())
@@ -191,7 +191,7 @@ def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[s
 
         steps: dict[str, tuple[Callable[[Any], object], Sequence[Any]]] = {
             "decode": (decode, images),
-            "resize": (lambda image: preprocess(image.pixels, size), decoded),
+            "resize": (lambda image: preprocess(image.pixels, fitted.size, fitted.fit), decoded),
             "inference": (graphs.probabilities, shown),
             "drawing": (draw, list(zip(decoded, results, strict=True))),
         }

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pandas as pd
@@ -78,14 +79,14 @@ def test_auto_chooses_a_device_of_that_precision(with_int8):
         cxr_edge.load(with_int8, precision="fp8")
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_calibration_images_are_read_whatever_their_paths_are(kind):
+@pytest.mark.parametrize(("kind", "fit"), [(str, "stretch"), (Path, "stretch"), (Path, "crop")])
+def test_calibration_images_are_read_whatever_their_paths_are_and_as_the_network_sees_them(kind, fit):
     """A data set's table has them as paths, not as text."""
-    bundle = read_bundle()
+    shown = msgspec.structs.replace(read_bundle().manifest.input, size=(224, 160), fit=fit)
     table = pd.DataFrame({"image": [path.name for path in SAMPLES[:2]], "path": [kind(path) for path in SAMPLES[:2]]})
-    found = calibration_images(table, bundle.manifest.input.size)
-    assert found.shape == (2, *bundle.manifest.input.size)
-    expected = [preprocess(read_image(path).pixels, bundle.manifest.input.size) for path in SAMPLES[:2]]
+    found = calibration_images(table, shown)
+    assert found.shape == (2, 224, 160)
+    expected = [preprocess(read_image(path).pixels, shown.size, fit) for path in SAMPLES[:2]]
     assert sorted(image.sum() for image in found) == sorted(image.sum() for image in expected)
 
 

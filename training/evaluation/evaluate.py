@@ -137,7 +137,9 @@ def evaluate(
         "default_tta_mode": default,
         "default_operating_point": manifest.default_operating_point,
         "tta_modes": {mode: ranking(truth, raw[mode], table, findings, bootstrap) for mode in MODES},
-        "tta_gain": paired(truth, (raw["single"], raw["tta"]), table, findings, bootstrap),
+        "tta_gain": paired(truth, (raw["single"], raw["tta"]), table, findings, bootstrap)
+        if len(manifest.tta.variants) > 1
+        else None,
         "operating_points": {
             name: at_thresholds(truth, calibrated, _in_order(manifest, name, findings), table, bootstrap)
             for name in manifest.operating_points

@@ -149,7 +149,9 @@ def ranking_section(report: dict[str, Any]) -> str:
 
 
 def tta_section(report: dict[str, Any]) -> str:
-    """Write what all TTA variants gain over one."""
+    """Write what all TTA variants gain over one, where there are more."""
+    if report["tta_gain"] is None:
+        return ""
     gain = report["tta_gain"]["mean"]
     return (
         "## What TTA gains\n\n"
