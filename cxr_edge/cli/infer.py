@@ -47,6 +47,7 @@ from cxr_edge.model.record import Record, encode_record
 from cxr_edge.model.results import NOTICE
 from cxr_edge.outputs.analysis import Analyser
 from cxr_edge.outputs.base import Output
+from cxr_edge.outputs.drawing import OverlayFormat
 from cxr_edge.outputs.html.picture import ReportPictures
 from cxr_edge.outputs.overlays import OverlayFiles
 from cxr_edge.runs.batch import infer as infer_images
@@ -148,6 +149,9 @@ def infer(
             help=f"Colours of the heat maps: {', '.join(COLORMAPS)}.",
         ),
     ] = "turbo",
+    overlay_format: Annotated[
+        OverlayFormat, typer.Option(help="Of the files of --cam: jpeg, or png, which is exact, slower and larger.")
+    ] = OverlayFormat.JPEG,
     threads: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=256, show_default="all cores", help="CPU threads to use.")
     ] = None,
@@ -221,12 +225,13 @@ def infer(
         settings = model.settings(tta=tta, adaptive=adaptive, operating_point=operating_point)
         pictures = ReportPictures(out) if out and report else None
         outputs = [  # a new kind of output is registered here
-            *_overlay_outputs(out, cam, colormap),
+            *_overlay_outputs(out, cam, colormap, overlay_format),
             *_dicom_outputs(dicom_out, dicom_overlays, colormap, model.provenance(settings)),
             *([pictures] if pictures else []),
         ]
         analyser = Analyser.of(model, settings, outputs)
         options = {"cam": cam, "colormap": colormap, "strict": strict}
+        options["overlay_format"] = overlay_format.value if cam else None
         options["dicom_overlays"] = dicom_overlays if dicom_out else None
         with _run_directory(out, model, analyser.provenance, options) as run:
             records = infer_images(analyser, inputs, run, workers=1 if one_image else cores)
@@ -331,6 +336,8 @@ def _check_effect(context: typer.Context, *, drawn: bool) -> None:
         raise typer.BadParameter(
             "it limits overlays in DICOM results: add --dicom-out DIR", param_hint="--dicom-overlays"
         )
+    if given(context, "overlay_format") and not context.params["cam"]:
+        raise typer.BadParameter("no overlay files were requested: add --cam N", param_hint="--overlay-format")
     if given(context, "colormap") and not drawn:
         raise typer.BadParameter(
             "it sets the colours of heat maps, and none was requested: add --cam N, --report or --dicom-out DIR",
@@ -362,8 +369,8 @@ def _input_limits(limits: list[str], *, strict: bool, isolated: bool) -> InputLi
         raise typer.BadParameter(f"expected numbers above 0, got {', '.join(limits)}", param_hint="--limit") from error
 
 
-def _overlay_outputs(out: Path | None, cam: int, colormap: str) -> list[Output]:
-    return [OverlayFiles(out, cam, colormap)] if out is not None and cam else []
+def _overlay_outputs(out: Path | None, cam: int, colormap: str, encoding: OverlayFormat) -> list[Output]:
+    return [OverlayFiles(out, cam, colormap, encoding)] if out is not None and cam else []
 
 
 def _dicom_outputs(dicom_out: Path | None, overlays: int, colormap: str, provenance: Provenance) -> list[Output]:

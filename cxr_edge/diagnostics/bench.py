@@ -20,7 +20,7 @@ from cxr_edge.model.graphs import open_graphs
 from cxr_edge.model.model import Model
 from cxr_edge.model.preprocess import preprocess
 from cxr_edge.model.results import Result
-from cxr_edge.outputs.overlays import draw_overlay
+from cxr_edge.outputs.drawing import draw_overlay
 from cxr_edge.support.parallel import map_in_order
 
 #: The image that is timed where none is named: one of NIH ChestX-ray14, 1024x1024, PNG.

@@ -7,21 +7,10 @@ anything unknown may be an image.
 
 import codecs
 import struct
-import zlib
 from pathlib import PurePath
 from typing import Final
 
-from cxr_edge.support.maker import SOFTWARE
-
 Signatures = tuple[tuple[int, bytes, str], ...]
-
-#: A result of this software that comes back as an input.
-RESULT: Final = f"result of {SOFTWARE}"
-#: Where the first chunk of a PNG file ends: the signature, and IHDR (PNG, 11.2.2).
-FIRST_CHUNK_END: Final = 33
-_SOFTWARE: Final = b"tEXtSoftware\0" + SOFTWARE.encode()
-#: The chunk that marks a PNG file as a result of this software (PNG, 11.3.4.3); it follows the first one.
-RESULT_CHUNK: Final = struct.pack(">I", len(_SOFTWARE) - 4) + _SOFTWARE + struct.pack(">I", zlib.crc32(_SOFTWARE))
 
 #: Numbers of the formats of Netpbm; a blank follows.
 _NETPBM: Final = ((1, "PBM"), (2, "PGM"), (3, "PPM"), (4, "PBM"), (5, "PGM"), (6, "PPM"))
@@ -136,11 +125,6 @@ def image_format(data: bytes) -> str | None:
     if data.startswith(_BMP) and data[_BMP_RESERVED] == bytes(4):
         return "BMP"
     return _named(data, _IMAGES)
-
-
-def is_result(png: bytes) -> bool:
-    """Return whether a PNG file is marked as a result of this software, such as an overlay of a heat map."""
-    return png.startswith(RESULT_CHUNK, FIRST_CHUNK_END)
 
 
 def other_content(data: bytes) -> str | None:

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr_edge import errors
-from cxr_edge.images import contents, exif, jpeg, png
+from cxr_edge.images import contents, exif, jpeg, png, result_mark
 from cxr_edge.images.files import read_bytes
 from cxr_edge.images.limits import DEFAULT_LIMITS, InputLimits
 from cxr_edge.images.png import Levels
+from cxr_edge.images.result_mark import RESULT
 from cxr_edge.support.warnings import CodedWarning
 
 if TYPE_CHECKING:
@@ -191,11 +192,11 @@ def _native_levels(data: bytes, limits: InputLimits) -> tuple[Levels, bytes | No
     """Decode to one channel at the file's own depth, not yet upright; also return EXIF data and warnings."""
     if not data:
         raise errors.EmptyFile("expected a PNG, JPEG or DICOM file, got zero bytes")
+    if result_mark.is_marked(data):
+        raise errors.UnsupportedObject(
+            f"expected a radiograph, got a {RESULT}; use the image that it was made from", RESULT
+        )
     if data.startswith(png.SIGNATURE):
-        if contents.is_result(data):
-            raise errors.UnsupportedObject(
-                f"expected a radiograph, got a {contents.RESULT}; use the image that it was made from", contents.RESULT
-            )
         png_header = png.read_header(data)
         limits.check_size(png_header.width, png_header.height)
         return png.decode(data, png_header)

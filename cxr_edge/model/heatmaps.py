@@ -5,7 +5,8 @@ positive part of ∂logit/∂A_k at each position (LayerCAM, Jiang et al. 2021) 
 Selvaraju et al. 2017).
 """
 
-from typing import Final
+import functools
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,6 +24,9 @@ COLORMAPS: Final = {
 MAX_OPACITY: Final = 0.5
 #: The same for a label that is not positive: a map is scaled to its own maximum, and must not look like a finding.
 WEAK_OPACITY: Final = 0.2
+
+#: Pixels of a side up to which an enlarged map is curved; at four times its seven cells' distance nobody sees corners.
+_CURVED: Final = 256
 
 
 def upsample(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -69,9 +73,62 @@ def overlay(
     ndarray, (H, W, 3) uint8, BGR
     """
     levels = cv2.convertScaleAbs(heatmap, alpha=255)
-    opacities = opacity * np.arange(256) / 255
-    colour = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], COLORMAPS[colormap]).reshape(256, 3)
-    # Both parts of the blend depend on the level alone: two look-ups instead of float arithmetic over three channels.
-    faded = cv2.multiply(image, cv2.LUT(levels, np.rint(255 * (1 - opacities)).astype(np.uint8)), scale=1 / 255)
-    tint = np.rint(opacities[:, None] * colour).astype(np.uint8)
-    return np.asarray(cv2.merge([cv2.add(faded, cv2.LUT(levels, channel)) for channel in tint.T.copy()]), np.uint8)
+    kept, tint = _blend(colormap, opacity)
+    faded = cv2.multiply(image, cv2.LUT(levels, kept), scale=1 / 255)
+    return np.asarray(cv2.merge([cv2.add(faded, cv2.LUT(levels, channel)) for channel in tint]), np.uint8)
+
+
+class Planes(NamedTuple):
+    """A picture as JPEG stores it: luma of each pixel, and chroma of every two by two.
+
+    Attributes
+    ----------
+    luma : ndarray, (H, W) uint8
+    blue, red : ndarray, (ceil(H / 2), ceil(W / 2)) uint8
+        128 in grey (JFIF 1.02).
+    """
+
+    luma: npt.NDArray[np.uint8]
+    blue: npt.NDArray[np.uint8]
+    red: npt.NDArray[np.uint8]
+
+
+def overlay_planes(
+    image: npt.NDArray[np.uint8], activation: npt.NDArray[np.float32], colormap: str, opacity: float
+) -> Planes:
+    """Lay a map over an image as `overlay` does, in the planes of a JPEG.
+
+    The image is grey: chroma depends on the map alone, and no pixel's colour has to be converted.
+
+    Parameters
+    ----------
+    image : ndarray, (H, W) uint8
+    activation : ndarray, (h, w) float32
+        At least 0; a few cells.
+    colormap, opacity
+        As for `overlay`.
+    """
+    levels = _levels(activation, (image.shape[0], image.shape[1]))
+    kept, tint = _blend(colormap, opacity)
+    luma, red, blue = cv2.split(cv2.cvtColor(np.ascontiguousarray(tint.T)[:, None], cv2.COLOR_BGR2YCrCb))
+    faded = cv2.multiply(image, cv2.LUT(levels, kept), scale=1 / 255)
+    of_chroma = np.ascontiguousarray(levels[::2, ::2])
+    planes = cv2.add(faded, cv2.LUT(levels, luma)), cv2.LUT(of_chroma, blue), cv2.LUT(of_chroma, red)
+    return Planes(*(np.asarray(plane, np.uint8) for plane in planes))
+
+
+def _levels(activation: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Enlarge a map to 0 to 255: by bicubic interpolation as far as a curve is seen, and on along straight lines."""
+    first = min(size[0], _CURVED), min(size[1], _CURVED)
+    levels = cv2.convertScaleAbs(upsample(activation, first), alpha=255)
+    return np.asarray(cv2.resize(levels, size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+@functools.lru_cache(maxsize=16)
+def _blend(colormap: str, opacity: float) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return look-up tables by the level of a map: what is kept of the image, (256,), and the added BGR, (3, 256)."""
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    opacities = opacity * levels / 255
+    colour = cv2.applyColorMap(levels, COLORMAPS[colormap])[:, 0]
+    tint = np.rint(opacities * colour).astype(np.uint8)
+    return np.rint(255 * (1 - opacities[:, 0])).astype(np.uint8), np.ascontiguousarray(tint.T)

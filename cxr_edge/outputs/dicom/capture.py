@@ -22,7 +22,7 @@ from cxr_edge.outputs.dicom.finish import finished
 from cxr_edge.outputs.dicom.geometry import orientation
 from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.origin import equipment, result_uid
-from cxr_edge.outputs.overlays import band
+from cxr_edge.outputs.lettering import band
 from cxr_edge.support.maker import MAKER
 from cxr_edge.support.warnings import CodedWarning
 
@@ -105,7 +105,8 @@ def _drawn(
     picture = overlay(np.asarray(sized, np.uint8), upsample(result.map_of(finding.label), size), colormap)
     verdict = f"AI: {finding.label} {finding.probability:.2f} (threshold {finding.threshold:.2f})"
     above = " ".join(["Research only, not for diagnosis.", *map(_sentence, result.doubts)])
-    bands = band(above, size[1]), band(f"{verdict}; colour: where the model looked", size[1])
+    texts = band(above, size[1]), band(f"{verdict}; colour: where the model looked", size[1])
+    bands = [cv2.merge([text] * 3) for text in texts]
     return np.ascontiguousarray(np.vstack([bands[0], picture, bands[1]])[..., ::-1])
 
 

@@ -1,5 +1,6 @@
 """Overlays are of findings in the record; one below its threshold is marked and weaker; none is read as an image."""
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -10,16 +11,18 @@ import cxr_edge
 from cxr_edge import errors, images
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.outputs.analysis import Analyser
-from cxr_edge.outputs.overlays import BELOW, FOLDER, OverlayFiles, draw_overlay
+from cxr_edge.outputs.drawing import OverlayFormat, draw_overlay
+from cxr_edge.outputs.overlays import BELOW, FOLDER, OverlayFiles
 from cxr_edge.runs.batch import infer
 from cxr_edge.runs.directory import RunDirectory
 from cxr_edge.runs.inputs import find_inputs
 from tests.conftest import SAMPLES
 
 
-def drawn(model: cxr_edge.Model, out: Path) -> list[ResultRecord]:
+def drawn(model: cxr_edge.Model, out: Path, encoding: OverlayFormat = OverlayFormat.JPEG) -> list[ResultRecord]:
     """Run over some samples, with an overlay for as many labels as there are."""
-    analyser = Analyser.of(model, model.settings(tta=False), [OverlayFiles(out, len(model.labels), "turbo")])
+    overlays = OverlayFiles(out, len(model.labels), "turbo", encoding)
+    analyser = Analyser.of(model, model.settings(tta=False), [overlays])
     inputs = find_inputs([str(path) for path in SAMPLES[:3]])
     with RunDirectory(out, analyser.provenance.identity(), {}, model.manifest.label_names) as directory:
         return list(infer(analyser, inputs, directory, workers=1))
@@ -92,9 +95,30 @@ def test_an_overlay_that_is_gone_is_drawn_again_whatever_its_label(run, model):
     assert (out / weak).read_bytes() == before
 
 
-def test_an_overlay_is_not_read_as_an_image(run):
-    out, _ = run
-    for path in (out / FOLDER).iterdir():
+@pytest.fixture(scope="module")
+def explained(model: cxr_edge.Model) -> cxr_edge.Result:
+    return model.predict(SAMPLES[1], tta=False, heatmaps=True)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (137, 511), (1001, 640), (2048, 1700)])
+def test_a_jpeg_shows_what_the_exact_picture_shows(explained, size):
+    """Of any size, odd or even: above 40 dB from it, where differences are not seen; its caption is as sharp."""
+    image = cv2.resize(images.read_image(SAMPLES[1]).pixels, size[::-1], interpolation=cv2.INTER_AREA)
+    result = dataclasses.replace(explained, size=size)
+    exact, jpeg = (
+        cv2.imdecode(np.frombuffer(draw_overlay(image, result, label, "turbo", encoding), np.uint8), cv2.IMREAD_COLOR)
+        for label in [result.findings[0].label]
+        for encoding in (OverlayFormat.PNG, OverlayFormat.JPEG)
+    )
+    assert exact.shape == jpeg.shape == (*size, 3)
+    assert cv2.PSNR(exact, jpeg) > 40
+    assert cv2.PSNR(exact[-15:, :100], jpeg[-15:, :100]) > 30
+
+
+@pytest.mark.parametrize("encoding", OverlayFormat)
+def test_an_overlay_is_not_read_as_an_image(model, encoding, tmp_path):
+    drawn(model, tmp_path, encoding)
+    for path in (tmp_path / FOLDER).iterdir():
         with pytest.raises(errors.UnsupportedObject, match="got a result of cxr-edge") as raised:
             images.read_image(path)
         assert raised.value.content == "result of cxr-edge"

@@ -6,9 +6,9 @@ from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from cxr_edge.errors import UnsupportedObject
-from cxr_edge.images.contents import RESULT
 from cxr_edge.images.dicom.header import tags
 from cxr_edge.images.dicom.header.elements import Elements
+from cxr_edge.images.result_mark import RESULT
 from cxr_edge.support.maker import MAKER, SOFTWARE
 
 #: What the name of every class of images contains, and of no other (PS3.6, table A-1).

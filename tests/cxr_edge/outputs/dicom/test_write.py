@@ -31,7 +31,7 @@ from cxr_edge.outputs.dicom import ResultObject, codes, write_objects
 from cxr_edge.outputs.dicom.origin import result_uid
 from cxr_edge.outputs.dicom.presentation_state import PEAK, outline
 from cxr_edge.outputs.dicom.report import CLASSES, in_class
-from cxr_edge.outputs.overlays import band, caption
+from cxr_edge.outputs.lettering import band, caption
 from cxr_edge.support.files import write_atomically
 from tests.validators import errors_of, pixelmed_errors, program
 
@@ -429,11 +429,12 @@ def test_the_text_of_a_capture_covers_nothing_of_the_image(model: cxr_edge.Model
 @pytest.mark.parametrize("side", [6, 64, 200, 400, 1024])
 def test_a_caption_stays_within_its_picture(side: int) -> None:
     text = "Pleural_Thickening 0.55 positive  |  research only, not for diagnosis"
-    drawn = np.full((400, side, 3), 128, np.uint8)
-    caption(drawn, text)
+    drawn = caption(text, (400, side))
+    assert drawn.shape[0] <= 400
+    assert drawn.shape[1] <= side
     assert drawn.min() < 64  # at a side of 6, letters are everywhere
     if side >= 200:
-        assert (drawn.max(axis=2) > 200).sum() > 100
+        assert (drawn > 200).sum() > 100
         assert (drawn[:, -1] < 200).all()  # no letter is cut off at the edge
 
 
@@ -599,7 +600,7 @@ def test_a_doubt_is_in_every_object(model: cxr_edge.Model) -> None:
     drawn = read(state).GraphicAnnotationSequence[0].TextObjectSequence[0].UnformattedTextValue
     assert "doubtful image" in drawn
     picture = read(capture)
-    above = band(texts_of(result)[0], picture.Columns)
+    above = band(texts_of(result)[0], picture.Columns)[..., None]
     assert "WARNING" in texts_of(result)[0]
     assert np.abs(picture.pixel_array[: above.shape[0]].astype(int) - above).mean() < 5  # JPEG loses a little
     plain, _ = of_image(model, dicom_files.written(dicom_files.image(upright, **STUDY)))
