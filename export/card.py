@@ -13,7 +13,9 @@ from cxr_edge.model.results import NOTICE
 from export import card_texts
 from export.bundle_files import write_bundle
 from export.errors import ExportError
+from export.gate import OWN_IMAGES
 from export.report import change
+from training.data.nih import NIH
 from training.evaluation.evaluate import hash_of_decisions, hash_of_networks
 from training.evaluation.looks import TEST_LOOKS
 from training.evaluation.report import card_figures, signed
@@ -50,6 +52,8 @@ def _trained(manifest: dict[str, Any], measured: dict[str, Any] | None) -> str:
     """Write the head of the card of a model that this project trained."""
     training = manifest["training"]
     gate, difference = _gate(manifest)
+    nih = NIH in training.get("data", NIH)
+    trained_on = f"{training['images']['train']:,}" if "images" in training else "a part of the"
     return card_texts.HEAD.format(
         name=manifest["name"],
         version=manifest["version"],
@@ -57,7 +61,9 @@ def _trained(manifest: dict[str, Any], measured: dict[str, Any] | None) -> str:
         network=_network(manifest),
         count=len(manifest["labels"]),
         labels=_label_names(manifest),
-        trained_on=f"{training['images']['train']:,}" if "images" in training else "a part of the",
+        source=card_texts.NIH_SOURCE if nih else "",
+        limits=card_texts.NIH_LIMITS if nih else card_texts.OTHER_LIMITS,
+        whole=card_texts.NIH_WHOLE.format(trained_on=trained_on) if nih else "",
         data=training.get("data", "Not recorded"),
         images=_listed(training.get("images", {})),
         patients=_listed(training.get("patients", {})),
@@ -186,7 +192,7 @@ def _variants(variants: dict[str, Any]) -> str:
         _variant_row(name, part, figures)
         for name, variant in variants.items()
         for part, figures in variant["gate"].items()
-        if part in ("validation", "test")
+        if part in ("validation", "test", OWN_IMAGES)
     ]
     if not rows:
         return ""
@@ -218,7 +224,13 @@ def _variant_row(name: str, part: str, figures: dict[str, Any]) -> str:
 def _calibration(calibration: dict[str, Any]) -> str:
     if calibration["method"] == "identity":
         return "none, probabilities are the network's own"
-    return f"Platt's sigmoid for each label, fitted on {calibration['fitted_on']}"
+    curves = list(calibration["tta"].values())
+    different = {(curve["slope"], curve["intercept"]) for curve in curves}
+    if len(different) == len(curves):
+        which = "a curve for each label"
+    else:
+        which = f"{len(different)} {'curve' if len(different) == 1 else 'curves'} shared by {len(curves)} labels"
+    return f"Platt's sigmoid, {which}, fitted on {calibration['fitted_on']}"
 
 
 def _listed(parts: dict[str, Any]) -> str:

@@ -17,18 +17,34 @@ others are measured against. It has not been validated for any clinical use. Not
 ## Data
 
 {data}. Images: {images}. Patients: {patients}. Split: {split}; no patient is in two parts.
-Images: NIH Clinical Center; Wang et al. 2017 (ChestX-ray8, CVPR). The labels were mined from
-reports by text processing; their authors estimate them to be over 90 % accurate, others less.
-
+{source}
 ## Limits
 
-- Images of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
-  collection may hold findings more often than the whole: quote no prevalence or predictive value from it.
+{limits}
 - Calibration: {calibration}. It holds for images like those; with another prevalence probabilities are off.
 - Thresholds ({operating_points}) were fitted on the same images{elsewhere}.
 - Lateral images, children, and images other than chest radiographs get an answer all the same; at most a warning.
 {maps}
+{whole}
+## Parity of the exported graphs with Keras
 
+Largest difference over {gate_images} images in {gate_variants} TTA variants each: {gate}.
+"""
+
+NIH_SOURCE: Final = """\
+Images: NIH Clinical Center; Wang et al. 2017 (ChestX-ray8, CVPR). The labels were mined from
+reports by text processing; their authors estimate them to be over 90 % accurate, others less.
+"""
+
+NIH_LIMITS: Final = """\
+- Images of one hospital system, most of them of sick adults: expect worse elsewhere. A part of the
+  collection may hold findings more often than the whole: quote no prevalence or predictive value from it."""
+
+OTHER_LIMITS: Final = """\
+- Nothing is recorded here of the hospitals, scanners and patients that the images are from, nor of how their labels
+  came about: expect worse elsewhere."""
+
+NIH_WHOLE: Final = """
 ## Training on all of NIH
 
 This model was fitted on {trained_on} images. With all 112,120 and a GPU:
@@ -38,10 +54,6 @@ This model was fitted on {trained_on} images. With all 112,120 and a GPU:
     python -m training calibrate runs/full cache
     python -m export runs/full/model.keras --out my-bundle
     python -m training evaluate cache --bundle my-bundle --part test --out results
-
-## Parity of the exported graphs with Keras
-
-Largest difference over {gate_images} images in {gate_variants} TTA variants each: {gate}.
 """
 
 MAPS: Final = """\
@@ -76,7 +88,7 @@ OUT_OF_DISTRIBUTION: Final = """\
 
 A linear rule on the features before the head warns of images other than frontal chest radiographs, upright and whole.
 It was fitted on {fitted_on}, and warns of {false_alarms:.0%} of the validation images. Images of other kinds than
-those it was fitted on are listed as elsewhere. How many are warned of, with the 95 % interval (Wilson):
+those it was fitted on are listed as elsewhere. How many are warned of, with the 95 % interval (Wilson's, by patient):
 
 | images | kind | count | warned of |
 |---|---|---|---|
@@ -89,7 +101,8 @@ HEADER_CHECKS: Final = """\
 ## DICOM headers that contradict the image
 
 Linear rules on the features warn where the header states another view (PA, AP) or sex than the image shows. Caught:
-with the other value in the header. Headers of the collection are not all right. With the 95 % interval (Wilson):
+with the other value in the header. Headers of the collection are not all right. The limits are placed on the validation
+images, whose false alarms are therefore those that were asked for. With the 95 % interval (Wilson's, by patient):
 
 | header | images | collection | count | caught | false alarms |
 |---|---|---|---|---|---|

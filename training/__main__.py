@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from cxr_edge.errors import CxrEdgeError
+from training.ablation import read_ablation
 from training.errors import TrainingError, how_to_get
 from training.labels import DEFAULT as DEFAULT_LABELS
+from training.labels import read_labels
 from training.recipe import DEFAULT, EXPERIMENTS, RECIPES, change_recipe, read_recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -59,11 +61,11 @@ def prepare(
     takes CACHE in place of the data set.
     """
     with _errors_reported("Interrupted; the same command continues where it stopped"):
+        names = read_labels(labels)  # told within a second, before heavy imports
+
         from training.data.nih import read_dataset
         from training.data.prepare import prepare as prepare_images
-        from training.labels import read_labels
 
-        names = read_labels(labels)
         images = read_dataset(data, names)
         unreadable = prepare_images(images, out, tuple(size), names, skip_unreadable=skip_unreadable)
     if len(unreadable):
@@ -138,16 +140,21 @@ def ablate(
         Path,
         typer.Option(help="The changes.", exists=True, dir_okay=False, show_default="experiments/ablation.toml"),
     ] = EXPERIMENTS / "ablation.toml",
+    device: Annotated[Device, typer.Option(help="As for fit.")] = Device.auto,
 ) -> None:
     """Fit variants of a recipe with several seeds; writes ablation.json and ablation.md.
 
     The same command in several processes, or on several machines with a shared DIR, shares the work.
     """
     with _errors_reported("Interrupted; the same command continues after the last whole epoch"):
-        from training.fitting.ablate import ablate as ablate_variants
-        from training.fitting.ablate import read_ablation
+        ablation, changed = read_ablation(variants), read_recipe(recipe)
+        ablation.recipes(changed)  # a mistake is told within a second, before heavy imports
 
-        ablate_variants(data, out, read_recipe(recipe), read_ablation(variants))
+        from training.fitting.ablate import ablate as ablate_variants
+        from training.network.devices import choose_device
+
+        choose_device(device.value)
+        ablate_variants(data, out, changed, ablation, cpu_asked_for=device is Device.cpu)
     typer.echo((out / "ablation.md").read_text())
 
 
@@ -242,7 +249,7 @@ def recalibrate(
     """
     with _errors_reported():
         from cxr_edge.model.bundle import read_bundle
-        from export.decisions import recalibrate as fit_anew
+        from export.recalibration import recalibrate as fit_anew
         from training.data.external import read_external
         from training.labels import LabelSet
 

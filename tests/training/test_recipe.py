@@ -1,5 +1,6 @@
 """The recipe files, single changes, and the command line's messages about a wrong one."""
 
+import re
 import subprocess
 import sys
 
@@ -8,8 +9,8 @@ from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from training.__main__ import app
+from training.ablation import read_ablation
 from training.errors import RecipeError
-from training.fitting.ablate import read_ablation
 from training.recipe import DEFAULT, EXPERIMENTS, RECIPES, change_recipe, read_recipe
 
 
@@ -53,6 +54,17 @@ def test_a_wrong_recipe_is_named(tmp_path, old, new, message):
     path.write_text(text.replace("\nseed = 0", "", 1).replace(old, new))
     with pytest.raises(RecipeError, match=message):
         read_recipe(path)
+
+
+@pytest.mark.parametrize("file", ["docs/training.md", "training/recipes/best.toml", "training/recipes/student.toml"])
+def test_a_documented_cache_has_the_sizes_of_the_recipe_that_is_fitted_from_it(file):
+    """A cache cannot gain a size later: all of NIH would be decoded once more."""
+    lines = (ROOT / file).read_text().splitlines()
+    prepared = [line for line in lines if "python -m training prepare" in line and "trial" not in line]
+    assert prepared
+    wanted = {stage.size for stage in read_recipe(DEFAULT).stages}
+    for line in prepared:
+        assert {int(size) for size in re.findall(r"--size (\d+)", line)} == wanted, line
 
 
 def test_single_keys_can_be_changed():

@@ -13,6 +13,8 @@ from training.labels import LabelSet
 
 #: Columns every table has, besides one 0/1 column per label.
 COLUMNS = ("image", "patient", "age", "sex", "view", "official", "collection", "markers_blacked")
+#: The whole data set, as manifests name it.
+NIH = "112,120 images of NIH ChestX-ray14 (Wang et al. 2017)"
 #: The shorter side of the image as it is stored, in pixels; missing where neither table nor cache records it.
 #: It describes a copy of the image and not the image, so that no hash includes it.
 SIDE = "side"
@@ -148,6 +150,12 @@ def joined_labels(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     """Write the label columns as NIH does, ``Mass|Nodule``."""
     marks = table[list(names)].to_numpy(bool)
     return pd.Series(["|".join(label for label, there in zip(names, row, strict=True) if there) for row in marks])
+
+
+def describe_images(table: pd.DataFrame) -> str:
+    """Say what images are, for a manifest: NIH's are known by their names, the patient and the number of the image."""
+    known = table["image"].str.fullmatch(r"\d{8}_\d{3}\.(png|jpe?g)").all()
+    return f"{len(table):,} of the {NIH}" if known else f"{len(table):,} images of an origin that is not recorded"
 
 
 def hash_of_table(images: pd.DataFrame, names: Sequence[str]) -> str:

@@ -3,53 +3,21 @@
 import csv
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 import numpy as np
-from msgspec import Meta
 
-from training.errors import Busy, FitError, RecipeError
+from training.ablation import Ablation, run_name
+from training.errors import Busy, FitError
 from training.fitting.history import HISTORY
 from training.fitting.provenance import MODEL, PROVENANCE
 from training.fitting.run import fit_run
-from training.recipe import Recipe, change_recipe
+from training.recipe import Recipe
 
 TABLE = "ablation"
 
 
-class Ablation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which variants of a recipe are compared.
-
-    Attributes
-    ----------
-    seeds : tuple of int
-    common : tuple of str
-        Changes of the recipe for all variants; see `training.recipe.change_recipe`. ``{seed}`` in a change stands
-        for the seed, here and in `variants`.
-    variants : dict
-        Name → further changes. The first is what the others are compared with.
-    """
-
-    seeds: Annotated[tuple[int, ...], Meta(min_length=1)]
-    common: tuple[str, ...]
-    variants: Annotated[dict[str, tuple[str, ...]], Meta(min_length=1)]
-
-
-def read_ablation(path: Path) -> Ablation:
-    """Read an ablation file.
-
-    Raises
-    ------
-    RecipeError
-    """
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=Ablation)
-    except msgspec.MsgspecError as error:
-        raise RecipeError(f"{path}: {error}") from error
-
-
-def ablate(data: Path, out: Path, recipe: Recipe, ablation: Ablation) -> dict[str, Any]:
+def ablate(data: Path, out: Path, recipe: Recipe, ablation: Ablation, *, cpu_asked_for: bool = False) -> dict[str, Any]:
     """Fit what is not fitted yet, and write what each variant gained on validation.
 
     Several processes may work on the same `out`: each fit belongs to the one that locks it first.
@@ -58,7 +26,10 @@ def ablate(data: Path, out: Path, recipe: Recipe, ablation: Ablation) -> dict[st
     ----------
     data, out : Path
     recipe : Recipe
+        What is changed.
     ablation : Ablation
+    cpu_asked_for : bool
+        Fit on a CPU, however long it takes.
 
     Returns
     -------
@@ -66,16 +37,14 @@ def ablate(data: Path, out: Path, recipe: Recipe, ablation: Ablation) -> dict[st
         The table so far, also in ``ablation.json`` and ``ablation.md``.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for seed in ablation.seeds:
-        for name, changes in ablation.variants.items():
-            seeded = [change.replace("{seed}", str(seed)) for change in (*ablation.common, *changes, "seed={seed}")]
-            _fit_once(data, out / f"{name}-{seed}", change_recipe(recipe, seeded))
+    for name, of_run in ablation.recipes(recipe).items():
+        _fit_once(data, out / name, of_run, cpu_asked_for=cpu_asked_for)
     return write_table(out, ablation)
 
 
-def _fit_once(data: Path, run: Path, recipe: Recipe) -> None:
+def _fit_once(data: Path, run: Path, recipe: Recipe, *, cpu_asked_for: bool) -> None:
     try:
-        fit_run(data, run, recipe, resume=True)
+        fit_run(data, run, recipe, resume=True, cpu_asked_for=cpu_asked_for)
     except Busy:
         print(f"{run.name} is being fitted by another process")  # noqa: T201
     except FitError as error:
@@ -109,7 +78,7 @@ def _figures(out: Path, name: str, seeds: tuple[int, ...]) -> dict[int, dict[str
     """Return the number of training images and the last epoch's figures of each finished fit."""
     figures = {}
     for seed in seeds:
-        run = out / f"{name}-{seed}"
+        run = out / run_name(name, seed)
         if (run / MODEL).exists():
             with (run / HISTORY).open(newline="") as file:
                 *_, last = csv.DictReader(file)

@@ -113,16 +113,16 @@ class Estimate(keras.callbacks.Callback):  # type: ignore[misc]
         This one, and those after it.
     epochs : int
         Of this stage that are done.
-    images : int
-        Of an epoch.
+    images : sequence of int
+        Of an epoch of each stage.
     batch : int
     """
 
-    def __init__(self, stages: Sequence[Stage], epochs: int, images: int, batch: int) -> None:
+    def __init__(self, stages: Sequence[Stage], epochs: int, images: Sequence[int], batch: int) -> None:
         super().__init__()
-        first, *later = stages
-        shown = (first.epochs - epochs) * first.size**2 + sum(stage.epochs * stage.size**2 for stage in later)
-        self._equivalent = images * shown / first.size**2
+        first = stages[0]
+        pixels = [of_epoch * stage.epochs * stage.size**2 for stage, of_epoch in zip(stages, images, strict=True)]
+        self._equivalent = sum(pixels) / first.size**2 - epochs * images[0]
         self._size, self._batch, self._seen, self._since = first.size, batch, 0, 0.0
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:

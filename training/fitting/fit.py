@@ -11,6 +11,7 @@ from training.fitting.batches import Batches
 from training.fitting.callbacks import Bookkeeper, DivergenceGuard, Estimate, Order, ProgressLine
 from training.fitting.checkpoint import STATE, Progress, read_progress, restore_state
 from training.fitting.losses import make_loss
+from training.fitting.plan import images_of_epoch
 from training.network.architecture import LOGITS, round_kernels_to_half
 from training.network.devices import dtype_policy, gpus, shared_among
 from training.network.initial_weights import initial_network
@@ -92,7 +93,7 @@ def _fit_stage(
         DivergenceGuard(batches, run),
         Bookkeeper(network, validation, loss, recipe.stopping, progress, run),
         line,
-        Estimate(recipe.stages[number - 1 :], progress.epochs, len(batches) * recipe.batch, recipe.batch),
+        _estimate(recipe, number, progress, batches.part),
     ]
     if tensorboard:
         callbacks.append(keras.callbacks.TensorBoard(run / "tensorboard" / f"stage-{number}"))
@@ -102,6 +103,12 @@ def _fit_stage(
         trainer.fit(
             batches, epochs=stage.epochs, initial_epoch=progress.epochs, callbacks=callbacks, verbose=0, shuffle=False
         )
+
+
+def _estimate(recipe: Recipe, number: int, progress: Progress, train: Part) -> Estimate:
+    stages = recipe.stages[number - 1 :]
+    images = [images_of_epoch(train.table, recipe, train.labels, stage) for stage in stages]
+    return Estimate(stages, progress.epochs, images, recipe.batch)
 
 
 def make_trainer(network: keras.Model) -> keras.Model:

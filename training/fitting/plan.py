@@ -18,6 +18,8 @@ from training.recipe import Recipe, Stage
 #: Pixels of network input that a fit on a CPU may show without being asked for: a night of two cores,
 #: which fit about a million pixels a second. All of NIH at 224 pixels takes 25 times as many.
 MOST_PIXELS_ON_CPU: Final = 4e10
+#: Share of the weights that a stage begins with in its average at the end, at most without a word.
+MOST_KEPT: Final = 0.05
 
 
 def describe_plan(parts: Parts, recipe: Recipe, labels: LabelSet, *, cpu_asked_for: bool) -> list[str]:
@@ -38,7 +40,7 @@ def describe_plan(parts: Parts, recipe: Recipe, labels: LabelSet, *, cpu_asked_f
     """
     train = parts["train"]
     found = gpus()
-    shown = [_images_of_epoch(train, recipe, labels, stage) for stage in recipe.stages]
+    shown = [images_of_epoch(train, recipe, labels, stage) for stage in recipe.stages]
     pixels = sum(n * stage.epochs * stage.size**2 for n, stage in zip(shown, recipe.stages, strict=True))
     if not found and not cpu_asked_for and pixels > MOST_PIXELS_ON_CPU:
         raise FitError(
@@ -54,10 +56,17 @@ def describe_plan(parts: Parts, recipe: Recipe, labels: LabelSet, *, cpu_asked_f
             f"stage {number}: {stage.size} px, {stage.epochs} epochs of about {steps:,} batches of {recipe.batch}; "
             f"{_memory(train, stage)}"
         )
+        if (kept := recipe.optimizer.ema ** (steps * stage.epochs)) > MOST_KEPT:
+            lines.append(
+                f"optimizer.ema={recipe.optimizer.ema:g} is slow for so few steps: {kept:.0%} of the averaged weights "
+                "will still be those that the stage begins with; choose a lower one"
+            )
+    if recipe.sampling.small_share < 1 and train[SIDE].isna().all():
+        lines.append("sampling.small_share has no effect: the stored side of the images is unknown; a cache records it")
     return lines
 
 
-def _images_of_epoch(train: pd.DataFrame, recipe: Recipe, labels: LabelSet, stage: Stage) -> int:
+def images_of_epoch(train: pd.DataFrame, recipe: Recipe, labels: LabelSet, stage: Stage) -> int:
     """Count what an epoch shows: see `training.fitting.batches.epoch_rows`."""
     targets, small = train[list(labels.names)].to_numpy(), (train[SIDE] < stage.size).to_numpy()
     return len(epoch_rows(targets, small, recipe.sampling, np.random.default_rng(0)))

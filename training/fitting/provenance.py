@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 
 from cxr_edge.model.labels import Label
-from training.data.nih import hash_of_table
+from training.data.nih import describe_images, hash_of_table
 from training.data.splits import Parts
 from training.errors import DataError
 from training.files import hash_of_file
@@ -33,7 +33,7 @@ def provenance(parts: Parts, recipe: Recipe, labels: LabelSet) -> dict[str, Any]
     """
     hashes = {name: hash_of_table(part, labels.names) for name, part in parts.items()}
     return {
-        "data": f"{sum(map(len, parts.values())):,} of the 112,120 images of NIH ChestX-ray14 (Wang et al. 2017)",
+        "data": describe_images(pd.concat(parts.values())),
         "split": recipe.split.describe(),
         "labels": msgspec.to_builtins(labels.records),
         "images": {name: len(part) for name, part in parts.items()},

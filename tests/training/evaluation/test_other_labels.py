@@ -114,6 +114,8 @@ def test_the_card_names_them(report, bundle, tmp_path):
     card = read_bundle(bundle).files["MODEL_CARD.md"].decode()
     assert f"5 labels: {', '.join(FIVE.names)}" in " ".join(card.split())
     assert "| Line misplaced |" in card
+    assert "images of an origin that is not recorded" in card
+    assert "NIH" not in card
 
 
 def test_the_gate_compares_two_runtimes(bundle):

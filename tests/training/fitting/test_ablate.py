@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from tests.training.conftest import RECIPE
-from training.fitting.ablate import Ablation, ablate, write_table
+from training.ablation import Ablation
+from training.fitting.ablate import ablate, write_table
 from training.recipe import Stage
 
 ABLATION = Ablation(
