@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cxr_edge.model.calibration import Calibration, Curve, calibrate
+from cxr_edge.model.labels import Label
 from training.decisions.calibration import FOLDS, METHODS, choose_method
 from training.decisions.early_exit import FIRST, fit_early_exit
 from training.decisions.thresholds import operating_points
@@ -102,6 +103,69 @@ def decide_part(
     return decided
 
 
+def decide_known(
+    groups: Sequence[tuple[npt.NDArray[np.bool_], LabelSet]],
+    images: pd.DataFrame,
+    labels: LabelSet,
+    per_variant: npt.NDArray[np.float32],
+    fitted_on: str,
+) -> dict[str, Any]:
+    """Decide as `decide` does, each label on the images on which it is known.
+
+    Parameters
+    ----------
+    groups : sequence of (ndarray, LabelSet)
+        See `known_groups`; the first decides on the TTA mode.
+    images, labels, per_variant, fitted_on
+        As for `decide`; labels may be NaN.
+
+    Returns
+    -------
+    dict
+        As `decide` returns it, of the labels of the groups; ``figures`` are the means over all images and labels.
+    """
+    of_groups = []
+    for known, of_group in groups:
+        columns = [labels.names.index(name) for name in of_group.names]
+        table = images[known].reset_index(drop=True)
+        of_groups.append(decide(table, of_group, per_variant[known][:, :, columns], fitted_on))
+    decided = of_groups[0]
+    weights = [known.sum() * len(of_group) for known, of_group in groups]
+    losses = [of["figures"]["log_loss"] for of in of_groups]
+    decided["figures"]["log_loss"] = {
+        method: float(np.average([loss[method] for loss in losses], weights=weights)) for method in losses[0]
+    }
+    # By group, the method with the least loss was taken.
+    decided["figures"]["least_log_loss"] = float(np.average([min(loss.values()) for loss in losses], weights=weights))
+    for (_, of_group), other in zip(groups[1:], of_groups[1:], strict=True):
+        _adopt(decided, other, of_group.names, labels)
+    return decided
+
+
+def known_groups(images: pd.DataFrame, labels: LabelSet) -> list[tuple[npt.NDArray[np.bool_], LabelSet]]:
+    """Group labels by the images on which they are known; the group with most marks first.
+
+    Labels that are `rare_labels` among these images are left out, and groups without a finding, or of fewer patients
+    than folds.
+
+    Returns
+    -------
+    list of (ndarray, LabelSet)
+        The images, (N,) bool, and the labels.
+    """
+    groups: dict[bytes, tuple[npt.NDArray[np.bool_], list[Label]]] = {}
+    for label in labels.records:
+        known = images[label.name].notna().to_numpy()
+        groups.setdefault(known.tobytes(), (known, []))[1].append(label)
+    found = []
+    for known, of_group in groups.values():
+        rare = rare_labels(images[known], LabelSet.of(of_group))
+        common = LabelSet.of([label for label in of_group if label.name not in rare])
+        if common.findings and images["patient"][known].nunique() >= FOLDS:
+            found.append((known, common))
+    return sorted(found, key=lambda group: -int(group[0].sum()) * len(group[1]))
+
+
 def _adopt(decided: dict[str, Any], other: dict[str, Any], names: Sequence[str], labels: LabelSet) -> None:
     """Give labels the curves and thresholds of other decisions; all in the order of the labels."""
     for mode in MODES:
@@ -109,7 +173,7 @@ def _adopt(decided: dict[str, Any], other: dict[str, Any], names: Sequence[str],
             thresholds = decided["operating_points"][point][mode]["thresholds"]
             thresholds |= {name: of_other[mode]["thresholds"][name] for name in names if name in labels.findings}
             decided["operating_points"][point][mode]["thresholds"] = {
-                name: thresholds[name] for name in labels.findings
+                name: thresholds[name] for name in labels.findings if name in thresholds
             }
     if all(which["calibration"]["method"] == "identity" for which in (decided, other)):
         return
@@ -117,7 +181,7 @@ def _adopt(decided: dict[str, Any], other: dict[str, Any], names: Sequence[str],
     for mode in MODES:
         curves[mode] |= {name: _curves(other, mode, labels)[name] for name in names}
     stated = decided["calibration"]["fitted_on"] or other["calibration"]["fitted_on"]
-    in_order = {mode: {name: curves[mode][name] for name in labels.names} for mode in MODES}
+    in_order = {mode: {name: curves[mode][name] for name in labels.names if name in curves[mode]} for mode in MODES}
     decided["calibration"] = {"method": "platt", **in_order, "fitted_on": stated}
 
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from cxr_edge.model.bundle import read_bundle
 from export import decisions
 from export.__main__ import app as export_app
-from export.decisions import calibrate_run, recalibrate
+from export.decisions import calibrate_run
+from export.recalibration import recalibrate
 from tests.training.conftest import NIH14
 from training.__main__ import app
 from training.data.external import read_external
@@ -139,7 +140,7 @@ def test_labels_with_too_few_images_keep_their_decisions(bundle, own, tmp_path, 
     monkeypatch.setattr("training.decisions.decide.LEAST_IMAGES", 2)
     table = read_own(own)
     table["Mass"], table["Hernia"] = np.nan, 0.0
-    table.loc[0, "Edema"] = np.nan
+    table.loc[0, list(NIH14.names)] = np.nan
     done = recalibrate(bundle, table, "own.csv", tmp_path / "anew", None)
     assert {"Mass", "Hernia"} <= set(done.kept)
     assert list(done.left_out) == [table["image"][0]]
@@ -157,6 +158,33 @@ def test_labels_with_too_few_images_keep_their_decisions(bundle, own, tmp_path, 
     assert two.manifest.version == f"{one.manifest.version}-recalibrated"
     assert two.manifest.training["recalibrated"]["bundle_sha256"] == one.sha256
     assert f"fitted on {len(table) - 1} images" in " ".join(two.files["MODEL_CARD.md"].decode().split())
+
+
+def test_each_label_is_decided_on_the_images_on_which_it_is_known(bundle, own, tmp_path, monkeypatch):
+    """One finding was labelled on the first half of the images, all others on the second: no image has all labels."""
+    monkeypatch.setattr("training.decisions.decide.LEAST_IMAGES", 2)
+    table = read_own(own)
+    half = len(table) // 2
+    others = [name for name in NIH14.names if name != "Effusion"]
+    table.loc[: half - 1, others] = np.nan
+    table.loc[half:, "Effusion"] = np.nan
+    table.loc[:3, "Effusion"] = [0, 1, 0, 1]
+    done = recalibrate(bundle, table, "own.csv", tmp_path / "anew", None)
+    assert "Effusion" in done.fitted
+    assert len(done.fitted) > 1
+    assert done.left_out == {}
+    point = read_bundle(tmp_path / "anew").manifest.operating_points["youden"]
+    assert f"Effusion on {half} of them" in point.tta.fitted_on
+    assert set(point.tta.thresholds) == set(NIH14.findings)
+
+
+def test_ten_images_are_ten_on_which_the_label_is_known(bundle, own, tmp_path):
+    """Images without a label decide nothing on it, however many they are."""
+    table = read_own(own)
+    table[list(NIH14.findings)] = np.nan
+    table["Effusion"] = [float(row % 2) if row < 18 else np.nan for row in range(len(table))]
+    with pytest.raises(DataError, match=r"expected at least 10 images with .*Effusion 9"):
+        recalibrate(bundle, table, "own.csv", tmp_path / "anew", None)
 
 
 def test_images_that_decide_nothing_are_refused(bundle, own, tmp_path):
