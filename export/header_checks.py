@@ -68,10 +68,10 @@ def _each(images: Images) -> Iterator[npt.NDArray[np.uint8]]:
 
 def _by_collection(rule: HeaderRule, table: pd.DataFrame, name: str, features: Features) -> dict[str, Any]:
     """Count on all images of a part, and on those of each collection."""
-    counted = {"all": count_contradictions(rule, table[name], features)}
+    counted = {"all": count_contradictions(rule, table, name, features)}
     for collection in sorted(table["collection"].unique()):
         rows = (table["collection"] == collection).to_numpy()
-        counted[collection] = count_contradictions(rule, table[name][rows], features[rows])
+        counted[collection] = count_contradictions(rule, table[rows], name, features[rows])
     return counted
 
 

@@ -61,11 +61,12 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
     bundle = read_bundle(root)
     network = FirstNetwork(bundle)
     elsewhere = {kind: _read_folder(folder, network.size) for kind, folder in others.items()}
-    shown = {part: _images(bundle, images, part, network.size) for part in ("train", "validation")}
-    changed = _some(shown["train"], IMAGES_A_KIND)
-    fitted, fitted_on = network.features(shown["train"]), f"{len(shown['train'])} training images"
+    train, _ = _images(bundle, images, "train", network.size)
+    changed = [train[index] for index in _some(len(train))]
+    fitted, fitted_on = network.features(train), f"{len(train)} training images"
     others_of = {kind: network.features(transform(changed, kind, seed=0)) for kind in KINDS}
-    validation = _features_of_kinds(network, shown["validation"], seed=1)
+    shown, patients = _images(bundle, images, "validation", network.size)
+    validation = _features_of_kinds(network, shown, seed=1)
     kinds_of_validation = {kind: validation[kind] for kind in KINDS}
     penalty = choose_penalty(fitted, others_of, validation[AS_THEY_ARE], kinds_of_validation)
     rule = fit_rule(
@@ -76,14 +77,13 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
         f"the penalty, chosen on validation images: {penalty:g}",
         penalty,
     )
-    figures = {"validation": _counts(rule, validation)}
+    figures = {"validation": _counts(rule, validation, patients)}
     figures["validation, the kind left out of the fit"] = {
-        kind: _count_left_out(fitted, others_of, validation, kind, penalty) for kind in KINDS
+        kind: _count_left_out(fitted, others_of, validation, kind) for kind in KINDS
     }
     if look_at_test:
-        figures["test"] = _counts(
-            rule, _features_of_kinds(network, _images(bundle, images, "test", network.size), seed=2)
-        )
+        shown, patients = _images(bundle, images, "test", network.size)
+        figures["test"] = _counts(rule, _features_of_kinds(network, shown, seed=2), patients)
         record_look(_look_of(bundle, figures["test"]))
     if elsewhere:
         unlike = {kind: network.features(found) for kind, found in elsewhere.items()}
@@ -93,22 +93,23 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
     return rule
 
 
-def _images(bundle: Bundle, images: pd.DataFrame, part: str, size: int) -> Images:
+def _images(bundle: Bundle, images: pd.DataFrame, part: str, size: int) -> tuple[Images, npt.NDArray[Any]]:
+    """Return the images of a part, and the patient of each."""
     table = part_of_split(bundle, images, part)[0]
     if part == "train" and len(table) > MOST_IMAGES:
         table = table.sample(MOST_IMAGES, random_state=0).reset_index(drop=True)
     found = images_of(bundle, table, size)
-    return [found[index] for index in range(len(found))]
+    return [found[index] for index in range(len(found))], table["patient"].to_numpy()
 
 
-def _some(images: Images, count: int) -> Images:
-    """Draw so many of the images at random, or all."""
-    return [images[index] for index in np.random.default_rng(0).permutation(len(images))[:count]]
+def _some(count: int) -> npt.NDArray[np.int64]:
+    """Draw the images at random that are transformed, or all of so many."""
+    return np.random.default_rng(0).permutation(count)[:IMAGES_A_KIND]
 
 
 def _features_of_kinds(network: FirstNetwork, images: Images, seed: int) -> dict[str, Features]:
     """Return the features of images as they are, and of some of them transformed into every kind."""
-    changed = _some(images, IMAGES_A_KIND)
+    changed = [images[index] for index in _some(len(images))]
     transformed = {kind: network.features(transform(changed, kind, seed)) for kind in KINDS}
     return {AS_THEY_ARE: network.features(images)} | transformed
 
@@ -118,16 +119,21 @@ def _count_left_out(
     others_of: Mapping[str, Features],
     validation: Mapping[str, Features],
     kind: str,
-    penalty: float,
 ) -> dict[str, Any]:
-    """Count a kind by a rule that was fitted without it: what to expect of an unforeseen kind."""
-    without = {other: features for other, features in others_of.items() if other != kind}
+    """Count a kind by a rule that was chosen and fitted without it: what to expect of an unforeseen kind."""
+    without, of_validation = ({other: of[other] for other in KINDS if other != kind} for of in (others_of, validation))
+    penalty = choose_penalty(fitted, without, validation[AS_THEY_ARE], of_validation)
     rule = fit_rule(fitted, without, validation[AS_THEY_ARE], f"all but {kind}", penalty)
     return count_warnings(rule, validation[kind])
 
 
-def _counts(rule: OutOfDistribution, features_of: Mapping[str, Features]) -> dict[str, Any]:
-    return {kind: count_warnings(rule, features) for kind, features in features_of.items()}
+def _counts(
+    rule: OutOfDistribution, features_of: Mapping[str, Features], patients: npt.NDArray[Any] | None = None
+) -> dict[str, Any]:
+    """Count each kind; `patients` are those of the images as they are."""
+    of_kind = dict.fromkeys(features_of, None if patients is None else patients[_some(len(patients))])
+    of_kind |= {AS_THEY_ARE: patients}
+    return {kind: count_warnings(rule, features, of_kind[kind]) for kind, features in features_of.items()}
 
 
 def _read_folder(folder: Path, size: int) -> Images:

@@ -1,6 +1,6 @@
 """Header checks, fitted: linear rules that recognise view and sex in the features, and the range of ages."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -84,22 +84,34 @@ def fit_ages(train: pd.DataFrame) -> AgeRange | None:
     return AgeRange(float(np.floor(least)), float(np.ceil(most)), f"{len(ages)} training images")
 
 
-def count_contradictions(rule: HeaderRule, stated: pd.Series, features: Features) -> dict[str, Any]:
+def count_contradictions(rule: HeaderRule, table: pd.DataFrame, name: str, features: Features) -> dict[str, Any]:
     """Count false alarms on headers as they are, and how many are caught with the other value in the header.
+
+    Parameters
+    ----------
+    rule : HeaderRule
+    table : DataFrame
+        With ``patient``, and the attribute as the header states it.
+    name : str
+        A key of `VALUES`.
+    features : ndarray, (N, C) float64
 
     Returns
     -------
     dict
-        ``images``; ``false_alarms`` and ``caught``, each with Wilson's 95 % interval.
+        ``images``; ``false_alarms`` and ``caught``: see `training.decisions.out_of_distribution.share_of`.
     """
+    stated = table[name]
     known = stated.isin(rule.values).to_numpy()
     scores = [rule.score(row) for row in features[known]]
     swapped = dict(zip(rule.values, reversed(rule.values), strict=True))
-    truth = stated[known]
+    truth, patients = stated[known], table["patient"].to_numpy()[known]
+
+    def contradicted(values: Iterable[str]) -> list[bool]:
+        return [rule.contradicts(value, score) for value, score in zip(values, scores, strict=True)]
+
     return {
         "images": int(known.sum()),
-        "false_alarms": share_of([rule.contradicts(value, score) for value, score in zip(truth, scores, strict=True)]),
-        "caught": share_of(
-            [rule.contradicts(swapped[value], score) for value, score in zip(truth, scores, strict=True)]
-        ),
+        "false_alarms": share_of(contradicted(truth), patients),
+        "caught": share_of(contradicted(truth.map(swapped)), patients),
     }

@@ -6,7 +6,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from cxr_edge.model.out_of_distribution import OutOfDistribution
@@ -23,6 +23,8 @@ PENALTIES: Final = (1e-4, 1e-3, 1e-2, 1e-1)
 RECOGNISED: Final = 0.99
 #: Added to a feature's standard deviation: one that hardly varies must not decide.
 LEAST_SPREAD: Final = 0.05
+#: Half the width of a 95 % interval, in standard deviations.
+_NORMAL: Final = float(norm.ppf(0.975))
 #: Images of a part that are transformed into each kind.
 IMAGES_A_KIND: Final = 350
 
@@ -141,14 +143,34 @@ def fit_rule(
     return OutOfDistribution(rounded, round(bias, 4), FALSE_ALARMS, fitted_on)
 
 
-def count_warnings(rule: OutOfDistribution, features: Features) -> dict[str, Any]:
-    """Count the images that a rule warns of, with Wilson's 95 % interval."""
+def count_warnings(
+    rule: OutOfDistribution, features: Features, patients: npt.NDArray[Any] | None = None
+) -> dict[str, Any]:
+    """Count the images that a rule warns of; see `share_of`."""
     warned = [rule.score(of_image) > 0 for of_image in features]
-    return {"pictures": len(features), "warned": share_of(warned)}
+    return {"pictures": len(features), "warned": share_of(warned, patients)}
 
 
-def share_of(warned: Sequence[bool]) -> dict[str, float]:
-    """Return the share that is warned of, ``value``, with Wilson's 95 % interval, ``low`` to ``high``."""
-    interval = binomtest(sum(warned), len(warned)).proportion_ci(method="wilson")
-    shares = {"value": sum(warned) / len(warned), "low": interval.low, "high": interval.high}
-    return {name: round(float(share), 4) for name, share in shares.items()}
+def share_of(warned: Sequence[bool], patients: npt.NDArray[Any] | None = None) -> dict[str, float]:
+    """Return the share that is warned of, ``value``, with a 95 % interval, ``low`` to ``high``.
+
+    The interval is Wilson's. Images of one patient are not independent: they count as so many images as would have the
+    variance between patients (Korn and Graubard 1998), and as the number of patients where all or none are warned of.
+    """
+    count, share = len(warned), float(np.mean(warned))
+    effective = count if patients is None else min(count, _effective(np.asarray(warned), patients))
+    spread = _NORMAL / effective * np.sqrt(share * (1 - share) * effective + _NORMAL**2 / 4)
+    middle, scale = share + _NORMAL**2 / (2 * effective), 1 + _NORMAL**2 / effective
+    shares = {"value": share, "low": (middle - spread) / scale, "high": (middle + spread) / scale}
+    return {name: round(float(np.clip(value, 0, 1)), 4) for name, value in shares.items()}
+
+
+def _effective(warned: npt.NDArray[np.bool_], patients: npt.NDArray[Any]) -> float:
+    """Return the number of independent images with the variance of a share over patients."""
+    _, of_patient = np.unique(patients, return_inverse=True)
+    share, clusters = warned.mean(), int(of_patient.max()) + 1
+    apart = np.bincount(of_patient, weights=warned) - share * np.bincount(of_patient)
+    if share in (0, 1) or clusters == 1:
+        return float(clusters)
+    variance = clusters / (clusters - 1) * float((apart**2).sum()) / len(warned) ** 2
+    return float(share * (1 - share) / variance) if variance > 0 else float(len(warned))

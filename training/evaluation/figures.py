@@ -7,8 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from training.evaluation.metrics import Ranked
-from training.evaluation.resampling import Bootstrap, Floats, Rows, mean_over
+from training.evaluation.resampling import Bootstrap, Floats, Rows, frequent, mean_over
 
+#: Of a comparison, in this order: over all findings, and over those of enough patients.
+MEANS = ("mean", "mean_within", "mean_frequent", "mean_within_frequent")
 AT_THRESHOLD = ("precision", "recall", "f1", "specificity")
 
 
@@ -29,24 +31,31 @@ def ranking(truth: Floats, scores: Floats, table: Any, findings: Sequence[str], 
     -------
     dict
         ``mean`` and ``findings`` by name, each with ``auc`` and ``average_precision``; the mean
-        also with ``auc_within`` collections.
+        also with ``auc_within`` collections. ``mean_frequent``, where some findings are of few patients:
+        the number of the other ``findings``, and their mean ``auc`` and ``auc_within``.
     """
     pooled, within = Ranked(truth, scores), Ranked(truth, scores, table["collection"].to_numpy())
 
     def by_finding(rows: Rows) -> Floats:
         return np.stack([pooled.aucs(rows), pooled.average_precisions(rows), within.aucs(rows)])
 
+    patients = table["patient"].to_numpy()
     defined = ~np.isnan(by_finding(np.arange(len(truth))))
+    often = defined & frequent(truth, patients)
 
     def statistic(rows: Rows) -> Floats:
         found = by_finding(rows)
         means = [mean_over(figures, known) for figures, known in zip(found, defined, strict=True)]
-        return np.concatenate([means, found[0], found[1]])
+        of_frequent = [mean_over(found[row], often[row]) for row in (0, 2)]
+        return np.concatenate([means, of_frequent, found[0], found[1]])
 
-    mean_auc, mean_precision, mean_within, *others = bootstrap.figures(statistic, table["patient"].to_numpy())
+    mean_auc, mean_precision, mean_within, auc, within_often, *others = bootstrap.figures(statistic, patients)
     aucs, precisions = others[: len(findings)], others[len(findings) :]
     return {
         "mean": {"auc": mean_auc, "average_precision": mean_precision, "auc_within": mean_within},
+        "mean_frequent": None
+        if often[0].all()
+        else {"findings": int(often[0].sum()), "auc": auc, "auc_within": within_often},
         "findings": {
             label: {"positive": int((truth[:, i] == 1).sum()), "auc": aucs[i], "average_precision": precisions[i]}
             for i, label in enumerate(findings)
@@ -137,24 +146,32 @@ def paired(
     Returns
     -------
     dict
-        ``mean`` and ``mean_within`` (collections) over the findings, and each finding: the ROC-AUC as ``first``,
-        ``second`` and ``difference`` (second minus first).
+        ``mean`` and ``mean_within`` (collections) over the findings, ``mean_frequent`` and ``mean_within_frequent``
+        over those of at least `LEAST_PATIENTS` patients, and each finding: the ROC-AUC as ``first``, ``second`` and
+        ``difference`` (second minus first).
     """
     collections = table["collection"].to_numpy()
     models = [(Ranked(truth, scored), Ranked(truth, scored, collections)) for scored in scores]
     defined = [~np.isnan(ranked.aucs()) for ranked in models[0]]
+    often = frequent(truth, table["patient"].to_numpy())
 
     def figures_of(model: tuple[Ranked, Ranked], rows: Rows) -> Floats:
         pooled, within = (ranked.aucs(rows) for ranked in model)
-        return np.array([*pooled, mean_over(pooled, defined[0]), mean_over(within, defined[1])])
+        means = [
+            mean_over(figures, known & chosen)
+            for chosen in (True, often)
+            for figures, known in zip((pooled, within), defined, strict=True)
+        ]
+        return np.array([*pooled, *means])
 
     def statistic(rows: Rows) -> Floats:
         first, second = (figures_of(model, rows) for model in models)
         return np.concatenate([first, second, second - first])
 
     found = bootstrap.figures(statistic, table["patient"].to_numpy())
-    count = len(findings) + 2
+    names = (*findings, *MEANS)
+    count = len(names)
     return {
-        label: {"first": found[i], "second": found[count + i], "difference": found[2 * count + i]}
-        for i, label in [(count - 2, "mean"), (count - 1, "mean_within"), *enumerate(findings)]
+        name: {"first": found[i], "second": found[count + i], "difference": found[2 * count + i]}
+        for i, name in sorted(enumerate(names), key=lambda named: named[1] not in MEANS)
     }

@@ -27,12 +27,14 @@ IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
 #: Standard deviation of the centred control, as a share of the side.
 CENTRE = 0.25
 
-#: Maps that know only the finding's name, or nothing. `mean_box` is the mean box of the finding over other
-#: patients, `mean_map` the mean of the model's own maps of it over them.
+#: Maps that know only the finding's name, or nothing. `mean_box` is how many boxes of the finding, of other patients,
+#: cover each point; `mean_map` is the mean of the model's own maps of it over them.
 CONTROLS = ("mean_box", "mean_map", "centred", "random")
 
 #: Side that maps are reduced to before they are averaged.
 REDUCED = 128
+#: Standard deviation of the blur of boxes, as a share of the side.
+BLUR = 0.02
 
 
 def read_boxes(file: Path, findings: Sequence[str]) -> pd.DataFrame:
@@ -93,9 +95,9 @@ def localise(
     dict or None
         ``cases`` (pairs of image and finding), ``images``, ``method``, and for ``maps`` and each of `CONTROLS`:
         ``pointing_game`` (the maximum lies in a box), ``energy`` (share of the map's sum inside the boxes) and
-        ``iou_above`` each of `IOUS`; the model's maps also by finding. ``gain_over`` has the paired difference of the
-        pointing game to each control. A finding with boxes of one patient alone has no mean over others: its cases are
-        left out. None without a case.
+        ``iou_above`` each of `IOUS`; the model's maps also by finding, beside the pointing game of the ``controls``.
+        ``gain_over`` has the paired difference of the pointing game to each control. A finding with boxes of one
+        patient alone has no mean over others: its cases are left out. None without a case.
     """
     manifest = model.manifest
     if manifest.maps is None:
@@ -114,7 +116,7 @@ def localise(
     def heatmap(row: int, finding: str) -> Floats:
         return model.decide(predictions.evaluations[row], settings).heatmap(finding)
 
-    drawn_boxes = _OverOthers([(finding, table["patient"][row], _mean_of(drawn)) for row, finding, drawn in cases])
+    drawn_boxes = _OverOthers([(f, table["patient"][row], _covered(drawn)) for row, f, drawn in cases])
     reduced = _OverOthers([(f, table["patient"][row], _reduced(heatmap(row, f))) for row, f, _ in cases])
     scored = []
     for row, finding, drawn in cases:
@@ -124,8 +126,8 @@ def localise(
             continue
         maps: dict[str, Floats] = {
             "maps": found,
-            "mean_box": _around(box, found.shape),
-            "mean_map": np.asarray(cv2.resize(mean_map, found.shape[::-1], interpolation=cv2.INTER_LINEAR)),
+            "mean_box": _enlarged(box, found.shape),
+            "mean_map": _enlarged(mean_map, found.shape),
             "centred": _centred(found.shape),
             "random": upsample(rng.random(manifest.maps.grid, np.float32), found.shape),
         }
@@ -152,20 +154,18 @@ class _OverOthers:
         return np.asarray(np.mean(others, axis=0)) if others else None
 
 
-def _mean_of(drawn: pd.DataFrame) -> Floats:
-    return np.asarray(drawn[["x", "y", "w", "h"]].to_numpy(np.float64).mean(axis=0))
-
-
 def _reduced(heatmap: Floats) -> Floats:
     return np.asarray(cv2.resize(heatmap.astype(np.float32), (REDUCED, REDUCED), interpolation=cv2.INTER_AREA))
 
 
-def _around(box: Floats, size: tuple[int, int]) -> Floats:
-    """Return a map with its maximum in the middle of a box, that reaches half of it at the box's edge."""
-    x, y, w, h = box / FRAME
-    rows, columns = ((np.arange(side) + 0.5) / side for side in size)
-    down, across = np.abs(rows - (y + h / 2)) / h, np.abs(columns - (x + w / 2)) / w
-    return np.asarray(np.clip(1 - np.maximum(down[:, None], across[None, :]), 0, None))
+def _covered(drawn: pd.DataFrame) -> Floats:
+    """Return which part of a frame boxes cover, blurred, so that the highest point of a flat part is its middle."""
+    covered = _mask(drawn, (REDUCED, REDUCED)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(covered, (0, 0), BLUR * REDUCED))
+
+
+def _enlarged(mean: Floats, size: tuple[int, int]) -> Floats:
+    return np.asarray(cv2.resize(mean.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def _mask(drawn: pd.DataFrame, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -202,7 +202,11 @@ def _summary(cases: pd.DataFrame, images: int, bootstrap: Bootstrap) -> dict[str
         **{name: _figures(cases, name, bootstrap) for name in ("maps", *CONTROLS)},
         "gain_over": {name: _gain(cases, name, bootstrap) for name in CONTROLS},
         "findings": {
-            finding: {"cases": len(of_finding), **_figures(of_finding, "maps", bootstrap)}
+            finding: {
+                "cases": len(of_finding),
+                **_figures(of_finding, "maps", bootstrap),
+                "controls": {name: round(float(of_finding[f"{name}_hit"].mean()), 4) for name in CONTROLS},
+            }
             for finding, of_finding in cases.groupby("finding")
         },
     }

@@ -6,6 +6,7 @@ from typing import Any
 from cxr_edge.model.manifest import MAP_METHODS
 from cxr_edge.model.results import NOTICE
 from training.evaluation.figures import AT_THRESHOLD
+from training.evaluation.resampling import LEAST_PATIENTS
 
 _HEAD = """\
 # {bundle}: evaluation on {part} images
@@ -145,6 +146,18 @@ def ranking_section(report: dict[str, Any]) -> str:
             rows,
         )
         + f"\nMean ROC-AUC with images ranked only against images of their own collection: {within}.\n"
+        + _of_frequent(tta.get("mean_frequent"))
+    )
+
+
+def _of_frequent(mean: dict[str, Any] | None) -> str:
+    """Write the mean without the findings of hardly any patient."""
+    if mean is None:
+        return ""
+    return (
+        f"\nThe other findings are of fewer than {LEAST_PATIENTS} patients with or without them, and weigh as much in "
+        f"the mean. Over {mean['findings']} findings of more, all variants: {shown(mean['auc'])}, within collections "
+        f"{shown(mean['auc_within'])}.\n"
     )
 
 
@@ -267,6 +280,7 @@ def localisation_section(report: dict[str, Any]) -> str:
         f"the boxes with the region {found['region']}.\n"
         f"{_beaten_by(found, names)}\n"
         + table(("map", "cases", "pointing game", "energy", *(f"IoU ≥ {limit}" for limit in limits)), rows)
+        + _by_finding(found, names)
     )
 
 
@@ -288,7 +302,37 @@ def _beaten_by(found: dict[str, Any], names: dict[str, str]) -> str:
         )
         if which
     ]
+    if higher := _higher_controls(found, names):
+        said.append(f"By other measures a control is higher: {higher}.")
     return f"{' '.join(said)}\n" if said else ""
+
+
+def _higher_controls(found: dict[str, Any], names: dict[str, str]) -> str:
+    """List the measures of area by which a control has a higher figure than the maps, and which."""
+    measured = {name: _areas(found[name]) for name in names if name in found}
+    listed = []
+    for measure, of_maps in measured["maps"].items():
+        higher = [names[name].removeprefix("control: ") for name in measured if measured[name][measure] > of_maps]
+        if higher:
+            listed.append(f"{measure}: {', '.join(higher)}")
+    return "; ".join(listed)
+
+
+def _areas(figures: dict[str, Any]) -> dict[str, float]:
+    energy = {"energy": figures["energy"]["value"]} if "energy" in figures else {}
+    return energy | {f"IoU ≥ {limit}": figure["value"] for limit, figure in figures["iou_above"].items()}
+
+
+def _by_finding(found: dict[str, Any], names: dict[str, str]) -> str:
+    """Write how often maps and controls point into the boxes of each finding."""
+    if not all("controls" in row for row in found["findings"].values()):
+        return ""  # recorded before there were controls by finding
+    rows = [
+        (label, row["cases"], shown(row["pointing_game"]), *(f"{value:.3f}" for value in row["controls"].values()))
+        for label, row in found["findings"].items()
+    ]
+    controls = [names[name].removeprefix("control: ") for name in next(iter(found["findings"].values()))["controls"]]
+    return "\nPointing game by finding:\n\n" + table(("finding", "cases", names["maps"], *controls), rows)
 
 
 def _localisation_cells(figures: dict[str, Any]) -> list[str]:
@@ -302,7 +346,12 @@ def comparison_section(report: dict[str, Any]) -> str:
     other = report["comparison"]
     if not other:
         return ""
-    names = {"mean": "**mean**", "mean_within": "**mean, within collections**"}
+    names = {
+        "mean": "**mean**",
+        "mean_within": "**mean, within collections**",
+        "mean_frequent": f"mean, findings of at least {LEAST_PATIENTS} patients",
+        "mean_within_frequent": "the same, within collections",
+    }
     rows = [
         (names.get(label, label), shown(row["first"]), shown(row["second"]), signed(row["difference"]))
         for label, row in other["figures"].items()

@@ -16,8 +16,11 @@ Rows = npt.NDArray[np.int64]
 #: Percentiles of a 95 % interval.
 PERCENTILES = (2.5, 97.5)
 
-#: Share of the resamples that must define a figure: those that do are not a fair draw of all.
-FEWEST = 0.5
+#: Share of the resamples that must define a figure: those that do are not a fair draw of all. A finding of one patient
+#: is in 63 % of them, one of three patients in 95 %.
+FEWEST = 0.95
+#: Patients with a finding, and without, for a mean that has an interval on any set of images.
+LEAST_PATIENTS = 5
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,16 @@ def _figure(value: float, spread: Floats, digits: int) -> dict[str, Any]:
     enough = len(known) >= FEWEST * len(spread)
     bounds = [round(float(bound), digits) for bound in np.percentile(known, PERCENTILES)] if enough else None
     return {"value": round(float(value), digits), "interval": bounds}
+
+
+def frequent(truth: Floats, patients: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return the findings whose both classes are images of at least `LEAST_PATIENTS` patients, (findings,) bool."""
+    return np.array(
+        [
+            min(len(np.unique(patients[of_finding == value])) for value in (0, 1)) >= LEAST_PATIENTS
+            for of_finding in truth.T
+        ]
+    )
 
 
 def mean_over(figures: Floats, defined: npt.NDArray[np.bool_]) -> float:

@@ -29,7 +29,9 @@ def synthetic(seed: int, apart: float = 1.0) -> tuple[pd.Series, np.ndarray]:
 def test_limits_keep_false_alarms_and_catch_what_can_be_told_apart(apart):
     stated, features = synthetic(0, apart)
     rule = fit_rule("view", stated, features, *synthetic(1, apart))
-    counted = count_contradictions(rule, *synthetic(2, apart))
+    stated, features = synthetic(2, apart)
+    table = pd.DataFrame({"view": stated, "patient": np.arange(IMAGES)})
+    counted = count_contradictions(rule, table, "view", features)
     assert counted["images"] == pytest.approx(0.95 * IMAGES, rel=0.02)
     assert counted["false_alarms"]["value"] < 2 * FALSE_ALARMS
     caught = counted["caught"]["value"]

@@ -11,6 +11,7 @@ from training.decisions.out_of_distribution import (
     choose_penalty,
     count_warnings,
     fit_rule,
+    share_of,
     transform,
 )
 
@@ -54,6 +55,19 @@ def test_the_interval_is_wilsons():
     rule = fit_rule(np.zeros((5, 1)), {"ones": np.ones((5, 1))}, np.zeros((5, 1)), "numbers", penalty=1e-3)
     figures = count_warnings(rule, np.array([[1.0]] * 10 + [[-1.0]] * 90))
     assert figures == {"pictures": 100, "warned": {"value": 0.1, "low": 0.0552, "high": 0.1744}}
+
+
+def test_images_of_one_patient_do_not_narrow_the_interval():
+    """Ten images a patient that all answer alike are one; where each answers by itself they are ten."""
+    random = np.random.default_rng(0)
+    of_patients = random.random(100) < 0.2
+    once, repeated = share_of(of_patients), share_of(np.repeat(of_patients, 10), np.repeat(np.arange(100), 10))
+    assert repeated == {name: pytest.approx(value, abs=2e-3) for name, value in once.items()}
+    apart = random.random(1000) < 0.2
+    among = share_of(apart, np.repeat(np.arange(100), 10))
+    assert among["high"] - among["low"] == pytest.approx(share_of(apart)["high"] - share_of(apart)["low"], rel=0.2)
+    none = share_of([False] * 1000, np.repeat(np.arange(100), 10))
+    assert none == share_of([False] * 100)
 
 
 @pytest.mark.parametrize(("offset", "share", "weaker"), [(6, 1.0, False), (2, 0.02, True)])

@@ -65,6 +65,26 @@ def test_a_figure_without_a_denominator_is_none_and_left_out_of_the_mean():
     assert found["mean"]["specificity"]["value"] == 1
 
 
+def test_a_finding_of_one_patient_has_no_interval_and_a_mean_without_it():
+    """All resamples that hold it hold that one patient: an interval from them would be far too narrow."""
+    truth, scores, table = synthetic()
+    truth[:, 3] = 0
+    truth[:4, 3] = 1
+    table.loc[:3, "patient"] = 0
+    found = ranking(truth, scores, table, FINDINGS, Bootstrap(200, jobs=1))
+    rare = found["findings"][FINDINGS[3]]["auc"]
+    assert rare["value"] is not None
+    assert rare["interval"] is found["mean"]["auc"]["interval"] is None
+    assert found["mean_frequent"]["findings"] == COUNT - 1
+    others = [found["findings"][label]["auc"]["value"] for label in FINDINGS if label != FINDINGS[3]]
+    assert found["mean_frequent"]["auc"]["value"] == pytest.approx(np.mean(others), abs=1e-4)
+    assert found["mean_frequent"]["auc"]["interval"]
+    compared = paired(truth, (scores, scores + 0.1), table, FINDINGS, BOOTSTRAP)
+    assert compared["mean"]["difference"]["interval"] is None
+    assert compared["mean_frequent"]["difference"]["value"] == 0
+    assert compared["mean_frequent"]["difference"]["interval"] == [0, 0]
+
+
 def mean_of(values):
     return lambda rows: values[rows].mean(keepdims=True)
 
@@ -163,4 +183,5 @@ def test_means_of_resamples_are_over_the_findings_of_all_images_or_none():
     found = ranking(truth, scores, table, FINDINGS, Bootstrap(200, jobs=1))
     assert found["mean"]["auc"]["value"] is not None
     assert found["mean"]["auc"]["interval"] is None
-    assert found["findings"]["Hernia"]["auc"]["interval"] is not None
+    assert found["findings"]["Hernia"]["auc"]["interval"] is None
+    assert found["mean_frequent"]["auc"]["interval"] is not None

@@ -1,5 +1,7 @@
 """Heat maps against boxes: the measures on maps whose answer is known, and the real bundle on real images."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +13,9 @@ from training.evaluation.localisation import (
     CONTROLS,
     FRAME,
     IOUS,
-    _around,
     _centred,
+    _covered,
+    _enlarged,
     _mask,
     _scores,
     has_boxes,
@@ -46,13 +49,22 @@ def test_the_centred_control_points_at_the_middle():
     assert np.unravel_index(np.argmax(centre), centre.shape) == (50, 25)
 
 
-def test_the_map_around_a_box_has_the_box_as_its_region():
+def test_a_single_box_of_others_is_the_region_and_its_middle_the_highest_point():
     box = pd.DataFrame({"x": [200.0], "y": [300.0], "w": [400.0], "h": [200.0]})
     inside = _mask(box, (FRAME, FRAME))
-    around = _around(np.array([200.0, 300.0, 400.0, 200.0]), (FRAME, FRAME))
-    assert np.unravel_index(np.argmax(around), around.shape) in [(399, 399), (400, 399), (399, 400), (400, 400)]
-    region = around >= 0.5 * around.max()
-    assert (region & inside).sum() / (region | inside).sum() > 0.98
+    covered = _enlarged(_covered(box), (FRAME, FRAME))
+    row, column = np.unravel_index(np.argmax(covered), covered.shape)
+    assert (abs(row - 400), abs(column - 400)) < (60, 150)
+    region = covered >= 0.5 * covered.max()
+    assert (region & inside).sum() / (region | inside).sum() > 0.9
+
+
+def test_boxes_on_both_sides_do_not_average_to_the_middle():
+    """Coordinates of a left and two right boxes have their mean where no box is."""
+    left, right = ({"x": [x], "y": [400.0], "w": [200.0], "h": [200.0]} for x in (100.0, 700.0))
+    mean = np.mean([_covered(pd.DataFrame(box)) for box in (left, right, right)], axis=0)
+    _, column = np.unravel_index(np.argmax(_enlarged(mean, (FRAME, FRAME))), (FRAME, FRAME))
+    assert 700 < column < 900
 
 
 def test_the_shipped_bundle_on_boxes(model):
@@ -74,10 +86,15 @@ def test_the_shipped_bundle_on_boxes(model):
         assert above == sorted(above, reverse=True)
     assert found["centred"]["pointing_game"]["value"] == 1
     assert found["mean_box"]["pointing_game"]["value"] == found["mean_box"]["iou_above"]["0.5"]["value"] == 1
+    assert set(found["findings"]["Mass"]["controls"]) == set(CONTROLS)
+    assert found["findings"]["Mass"]["controls"]["mean_box"] == 1
     pointing = found["maps"]["pointing_game"]["value"]
     assert 0 < found["random"]["energy"]["value"] < found["mean_box"]["energy"]["value"] <= 1
     assert found["gain_over"]["mean_box"]["value"] == pytest.approx(pointing - 1, abs=1e-3)
-    assert "mean box of the finding" in localisation_section({"localisation": found})
+    section = localisation_section({"localisation": found})
+    assert "mean box of the finding" in section
+    assert re.search(r"By other measures a control is higher: .*IoU ≥ 0.5: mean box of the finding", section)
+    assert "| Mass | 2 |" in section
     assert localise(model, predictions, boxes.assign(image="other"), Bootstrap(20, jobs=1)) is None
 
 
