@@ -141,31 +141,49 @@ class Precision(str, Enum):
 def variant(
     bundle: Bundle,
     precision: Annotated[Precision, typer.Argument(help="What to make.")],
-    data: Annotated[Path, typer.Option(metavar="DIR", help="The data set the bundle was trained by.", exists=True)],
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The data set the bundle was trained by.", exists=True)
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Images without labels, for a bundle that was made elsewhere.", exists=True),
+    ] = None,
     test: Annotated[
         bool, typer.Option("--test", help="Gate it on the test images too, once it passes; the test look is recorded.")
     ] = False,
     collections: Collections = None,
     resamples: Resamples = 1000,
 ) -> None:
-    """Add another precision to a bundle, if it passes its gate on the validation images.
+    """Add another precision to a bundle, if it passes its gate on the validation images, or on images of yours.
 
     Over a limit, nothing is written and the exit status is 1.
     """
+    if (data is None) == (images is None):
+        raise typer.BadParameter(
+            "expected the data set that the bundle was trained by, or a folder of images by --images",
+            param_hint="--data",
+        )
+    if data is None and (test or collections):
+        raise typer.BadParameter("--test and --collection choose among the images of --data", param_hint="--images")
+    from export.images import listed_images
     from export.report import gate_table
-    from export.variants import add_variant
+    from export.variants import add_variant, add_variant_on
     from training.evaluation.resampling import Bootstrap
 
     with errors_reported():
-        images = _labelled(bundle, data)
-        gates = add_variant(
-            bundle,
-            precision.value,
-            images,
-            Bootstrap(resamples),
-            look_at_test=test,
-            collections=collections or (),
-        ).gate
+        if data is None:
+            shown = listed_images(images or SAMPLES)
+            added = add_variant_on(bundle, precision.value, shown, Bootstrap(resamples))
+        else:
+            added = add_variant(
+                bundle,
+                precision.value,
+                _labelled(bundle, data),
+                Bootstrap(resamples),
+                look_at_test=test,
+                collections=collections or (),
+            )
+        gates = added.gate
     for part, figures in gates.items():
         typer.echo(f"{figures['images']} {part} images")
         gate_table({precision.value: figures})

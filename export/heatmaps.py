@@ -15,7 +15,7 @@ from export.companion.features import Features, named_features
 from export.companion.fine import fine_companion, finer_features
 from export.companion.head import cut_head
 from export.companion.nodes import batch_of
-from export.companion.oracle import measure_companion, measure_fine, require_agreement
+from export.companion.oracle import measure_companion, measure_fine, require_agreement, require_same_head
 from export.tensors import TENSORS
 
 #: Of a bundle's maps: those of `export.companion.maps.Method`, and ``fine`` of `export.companion.fine`.
@@ -97,8 +97,9 @@ def gate_maps(
     fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     graph = open_graph(model.SerializeToString(), resources=Resources(threads=usable_cores()))
     read = FINER if method == "fine" else TENSORS.features
-    (values,) = graph.run([read], {TENSORS.image: images[: fixed or _DIFFERENTIATED]})
+    values, logits = graph.run([read, TENSORS.logits], {TENSORS.image: images[: fixed or _DIFFERENTIATED]})
     head, coarse = cut_head(model, read, TENSORS.logits), named_features(model, TENSORS.features, "channels_last")
+    require_same_head(head, values, logits)
     if method == "fine":
         agreement = measure_fine(maps, head, (coarse, named_features(model, FINER, None)), values)
     else:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from cxr_edge.images import read_image
 from cxr_edge.model.preprocess import preprocess
@@ -23,6 +24,11 @@ def image_files(folder: Path) -> list[Path]:
     if not paths:
         raise ExportError(f"{folder}: expected PNG or JPEG images for the parity gate; name their folder with --images")
     return paths
+
+
+def listed_images(folder: Path) -> pd.DataFrame:
+    """List the images of a folder as a table, with ``image`` and ``path``; see `image_files`."""
+    return pd.DataFrame([{"image": path.name, "path": str(path)} for path in image_files(folder)])
 
 
 def load_gate_images(

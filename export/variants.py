@@ -1,6 +1,6 @@
 """Variants of a bundle in other precisions: made from its float32 graphs, gated, written only if they pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -19,7 +19,7 @@ from cxr_edge.model.preprocess import preprocess
 from export.card import write_changed
 from export.errors import ExportError
 from export.float16 import emulated, to_float16
-from export.gate import LIMITS, Runtime, answers, compare, verdict
+from export.gate import LIMITS, OWN_IMAGES, Runtime, answers, compare, verdict
 from export.int8 import IMAGES, to_int8
 from training.data.splits import of_collections
 from training.evaluation.evaluate import part_of_split
@@ -184,7 +184,31 @@ def add_variant(
     bundle = read_bundle(root)
     parts = ("validation", "test") if look_at_test else ("validation",)
     tables = {part: of_collections(part_of_split(bundle, images, part)[0], collections) for part in parts}
-    made = MAKERS[name](bundle, tables["validation"])
+    return _add_gated(root, bundle, name, tables, bootstrap)
+
+
+def add_variant_on(root: Path, name: str, images: pd.DataFrame, bootstrap: Bootstrap) -> Variant:
+    """Make a variant of a bundle that records no split, such as an imported one; gate it on images without labels.
+
+    Parameters
+    ----------
+    root, name, bootstrap
+        As for `add_variant`.
+    images : DataFrame
+        With ``image`` and ``path``.
+
+    Raises
+    ------
+    GateError
+        It is over a limit; nothing is written.
+    """
+    return _add_gated(root, read_bundle(root), name, {OWN_IMAGES: images}, bootstrap)
+
+
+def _add_gated(
+    root: Path, bundle: Bundle, name: str, tables: Mapping[str, pd.DataFrame], bootstrap: Bootstrap
+) -> Variant:
+    made = MAKERS[name](bundle, next(iter(tables.values())))
     figures = {}
     for part, table in tables.items():
         figures[part] = gate(bundle, name, made, table, bootstrap)

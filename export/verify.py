@@ -5,12 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cxr_edge.model.bundle import Bundle, read_bundle
 from export.errors import ExportError
 from export.gate import LIMITS, Runtime, answers, compare, verdict
-from export.images import image_files
+from export.images import listed_images
 from export.variants import look_of
 from training.data.nih import read_dataset
 from training.data.splits import of_collections
@@ -72,7 +70,7 @@ def verify(
     if not compared:
         raise ExportError(f"{bundle.identity} has no other variant; name a --candidate, such as cuda:fp32")
     if data is None:
-        table = pd.DataFrame([{"image": path.name, "path": str(path)} for path in image_files(images)])
+        table = listed_images(images)
     else:
         all_images = read_dataset(data, LabelSet.of(bundle.manifest.labels))
         table = of_collections(part_of_split(bundle, all_images, part)[0], collections)

@@ -18,11 +18,13 @@ Layout: TypeAlias = Literal["channels_last", "channels_first"]
 
 _CHANNELS_FIRST: Final = frozenset(
     {"AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool"}
-    | {"InstanceNormalization", "MaxPool"}
+    | {"GroupNormalization", "InstanceNormalization", "LpPool", "LRN", "MaxPool"}
 )
 _KEEP: Final = frozenset(
-    {"Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "HardSigmoid", "HardSwish", "Identity"}
-    | {"LeakyRelu", "Mul", "PRelu", "Pad", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softplus", "Sub", "Tanh"}
+    {"Abs", "Add", "Cast", "Celu", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid"}
+    | {"HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", "PRelu", "Pad", "Pow"}
+    | {"Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Tanh"}
+    | {"ThresholdedRelu", "Where"}
 )
 _MOVES: Final[Mapping[tuple[Layout, tuple[int, ...]], Layout]] = {
     ("channels_first", (0, 2, 3, 1)): "channels_last",
@@ -79,17 +81,24 @@ def named_features(model: ModelProto, name: str, layout: Layout | None) -> Featu
     model : ModelProto
     name : str
     layout : str, optional
-        By default as the operators before it have it, or channels last, as a bundle has them.
+        By default as the operators before it have it; of an input, channels last, as a bundle has its features.
 
     Raises
     ------
     NoCompanion
-        It has no positions, or the model has no such tensor.
+        It has no positions, or its layout is unknown, or the model has no such tensor.
     """
     shape = lengths_of(model).get(name)
     if shape is None:
         raise NoCompanion(f"the model has no tensor {name!r} of known shape; name one that it computes")
-    found = _features(name, layout or layouts_of(model).get(name, "channels_last"), shape)
+    if layout is None:
+        layout = "channels_last" if name in {value.name for value in model.graph.input} else layouts_of(model).get(name)
+    if layout is None and len(shape) == 4:
+        raise NoCompanion(
+            f"whether the channels of {name!r} come first or last does not follow from the operators before it; name "
+            "the output of a convolution or of what works on it element by element"
+        )
+    found = _features(name, layout or "channels_last", shape)
     # One position is enough here: a small network may have no more.
     if found is None:
         raise NoCompanion(

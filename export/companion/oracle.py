@@ -115,6 +115,26 @@ def measure_fine(companion: ModelProto, head: Head, features: tuple[Features, Fe
     )
 
 
+def require_same_head(head: Head, values: Float32s, logits: Float32s) -> None:
+    """Raise `ExportError` where a head, cut from its network and written in another opset, computes other logits.
+
+    Parameters
+    ----------
+    head : Head
+    values : ndarray
+        The network's features of some images.
+    logits : ndarray, (N, labels) float32
+        The network's logits of them.
+    """
+    (found,) = open_graph(head.model.SerializeToString()).run([head.logits], {head.features: values})
+    difference = float(np.abs(found - logits).max() / max(1.0, float(np.abs(logits).max())))
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"the head by itself: expected the network's logits within {TOLERANCE:g}, got a difference of "
+            f"{difference:.3g}; leave out the maps (`--maps none`), and report the head as a fault"
+        )
+
+
 def require_agreement(agreement: Agreement) -> None:
     """Raise `ExportError` where a companion graph is over `TOLERANCE`, or returns what is not a number."""
     for name, found in (("gradient", agreement.gradient), ("maps", agreement.maps)):

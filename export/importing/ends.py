@@ -89,6 +89,10 @@ def image_input(model: ModelProto, size: tuple[int, int] | None) -> ImageInput:
         raise ExportError(f"{found.name!r} takes images of {height}x{width} pixels alone; leave out --size")
     if size is None and not (height and width):
         raise ExportError(f"{found.name!r} takes images of any size; choose one with --size")
+    if batch > 1:
+        raise ExportError(
+            f"{found.name!r} takes batches of {batch} images alone; export the model with an open batch, or one of 1"
+        )
     return ImageInput(found.name, layout, channels, element, size or (height, width), batch or None)
 
 
@@ -141,4 +145,28 @@ def _end(model: ModelProto, name: str) -> tuple[End | None, str | None]:
         return None, None
     if node.op_type in ("Sigmoid", "Softmax"):
         return ("sigmoid" if node.op_type == "Sigmoid" else "softmax"), str(node.input[0])
-    return ("logits", name) if node.op_type in ("Gemm", "MatMul", "Add") else (None, None)
+    # A sum may also be a mean of probabilities; of a dense layer, one side is its bias.
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {output for node in model.graph.node if node.op_type == "Constant" for output in node.output}
+    is_dense = node.op_type in ("Gemm", "MatMul") or (node.op_type == "Add" and constants.intersection(node.input))
+    return ("logits", name) if is_dense else (None, None)
+
+
+def end_of(output: Output, stated: End | None) -> End:
+    """Return what an output has, by its graph and by what the user states.
+
+    Raises
+    ------
+    ExportError
+        Neither tells, or they contradict each other.
+    """
+    if output.end is None and stated is None:
+        raise ExportError(
+            f"{output.name!r} does not end with an operator that tells whether it has logits or probabilities; "
+            "say which with --ends"
+        )
+    certain = output.end if output.end in ("sigmoid", "softmax") else None
+    if certain is not None and stated == "logits":
+        raise ExportError(f"{output.name!r} ends with {certain}, which gives probabilities; leave out --ends logits")
+    # What ends with a dense layer may hold probabilities all the same.
+    return certain or stated or "logits"

@@ -1,6 +1,6 @@
 """An ONNX file as a classifier of a bundle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -10,15 +10,16 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
-from onnx import ModelProto
+from onnx import ModelProto, version_converter
 from onnx.checker import ValidationError
+from onnx.inliner import inline_local_functions
 
 from cxr_edge.model.labels import Label, label_problems
 from cxr_edge.model.network import InputFormat
 from export.errors import ExportError
-from export.importing.ends import ImageInput, Output, image_input, labels_output
+from export.importing.ends import ImageInput, Output, end_of, image_input, labels_output
 from export.importing.source import Conventions, Imported, Range
-from export.importing.wrap import PREFIX, wrap
+from export.importing.wrap import PREFIX, opset_of, wrap
 from training.files import hash_of_file
 from training.labels import LabelSet, read_labels
 
@@ -27,6 +28,8 @@ Run: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 #: Of a file and its weights beside it.
 MAX_BYTES: Final = 2 * 2**30
+#: Of the operators around a model: some of them took their axes from attributes before.
+OLDEST_OPSET: Final = 13
 
 
 def read_onnx(file: Path, how: Conventions) -> Imported:
@@ -48,10 +51,11 @@ def read_onnx(file: Path, how: Conventions) -> Imported:
     ExportError
         The file is no ONNX model, or what `how` leaves open cannot be told from it.
     """
-    model = _loaded(file)
-    return from_onnx(
-        model, how, {"format": "onnx", "file": file.name, "sha256": hash_of_file(file), **_producer(model)}
-    )
+    model, weights = _loaded(file)
+    hashes = {"sha256": hash_of_file(file)}
+    if weights:
+        hashes["weights_sha256"] = ", ".join(f"{path.name}: {hash_of_file(path)}" for path in weights)
+    return from_onnx(model, how, {"format": "onnx", "file": file.name, **hashes, **_producer(model)})
 
 
 def from_onnx(model: ModelProto, how: Conventions, origin: dict[str, Any], run: Run | None = None) -> Imported:
@@ -78,7 +82,7 @@ def from_onnx(model: ModelProto, how: Conventions, origin: dict[str, Any], run: 
             "leave a place empty for one that is not to be used (A,,C)"
         )
     return Imported(
-        network=wrap(model, taken, output, how),
+        network=wrap(_at_least(model), taken, output, how),
         oracle=_Oracle(run or _session(model, taken, output), taken, output, how),
         labels=_labels(how),
         input=InputFormat(taken.size, "grey", "0-255", "area", how.fit),
@@ -105,7 +109,7 @@ class _Oracle:
         batches = images[:, np.newaxis] if self._taken.batch == 1 else images[np.newaxis]
         found = np.concatenate([self._run(fed(batch, self._taken, self._how)) for batch in batches]).astype(np.float64)
         kept = [place for place, label in enumerate(self._how.labels) if label is not None]
-        is_logit = (self._output.end or self._how.ends) == "logits"
+        is_logit = end_of(self._output, self._how.ends) == "logits"
         return np.asarray(1 / (1 + np.exp(-found[:, kept])) if is_logit else found[:, kept])
 
 
@@ -126,20 +130,47 @@ def fed(images: npt.NDArray[np.uint8], taken: ImageInput, how: Conventions) -> n
     return np.asarray((values - mean) / deviation, dtype)
 
 
-def _loaded(file: Path) -> ModelProto:
+def _loaded(file: Path) -> tuple[ModelProto, list[Path]]:
+    """Read a model; also return the files beside it that hold its weights."""
     try:
-        size = sum(path.stat().st_size for path in [file, *file.parent.glob(f"{file.name}*data")])
-        if size > MAX_BYTES:
-            raise ExportError(f"{file}: expected at most {MAX_BYTES:,} bytes, got {size:,}")
-        model = onnx.load(file)
+        described = onnx.load(file, load_external_data=False)
+        weights = sorted({file.parent / name for name in _external(described)})
+        if (size := sum(path.stat().st_size for path in (file, *weights))) > MAX_BYTES:
+            raise ExportError(f"{file}: expected at most {MAX_BYTES:,} bytes with its weights, got {size:,}")
+        model = onnx.load(file) if weights else described
         onnx.checker.check_model(model)
     except OSError as error:
-        raise ExportError(f"{file} cannot be read: {error.strerror}") from error
+        raise ExportError(f"{error.filename or file} cannot be read: {error.strerror}") from error
     except (ValidationError, ValueError, DecodeError) as error:
         raise ExportError(
             f"{file} is not an ONNX model ({str(error).splitlines()[0][:200]}); export it again"
         ) from error
-    return model
+    return inline_local_functions(model) if model.functions else model, weights
+
+
+def _external(model: ModelProto) -> Iterator[str]:
+    """Yield the files that hold weights, as the model names them."""
+    for tensor in model.graph.initializer:
+        yield from (entry.value for entry in tensor.external_data if entry.key == "location")
+
+
+def _at_least(model: ModelProto) -> ModelProto:
+    """Write a model of an older opset in the one whose operators stand around it.
+
+    Raises
+    ------
+    ExportError
+    """
+    opset = opset_of(model)
+    if opset >= OLDEST_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OLDEST_OPSET)
+    except RuntimeError as error:
+        raise ExportError(
+            f"the model is of opset {opset} and cannot be written in opset {OLDEST_OPSET} "
+            f"({str(error).splitlines()[0][:200]}); export it with opset {OLDEST_OPSET} or later"
+        ) from error
 
 
 def _producer(model: ModelProto) -> dict[str, str]:

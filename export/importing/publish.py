@@ -108,8 +108,14 @@ def publish_import(imported: Imported, details: Details, images: Path, out: Path
     }  # fmt: skip
     files, described = {"model.onnx": network.SerializeToString()}, None
     if maps is not None and details.maps is not None:
-        gate["largest_difference_to_numerical_gradient"] = gate_maps(network, maps, details.maps, shown)
-        files["maps.onnx"], described = maps.SerializeToString(), described_maps(maps, details.maps)
+        try:
+            gate["largest_difference_to_numerical_gradient"] = gate_maps(network, maps, details.maps, shown)
+        except ExportError as refusal:
+            if imported.features is not None:
+                raise
+            found, no_maps = None, str(refusal)
+        else:
+            files["maps.onnx"], described = maps.SerializeToString(), described_maps(maps, details.maps)
     manifest = _manifest(imported, details, gate, described, no_maps)
     write_bundle(manifest, {**files, MODEL_CARD: model_card(manifest).encode()}, out)
     return Written(out, difference, None if found is None else found.name.removeprefix(PREFIX), no_maps)

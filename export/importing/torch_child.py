@@ -65,8 +65,8 @@ def main() -> None:
 
 def leave_the_network() -> None:
     """Move this process into a network that has no device; before NumPy is imported, whose threads forbid it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "unshare") or libc.unshare(_NEW_USER | _NEW_NETWORK):
+    libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    if libc is None or not hasattr(libc, "unshare") or libc.unshare(_NEW_USER | _NEW_NETWORK):
         why = os.strerror(ctypes.get_errno()) if hasattr(libc, "unshare") else "this system has no unshare(2)"
         sys.exit(f"a process without the network cannot be made here ({why}); --online runs the code with it")
 

@@ -1,5 +1,6 @@
 """A PyTorch module as a classifier of a bundle; its code and weights run in a process of their own."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -149,9 +150,8 @@ def _run(spec: Spec, scratch: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-        remedy = (
-            "; in the clone: pip install -e '.[cpu]' --group import-torch" if "No module named 'torch" in last else ""
-        )
+        lacks = re.search(r"No module named '(torch\w*|onnxscript)", last)
+        remedy = "; in the clone: pip install -e '.[cpu]' --group import-torch" if lacks else ""
         raise ExportError(f"{spec.model}: {last[:500]}{remedy}")
 
 

@@ -9,7 +9,7 @@ import onnx.compose
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
-from export.importing.ends import ImageInput, Output
+from export.importing.ends import ImageInput, Output, end_of
 from export.importing.source import Conventions, Range
 from export.tensors import TENSORS
 
@@ -18,6 +18,8 @@ PREFIX: Final = "source/"
 
 #: Probabilities are kept this far from 0 and 1 where their log-odds are computed.
 _EPSILON: Final = 1e-7
+#: Added to a logit, it leaves nothing of its exponential.
+_NEVER: Final = -1e9
 
 
 def wrap(model: ModelProto, taken: ImageInput, output: Output, how: Conventions) -> ModelProto:
@@ -36,20 +38,17 @@ def wrap(model: ModelProto, taken: ImageInput, output: Output, how: Conventions)
         image (N, H, W) uint8 → probabilities and logits (N, labels that are kept) float32.
     """
     graph = onnx.compose.add_prefix(model, PREFIX).graph
-    nodes = _Nodes()
+    nodes = _Nodes(opset_of(model))
     nodes.image(taken, how, PREFIX + taken.name)
-    end = output.end or how.ends
-    if end is None:
-        raise ExportError(
-            f"{output.name!r} does not end with an operator that tells whether it has logits or probabilities; "
-            "say which with --ends"
-        )
-    source = PREFIX + (output.logits if output.logits is not None and end != "softmax" else output.name)
+    end = end_of(output, how.ends)
+    source = PREFIX + (output.name if end == "probabilities" or output.logits is None else output.logits)
+    source = nodes.op("Cast", source, to=TensorProto.FLOAT)
+    if end == "softmax":
+        source = nodes.log_odds_of_softmax(source, len(how.labels))
     kept = [place for place, label in enumerate(how.labels) if label is not None]
     if len(kept) < len(how.labels):
         source = nodes.columns(source, kept)
-    source = nodes.op("Cast", source, to=TensorProto.FLOAT)
-    if end in ("softmax", "probabilities"):
+    if end == "probabilities":
         source = nodes.log_odds(source)
     nodes.op("Identity", source, named=TENSORS.logits)
     nodes.op("Sigmoid", TENSORS.logits, named=TENSORS.probabilities)
@@ -59,7 +58,8 @@ def wrap(model: ModelProto, taken: ImageInput, output: Output, how: Conventions)
 class _Nodes:
     """Collects nodes before and behind a graph, and their constants."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int) -> None:
+        self._opset = opset
         self.before: list[NodeProto] = []
         self.behind: list[NodeProto] = []
         self.constants: list[TensorProto] = []
@@ -109,12 +109,27 @@ class _Nodes:
         ]
         return slices[0] if len(slices) == 1 else self.op("Concat", *slices, axis=1)
 
+    def log_odds_of_softmax(self, logits: str, count: int) -> str:
+        """Add z_k - log Σ_{j≠k} exp z_j: the log-odds of softmax, also where rounding makes a probability 1."""
+        middle, last = (self.constant(np.array([axis], np.int64)) for axis in (1, 2))
+        others = self.constant(np.where(np.eye(count, dtype=bool), np.float32(_NEVER), np.float32(0)))
+        apart = self.op("Add", self.op("Unsqueeze", logits, middle), others)
+        # Reductions take their axes from an input since opset 18, from an attribute before.
+        axes: dict[str, Any] = {} if self._opset >= 18 else {"axes": [2]}
+        inputs = [apart, last] if self._opset >= 18 else [apart]
+        return self.op("Sub", logits, self.op("ReduceLogSumExp", *inputs, keepdims=0, **axes))
+
     def log_odds(self, probabilities: str) -> str:
         """Add log(p / (1 - p)), finite."""
         low, high = (self.constant(np.float32(edge)) for edge in (_EPSILON, 1 - _EPSILON))
         inside = self.op("Clip", probabilities, low, high)
         other = self.op("Sub", self.constant(np.float32(1)), inside)
         return self.op("Sub", self.op("Log", inside), self.op("Log", other))
+
+
+def opset_of(model: ModelProto) -> int:
+    """Return the version of ONNX's own operators that a model is written in."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
 
 def _by_channel(values: Sequence[float], taken: ImageInput, option: str) -> Any:

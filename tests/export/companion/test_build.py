@@ -200,6 +200,10 @@ def test_features_by_name_deeper_in_the_network():
     found = companion(network(POOLED), features="r1")
     assert [d.dim_value for d in found.graph.output[0].type.tensor_type.shape.dim][1:] == [3, 8, 8]
     assert named_features(network(POOLED), "r1", None).layout == "channels_first"
+    pooled = "g = GlobalAveragePool(s2) f = Flatten(g) logits = MatMul(f, w)"
+    assert named_features(network(f"s2 = Sum(r2, c2) {pooled}"), "s2", None).layout == "channels_first"
+    with pytest.raises(NoCompanion, match="channels of 's2' come first or last does not follow"):
+        named_features(network(f"l2 = Shape(r2) s2 = Reshape(r2, l2) {pooled}"), "s2", None)
 
 
 # Refusals

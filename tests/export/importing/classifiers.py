@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,14 @@ class Kind:
     element : int
         ONNX's type of the input.
     end : str
-        ``Sigmoid``, ``Softmax``, ``logits``, or ``Clip``, which tells nothing.
+        ``Sigmoid``, ``Softmax``, ``logits``, ``Clip``, which tells nothing, or ``Mean`` of sigmoid and softmax.
     positions : bool
         False: the image is flattened at once, as by a network without features.
     spread : float
         Standard deviation of the last weights: how far answers differ from image to image.
+    opset : int
+    function : bool
+        The first activation is a function of the model's own.
     """
 
     layout: str = "NCHW"
@@ -35,6 +38,8 @@ class Kind:
     end: str = "Sigmoid"
     positions: bool = True
     spread: float = 0.3
+    opset: int = 17
+    function: bool = False
 
 
 def classifier(kind: Kind) -> ModelProto:
@@ -62,7 +67,9 @@ def classifier(kind: Kind) -> ModelProto:
     if kind.positions:
         nodes += [
             helper.make_node("Conv", ["first", "k1"], ["c1"], strides=[4, 4], pads=[2, 2, 2, 2]),
-            helper.make_node("Relu", ["c1"], ["r1"]),
+            helper.make_node("Act", ["c1"], ["r1"], domain="own")
+            if kind.function
+            else helper.make_node("Relu", ["c1"], ["r1"]),
             helper.make_node("Conv", ["r1", "k2"], ["c2"], strides=[2, 2], pads=[1, 1, 1, 1]),
             helper.make_node("Relu", ["c2"], ["r2"]),
             helper.make_node("GlobalAveragePool", ["r2"], ["pooled"]),
@@ -71,11 +78,13 @@ def classifier(kind: Kind) -> ModelProto:
     else:
         nodes.append(helper.make_node("Flatten", ["first"], ["flat"]))
     nodes.append(helper.make_node("Gemm", ["flat", "w", "b"], ["scores"]))
-    nodes.append(_end(kind.end))
+    nodes += _end(kind.end)
     shape = {"NCHW": [kind.channels, kind.side, kind.side], "NHWC": [kind.side, kind.side, kind.channels],
              "NHW": [kind.side, kind.side]}[kind.layout]  # fmt: skip
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
     constants += [numpy_helper.from_array(np.array([1], np.int64), "axis")]
+    if kind.end == "Mean":
+        constants += [numpy_helper.from_array(np.float32(0.5), "half")]
     if kind.end == "Clip":
         constants += [numpy_helper.from_array(np.float32(edge), name) for name, edge in (("low", 0.0), ("high", 1.0))]
     graph = helper.make_graph(
@@ -85,12 +94,24 @@ def classifier(kind: Kind) -> ModelProto:
         [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [kind.batch, kind.labels])],
         constants,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    opsets = [helper.make_opsetid("", kind.opset), *([helper.make_opsetid("own", 1)] if kind.function else [])]
+    act = helper.make_function(
+        "own", "Act", ["x"], ["y"], [helper.make_node("Relu", ["x"], ["y"])], [helper.make_opsetid("", kind.opset)]
+    )
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=[act] if kind.function else [])
 
 
-def _end(end: str) -> object:
+def _end(end: str) -> list[NodeProto]:
     if end == "logits":
-        return helper.make_node("Identity", ["scores"], ["answer"])
+        return [helper.make_node("Identity", ["scores"], ["answer"])]
     if end == "Softmax":
-        return helper.make_node("Softmax", ["scores"], ["answer"], axis=1)
-    return helper.make_node(end, ["scores", "low", "high"] if end == "Clip" else ["scores"], ["answer"])
+        return [helper.make_node("Softmax", ["scores"], ["answer"], axis=1)]
+    if end == "Mean":
+        return [
+            helper.make_node("Sigmoid", ["scores"], ["by label"]),
+            helper.make_node("Softmax", ["scores"], ["exclusive"], axis=1),
+            helper.make_node("Mul", ["by label", "half"], ["one"]),
+            helper.make_node("Mul", ["exclusive", "half"], ["other"]),
+            helper.make_node("Add", ["one", "other"], ["answer"]),
+        ]
+    return [helper.make_node(end, ["scores", "low", "high"] if end == "Clip" else ["scores"], ["answer"])]

@@ -33,6 +33,11 @@ KINDS = {
     "one image at a time": Kind(batch=1),
     "logits": Kind(end="logits"),
     "exclusive classes": Kind(end="Softmax"),
+    "exclusive classes, certain": Kind(end="Softmax", spread=40),
+    "opset 11": Kind(opset=11),
+    "opset 12, channels last": Kind(layout="NHWC", opset=12, end="Softmax"),
+    "opset 18": Kind(opset=18, end="Softmax"),
+    "a function of its own": Kind(function=True),
 }
 
 
@@ -75,6 +80,48 @@ def test_a_bundle_answers_as_the_file_did(kind, tmp_path):
     card = read_bundle(out).files["MODEL_CARD.md"].decode()
     assert "What is not known here" in card
     assert "ChestX-ray" not in card
+
+
+@pytest.mark.parametrize("kind", [Kind(end="Mean"), Kind(end="Clip", spread=0.01)])
+def test_probabilities_are_what_the_user_says_they_are(kind, tmp_path):
+    """A sum at the end may be of a bias, or a mean of two answers: the graph does not tell."""
+    done, out = imported(tmp_path, kind, "--ends", "probabilities")
+    assert done.exit_code == 0, done.output
+    model = cxr_edge.load(out, device="cpu", threads=1)
+    for path in SAMPLES[:2]:
+        np.testing.assert_allclose(model.predict(path).values, answers(kind, read_image(path).pixels), atol=1e-5)
+
+
+def test_the_most_certain_finding_has_a_map(tmp_path):
+    """Rounded to 1, a probability has no gradient; its log-odds have."""
+    kind = Kind(end="Softmax", spread=300)
+    done, out = imported(tmp_path, kind)
+    assert done.exit_code == 0, done.output
+    result = cxr_edge.load(out, device="cpu", threads=1).predict(SAMPLES[0], heatmaps=True)
+    strongest = max(result.probabilities, key=result.probabilities.__getitem__)
+    assert result.probabilities[strongest] > 0.9999
+    assert result.map_of(strongest).any()
+
+
+def test_weights_beside_the_file_are_hashed_too(tmp_path):
+    """Two models of one architecture may differ in these alone."""
+    recorded = []
+    for spread in (0.3, 0.4):
+        folder = tmp_path / str(spread)
+        folder.mkdir()
+        onnx.save(classifier(Kind(spread=spread)), folder / "model.onnx", save_as_external_data=True,
+                  location="weights.bin", size_threshold=0)  # fmt: skip
+        command = ["import", "onnx", str(folder / "model.onnx"), "--labels", ",".join(NAMES), "--range", "0,1", "--out",
+                   str(folder / "bundle")]  # fmt: skip
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        recorded.append(read_bundle(folder / "bundle").manifest.training["imported"]["weights_sha256"])
+    assert all(text.startswith("weights.bin: ") for text in recorded)
+    assert recorded[0] != recorded[1]
+    (tmp_path / "0.3" / "weights.bin").unlink()
+    done = CliRunner().invoke(app, [*command[:2], str(tmp_path / "0.3" / "model.onnx"), *command[3:]])
+    assert done.exit_code == 1
+    assert "weights.bin cannot be read" in " ".join(done.output.split())
 
 
 def test_mean_and_deviation_are_in_the_graph(tmp_path):
@@ -136,6 +183,9 @@ def test_a_model_without_positions_is_a_bundle_without_heat_maps(tmp_path):
         (Kind(), ("--features", "flat"), None, "has no positions"),
         (Kind(), ("--features", "nothing"), None, "has no tensor"),
         (Kind(end="Clip"), (), None, "say which with --ends"),
+        (Kind(end="Mean"), (), None, "say which with --ends"),
+        (Kind(), ("--ends", "logits"), None, "ends with sigmoid, which gives probabilities; leave out --ends logits"),
+        (Kind(batch=8), (), None, "takes batches of 8 images alone"),
         (Kind(channels=4), (), None, "to take images"),
     ],
 )
@@ -169,8 +219,16 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content):
 def test_an_imported_bundle_is_recalibrated_and_gets_other_precisions(tmp_path):
     done, out = imported(tmp_path, Kind(), "--normal", "No Finding")
     assert done.exit_code == 0, done.output
-    verify = ["verify", str(out), "--reference", "cpu:fp32", "--candidate", "cpu:fp32"]
-    done = CliRunner().invoke(app, verify)
+    for precision in ("fp16", "int8"):
+        done = CliRunner().invoke(app, ["variant", str(out), precision, "--images", str(SAMPLES[0].parent)])
+        assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["verify", str(out)])
     assert done.exit_code == 0, done.output
+    assert set(read_bundle(out).manifest.variants) == {"fp32", "fp16", "int8"}
+    assert f"| fp16 | {len(SAMPLES)} user's |" in read_bundle(out).files["MODEL_CARD.md"].decode()
+    for options, message in (([], "expected the data set"), (["--images", str(ROOT), "--test"], "among the images")):
+        done = CliRunner().invoke(app, ["variant", str(out), "fp16", *options])
+        assert done.exit_code == 2
+        assert message in " ".join(done.output.replace("│", " ").split())
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["operating_points"]["imported"]["single"]["fitted_on"] == "nothing: 0.5 for all"
