@@ -372,6 +372,9 @@ def _member_problems(manifest: Manifest) -> list[str]:
         problems.append(f"variants: expected graphs at the members alone, got one at {', '.join(strays)}")
     if manifest.maps is not None and (manifest.maps.graphs or all(member.maps is None for member in manifest.members)):
         problems.append("maps: expected graphs at the members, and only there")
+    mapped = {label for member in manifest.members if member.maps is not None for label in member.labels}
+    if manifest.maps is not None and (empty := labels - mapped):
+        problems.append(f"maps: no member with heat maps has {', '.join(sorted(empty))}, whose maps would be empty")
     return problems
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -126,22 +126,32 @@ def predict_study(
     studies: dict[str | int, list[StudyImage]] = {}
     for number, (study, image) in enumerate(map_in_order(attempt, sources, usable_cores())):
         studies.setdefault(number if study is None else study, []).append(image)
-    thresholds: dict[str, float] = {}
+    limits: dict[str, FindingLimits] = {}
     for model, used in zip(chosen, settings, strict=True):
-        thresholds = finding_thresholds(model, used) | thresholds
-    least = chosen[0].manifest.min_probability
+        limits = limits_of(model, used) | limits
     results = []
     for name, images in studies.items():
         merged = merge([(one.view, one.result.probabilities) for one in images if isinstance(one.result, Result)])
-        findings = findings_of(merged, thresholds, least)
+        findings = findings_of(merged, limits)
         results.append(StudyResult(name if isinstance(name, str) else None, tuple(images), merged, findings))
     return results
 
 
-def finding_thresholds(model: Model, settings: Settings) -> dict[str, float]:
-    """Return the threshold of each label of the role ``finding``."""
-    based_on = model.provenance(settings)
-    return {label.name: based_on.thresholds[label.name] for label in based_on.labels if label.is_finding}
+class FindingLimits(NamedTuple):
+    """From which probability on a label is positive, and from which on it is reported at all."""
+
+    threshold: float
+    least: float
+
+
+def limits_of(model: Model, settings: Settings) -> dict[str, FindingLimits]:
+    """Return the limits of each label of the role ``finding``, as one model has them."""
+    based_on, least = model.provenance(settings), model.manifest.min_probability
+    return {
+        label.name: FindingLimits(based_on.thresholds[label.name], least)
+        for label in based_on.labels
+        if label.is_finding
+    }
 
 
 def merge(images: Sequence[tuple[View | None, Mapping[str, float]]]) -> dict[str, float]:
@@ -159,12 +169,12 @@ def merge(images: Sequence[tuple[View | None, Mapping[str, float]]]) -> dict[str
     return {label: _merged(list(of_view.values())) for label, of_view in by_label.items()}
 
 
-def findings_of(merged: Mapping[str, float], thresholds: Mapping[str, float], least: float) -> tuple[Finding, ...]:
-    """Return the findings among merged probabilities, down to `least`, by falling probability."""
+def findings_of(merged: Mapping[str, float], limits: Mapping[str, FindingLimits]) -> tuple[Finding, ...]:
+    """Return the findings among merged probabilities that reach their limits, by falling probability."""
     findings = [
-        Finding(label, merged[label], threshold, merged[label] >= threshold, None)
-        for label, threshold in thresholds.items()
-        if label in merged and merged[label] >= least
+        Finding(label, merged[label], limit.threshold, merged[label] >= limit.threshold, None)
+        for label, limit in limits.items()
+        if label in merged and merged[label] >= limit.least
     ]
     return tuple(sorted(findings, key=lambda finding: -finding.probability))
 

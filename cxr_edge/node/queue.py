@@ -94,6 +94,11 @@ class Queue(Database):
                 "UPDATE image SET name = name || '@' || id, state = 'replaced', ended = ? WHERE id = ?",
                 (self.now(), old),
             )
+            # The result of the study that it was of holds its earlier answer.
+            db.execute(
+                "UPDATE image SET merged = 0 WHERE state = 'done' AND study = (SELECT study FROM image WHERE id = ?)",
+                (old,),
+            )
             self.add(image, source)
 
     def take_image(self) -> QueuedImage | None:

@@ -15,7 +15,7 @@ from cxr_edge.images.dicom.header.parse import parse
 from cxr_edge.model.model import Model
 from cxr_edge.model.record import ResultRecord, StudyImageRecord, StudyRecord, decode_record, encode_record
 from cxr_edge.model.settings import Settings
-from cxr_edge.model.study import finding_thresholds, findings_of, merge
+from cxr_edge.model.study import findings_of, limits_of, merge
 from cxr_edge.node.background import Background
 from cxr_edge.node.logs import log, short
 from cxr_edge.node.queue import Queue
@@ -57,9 +57,8 @@ class StudyWorker(Background):
         changed: threading.Condition,
     ) -> None:
         super().__init__("study worker")
-        self._thresholds = finding_thresholds(model, settings)
-        self._least = model.manifest.min_probability
-        self._limits = model.limits
+        self._reported = limits_of(model, settings)
+        self._view, self._limits = model.manifest.view, model.limits
         self._wait, self._folders, self._queue = wait, tuple(folders), queue
         self._images, self._results, self._changed = images, results, changed
 
@@ -92,10 +91,10 @@ class StudyWorker(Background):
             record = decode_record((self._results / f"{name}.json").read_bytes())
             uid, view = elements.text(tags.STUDY_INSTANCE_UID), view_of(elements)
             images.append(StudyImageRecord(view, record))
-            if isinstance(record, ResultRecord):
+            if isinstance(record, ResultRecord) and self._view in (view, None):
                 found.append((view, record.probabilities))
         merged = merge(found)
-        findings = findings_of(merged, self._thresholds, self._least)
+        findings = findings_of(merged, self._reported)
         return StudyRecord(
             study=uid, probabilities=merged, findings=tuple(it.record() for it in findings), images=tuple(images)
         )

@@ -7,11 +7,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pandas as pd
 
 from cxr_edge.model.bundle import Bundle
 from cxr_edge.model.labels import Label
 from cxr_edge.model.model import Model
+from export.companion.nodes import batch_of
 from export.errors import ExportError
 from training.data.external import read_external
 from training.data.nih import read_dataset
@@ -53,7 +55,10 @@ def evaluated(bundles: Mapping[str, Bundle], images: pd.DataFrame) -> list[Candi
     candidates = []
     for name, bundle in bundles.items():
         alike = replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, tta=tta))
-        candidates.append(Candidate(bundle, name, predict_images(Model(alike, "cpu"), images).per_variant))
+        found = predict_images(Model(alike, "cpu"), images)
+        for failure in found.unreadable:
+            raise ExportError(f"{failure['image']} cannot be read: {failure['message']}; leave it out of the images")
+        candidates.append(Candidate(bundle, name, found.per_variant))
     return candidates
 
 
@@ -117,15 +122,41 @@ def joined_labels(bundles: Mapping[str, Bundle]) -> LabelSet:
         raise ExportError(f"expected two bundles or more, got {len(bundles)}")
     if len(methods := map_methods(bundles.values())) > 1:
         raise ExportError(f"expected one method of heat maps, got {', '.join(sorted(methods))}; export them alike")
+    if len(views := {str(bundle.manifest.view) for bundle in bundles.values()}) > 1:
+        raise ExportError(f"expected bundles of one view, got {', '.join(sorted(views))}; predict_study takes several")
+    variants = len(next(iter(bundles.values())).manifest.tta.variants)
     joined: dict[str, Label] = {}
     for name, bundle in bundles.items():
+        if variants > 1 and not _takes_batches(bundle):
+            raise ExportError(
+                f"{name}: its network takes one image at a time, and the first bundle has {variants} TTA variants; "
+                "export it with an open batch"
+            )
         manifest = bundle.manifest
         if manifest.members is not None:
             raise ExportError(f"{bundle.identity} is an ensemble itself; name its members' bundles instead")
         for label in manifest.labels:
             if joined.setdefault(label.name, label) != label:
                 raise ExportError(f"{name}: its label {label.name!r} differs from that of an earlier bundle; rename it")
+    _require_maps(bundles, joined)
     return LabelSet.of(list(joined.values()))
+
+
+def _takes_batches(bundle: Bundle) -> bool:
+    """Return whether a network takes batches of any length."""
+    graph, *_ = bundle.manifest.graph_files("fp32")
+    return isinstance(batch_of(onnx.load_from_string(bundle.files[graph])), str)
+
+
+def _require_maps(bundles: Mapping[str, Bundle], labels: Iterable[str]) -> None:
+    """Raise `ExportError` where some labels would have maps, and others none."""
+    with_maps = [bundle.manifest for bundle in bundles.values() if bundle.manifest.maps is not None]
+    mapped = {label for manifest in with_maps for label in manifest.label_names}
+    if mapped and (without := [label for label in labels if label not in mapped]):
+        raise ExportError(
+            f"no bundle with heat maps has {', '.join(without)}: their maps would be empty; export all without maps "
+            "(`--maps none`), or that one with them"
+        )
 
 
 def map_methods(bundles: Iterable[Bundle]) -> set[str]:

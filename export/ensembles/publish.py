@@ -172,7 +172,7 @@ def _manifest(
         "export": first.get("export", {}),
         "members": msgspec.to_builtins(networks),
         "view": first.get("view"),
-        "header_checks": None,
+        "header_checks": first.get("header_checks"),
         **({"out_of_distribution": first["out_of_distribution"]} if first.get("out_of_distribution") else {}),
     }  # fmt: skip
 

@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import onnx
 import pandas as pd
@@ -19,7 +22,7 @@ from cxr_edge.model.model import Model
 from export.__main__ import app
 from export.ensembles.candidates import Candidate
 from export.ensembles.publish import NoGain, make_ensemble
-from export.ensembles.weights import fit_weights
+from export.ensembles.weights import fit_weights, gain_over_best
 from export.errors import ExportError
 from tests.bundles import make_bundle
 from tests.conftest import ROOT, SAMPLES
@@ -146,6 +149,50 @@ def test_bundles_that_do_not_fit_together_are_refused(small, labelled, tmp_path)
     ):
         with pytest.raises(ExportError, match=message):
             make_ensemble(bundles, table, "x", ("joined", "1"), tmp_path / "joined")
+
+
+def changed(root: Path, **changes: object) -> Bundle:
+    """Return a bundle whose manifest is changed."""
+    manifest = json.loads((root / "manifest.json").read_text())
+    (root / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    return read_bundle(root)
+
+
+def test_what_a_member_lacks_is_told_before_anything_is_computed(small, labelled, tmp_path):
+    """Another view, a network of one image at a time, a label whose members have no maps, a broken image."""
+    table = with_labels(labelled[0], labelled[1]["whole"])
+    lateral = changed(make_bundle(tmp_path / "lateral", PLAIN), view="lateral")
+    imported = {}
+    for name, batch, maps in (("one", 1, read_bundle().manifest.maps.method), ("flat", "N", "none")):
+        onnx.save(classifier(Kind(labels=2, batch=batch)), tmp_path / f"{name}.onnx")
+        command = ["import", "onnx", str(tmp_path / f"{name}.onnx"), "--labels", "Effusion,Scoliosis", "--range", "0,1"]
+        done = CliRunner().invoke(app, [*command, "--maps", maps, "--out", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+        imported[name] = read_bundle(tmp_path / name)
+    for other, message in (
+        (lateral, "expected bundles of one view, got frontal, lateral"),
+        (imported["one"], "other: its network takes one image at a time"),
+        (imported["flat"], "no bundle with heat maps has Scoliosis"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            make_ensemble({"small": small, "other": other}, table, "x", ("joined", "1"), tmp_path / "joined")
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    broken = table.assign(path=[tmp_path / "broken.png", *table["path"][1:]])
+    with pytest.raises(ExportError, match=r"0\.png cannot be read"):
+        make_ensemble({"one": read_bundle(), "two": small}, broken, "x", ("joined", "1"), tmp_path / "joined")
+
+
+def test_a_member_of_one_finding_is_not_what_the_others_are_compared_with(tmp_path):
+    """Its mean is over the one finding that it has, and says nothing of the others."""
+    candidates, table = synthetic([1.0, 1.5])
+    few = read_bundle(make_bundle(tmp_path / "few", {"Effusion": {}, "No Finding": {}}))
+    columns = [LABELS.names.index(name) for name in few.manifest.label_names]
+    one = Candidate(few, "one", candidates[0].per_variant[..., columns])
+    assert gain_over_best([one, *candidates], table, LABELS)["best"] == "m0"
+    apart = replace(few, manifest=msgspec.structs.replace(few.manifest, labels=few.manifest.labels[1:]))
+    normal = Candidate(apart, "normal", candidates[0].per_variant[..., columns[1:]])
+    with pytest.raises(ExportError, match="have a finding in common"):
+        gain_over_best([candidates[0], normal], table, LABELS)
 
 
 def test_the_command_on_a_users_own_images(labelled, small, tmp_path):

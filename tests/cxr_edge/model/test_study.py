@@ -46,6 +46,25 @@ def test_a_study_of_one_image_has_its_result(model):
     ]
 
 
+def test_a_finding_is_reported_from_the_limit_of_the_model_that_its_threshold_is_of(model, tmp_path):
+    """The first model reports nothing below .5, and does not know the label of the second."""
+    roots = []
+    for name, least in (("Effusion", 0.5), ("Mass", 0.0)):
+        roots.append(tmp_path / name)
+        make_bundle(roots[-1], {name: {}})
+        manifest = json.loads((roots[-1] / "manifest.json").read_text())
+        points = manifest["operating_points"].values()
+        for thresholds in (point[mode]["thresholds"] for point in points for mode in ("single", "tta")):
+            thresholds[name] = max(least, 1e-6)
+        views = {"Effusion": "frontal", "Mass": "lateral"}
+        changed = manifest | {"min_probability": least, "view": views[name]}
+        (roots[-1] / "manifest.json").write_text(json.dumps(changed))
+    models = [cxr_edge.load(root, device="cpu", threads=1) for root in roots]
+    (study,) = cxr_edge.predict_study(models, [image(0), image(1, view="LL")])
+    assert study.probabilities["Mass"] < 0.5
+    assert ("Mass", True) in [(finding.label, finding.positive) for finding in study.findings]
+
+
 def test_studies_are_told_apart_in_any_order(model):
     """Files, data sets and bytes; the order is that of the first images."""
     sources = [image(0, SECOND), image(1), image(2, SECOND), image(3)]

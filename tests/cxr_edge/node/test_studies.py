@@ -39,8 +39,8 @@ def node(tmp_path: Path) -> Iterator[Node]:
     started.stop()
 
 
-def image(number: int) -> bytes:
-    return dicom_files.written(images.make(number, StudyInstanceUID=STUDY, ViewPosition="PA"))
+def image(number: int, view: str = "PA") -> bytes:
+    return dicom_files.written(images.make(number, StudyInstanceUID=STUDY, ViewPosition=view))
 
 
 def put(data: bytes, folder: Path) -> None:
@@ -69,6 +69,36 @@ def test_a_study_is_merged_and_merged_again(node: Node, tmp_path: Path, model) -
     (expected,) = cxr_edge.predict_study(model, sent)
     (found,) = merged(tmp_path / "out")
     assert {label: pytest.approx(p, abs=1e-6) for label, p in expected.probabilities.items()} == found["probabilities"]
+
+
+def test_an_image_of_another_view_is_listed_and_not_merged(node: Node, tmp_path: Path, model) -> None:
+    for data in (image(0), image(1, view="LL")):
+        put(data, tmp_path)
+    wait_for(lambda: [len(one["images"]) for one in merged(tmp_path / "out")] == [2], "the study is merged", 60)
+    (found,) = merged(tmp_path / "out")
+    assert {one["view"] for one in found["images"]} == {"frontal", "lateral"}
+    assert found["probabilities"] == pytest.approx(model.predict(image(0)).probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize("moved", ["a", "b"])
+def test_a_correction_that_takes_an_image_out_of_a_study_renews_its_result(tmp_path: Path, moved: str) -> None:
+    """Whichever of the two carries the delivery of the result."""
+    queue = Queue(tmp_path)
+    for name in ("a", "b"):
+        queue.add(Identity(name, name, "", "s"))
+        queue.finish_image(queue.take_image(), [])
+    (study,) = queue.due_studies(0)
+    queue.finish_study(study, [("out", "s.study.json")])
+    queue.mark_delivery_sent(queue.due_deliveries("out", 1)[0])
+    queue.replace(Identity(moved, moved, "corrected", "t"), ["out"])
+    queue.finish_image(queue.take_image(), [])
+    due = {study.name: [name for _, name in study.images] for study in queue.due_studies(0)}
+    assert due == {"s": ["b" if moved == "a" else "a"], "t": [moved]}
+    for study in queue.due_studies(0):
+        queue.finish_study(study, [("out", f"{study.name}.study.json")])
+    waiting = {(delivery.object, delivery.withdrawn) for delivery in queue.due_deliveries("out", 10)}
+    assert waiting == {("s.study.json", 0), ("t.study.json", 0)}
+    queue.close()
 
 
 def test_a_study_waits_for_its_images(tmp_path: Path) -> None:
