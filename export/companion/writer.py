@@ -51,6 +51,10 @@ class Writer:
             self._made[key] = self._write(operator, inputs, attributes)
         return self._made[key]
 
+    def one_for_zero(self, divisor: str) -> str:
+        """Replace zeros, where a derivative has no value, by ones: what is not a number would spoil all of a map."""
+        return self.op("Where", self.op("Equal", divisor, self.constant(0)), self.constant(1), divisor)
+
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
         """Add a constant."""
         array = np.ascontiguousarray(np.asarray(value, dtype)).reshape(np.shape(value))

@@ -67,7 +67,7 @@ def _pow(step: Step) -> Back:
     if exponent.size != 1:
         raise step.refusal("its exponent must be one number")
     w, power = step.writer, float(exponent.item())
-    root = w.op("Pow", step.x, w.constant(power - 1))
+    root = w.op("Pow", w.one_for_zero(step.x) if power < 1 else step.x, w.constant(power - 1))
     return {0: step.times(w.op("Mul", w.constant(power), root))}
 
 
@@ -84,7 +84,8 @@ def _log(step: Step) -> Back:
 
 
 def _sqrt(step: Step) -> Back:
-    return {0: step.times(step.writer.op("Div", step.writer.constant(0.5), step.y))}
+    w = step.writer
+    return {0: step.times(w.op("Div", w.constant(0.5), w.one_for_zero(step.y)))}
 
 
 def _reciprocal(step: Step) -> Back:

@@ -60,7 +60,8 @@ def _log_sum_exp(step: Step) -> Back:
 
 def _l2(step: Step) -> Back:
     axes, w = _axes(step), step.writer
-    return {0: w.op("Mul", _kept(step, axes), step.lift(w.op("Div", step.x, _kept_result(step, axes))))}
+    direction = w.op("Div", step.x, w.one_for_zero(_kept_result(step, axes)))
+    return {0: w.op("Mul", _kept(step, axes), step.lift(direction))}
 
 
 def _sum_of_squares(step: Step) -> Back:

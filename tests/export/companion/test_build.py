@@ -107,6 +107,28 @@ def test_a_dead_head_has_empty_maps():
     assert found == oracle.Agreement(0, 0)
 
 
+@pytest.mark.parametrize(
+    "norm",
+    [
+        "n = ReduceL2<axes=[1], keepdims=1>(A)",
+        "s = ReduceSumSquare<axes=[1], keepdims=1>(A) n = Sqrt(s)",
+        "s = ReduceSumSquare<axes=[1], keepdims=1>(A) n = Pow(s, half)",
+    ],
+)
+def test_a_position_of_zeros_does_not_spoil_the_map(norm):
+    """Behind a ReLU, in a black corner: the norm of nothing has no derivative."""
+    text = f"""
+    <float[12,3] w>
+    {norm} d = Clip(n, half) u = Div(A, d) p = GlobalAveragePool(u) f = Flatten(p) logits = MatMul(f, w)
+    """
+    made = companion(read_head("channels_first", text), features="A", layout="channels_first")
+    corner = np.abs(values("channels_first"))
+    corner[:, :, 0, 0] = 0
+    maps = maps_of(made, corner)
+    assert np.isfinite(maps).all()
+    assert maps.any()
+
+
 # Opsets
 
 
