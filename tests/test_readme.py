@@ -39,7 +39,7 @@ def test_the_first_command(copy, capsys):
     lines = [json.loads(line) for line in (copy / "results" / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == 8
     assert any(finding["positive"] for line in lines for finding in line["findings"])
-    assert len(list((copy / "results" / "heatmaps").glob("*.png"))) == 24
+    assert len(list((copy / "results" / "heatmaps").glob("*.jpg"))) == 24
     (packages,) = copy.glob(".venv/lib/*/site-packages")
     installed = sum(
         path.lstat().st_size

@@ -112,7 +112,7 @@ def test_a_wheel_runs_offline_from_a_wheelhouse(tmp_path):
     assert "8 of 8 images read" in run(infer, box, environment, *OFFLINE)
     lines = [json.loads(line) for line in (box / "results" / "predictions.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines] == ["ok"] * 8
-    assert len(list((box / "results" / "heatmaps").glob("*.png"))) == 24
+    assert len(list((box / "results" / "heatmaps").glob("*.jpg"))) == 24
 
 
 def run(command: str, folder: Path, environment: dict[str, str], *within: str) -> str:

@@ -48,7 +48,7 @@ def test_every_part_of_the_hot_path_runs(model, tmp_path):
     assert [counted[f"array → result, {name}: inputs"] for name in names] == [1, variants, 1]
     assert counted["array → result, adaptive: calls"] <= 2
     assert counted["array → result, adaptive: inputs"] <= variants
-    assert len(list((tmp_path / "heatmaps").glob("*.png"))) == 1
+    assert len(list((tmp_path / "heatmaps").glob("*.jpg"))) == 1
 
 
 def test_another_version_is_named():
