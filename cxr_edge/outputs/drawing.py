@@ -82,7 +82,16 @@ def _jpeg(
     planes.luma[first:, :right] = text
     for chroma in (planes.blue, planes.red):
         chroma[first // 2 :, : -(-right // 2)] = _NEUTRAL
-    return bytes(simplejpeg.encode_jpeg_yuv_planes(*planes, quality=QUALITY))
+    return bytes(simplejpeg.encode_jpeg_yuv_planes(_in_even_memory(planes.luma), *planes[1:], quality=QUALITY))
+
+
+def _in_even_memory(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a plane within an even number of rows and columns: libjpeg-turbo reads two by two, beyond odd sides."""
+    height, width = luma.shape
+    if height % 2 == width % 2 == 0:
+        return luma
+    even = cv2.copyMakeBorder(luma, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return np.asarray(even, np.uint8)[:height, :width]
 
 
 def _png(

@@ -1,6 +1,8 @@
 """Overlays are of findings in the record; one below its threshold is marked and weaker; none is read as an image."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -113,6 +115,33 @@ def test_a_jpeg_shows_what_the_exact_picture_shows(explained, size):
     assert exact.shape == jpeg.shape == (*size, 3)
     assert cv2.PSNR(exact, jpeg) > 40
     assert cv2.PSNR(exact[-15:, :100], jpeg[-15:, :100]) > 30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory behind a plane is protected by mprotect(2)")
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (64, 65), (65, 65)])
+def test_nothing_behind_a_plane_is_read(size):
+    """libjpeg-turbo reads odd sides to the next even one: behind the last row of an image may be no memory."""
+    code = """
+import ctypes, sys
+import numpy as np, simplejpeg
+from cxr_edge.outputs.drawing import _in_even_memory
+
+libc = ctypes.CDLL(None)
+libc.mmap.restype, libc.mprotect.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+def at_the_end_of_memory(height, width):
+    pages = -(-height * width // 4096)
+    start = libc.mmap(None, ctypes.c_size_t((pages + 1) * 4096), 3, 0x22, -1, 0)
+    libc.mprotect(start + pages * 4096, 4096, 0)
+    held = (ctypes.c_uint8 * (height * width)).from_address(start + pages * 4096 - height * width)
+    return np.ctypeslib.as_array(held).reshape(height, width)
+
+h, w = map(int, sys.argv[1:])
+chroma = [at_the_end_of_memory(-(-h // 2), -(-w // 2)) for _ in range(2)]
+simplejpeg.encode_jpeg_yuv_planes(_in_even_memory(at_the_end_of_memory(h, w)), *chroma, quality=90)
+"""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, size)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("encoding", OverlayFormat)
