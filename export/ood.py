@@ -22,9 +22,8 @@ from training.decisions.out_of_distribution import (
     IMAGES_A_KIND,
     KINDS,
     Features,
-    choose_penalty,
+    choose_rule,
     count_warnings,
-    fit_rule,
     transform,
 )
 from training.evaluation.evaluate import part_of_split
@@ -68,15 +67,7 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
     shown, patients = _images(bundle, images, "validation", network.size)
     validation = _features_of_kinds(network, shown, seed=1)
     kinds_of_validation = {kind: validation[kind] for kind in KINDS}
-    penalty = choose_penalty(fitted, others_of, validation[AS_THEY_ARE], kinds_of_validation)
-    rule = fit_rule(
-        fitted,
-        others_of,
-        validation[AS_THEY_ARE],
-        f"{fitted_on} against {len(changed)} of them in each of these kinds: {', '.join(KINDS)}; inverse strength of "
-        f"the penalty, chosen on validation images: {penalty:g}",
-        penalty,
-    )
+    penalty, rule = choose_rule(fitted, others_of, validation[AS_THEY_ARE], kinds_of_validation)
     figures = {"validation": _counts(rule, validation, patients)}
     figures["validation, the kind left out of the fit"] = {
         kind: _count_left_out(fitted, others_of, validation, kind) for kind in KINDS
@@ -88,7 +79,11 @@ def add_rule(root: Path, images: pd.DataFrame, others: Mapping[str, Path], *, lo
     if elsewhere:
         unlike = {kind: network.features(found) for kind, found in elsewhere.items()}
         figures["elsewhere"] = _counts(rule, unlike)
-    rule = msgspec.structs.replace(rule, figures=figures)
+    against = (
+        f"{fitted_on} against {len(changed)} of them in each of these kinds: {', '.join(KINDS)}; inverse strength of "
+        f"the penalty, chosen on validation images: {penalty:g}"
+    )
+    rule = msgspec.structs.replace(rule, fitted_on=against, figures=figures)
     write_changed(root, bundle, {"out_of_distribution": msgspec.to_builtins(rule)})
     return rule
 
@@ -122,8 +117,7 @@ def _count_left_out(
 ) -> dict[str, Any]:
     """Count a kind by a rule that was chosen and fitted without it: what to expect of an unforeseen kind."""
     without, of_validation = ({other: of[other] for other in KINDS if other != kind} for of in (others_of, validation))
-    penalty = choose_penalty(fitted, without, validation[AS_THEY_ARE], of_validation)
-    rule = fit_rule(fitted, without, validation[AS_THEY_ARE], f"all but {kind}", penalty)
+    _, rule = choose_rule(fitted, without, validation[AS_THEY_ARE], of_validation)
     return count_warnings(rule, validation[kind])
 
 

@@ -94,10 +94,10 @@ def transform(images: Iterable[Image], kind: str, seed: int) -> Iterator[Image]:
         yield np.ascontiguousarray(KINDS[kind](image, random))
 
 
-def choose_penalty(
+def choose_rule(
     images: Features, others: Mapping[str, Features], validation: Features, others_of_validation: Mapping[str, Features]
-) -> float:
-    """Choose the strongest of `PENALTIES` by which every kind is recognised, else that of the best least kind.
+) -> tuple[float, OutOfDistribution]:
+    """Fit the rule by the strongest of `PENALTIES` by which every kind is recognised, else that of the best least kind.
 
     Parameters
     ----------
@@ -105,15 +105,24 @@ def choose_penalty(
         Features of training and of validation images.
     others, others_of_validation : mapping
         Kind → features of images of the same part that were transformed into it.
+
+    Returns
+    -------
+    float
+        The inverse strength of the penalty.
+    OutOfDistribution
+        It does not say what it was fitted on.
     """
-    least: dict[float, float] = {}
+    fitted: dict[float, tuple[float, OutOfDistribution]] = {}
     for penalty in PENALTIES:
         rule = fit_rule(images, others, validation, "", penalty)
         counts = [count_warnings(rule, features) for features in others_of_validation.values()]
-        least[penalty] = min(count["warned"]["value"] for count in counts)
-        if least[penalty] >= RECOGNISED:
-            return penalty
-    return max(least, key=lambda penalty: least[penalty])
+        least = min(count["warned"]["value"] for count in counts)
+        if least >= RECOGNISED:
+            return penalty, rule
+        fitted[penalty] = least, rule
+    best = max(fitted, key=lambda penalty: fitted[penalty][0])
+    return best, fitted[best][1]
 
 
 def fit_rule(

@@ -8,7 +8,7 @@ from training.decisions.out_of_distribution import (
     FALSE_ALARMS,
     KINDS,
     PENALTIES,
-    choose_penalty,
+    choose_rule,
     count_warnings,
     fit_rule,
     share_of,
@@ -81,5 +81,5 @@ def test_the_penalty_is_the_strongest_that_recognises_every_kind(offset, share, 
     def kinds(count: int) -> dict[str, np.ndarray]:
         return {"right": drawn(count, 6, 0), "above": drawn(max(int(count * share), 10), 0, offset)}
 
-    penalty = choose_penalty(drawn(2000, 0, 0), kinds(500), drawn(1000, 0, 0), kinds(500))
+    penalty, _ = choose_rule(drawn(2000, 0, 0), kinds(500), drawn(1000, 0, 0), kinds(500))
     assert (penalty > PENALTIES[0]) == weaker
