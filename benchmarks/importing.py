@@ -8,10 +8,11 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -65,22 +66,34 @@ def main(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Import networks of the frameworks that are installed, and compare each bundle with its framework."""
-    rows = []
-    for subject in subjects():
-        rows.append(measure(subject, rounds))
-        typer.echo(json.dumps(rows[-1]), err=True)
-    text = json.dumps({"machine": machine(), "threads": 1, "networks": rows}, indent=2)
+    rows, left_out = [], {}
+    for name in FRAMEWORKS:
+        # TensorFlow and PyTorch in one process end it: both bring LLVM.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            try:
+                rows += process.submit(measure_all, name, rounds).result()
+            except ModuleNotFoundError as error:
+                left_out[name] = str(error)
+                typer.echo(f"{name} is left out: {error}", err=True)
+    text = json.dumps({"machine": machine(), "threads": 1, "networks": rows, "left out": left_out}, indent=2)
     typer.echo(text)
     if out is not None:
         out.write_text(text + "\n")
 
 
-def subjects() -> Iterator[Subject]:
-    """Yield the networks of each framework that can be imported here."""
-    with suppress(ModuleNotFoundError):
-        yield from _of_keras()
-    with suppress(ModuleNotFoundError):
-        yield from _of_torch()
+def measure_all(framework: str, rounds: int) -> list[dict[str, Any]]:
+    """Return the figures of each network of a framework.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        The framework is not installed.
+    """
+    rows = []
+    for subject in FRAMEWORKS[framework]():
+        rows.append(measure(subject, rounds))
+        typer.echo(json.dumps(rows[-1]), err=True)
+    return rows
 
 
 def measure(subject: Subject, rounds: int) -> dict[str, Any]:
@@ -232,6 +245,10 @@ def _no_grad(network: Any, x: Array) -> Array:
 
     with torch.no_grad():
         return np.asarray(network(torch.from_numpy(np.ascontiguousarray(x))).numpy())
+
+
+#: Name → what yields its networks.
+FRAMEWORKS: Final = {"Keras": _of_keras, "PyTorch": _of_torch}
 
 
 if __name__ == "__main__":
