@@ -39,3 +39,17 @@ evaluate=(python -m training evaluate "$cache" --bundle "$bundle")
 python -m export card "$bundle" --validation "$results/validation/evaluation.json" \
   --test "$results/test-large/evaluation.json" --test "$results/test-natural/evaluation.json" \
   --notes training/models/nih14-efficientnetb0/notes.md
+
+# The ensemble, which is not shipped.
+for name in first second; do
+  python -m training calibrate "$work/runs/$name" "$cache" "${of_natural[@]}"
+  python -m export "$work/runs/$name/model.keras" --out "$work/$name"
+done
+python -m export ensemble "first=$work/first" "second=$work/second" "student=$bundle" --data "$cache" \
+  --out "$work/ensemble" --name nih14-efficientnetb0-ensemble
+evaluate=(python -m training evaluate "$cache" --bundle "$work/ensemble" --part test)
+for part in large natural; do
+  declare -n collections="of_$part"
+  "${evaluate[@]}" --out "$results/ensemble-$part" "${collections[@]}" \
+    --compare-with "$results/test-$part/predictions.csv"
+done
