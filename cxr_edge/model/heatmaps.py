@@ -25,6 +25,9 @@ MAX_OPACITY: Final = 0.5
 #: The same for a label that is not positive: a map is scaled to its own maximum, and must not look like a finding.
 WEAK_OPACITY: Final = 0.2
 
+#: Chroma of grey (JFIF 1.02).
+NEUTRAL: Final = 128
+
 #: Pixels of a side up to which an enlarged map is curved; at four times its seven cells' distance nobody sees corners.
 _CURVED: Final = 256
 
@@ -79,13 +82,13 @@ def overlay(
 
 
 class Planes(NamedTuple):
-    """A picture as JPEG stores it: luma of each pixel, and chroma of every two by two.
+    """A picture as JPEG stores it: luma of each pixel, and chroma of every two in a row, or of every two by two.
 
     Attributes
     ----------
     luma : ndarray, (H, W) uint8
-    blue, red : ndarray, (ceil(H / 2), ceil(W / 2)) uint8
-        128 in grey (JFIF 1.02).
+    blue, red : ndarray, (H or ceil(H / 2), ceil(W / 2)) uint8
+        `NEUTRAL` in grey.
     """
 
     luma: npt.NDArray[np.uint8]
@@ -94,7 +97,11 @@ class Planes(NamedTuple):
 
 
 def overlay_planes(
-    image: npt.NDArray[np.uint8], activation: npt.NDArray[np.float32], colormap: str, opacity: float
+    image: npt.NDArray[np.uint8],
+    activation: npt.NDArray[np.float32],
+    colormap: str,
+    opacity: float = MAX_OPACITY,
+    rows: int = 2,
 ) -> Planes:
     """Lay a map over an image as `overlay` does, in the planes of a JPEG.
 
@@ -107,12 +114,14 @@ def overlay_planes(
         At least 0; a few cells.
     colormap, opacity
         As for `overlay`.
+    rows : int
+        Rows of pixels that share a row of chroma: 2 (4:2:0) or 1 (4:2:2).
     """
     levels = _levels(activation, (image.shape[0], image.shape[1]))
     kept, tint = _blend(colormap, opacity)
     luma, red, blue = cv2.split(cv2.cvtColor(np.ascontiguousarray(tint.T)[:, None], cv2.COLOR_BGR2YCrCb))
     faded = cv2.multiply(image, cv2.LUT(levels, kept), scale=1 / 255)
-    of_chroma = np.ascontiguousarray(levels[::2, ::2])
+    of_chroma = np.ascontiguousarray(levels[::rows, ::2])
     planes = cv2.add(faded, cv2.LUT(levels, luma)), cv2.LUT(of_chroma, blue), cv2.LUT(of_chroma, red)
     return Planes(*(np.asarray(plane, np.uint8) for plane in planes))
 

@@ -51,6 +51,9 @@ class Provenance:
     maps: str
     version: str = __version__
 
+    def __hash__(self) -> int:
+        return hash((self.bundle_sha256, self.version, self.precision, self.settings))
+
     def identity(self) -> dict[str, str]:
         """Return what makes results comparable; results of another identity must not be mixed with these."""
         return {

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from cxr_edge.images import result_mark
-from cxr_edge.model.heatmaps import MAX_OPACITY, WEAK_OPACITY, overlay, overlay_planes, upsample
+from cxr_edge.model.heatmaps import MAX_OPACITY, NEUTRAL, WEAK_OPACITY, Planes, overlay, overlay_planes, upsample
 from cxr_edge.model.results import Result
 from cxr_edge.outputs.lettering import caption
 
@@ -28,8 +28,6 @@ SUFFIXES: Final = {OverlayFormat.JPEG: ".jpg", OverlayFormat.PNG: ".png"}
 QUALITY: Final = 90
 #: One filter for all rows: trying all filters on each row doubles the time, and saves no bytes here.
 _QUICK_PNG: Final = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
-#: Chroma of grey.
-_NEUTRAL: Final = 128
 
 
 def draw_overlay(
@@ -81,7 +79,12 @@ def _jpeg(
     first, right = len(image) - len(text), text.shape[1]
     planes.luma[first:, :right] = text
     for chroma in (planes.blue, planes.red):
-        chroma[first // 2 :, : -(-right // 2)] = _NEUTRAL
+        chroma[first // 2 :, : -(-right // 2)] = NEUTRAL
+    return encoded_planes(planes)
+
+
+def encoded_planes(planes: Planes) -> bytes:
+    """Encode a picture as JPEG, its chroma sampled as the planes are."""
     return bytes(simplejpeg.encode_jpeg_yuv_planes(_in_even_memory(planes.luma), *planes[1:], quality=QUALITY))
 
 

@@ -11,7 +11,7 @@ import requests
 
 from cxr_edge.node.config import WebDestination
 from cxr_edge.node.destinations.base import Refused, Unreachable
-from cxr_edge.outputs.dicom.objects import encoded
+from cxr_edge.outputs.dicom.prepared import encoded
 from cxr_edge.outputs.dicom.report import CLASSES, in_class
 
 #: Statuses that describe the object; any other but success describes the destination.

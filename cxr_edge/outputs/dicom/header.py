@@ -1,8 +1,8 @@
 """What results take from an image's header: patient, study, time zone, and the identity of the image.
 
 Values of the patient and the study are copied as the image encodes them, with its character set. They are never decoded
-here, so that a rare name is not damaged, and a malformed one does not appear in a warning. So are identifiers that
-break the syntax of UIDs: what refers to the image must name it as it names itself.
+here, so that a rare name is not damaged, and a malformed one does not appear in a warning. So are identifiers, some of
+which break the syntax of UIDs: what refers to the image must name it as it names itself.
 """
 
 import hashlib
@@ -14,20 +14,18 @@ from typing import Final
 
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 
 from cxr_edge.errors import InvalidHeader, NotDicom
 from cxr_edge.images import DecodedImage
 from cxr_edge.images.dicom.header import tags
 from cxr_edge.images.dicom.header.elements import Elements, identified, name_of
 from cxr_edge.images.dicom.header.parse import PREAMBLE, PREFIX
-from cxr_edge.outputs.dicom.origin import derived_uid
+from cxr_edge.outputs.dicom.template import encoded_element, item_of
 
-#: PS3.5, 9.1.
-_UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*")
-_MAX_UID: Final = 64
+#: What refers to an image names it by these.
+IDENTIFIERS: Final = (
+    tags.SOP_CLASS_UID, tags.SOP_INSTANCE_UID, tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID
+)  # fmt: skip
 #: Minutes and hours east of UTC (PS3.3, C.12.1.1.8).
 _TIMEZONE: Final = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 #: Attributes that describe how an image is encoded, not what it shows or whose it is.
@@ -56,25 +54,22 @@ class Header:
 
     Attributes
     ----------
-    reference : pydicom.Dataset
-        The image as other objects refer to it: identity and size, without patient data.
-    shared : pydicom.Dataset
-        Attributes that every object of the study shares: patient, study and time zone, encoded as in the image.
+    identifiers : mapping
+        Keyword → UID of the image's class, instance, series and study, or what the image has in its place, encoded.
+    shared : mapping
+        Tag → element that every object of the study shares, encoded: patient, study and time zone.
     key : str
         Hash of the image's instance, pixels and `fingerprint`, of `KEY_DIGITS`; it identifies the image in the UIDs of
         its results. The pixels are hashed as decoded, so that lossless recompression does not change the key. A
         corrected header does, so that archives do not take the new results for those that they have.
     elements : Elements
         The whole header.
-    stand_ins : mapping
-        UID in `reference` → the malformed identifier that it stands for, a character for each byte.
     """
 
-    reference: Dataset
-    shared: Dataset
+    identifiers: Mapping[str, bytes]
+    shared: Mapping[int, bytes]
     key: str
     elements: Elements
-    stand_ins: Mapping[str, str]
 
 
 def read_header(image: DecodedImage) -> Header:
@@ -98,8 +93,7 @@ def read_header(image: DecodedImage) -> Header:
     if elements is None:
         raise NotDicom("expected a DICOM image, since DICOM results need its patient and study; got another format")
     with identified(elements):
-        reference, stand_ins = _reference(elements)
-        return Header(reference, _shared(elements), _key(elements, image), elements, stand_ins)
+        return Header(_identifiers(elements), _shared(elements), _key(elements, image), elements)
 
 
 def is_dicom(data: bytes) -> bool:
@@ -107,21 +101,12 @@ def is_dicom(data: bytes) -> bool:
     return data.startswith(PREFIX, PREAMBLE)
 
 
-def _reference(elements: Elements) -> tuple[Dataset, dict[str, str]]:
-    image, stand_ins = Dataset(), {}
-    for tag in (tags.SOP_CLASS_UID, tags.SOP_INSTANCE_UID, tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID):
-        uid = identifier_of(elements, tag)
-        if not _is_uid(uid):  # the packages that write results would refuse it, or quote it
-            uid = derived_uid("stand-in", uid)
-            stand_ins[uid] = _encoded(elements, tag).decode("latin-1").strip(" \0")
-        setattr(image, keyword_for_tag(tag), uid)
-    image.Modality = "CR"
-    image.Rows, image.Columns = elements.word(tags.ROWS), elements.word(tags.COLUMNS)
-    image.SamplesPerPixel = 1  # presentation states are made only for such images
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-                    "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
-        setattr(image, keyword, "")
-    return image, stand_ins
+def _identifiers(elements: Elements) -> dict[str, bytes]:
+    identifiers = {}
+    for tag in IDENTIFIERS:
+        identifier_of(elements, tag)  # it is there
+        identifiers[keyword_for_tag(tag)] = _encoded(elements, tag).strip(b" \0")
+    return identifiers
 
 
 def _key(elements: Elements, image: DecodedImage) -> str:
@@ -148,8 +133,8 @@ def _encoded(elements: Elements, tag: int) -> bytes:
     return found[1] if found is not None else elements.text(tag).encode()
 
 
-def _shared(elements: Elements) -> Dataset:
-    shared = Dataset()
+def _shared(elements: Elements) -> dict[int, bytes]:
+    shared: dict[int, bytes] = {}
     character_set = elements.encoded(tags.HIDDEN_CHARACTER_SET)
     if character_set is not None and character_set[1].strip() and _is_known(character_set[1]):
         _put(shared, tags.CHARACTER_SET, "CS", character_set[1])
@@ -160,21 +145,22 @@ def _shared(elements: Elements) -> Dataset:
     if timezone_of(elements) is not None:
         _put(shared, tags.TIMEZONE, "SH", _encoded(elements, tags.TIMEZONE))
     if methods := elements.items(tags.DEIDENTIFICATION_METHOD):
-        shared.DeidentificationMethodCodeSequence = [_code(item) for item in methods]
+        codes = b"".join(item_of(_code(item)) for item in methods)
+        _put(shared, tags.DEIDENTIFICATION_METHOD, "SQ", codes)
     return shared
 
 
-def _code(item: Elements) -> Dataset:
-    code = Dataset()
+def _code(item: Elements) -> bytes:
+    code: dict[int, bytes] = {}
     for tag in tags.CODE:
         found = item.encoded(tag)
         if found is not None:
             _put(code, tag, *found)
-    return code
+    return b"".join(code[tag] for tag in sorted(code))
 
 
-def _put(shared: Dataset, tag: int, vr: str, value: bytes) -> None:
-    shared[tag] = RawDataElement(Tag(tag), vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=True)
+def _put(elements: dict[int, bytes], tag: int, vr: str, value: bytes) -> None:
+    elements[tag] = encoded_element(tag, vr.encode(), value)
 
 
 def _is_known(character_set: bytes) -> bool:
@@ -208,7 +194,3 @@ def identifier_of(elements: Elements, tag: int) -> str:
             f"expected a UID in {name_of(tag)}, which results refer to, got none; send the image with one"
         )
     return identifier
-
-
-def _is_uid(text: str) -> bool:
-    return len(text) <= _MAX_UID and _UID.fullmatch(text) is not None

@@ -1,14 +1,13 @@
 """All DICOM result objects of one image, and writing them as files."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import msgspec
-import pydicom
 from msgspec import UNSET
-from pydicom.dataset import Dataset
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, SecondaryCaptureImageStorage
 
 from cxr_edge.errors import InvalidHeader
 from cxr_edge.images import DecodedImage
@@ -18,10 +17,11 @@ from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.results import Finding, Result
 from cxr_edge.outputs.base import Analysis
-from cxr_edge.outputs.dicom.capture import secondary_capture
+from cxr_edge.outputs.dicom.capture import capture_uid, secondary_capture
 from cxr_edge.outputs.dicom.header import Header, read_header, timezone_of
-from cxr_edge.outputs.dicom.presentation_state import presentation_state
-from cxr_edge.outputs.dicom.report import structured_report
+from cxr_edge.outputs.dicom.prepared import moment_of
+from cxr_edge.outputs.dicom.presentation_state import presentation_state, state_uid
+from cxr_edge.outputs.dicom.report import CLASSES, report_uid, structured_report
 from cxr_edge.support.warnings import CodedWarning
 
 #: What follows the image's key in the name of a file; after `CAPTURE` comes the label.
@@ -118,20 +118,25 @@ def write_objects(analysis: Analysis, *, overlays: int, colormap: str) -> list[R
     """
     image, result, provenance = analysis.image, analysis.result, analysis.provenance
     header = read_header(image)
-    prefix = header.key
+    prefix, moment = header.key, moment_of(header)
     shown = [finding for finding in result.findings if finding.positive][:overlays]
     shown = [finding for finding in shown if result.map_of(finding.label).any()]
     captures = [
-        _file(
+        ResultObject(
             _capture_name(prefix, finding.label),
-            secondary_capture(header, image.pixels, result, finding, provenance, number=number, colormap=colormap),
+            SecondaryCaptureImageStorage,
+            capture_uid(provenance, prefix, finding.label, colormap),
+            secondary_capture(
+                header, image.pixels, result, finding, provenance, moment, number=number, colormap=colormap
+            ),
         )
         for number, finding in enumerate(shown, 1)
     ]
-    outlines, warnings = _outlines(header, image, result, shown, provenance)
+    outlines, warnings = _outlines(header, image, result, shown, provenance, moment)
     warnings += _timezone_warnings(header)
-    report = _file(f"{prefix}{REPORT}", structured_report(header, result, provenance), warnings)
-    return [report, *captures, *outlines]
+    report = structured_report(header, result, provenance, moment)
+    made = ResultObject(f"{prefix}{REPORT}", CLASSES[0], report_uid(provenance, prefix), report, warnings)
+    return [made, *captures, *outlines]
 
 
 def _capture_name(prefix: str, label: str) -> str:
@@ -139,7 +144,12 @@ def _capture_name(prefix: str, label: str) -> str:
 
 
 def _outlines(
-    header: Header, image: DecodedImage, result: Result, shown: Sequence[Finding], provenance: Provenance
+    header: Header,
+    image: DecodedImage,
+    result: Result,
+    shown: Sequence[Finding],
+    provenance: Provenance,
+    moment: datetime,
 ) -> tuple[list[ResultObject], tuple[CodedWarning, ...]]:
     """Return the presentation state, if any, or a warning with the reason: the report is written in any case."""
     if not shown:
@@ -147,11 +157,12 @@ def _outlines(
     if image.display is None:  # PS3.3, A.33.1: for monochrome images only
         return [], (_no_outlines("a presentation state needs an image with one sample per pixel, this one has three"),)
     try:
-        state = presentation_state(header, image.display, result, shown, provenance)
-        return [_file(f"{header.key}{OUTLINES}", state)], ()
+        state = presentation_state(header, image.display, result, shown, provenance, moment)
     except (InvalidHeader, ValueError, TypeError) as error:  # a library's text may quote the header's values
         why = str(error) if isinstance(error, InvalidHeader) else type(error).__name__
         return [], (_no_outlines(f"the image's header has values that a presentation state cannot hold ({why})"),)
+    uid = state_uid(provenance, header.key, [finding.label for finding in shown])
+    return [ResultObject(f"{header.key}{OUTLINES}", GrayscaleSoftcopyPresentationStateStorage, uid, state)], ()
 
 
 def _timezone_warnings(header: Header) -> tuple[CodedWarning, ...]:
@@ -166,14 +177,3 @@ def _timezone_warnings(header: Header) -> tuple[CodedWarning, ...]:
 
 def _no_outlines(why: str) -> CodedWarning:
     return CodedWarning("no_presentation_state", f"no outlines: {why}")
-
-
-def _file(name: str, made: Dataset, warnings: tuple[CodedWarning, ...] = ()) -> ResultObject:
-    return ResultObject(name, str(made.SOPClassUID), str(made.SOPInstanceUID), encoded(made), warnings)
-
-
-def encoded(made: Dataset) -> bytes:
-    """Return an object as the bytes of a file (PS3.10)."""
-    buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, made, enforce_file_format=True)
-    return buffer.getvalue()

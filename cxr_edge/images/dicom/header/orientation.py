@@ -19,10 +19,10 @@ _PROBLEMS: Final[dict[tuple[str, ...], str]] = {
     ("R", "F"): "mirrored",
     ("L", "H"): "mirrored and turned by 180°",
     ("R", "H"): "turned by 180°",
-    ("H", "L"): "turned by 90°",
-    ("F", "R"): "turned by 90°",
-    ("H", "R"): "mirrored and turned by 90°",
-    ("F", "L"): "mirrored and turned by 90°",
+    ("H", "L"): "turned by 90 degrees",
+    ("F", "R"): "turned by 90 degrees",
+    ("H", "R"): "mirrored and turned by 90 degrees",
+    ("F", "L"): "mirrored and turned by 90 degrees",
 }
 
 

@@ -176,10 +176,10 @@ def turned(pixels: np.ndarray, change: str) -> tuple[np.ndarray, list[str]]:
         ("mirror", "mirrored"),
         ("flip", "mirrored and turned by 180°"),
         ("mirror flip", "turned by 180°"),
-        ("quarter", "turned by 90°"),
-        ("quarter quarter quarter", "turned by 90°"),
-        ("mirror quarter", "mirrored and turned by 90°"),
-        ("flip quarter", "mirrored and turned by 90°"),
+        ("quarter", "turned by 90 degrees"),
+        ("quarter quarter quarter", "turned by 90 degrees"),
+        ("mirror quarter", "mirrored and turned by 90 degrees"),
+        ("flip quarter", "mirrored and turned by 90 degrees"),
     ],
 )
 def test_an_image_that_is_not_upright_gives_a_warning_or_with_strict_a_refusal(pixels, change, stated, finer):
