@@ -41,6 +41,8 @@ def _hashed(data: bytes) -> dict[str, Any]:
 
 def _write(files: dict[str, bytes], out: Path) -> Path:
     """Write to a directory beside `out`, load it with the SDK, and only then put it in place."""
+    if out.exists() and not out.is_dir():
+        raise ExportError(f"{out} is a file; name a directory by --out")
     if out.exists() and not (out / MANIFEST).is_file() and any(out.iterdir()):
         raise ExportError(f"{out} is not empty and not a bundle; name another --out")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -19,19 +19,22 @@ def describe_gate(gate: Mapping[str, Any] | None, mode: FittedMode, variants: in
     """
     if gate is None:
         return "computed by the device itself, without a gate"
-    shown = "one TTA variant" if mode == "single" else f"{variants} TTA variants"
+    shown = "one TTA variant" if mode == "single" or variants == 1 else f"{variants} TTA variants"
     parts = []
-    for part in ("validation", "test"):
+    for part in ("validation", "test", "user's"):
         if part in gate:
             figures, limits = gate[part]["tta_modes"][mode], gate[part]["limits"]
             worst = max(figures["probability"]["max"], figures["raw_probability"]["max"])
             verdict = "over its limits" if gate[part]["over_limits"] else "passed"
+            ranking = figures["mean_auc"]  # needs labels
             parts.append(
                 f"{verdict} on {gate[part]['images']} {part} images, {shown}: "
                 f"max Δp {worst:.4f} (limit {limits['probability']:g}), "
-                f"flips {figures['flips']['all']:.2%} (limit {limits['flips']:.1%}), "
-                f"Δ mean AUC {figures['mean_auc']['value']:+.5f} (limit {limits['mean_auc']:g})"
+                f"flips {figures['flips']['all']:.2%} (limit {limits['flips']:.1%})"
+                + (f", Δ mean AUC {ranking['value']:+.5f} (limit {limits['mean_auc']:g})" if ranking else "")
             )
+    if "largest_difference_to_source" in gate:
+        parts.append(f"max Δp to the model as it came {gate['largest_difference_to_source']['probabilities']:.1e}")
     if "largest_difference_to_keras" in gate:
         parts.append(f"max Δp to Keras {gate['largest_difference_to_keras']['probabilities']:.1e}")
     return "; ".join(parts) or "its gate has no figures"

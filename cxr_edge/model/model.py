@@ -215,7 +215,11 @@ class Model:
             The bundle has no heat maps.
         """
         if self._manifest.maps is None:
-            raise HeatmapUnavailable(f"the bundle {self.identity} has no heat maps; leave out heatmaps, or use another")
+            why = self._manifest.training.get("no_maps")
+            raise HeatmapUnavailable(
+                f"the bundle {self.identity} has no heat maps{f' ({why})' if why else ''}; leave them out (without "
+                "--cam and --report, with --dicom-overlays 0; in Python heatmaps=False), or use another"
+            )
         return replace(settings, heatmaps=True)
 
     def provenance(self, settings: Settings) -> Provenance:

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 from onnx import ModelProto, NodeProto
 
-from export.companion.head import needed_nodes
+from export.companion.head import content_of, needed_nodes
 from export.companion.nodes import attributes_of, lengths_of
 from export.errors import NoCompanion
 
@@ -161,12 +161,7 @@ def _layout_made_by(node: NodeProto, layouts: Mapping[str, Layout]) -> Layout | 
 
 def _cuts(model: ModelProto, logits: str) -> Iterator[str]:
     """Yield, from the last one on, the tensors that all ways from the image to the logits pass."""
-    image = model.graph.input[0].name
-    nodes = needed_nodes(model, image, logits)
-    moving = {image}
-    for node in nodes:
-        if moving.intersection(node.input):
-            moving.update(node.output)
+    nodes, moving = needed_nodes(model, model.graph.input[0].name, logits), content_of(model)
     frontier = {logits}
     for node in reversed(nodes):
         frontier = (frontier - set(node.output)) | moving.intersection(node.input)

@@ -65,7 +65,8 @@ def cut_head(model: ModelProto, features: str, logits: str) -> Head:
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = list(_without_constants(needed_nodes(model, features, logits), constants, opset))
-    _require_a_cut(nodes, constants, features, logits)
+    _require_a_cut(model, nodes, constants, features, logits)
+    nodes = _in_single_precision(nodes, constants)
     types = infer_types(model)
     ends = _described(features, types), _described(logits, types)
     converted = at_opset(_assembled(nodes, constants, ends, opset), opset)
@@ -111,7 +112,30 @@ def _without_constants(nodes: list[NodeProto], constants: dict[str, Array], opse
             yield node
 
 
-def _require_a_cut(nodes: list[NodeProto], constants: Mapping[str, Array], features: str, logits: str) -> None:
+def _in_single_precision(nodes: list[NodeProto], constants: dict[str, Array]) -> list[NodeProto]:
+    """Return nodes of half precision in single precision, in which they are differentiated."""
+    half = {name: value.astype(np.float32) for name, value in constants.items() if value.dtype == np.float16}
+    constants.update(half)
+    return [
+        helper.make_node("Cast", node.input, node.output, node.name, to=TensorProto.FLOAT)
+        if node.op_type == "Cast" and attributes_of(node)["to"] == TensorProto.FLOAT16
+        else node
+        for node in nodes
+    ]
+
+
+def content_of(model: ModelProto) -> set[str]:
+    """Return the tensors that follow from what the image shows, and not from its lengths alone."""
+    shown = {model.graph.input[0].name}
+    for node in model.graph.node:
+        if node.op_type not in ("Shape", "Size") and shown.intersection(node.input):
+            shown.update(node.output)
+    return shown
+
+
+def _require_a_cut(
+    model: ModelProto, nodes: list[NodeProto], constants: Mapping[str, Array], features: str, logits: str
+) -> None:
     """Raise `NoCompanion` where the logits do not depend on the features, or on other tensors besides."""
     behind = {features}
     for node in nodes:
@@ -126,6 +150,13 @@ def _require_a_cut(nodes: list[NodeProto], constants: Mapping[str, Array], featu
         for name in _inputs(node)
         if name not in behind and name not in constants
     }
+    if beside and not content_of(model).intersection(beside):
+        readers = ", ".join(sorted(set(beside.values())))
+        raise NoCompanion(
+            f"{readers} between {features!r} and {logits!r} takes indices that are counted from the length of the "
+            "batch, as some exporters write views of memory (PyTorch's as_strided): export the model by another one, "
+            "such as torch.onnx.export with dynamo=False"
+        )
     if beside:
         others = ", ".join(f"{name!r} (an input of {reader})" for name, reader in beside.items())
         raise NoCompanion(

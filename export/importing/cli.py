@@ -23,10 +23,11 @@ class Fit(str, Enum):
 
 
 class Ends(str, Enum):
-    """What the outputs are, where the graph does not tell."""
+    """What the outputs are, where the graph does not tell; softmax: logits of labels that exclude each other."""
 
     logits = "logits"
     probabilities = "probabilities"
+    softmax = "softmax"
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The model.", exists=True, dir_okay=False)]
@@ -46,7 +47,12 @@ Size = Annotated[int | None, typer.Option(min=32, max=1024, help="Side in pixels
 HowFitted = Annotated[Fit, typer.Option(help="Stretch the whole image to the input, or crop its middle.")]
 OutputName = Annotated[str | None, typer.Option("--output", metavar="NAME", help="Which output has the labels.")]
 WhatEnds = Annotated[
-    Ends | None, typer.Option("--ends", help="What the output is, where its last operator does not tell.")
+    Ends | None,
+    typer.Option(
+        "--ends",
+        help="What the output is, where its last operator does not tell; softmax: logits of labels that exclude each "
+        "other.",
+    ),
 ]
 FeaturesName = Annotated[
     str | None,
@@ -54,7 +60,9 @@ FeaturesName = Annotated[
 ]
 Thresholds = Annotated[
     Path | None,
-    typer.Option(metavar="CSV", help="Columns label and threshold.", show_default="0.5 for all", exists=True),
+    typer.Option(
+        metavar="CSV", help="Columns label and threshold.", show_default="0.5 for all", exists=True, dir_okay=False
+    ),
 ]
 Maps = Annotated[
     MapMethod, typer.Option(help="Heat maps by LayerCAM, by Grad-CAM, of twice the cells (slow), or none.")
@@ -287,10 +295,16 @@ def _publish(
     from export.importing.publish import Details, publish_import
 
     name, version = identity
+    for part in ("input", "output"):
+        typer.echo(f"{part.capitalize()}: {imported.origin[part]}")
+    for note in imported.notes:
+        typer.echo(f"Note: {note}", err=True)
     written = publish_import(
         imported, Details(valid_name(name, "--name"), version, *thresholds, maps.method), images, out
     )
     typer.echo(f"Largest difference to the model as it came: {written.difference:.1e}")
+    for note in written.notes:
+        typer.echo(f"Note: {note}", err=True)
     if written.features is not None:
         typer.echo(f"Heat maps: {maps.value}, from {written.features!r}")
     if written.no_maps:

@@ -10,7 +10,17 @@ from export.errors import ExportError
 Layout: TypeAlias = Literal["NCHW", "NHWC", "NHW"]
 End: TypeAlias = Literal["sigmoid", "softmax", "logits", "probabilities"]
 
+#: What becomes of the numbers of an output, in words.
+IN_WORDS: Final = {
+    "sigmoid": "probabilities, by its sigmoid",
+    "softmax": "probabilities of labels that exclude each other, by softmax",
+    "logits": "logits, to which a sigmoid is added: each label by itself (--ends softmax: they exclude each other)",
+    "probabilities": "probabilities",
+}
+
 _CHANNELS: Final = (1, 3)
+#: Pixels of a side: what is smaller is no image of a body.
+_SMALLEST: Final = 32
 _FLOATS: Final = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.DOUBLE: "float64"}
 
 
@@ -89,6 +99,11 @@ def image_input(model: ModelProto, size: tuple[int, int] | None) -> ImageInput:
         raise ExportError(f"{found.name!r} takes images of {height}x{width} pixels alone; leave out --size")
     if size is None and not (height and width):
         raise ExportError(f"{found.name!r} takes images of any size; choose one with --size")
+    if min(size or (height, width)) < _SMALLEST:
+        raise ExportError(
+            f"{found.name!r} has {height}x{width} numbers, no image of {_SMALLEST}x{_SMALLEST} pixels or more; name a "
+            "classifier of images"
+        )
     if batch > 1:
         raise ExportError(
             f"{found.name!r} takes batches of {batch} images alone; export the model with an open batch, or one of 1"
@@ -166,7 +181,7 @@ def end_of(output: Output, stated: End | None) -> End:
             "say which with --ends"
         )
     certain = output.end if output.end in ("sigmoid", "softmax") else None
-    if certain is not None and stated == "logits":
-        raise ExportError(f"{output.name!r} ends with {certain}, which gives probabilities; leave out --ends logits")
+    if certain is not None and stated not in (None, certain, "probabilities"):
+        raise ExportError(f"{output.name!r} ends with {certain}, which gives probabilities; leave out --ends {stated}")
     # What ends with a dense layer may hold probabilities all the same.
     return certain or stated or "logits"

@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, version_converter
 from onnx.checker import ValidationError
 from onnx.inliner import inline_local_functions
+from scipy.special import expit, softmax
 
 from cxr_edge.model.labels import Label, label_problems
 from cxr_edge.model.network import InputFormat
 from export.errors import ExportError
-from export.importing.ends import ImageInput, Output, end_of, image_input, labels_output
+from export.importing.ends import IN_WORDS, ImageInput, Output, end_of, image_input, labels_output
 from export.importing.source import Conventions, Imported, Range
 from export.importing.wrap import PREFIX, opset_of, wrap
 from training.files import hash_of_file
@@ -28,6 +29,8 @@ Run: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 #: Of a file and its weights beside it.
 MAX_BYTES: Final = 2 * 2**30
+#: Names that mean the absence of findings, in lower case.
+_NORMAL: Final = frozenset({"no finding", "nofinding", "normal", "healthy", "none"})
 #: Of the operators around a model: some of them took their axes from attributes before.
 OLDEST_OPSET: Final = 13
 
@@ -81,14 +84,41 @@ def from_onnx(model: ModelProto, how: Conventions, origin: dict[str, Any], run: 
             f"expected {output.count} labels, as many as {output.name!r} has numbers, got {len(how.labels)}; "
             "leave a place empty for one that is not to be used (A,,C)"
         )
+    if not any(how.labels):
+        raise ExportError("expected a name for one output at least, got none in --labels")
     return Imported(
         network=wrap(_at_least(model), taken, output, how),
         oracle=_Oracle(run or _session(model, taken, output), taken, output, how),
         labels=_labels(how),
         input=InputFormat(taken.size, "grey", "0-255", "area", how.fit),
         features=None if how.features is None else PREFIX + how.features,
-        origin=origin,
+        origin={**origin, **_read_as(taken, output, how)},
+        notes=tuple(_notes(how)),
     )
+
+
+def _read_as(taken: ImageInput, output: Output, how: Conventions) -> dict[str, str]:
+    """Return how the input and the output were read, in words."""
+    height, width = taken.size
+    kind = onnx.helper.tensor_dtype_to_np_dtype(taken.element).name
+    colour = "grey" if taken.channels == 1 else "RGB"
+    shades = fed(np.array([0, 255], np.uint8).reshape(2, 1, 1), taken, how)
+    black, white = (", ".join(f"{v:.4g}" for v in dict.fromkeys(shade.ravel().tolist())) for shade in shades)
+    return {
+        "input": f"{taken.name!r}, {width}x{height} pixels, {colour} ({taken.layout}), {kind}, black {black}, "
+        f"white {white}",
+        "output": f"{output.name!r}, {IN_WORDS[end_of(output, how.ends)]}",
+    }
+
+
+def _notes(how: Conventions) -> Iterator[str]:
+    """Yield what a user may not have meant."""
+    known = {label.name.lower(): label.name for label in read_labels().records}
+    for name in filter(None, how.labels):
+        if name.lower().replace("_", " ") in _NORMAL and name not in how.normal:
+            yield f"{name!r} is taken for a finding, positive in healthy images; that it means none, --normal says"
+        elif (nih := known.get(name.lower().replace(" ", "_"), name)) != name:
+            yield f"{name!r} has a code of a private scheme; call it {nih!r} for NIH's, with its DICOM code"
 
 
 def _session(model: ModelProto, taken: ImageInput, output: Output) -> Run:
@@ -109,8 +139,17 @@ class _Oracle:
         batches = images[:, np.newaxis] if self._taken.batch == 1 else images[np.newaxis]
         found = np.concatenate([self._run(fed(batch, self._taken, self._how)) for batch in batches]).astype(np.float64)
         kept = [place for place, label in enumerate(self._how.labels) if label is not None]
-        is_logit = end_of(self._output, self._how.ends) == "logits"
-        return np.asarray(1 / (1 + np.exp(-found[:, kept])) if is_logit else found[:, kept])
+        end = end_of(self._output, self._how.ends)
+        if end == "logits":
+            return np.asarray(expit(found[:, kept]))
+        if end == "softmax" and self._output.end != "softmax":
+            return np.asarray(softmax(found, axis=1)[:, kept])
+        if not ((found >= 0) & (found <= 1)).all():
+            raise ExportError(
+                f"expected probabilities from {self._output.name!r}, got numbers from {found.min():.3g} to "
+                f"{found.max():.3g}: logits? Leave out --ends probabilities"
+            )
+        return np.asarray(found[:, kept])
 
 
 def fed(images: npt.NDArray[np.uint8], taken: ImageInput, how: Conventions) -> npt.NDArray[Any]:
@@ -143,7 +182,8 @@ def _loaded(file: Path) -> tuple[ModelProto, list[Path]]:
         raise ExportError(f"{error.filename or file} cannot be read: {error.strerror}") from error
     except (ValidationError, ValueError, DecodeError) as error:
         raise ExportError(
-            f"{file} is not an ONNX model ({str(error).splitlines()[0][:200]}); export it again"
+            f"{file} is not an ONNX model, or not whole ({str(error).splitlines()[0][:200]}); name another file, or "
+            "export it again"
         ) from error
     return inline_local_functions(model) if model.functions else model, weights
 

@@ -1,5 +1,6 @@
 """An imported classifier as a bundle: heat maps where its head has them, gates, manifest and card; or nothing."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from cxr_edge.support.parallel import usable_cores
 from export.bundle_files import write_bundle
 from export.card import model_card
 from export.companion.features import Features, find_features, named_features
-from export.companion.nodes import batch_of
+from export.companion.nodes import batch_of, infer_types
 from export.errors import ExportError, NoCompanion
 from export.heatmaps import MapMethod, described_maps, gate_maps, with_maps
 from export.images import load_gate_images
@@ -30,6 +31,8 @@ from training.decisions.thresholds import least_reported
 
 #: Largest absolute difference of a probability from the model as it came.
 TOLERANCE: Final = 1e-4
+#: Probabilities of different images that differ by less come from a network that does not see them.
+_SAME: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,15 @@ class Written:
         The tensor that maps are computed from, by its name in the file.
     no_maps : str
         Why there are none; empty where there are, or none were asked for.
+    notes : tuple of str
+        What looks wrong in the answers.
     """
 
     bundle: Path
     difference: float
     features: str | None
     no_maps: str
+    notes: tuple[str, ...] = ()
 
 
 def publish_import(imported: Imported, details: Details, images: Path, out: Path) -> Written:
@@ -98,11 +104,14 @@ def publish_import(imported: Imported, details: Details, images: Path, out: Path
             exposed, found = expose_features(network, imported.features)
             network, maps = with_maps(exposed, details.maps)
         except NoCompanion as refusal:
+            why = str(refusal).replace(f"'{TENSORS.features}'", f"{found.name!r}" if found else "the features")
+            why = why.replace(PREFIX, "")
             if imported.features is not None:
-                raise
-            found, no_maps = None, str(refusal)
+                raise NoCompanion(why) from refusal
+            found, no_maps = None, why
     shown = load_gate_images(images, imported.input.size, imported.input.fit)
-    difference = _require_parity(network, imported, shown)
+    expected = imported.oracle(shown)
+    difference = _require_parity(network, expected, shown)
     gate: dict[str, Any] = {
         "images": len(shown), "variants": 1, "largest_difference_to_source": {"probabilities": difference}
     }  # fmt: skip
@@ -118,7 +127,18 @@ def publish_import(imported: Imported, details: Details, images: Path, out: Path
             files["maps.onnx"], described = maps.SerializeToString(), described_maps(maps, details.maps)
     manifest = _manifest(imported, details, gate, described, no_maps)
     write_bundle(manifest, {**files, MODEL_CARD: model_card(manifest).encode()}, out)
-    return Written(out, difference, None if found is None else found.name.removeprefix(PREFIX), no_maps)
+    features = None if found is None else found.name.removeprefix(PREFIX)
+    return Written(out, difference, features, no_maps, tuple(_doubts(expected, imported.labels.names)))
+
+
+def _doubts(probabilities: npt.NDArray[np.floating[Any]], names: Sequence[str]) -> Iterator[str]:
+    """Yield what looks wrong in the answers for different images."""
+    same = [name for name, column in zip(names, probabilities.T, strict=True) if np.ptp(column) < _SAME]
+    if same:
+        yield (
+            f"{', '.join(same)}: the same probability for all {len(probabilities)} images; do --range, --mean and "
+            "--std say what the model was trained with?"
+        )
 
 
 def expose_features(network: ModelProto, name: str | None) -> tuple[ModelProto, Features]:
@@ -152,19 +172,32 @@ def expose_features(network: ModelProto, name: str | None) -> tuple[ModelProto, 
     turned = [("Transpose", {"perm": [0, 2, 3, 1]}), ("Transpose", {"perm": [0, 3, 1, 2]})]
     kept: list[tuple[str, dict[str, Any]]] = [("Identity", {}), ("Identity", {})]
     (there, how), (back, how_back) = turned if first else kept
-    graph.node.insert(place, helper.make_node(there, [found.name], [TENSORS.features], **how))
-    graph.node.insert(place + 1, helper.make_node(back, [TENSORS.features], [behind], **how_back))
+    single, again = f"{found.name}/single", f"{found.name}/again"
+    element = infer_types(network)[found.name].tensor_type.elem_type  # a network may compute in half precision
+    nodes = [
+        helper.make_node("Cast", [found.name], [single], to=TensorProto.FLOAT),
+        helper.make_node(there, [single], [TENSORS.features], **how),
+        helper.make_node(back, [TENSORS.features], [again], **how_back),
+        helper.make_node("Cast", [again], [behind], to=element),
+    ]
+    if element == TensorProto.FLOAT:
+        nodes = nodes[1:3]
+        nodes[0].input[0], nodes[1].output[0] = found.name, behind
+    for node in reversed(nodes):
+        graph.node.insert(place, node)
     shape = [batch_of(network), *found.grid, found.channels]
     graph.output.append(helper.make_tensor_value_info(TENSORS.features, TensorProto.FLOAT, shape))
     onnx.checker.check_model(exposed, full_check=True)
     return exposed, found
 
 
-def _require_parity(network: ModelProto, imported: Imported, images: npt.NDArray[np.uint8]) -> float:
+def _require_parity(
+    network: ModelProto, expected: npt.NDArray[np.floating[Any]], images: npt.NDArray[np.uint8]
+) -> float:
     graph = open_graph(network.SerializeToString(), resources=Resources(threads=usable_cores()))
     batches = images[:, np.newaxis] if batch_of(network) == 1 else images[np.newaxis]
     found = np.concatenate([graph.run([TENSORS.probabilities], {TENSORS.image: batch})[0] for batch in batches])
-    difference = float(np.abs(found - imported.oracle(images)).max())
+    difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
         raise ExportError(
             f"expected probabilities within {TOLERANCE:g} of the model as it came, got a difference of "

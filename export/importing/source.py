@@ -53,7 +53,7 @@ class Conventions:
     size: tuple[int, int] | None = None
     fit: Literal["stretch", "crop"] = "stretch"
     output: str | None = None
-    ends: Literal["logits", "probabilities"] | None = None
+    ends: Literal["logits", "probabilities", "softmax"] | None = None
     features: str | None = None
 
 
@@ -72,7 +72,10 @@ class Imported:
     features : str or None
         Name of the tensor with positions, within the network, that heat maps are computed from; None for the search.
     origin : dict
-        Where the model comes from, for the manifest and the card: its file, hash, framework, versions.
+        Where the model comes from, for the manifest and the card: its file, hash, framework, versions; and how its
+        input and output were read.
+    notes : tuple of str
+        What its user may not have meant.
     """
 
     network: ModelProto
@@ -81,3 +84,4 @@ class Imported:
     input: InputFormat
     features: str | None
     origin: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

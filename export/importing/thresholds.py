@@ -35,17 +35,20 @@ def read_thresholds(table: Path | None, labels: LabelSet) -> tuple[dict[str, flo
         A column is missing, a label is unknown or stands twice, or a threshold is not above 0 and at most 1.
     """
     if table is None:
-        return dict.fromkeys(labels.findings, DEFAULT), f"nothing: {DEFAULT} for all"
+        return dict.fromkeys(labels.findings, DEFAULT), f"no images: {DEFAULT} for all"
     read = pd.read_csv(table, dtype={"label": str})
-    if missing := {"label", "threshold"} - set(read):
-        raise ExportError(f"{table}: expected the columns label and threshold, lacking {', '.join(sorted(missing))}")
+    if not {"label", "threshold"} <= set(read):
+        raise ExportError(
+            f"{table}: expected the columns label and threshold, separated by a comma, got {', '.join(map(str, read))}"
+        )
     if strange := set(read["label"]) - set(labels.names):
         raise ExportError(f"{table}: expected labels of the model, got {', '.join(sorted(map(str, strange)))}")
     if (twice := read["label"].duplicated()).any():
         raise ExportError(f"{table}: {read['label'][twice].iloc[0]} stands in it twice; expected one row a label")
     values = pd.to_numeric(read["threshold"], errors="coerce")
-    if not values.between(0, 1, inclusive="right").all():
-        raise ExportError(f"{table}: expected thresholds above 0 and at most 1, got {read['threshold'].tolist()}")
+    if not (valid := values.between(0, 1, inclusive="right")).all():
+        wrong = ", ".join(f"{row.label}: {row.threshold}" for row in read[~valid].itertuples())
+        raise ExportError(f"{table}: expected thresholds above 0 and at most 1, got {wrong}")
     given = dict(zip(read["label"], values.astype(float), strict=True))
     return with_default(given, labels, f"{table.name}, as published")
 

@@ -135,7 +135,8 @@ def opset_of(model: ModelProto) -> int:
 def _by_channel(values: Sequence[float], taken: ImageInput, option: str) -> Any:
     """Return numbers for each channel in a shape that broadcasts over the image."""
     if len(values) not in (1, taken.channels):
-        raise ExportError(f"expected one number or {taken.channels} for {option}, got {len(values)}")
+        kind, wanted = ("grey", "one number") if taken.channels == 1 else ("RGB", "one number or three")
+        raise ExportError(f"expected {wanted} for {option}, because {taken.name!r} is {kind}, got {len(values)}")
     array = np.asarray(values, np.float32)
     return array.reshape(-1, 1, 1) if taken.layout == "NCHW" else array
 

@@ -68,7 +68,7 @@ def render_image(
             rows=_rows(record, provenance),
             picture=picture,
             provenance=provenance,
-            mode=_MODES[record.tta_mode].format(record.variants),
+            mode=_MODES["single" if record.variants == 1 else record.tta_mode].format(record.variants),
             normal=", ".join(f"“{label.name}”" for label in provenance.labels if not label.is_finding),
             colormap=colormap,
             colormaps=list(COLORMAPS),

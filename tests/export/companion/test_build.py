@@ -274,7 +274,9 @@ def test_a_batch_that_is_read_from_the_image():
     s = Shape<end=1>(image) j = Concat<axis=0>(s, six) g = GlobalAveragePool(r2) f = Reshape(g, j)
     logits = MatMul(f, w)
     """
-    assert "'j' (an input of Reshape) besides" in refusal(network(body, six=np.array([6])), features="r2")
+    assert "Reshape between 'r2' and 'logits' takes indices that are counted from the length of the batch" in refusal(
+        network(body, six=np.array([6])), features="r2"
+    )
 
 
 def test_a_vision_transformer_has_no_positions():
@@ -322,14 +324,19 @@ def test_logits_without_a_gradient():
     assert "have no gradient by 'r2'" in refusal(model)
 
 
-def test_another_precision():
+def test_a_head_of_half_precision_is_differentiated_in_single():
     model = network(
         "h = Cast<to=10>(r2) c = Cast<to=1>(h) g = GlobalAveragePool(c) f = Flatten(g) logits = MatMul(f, w)"
     )
     assert "expected a float32 tensor" in refusal(model, features="h")
-    assert "Cast 'h', between 'r2' and 'logits': the head computes in another precision" in refusal(
-        model, features="r2"
+    double = network(
+        "h = Cast<to=11>(r2) c = Cast<to=1>(h) g = GlobalAveragePool(c) f = Flatten(g) logits = MatMul(f, w)"
     )
+    assert "'r2' and 'logits': the head computes in another precision" in refusal(double, features="r2")
+    features = np.random.default_rng(0).random((2, 6, 8, 8), np.float32)
+    single = network("g = GlobalAveragePool(r2) f = Flatten(g) logits = MatMul(f, w)")
+    made, expected = (companion(m, "layercam", features="r2", layout="channels_first") for m in (model, single))
+    np.testing.assert_array_equal(maps_of(made, features), maps_of(expected, features))
 
 
 def test_an_opset_that_has_no_way_back():

@@ -27,6 +27,8 @@ class Kind:
     opset : int
     function : bool
         The first activation is a function of the model's own.
+    half : bool
+        Weights and arithmetic in half precision.
     """
 
     layout: str = "NCHW"
@@ -40,6 +42,7 @@ class Kind:
     spread: float = 0.3
     opset: int = 17
     function: bool = False
+    half: bool = False
 
 
 def classifier(kind: Kind) -> ModelProto:
@@ -53,7 +56,9 @@ def classifier(kind: Kind) -> ModelProto:
     }
     if not kind.positions:
         weights["w"] /= kind.side
-    nodes = [helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT)]
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["values"], to=TensorProto.FLOAT16 if kind.half else TensorProto.FLOAT)
+    ]
     first = "values"
     if kind.element == TensorProto.UINT8:
         weights["scale"] = np.array(1 / 255)
@@ -77,11 +82,13 @@ def classifier(kind: Kind) -> ModelProto:
         ]
     else:
         nodes.append(helper.make_node("Flatten", ["first"], ["flat"]))
-    nodes.append(helper.make_node("Gemm", ["flat", "w", "b"], ["scores"]))
+    nodes.append(helper.make_node("Gemm", ["flat", "w", "b"], ["sums"]))
+    nodes.append(helper.make_node("Cast", ["sums"], ["scores"], to=TensorProto.FLOAT))
     nodes += _end(kind.end)
     shape = {"NCHW": [kind.channels, kind.side, kind.side], "NHWC": [kind.side, kind.side, kind.channels],
              "NHW": [kind.side, kind.side]}[kind.layout]  # fmt: skip
-    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    dtype = np.float16 if kind.half else np.float32
+    constants = [numpy_helper.from_array(value.astype(dtype), name) for name, value in weights.items()]
     constants += [numpy_helper.from_array(np.array([1], np.int64), "axis")]
     if kind.end == "Mean":
         constants += [numpy_helper.from_array(np.float32(0.5), "half")]

@@ -30,6 +30,7 @@ KINDS = {
     "grey, no channels": Kind(layout="NHW", channels=1),
     "bytes, channels last": Kind(layout="NHWC", element=TensorProto.UINT8),
     "half precision": Kind(element=TensorProto.FLOAT16),
+    "half precision throughout": Kind(element=TensorProto.FLOAT16, half=True),
     "one image at a time": Kind(batch=1),
     "logits": Kind(end="logits"),
     "exclusive classes": Kind(end="Softmax"),
@@ -90,6 +91,30 @@ def test_probabilities_are_what_the_user_says_they_are(kind, tmp_path):
     model = cxr_edge.load(out, device="cpu", threads=1)
     for path in SAMPLES[:2]:
         np.testing.assert_allclose(model.predict(path).values, answers(kind, read_image(path).pixels), atol=1e-5)
+
+
+def test_logits_of_labels_that_exclude_each_other(tmp_path):
+    """Their softmax stood in the training program: no operator of the file tells."""
+    done, out = imported(tmp_path, Kind(end="logits"), "--ends", "softmax")
+    assert done.exit_code == 0, done.output
+    assert "labels that exclude each other, by softmax" in done.output
+    found = cxr_edge.load(out, device="cpu", threads=1).predict(SAMPLES[0]).values
+    expected = answers(Kind(end="Softmax"), read_image(SAMPLES[0]).pixels)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_command_says_how_it_read_the_file(tmp_path):
+    done, out = imported(tmp_path, Kind(end="logits"), "--mean", "0.5", "--std", "0.25")
+    assert "Input: 'pixels', 64x64 pixels, RGB (NCHW), float32, black -2, white 2" in done.output
+    assert "Output: 'answer', logits, to which a sigmoid is added" in done.output
+    assert "'No Finding' is taken for a finding" in done.output
+    assert read_bundle(out).manifest.training["imported"]["output"].startswith("'answer', logits")
+
+
+def test_a_range_that_blinds_the_network_is_told(tmp_path):
+    done, _ = imported(tmp_path, Kind(spread=40), "--range", "0,255", "--mean", "0.485", "--std", "1e-4")
+    assert done.exit_code == 0, done.output
+    assert "the same probability for all 8 images; do --range, --mean and --std say" in " ".join(done.output.split())
 
 
 def test_the_most_certain_finding_has_a_map(tmp_path):
@@ -176,7 +201,8 @@ def test_a_model_without_positions_is_a_bundle_without_heat_maps(tmp_path):
         (Kind(), (), "a,b,c,a", "distinct names"),
         (Kind(), (), "a/b,b,c,d", "use letters, digits"),
         (Kind(), ("--normal", "x"), None, "expected --normal to name labels, got x"),
-        (Kind(), ("--mean", "1,2"), None, "expected one number or 3 for --mean, got 2"),
+        (Kind(), ("--mean", "1,2"), None, "one number or three for --mean, because 'pixels' is RGB"),
+        (Kind(channels=1), ("--mean", "1,2,3"), None, "one number for --mean, because 'pixels' is grey"),
         (Kind(), ("--std", "0"), None, "numbers above 0"),
         (Kind(), ("--size", "96"), None, "takes images of 64x64 pixels alone"),
         (Kind(), ("--output", "x"), None, "expected --output to be one of answer"),
@@ -185,6 +211,11 @@ def test_a_model_without_positions_is_a_bundle_without_heat_maps(tmp_path):
         (Kind(end="Clip"), (), None, "say which with --ends"),
         (Kind(end="Mean"), (), None, "say which with --ends"),
         (Kind(), ("--ends", "logits"), None, "ends with sigmoid, which gives probabilities; leave out --ends logits"),
+        (Kind(), ("--ends", "softmax"), None, "ends with sigmoid, which gives probabilities; leave out --ends softmax"),
+        (Kind(end="logits"), ("--ends", "probabilities"), None, "logits? Leave out --ends probabilities"),
+        (Kind(side=16), (), None, "no image of 32x32 pixels or more"),
+        (Kind(), (), ",,,", "expected a name for one output at least"),
+        (Kind(), ("--thresholds", "."), None, "is a directory"),
         (Kind(batch=8), (), None, "takes batches of 8 images alone"),
         (Kind(channels=4), (), None, "to take images"),
     ],
@@ -231,4 +262,4 @@ def test_an_imported_bundle_is_recalibrated_and_gets_other_precisions(tmp_path):
         assert done.exit_code == 2
         assert message in " ".join(done.output.replace("│", " ").split())
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["operating_points"]["imported"]["single"]["fitted_on"] == "nothing: 0.5 for all"
+    assert manifest["operating_points"]["imported"]["single"]["fitted_on"] == "no images: 0.5 for all"
