@@ -99,25 +99,30 @@ def _print(found: dict[str, Any]) -> None:
                 f"batch {row['batch']}": f"{_percentiles(row)}; {row['inputs_per_second']:.0f} inputs/s"
                 for row in found["network"]
             },
-            "What limits it: one image on one core, one TTA variant and one overlay": {
+            f"What limits it: one image on one core, one TTA variant{_drawn(found)}": {
                 name: f"{step['ms']:7.2f} ms {step['share']:5.0%} {'█' * round(30 * step['share'])}"
                 for name, step in found["shares"].items()
             },
         },
-        _advice(found["shares"]),
+        _advice(found["shares"], found["variants"]),
     )
+
+
+def _drawn(found: dict[str, Any]) -> str:
+    return " and one overlay" if "drawing" in found["shares"] else "; the bundle has no heat maps"
 
 
 def _percentiles(times: dict[str, float]) -> str:
     return f"p50 {times['p50']:.2f}  p90 {times['p90']:.2f}  p99 {times['p99']:.2f} ms (n {times['n']})"
 
 
-def _advice(shares: dict[str, dict[str, float]]) -> str:
+def _advice(shares: dict[str, dict[str, float]], variants: int) -> str:
     largest = max(shares, key=lambda name: shares[name]["share"])
+    fewer = ", --no-tta or --adaptive" if variants > 1 else ""
     remedies = {
         "decode": "Decoding takes most of the time: smaller images, or JPEG, would help; a faster device would not.",
         "resize": "Resizing takes most of the time: images of fewer pixels would help.",
-        "inference": "Inference takes most of the time: a GPU, --no-tta or --adaptive would help (`cxr-edge doctor`).",
+        "inference": f"Inference takes most of the time: a GPU{fewer} would help (`cxr-edge doctor`).",
         "drawing": "Overlays take most of the time: leave out --cam, or ask for fewer.",
     }
     return remedies[largest]

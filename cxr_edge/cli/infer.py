@@ -222,6 +222,8 @@ def infer(
         )
         if device == "auto" or model.precision not in model.manifest.variants:
             typer.echo(f"Device {model.device} ({model.precision}): {model.device_reason}.", err=True)
+        if tta and len(model.manifest.tta.variants) == 1:
+            typer.echo("--tta changes nothing: the bundle has one TTA variant, the image as it is.", err=True)
         settings = model.settings(tta=tta, adaptive=adaptive, operating_point=operating_point)
         pictures = ReportPictures(out) if out and report else None
         outputs = [  # a new kind of output is registered here

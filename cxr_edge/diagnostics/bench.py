@@ -90,18 +90,27 @@ def bench(subject: Subject, images: Sequence[bytes], seconds: float, progress: P
     began = time.perf_counter()
     alone.predict(images[0])
     first = time.perf_counter() - began
-    steps: list[tuple[str, Callable[[float], Any]]] = [
-        ("one image, one variant", lambda s: _latency(lambda image: alone.predict(image, tta=False), images, s)),
-        ("one image, all variants", lambda s: _latency(lambda image: alone.predict(image, tta=True), images, s)),
-        ("one image, one variant, heat maps",
-         lambda s: _latency(lambda image: alone.predict(image, tta=False, heatmaps=True), images, s)),
-        ("images/s, one variant", lambda s: _throughput(subject, images, s, tta=False)),
-        ("images/s, all variants", lambda s: _throughput(subject, images, s, tta=True)),
-        ("network, by batch", lambda s: _batches(subject, images, s)),
-        ("shares", lambda s: _shares(subject, images, s)),
-    ]  # fmt: skip
+    manifest = subject.bundle.manifest
+    modes = {"one variant": False, "all variants": True} if len(manifest.tta.variants) > 1 else {"one variant": False}
+    # Name → whether all variants, and whether heat maps.
+    latencies = {f"one image, {name}": (tta, False) for name, tta in modes.items()}
+    if manifest.maps is not None:
+        latencies["one image, one variant, heat maps"] = (False, True)
+
+    def latency(tta: bool, heatmaps: bool) -> Callable[[float], Any]:
+        return lambda s: _latency(lambda image: alone.predict(image, tta=tta, heatmaps=heatmaps), images, s)
+
+    def throughput(tta: bool) -> Callable[[float], Any]:
+        return lambda s: _throughput(subject, images, s, tta=tta)
+
+    steps: dict[str, Callable[[float], Any]] = {
+        **{name: latency(*options) for name, options in latencies.items()},
+        **{f"images/s, {name}": throughput(tta) for name, tta in modes.items()},
+        "network, by batch": lambda s: _batches(subject, images, s),
+        "shares": lambda s: _shares(subject, images, s),
+    }
     found = {}
-    for number, (name, step) in enumerate(steps):
+    for number, (name, step) in enumerate(steps.items()):
         progress(name, number / len(steps))
         found[name] = step(seconds / len(steps))
     progress("done", 1.0)
@@ -109,17 +118,17 @@ def bench(subject: Subject, images: Sequence[bytes], seconds: float, progress: P
         "machine": {**machine(), "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None},
         "packages": packages(),
         "bundle": alone.identity,
-        "gate": subject.bundle.manifest.gate(alone.precision),
+        "gate": manifest.gate(alone.precision),
         "device": alone.device,
         "device_reason": alone.device_reason,
         "precision": alone.precision,
         "threads": subject.threads,
         "images": len(images),
-        "variants": len(subject.bundle.manifest.tta.variants),
+        "variants": len(manifest.tta.variants),
         "load_ms": loading * 1e3,
         "first_result_ms": first * 1e3,
-        "latency_ms": {name: found[name] for name, _ in steps[:3]},
-        "images_per_second": {name: found[f"images/s, {name}"] for name in ("one variant", "all variants")},
+        "latency_ms": {name: found[name] for name in latencies},
+        "images_per_second": {name: found[f"images/s, {name}"] for name in modes},
         "network": found["network, by batch"],
         "shares": found["shares"],
     }
@@ -183,7 +192,7 @@ def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[s
         graphs = open_graphs(subject.bundle, subject.device, subject.precision, Resources())
         decoded = [decode(image) for image in images]
         shown = [graphs.batches(image.pixels, manifest.tta.variants[:1]) for image in decoded]
-        results = [model.predict(image, tta=False, heatmaps=True) for image in decoded]
+        results = [model.predict(image, tta=False, heatmaps=True) for image in decoded] if manifest.maps else []
 
         def draw(pair: tuple[DecodedImage, Result]) -> None:
             image, result = pair
@@ -193,8 +202,9 @@ def _shares(subject: Subject, images: Sequence[bytes], seconds: float) -> dict[s
             "decode": (decode, images),
             "resize": (lambda image: preprocess(image.pixels, fitted.size, fitted.fit), decoded),
             "inference": (graphs.probabilities, shown),
-            "drawing": (draw, list(zip(decoded, results, strict=True))),
         }
+        if manifest.maps is not None:
+            steps["drawing"] = (draw, list(zip(decoded, results, strict=True)))
         medians = {name: _latency(run, items, seconds / len(steps))["p50"] for name, (run, items) in steps.items()}
     total = sum(medians.values())
     return {name: {"ms": ms, "share": ms / total} for name, ms in medians.items()}
