@@ -1,4 +1,4 @@
-"""Bundles of other labels, of another input size, and from elsewhere, through every output: nothing is dropped."""
+"""Bundles of other labels and another input size, through every output: nothing is dropped, nothing assumed."""
 
 import csv
 import io
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pydicom
 import pytest
 from typer.testing import CliRunner
@@ -26,10 +25,8 @@ from cxr_edge.node.intake import Intake, IntakeOutcome
 from cxr_edge.node.queue import Queue
 from cxr_edge.node.work import Workers
 from cxr_edge.outputs.overlays import BELOW
-from export.__main__ import app as export_app
 from tests.bundles import make_bundle, make_ensemble
 from tests.conftest import SAMPLES
-from tests.export.importing.classifiers import Kind, classifier
 
 SHIPPED_NAMES = read_bundle().manifest.label_names
 STUDY = {"StudyInstanceUID": "1.2.826.0.1.1", "SeriesInstanceUID": "1.2.826.0.1.2", "StudyDate": "20260101"}
@@ -44,25 +41,9 @@ FIVE = {name: {} for name in ("Mass", "Effusion", "No Finding", "Edema")} | {
 }
 
 
-def make_imported(folder: Path) -> Path:
-    """Import a classifier of another author's, of 64 pixels, from its ONNX file."""
-    folder.mkdir()
-    onnx.save(classifier(Kind()), folder / "theirs.onnx")
-    command = ["import", "onnx", folder / "theirs.onnx", "--labels", "Effusion,Lump,No Finding,Tuberculosis",
-               "--normal", "No Finding", "--range", "0,1", "--out", folder / "bundle"]  # fmt: skip
-    done = CliRunner().invoke(export_app, list(map(str, command)))
-    assert done.exit_code == 0, done.output
-    return folder / "bundle"
-
-
-@pytest.fixture(
-    scope="module",
-    params=["sixteen labels", "five labels at 160 pixels", "an ensemble of these", "imported from ONNX"],
-)
+@pytest.fixture(scope="module", params=["sixteen labels", "five labels at 160 pixels", "an ensemble of these"])
 def bundle(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
-    if request.param.startswith("imported"):
-        return make_imported(folder / "imported")
     if request.param.startswith("sixteen"):
         return make_bundle(folder / "cut", SIXTEEN)
     if request.param.startswith("five"):
@@ -172,12 +153,12 @@ def test_positive_findings_without_a_code_are_drawn_and_outlined(cut, written):
         (path,) = (written / "dicom").glob("*-outlines.dcm")
         layers = pydicom.dcmread(path).GraphicLayerSequence
         assert [layer.GraphicLayerDescription for layer in layers] == positive
-    if "Mass" not in cut.manifest.finding_names and "Nodule" in cut.manifest.finding_names:
+    if "Tuberculosis" in cut.manifest.finding_names:
         assert {"Tuberculosis", "Lump"} <= captured
 
 
 def test_every_label_is_in_the_demo(cut):
-    page = answer(cut, Upload("image.png", SAMPLES[1].read_bytes()), "single", cut.manifest.default_operating_point)
+    page = answer(cut, Upload("image.png", SAMPLES[1].read_bytes()), "tta", "max_f1")
     for label in cut.labels:
         assert re.search(re.escape(label.name).replace("_", "_(?:<wbr>)?"), page), label.name
 
@@ -191,41 +172,3 @@ def test_every_label_is_in_what_the_node_stores(cut, tmp_path):
     groups = pydicom.dcmread(io.BytesIO(report)).ContentSequence[-1].ContentSequence
     assert len(groups) == len(cut.manifest.finding_names)
     assert np.isfinite(list(line["probabilities"].values())).all()
-
-
-@pytest.mark.slow
-def test_it_is_timed(bundle):
-    done = CliRunner().invoke(app, ["bench", "--bundle", str(bundle), "--seconds", "0.2", "--device", "cpu", "--json"])
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.output[done.output.index("{") :])
-    modes = {"one variant", "all variants"} if found["variants"] > 1 else {"one variant"}
-    assert set(found["images_per_second"]) == modes
-    assert set(found["shares"]) == {"decode", "resize", "inference", "drawing"}
-
-
-def test_tensorrt_takes_all_of_it(bundle):
-    files = sorted(bundle.rglob("*.onnx"))
-    done = CliRunner().invoke(app, ["engine", "check", *map(str, files)])
-    assert done.exit_code == 0, done.output
-    assert done.output.count("all nodes accepted") == len(files) > 1
-
-
-def test_an_imported_bundle_without_heat_maps_is_timed_and_described(tmp_path):
-    onnx.save(classifier(Kind(positions=False)), tmp_path / "theirs.onnx")
-    out = tmp_path / "bundle"
-    command = ["import", "onnx", str(tmp_path / "theirs.onnx"), "--labels", "A,B,C,D", "--range", "0,1"]
-    assert CliRunner().invoke(export_app, [*command, "--out", str(out)]).exit_code == 0
-    done = CliRunner().invoke(app, ["bench", "--bundle", str(out), "--seconds", "0.2", "--device", "cpu"])
-    assert done.exit_code == 0, done.output
-    assert "the bundle has no heat maps" in " ".join(done.output.split())
-    assert "all variants" not in done.output
-    assert "--adaptive" not in done.output
-    done = CliRunner().invoke(app, ["infer", str(SAMPLES[0]), "--bundle", str(out), "--report", "--tta", "--out",
-                                    str(tmp_path / "results")])  # fmt: skip
-    assert done.exit_code == 2
-    assert "has no heat maps (no tensor with positions" in done.output
-    assert "without --cam and --report" in " ".join(done.output.split())
-    assert (
-        "max Δp to the model as it came"
-        in cxr_edge.load(out, device="cpu").provenance(cxr_edge.load(out, device="cpu").settings()).gate
-    )

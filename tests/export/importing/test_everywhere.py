@@ -81,6 +81,37 @@ def test_the_demo(model):
 def test_the_benchmark_and_the_comparison_of_runtimes(bundle):
     done = CliRunner().invoke(sdk, ["bench", "--bundle", str(bundle), "--seconds", "1", "--json"])
     assert done.exit_code == 0, done.output
+    found = json.loads(done.output[done.output.index("{") :])
+    assert set(found["images_per_second"]) == {"one variant"}, "the bundle has no other"
     verify = ["verify", str(bundle), "--candidate", "cpu:fp32"]
     done = CliRunner().invoke(app, verify)
     assert done.exit_code == 0, done.output
+
+
+def test_tensorrt_takes_all_of_it(bundle):
+    files = sorted(bundle.glob("*.onnx"))
+    done = CliRunner().invoke(sdk, ["engine", "check", *map(str, files)])
+    assert done.exit_code == 0, done.output
+    assert done.output.count("all nodes accepted") == len(files) == 2
+
+
+def test_without_heat_maps_all_but_maps_works(tmp_path):
+    onnx.save(classifier(Kind(positions=False)), tmp_path / "theirs.onnx")
+    out = tmp_path / "bundle"
+    command = ["import", "onnx", str(tmp_path / "theirs.onnx"), "--labels", ",".join(LABELS), "--normal", "Normal"]
+    done = CliRunner().invoke(app, [*command, "--range", "0,1", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(sdk, ["bench", "--bundle", str(out), "--seconds", "0.2", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    printed = " ".join(done.output.split())
+    assert "the bundle has no heat maps" in printed
+    assert "all variants" not in printed
+    assert "--adaptive" not in printed
+    done = CliRunner().invoke(sdk, ["infer", str(SAMPLES[0]), "--bundle", str(out), "--report", "--out",
+                                    str(tmp_path / "results")])  # fmt: skip
+    assert done.exit_code == 2
+    refused = " ".join(done.output.split())
+    assert "has no heat maps (no tensor with positions" in refused
+    assert "without --cam and --report" in refused
+    model = cxr_edge.load(out, device="cpu", threads=1)
+    assert "max Δp to the model as it came" in model.provenance(model.settings()).gate
