@@ -81,7 +81,8 @@ def infer(
         bool,
         typer.Option(
             "--report",
-            help="Also write report.html: one page with every image, its heat maps and its findings; needs --out.",
+            help="Also write report.html, with every image, its heat maps and its findings; from 1,000 images on, an "
+            "overview with pages beside it. Needs --out.",
         ),
     ] = False,
     dicom_out: Annotated[
@@ -225,7 +226,7 @@ def infer(
         if tta and len(model.manifest.tta.variants) == 1:
             typer.echo("--tta changes nothing: the bundle has one TTA variant, the image as it is.", err=True)
         settings = model.settings(tta=tta, adaptive=adaptive, operating_point=operating_point)
-        pictures = ReportPictures(out) if out and report else None
+        pictures = ReportPictures(out, len(inputs.paths)) if out and report else None
         outputs = [  # a new kind of output is registered here
             *_overlay_outputs(out, cam, colormap, overlay_format),
             *_dicom_outputs(dicom_out, dicom_overlays, colormap, model.provenance(settings)),

@@ -48,6 +48,20 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], source: str = ""
         raise
 
 
+def make_folder(folder: Path, option: str) -> None:
+    """Make a folder, if it is missing, in one that exists.
+
+    Raises
+    ------
+    OutputUnwritable
+        It names the option that chooses another place.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputUnwritable.at(error.filename or folder, error, option) from error
+
+
 def store(folder: Path, name: str, data: bytes, mode: int = PRIVATE) -> None:
     """Write a file whole or not at all, and flush it and its folder.
 

@@ -1,24 +1,36 @@
-"""The HTML report of a run: one file that opens from disk without a network, for up to a thousand images."""
+"""The HTML report of a run, which opens from disk without a network.
+
+Up to a thousand images are one file. More are spread over pages beside an overview of all: each page is a report of its
+images, and no page is larger than a browser takes.
+"""
 
 import hashlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from cxr_edge.errors import OutputUnwritable
 from cxr_edge.model.provenance import Provenance
 from cxr_edge.model.record import FailureRecord, Record, ResultRecord
 from cxr_edge.model.results import NOTICE
 from cxr_edge.outputs.html import image
 from cxr_edge.outputs.html.image import render_image, templates
 from cxr_edge.outputs.html.picture import ReportImage
-from cxr_edge.support.files import write_atomically
+from cxr_edge.support.files import make_folder, write_atomically
 
-#: Reports of more images show smaller pictures, so that one of a thousand images stays below 50 MB.
-MOST_LARGE: Final = 50
+#: Images that one file shows …
+MOST_ON_ONE: Final = 1000
+#: … and images of each page where there are more.
+PER_PAGE: Final = 250
+#: Folder of the pages, beside the overview.
+PAGES: Final = "report"
 
 Pictures = Callable[[ResultRecord], ReportImage | None]
 
@@ -62,28 +74,109 @@ def write_report(target: Path, provenance: Provenance, run: ReportedRun, colorma
     ------
     OutputUnwritable
     """
-    write_atomically(target, map(str.encode, _pieces(provenance, run, colormap)))
+    folder, total = target.parent / PAGES, _count(run.records())["images"]
+    view = _View() if total <= MOST_ON_ONE else _write_pages(folder, provenance, run, colormap, total)
+    _remove_pages(folder, from_page=view.pages + 1)
+    write_atomically(target, _pieces(provenance, run, colormap, view))
 
 
-def _pieces(provenance: Provenance, run: ReportedRun, colormap: str) -> Iterator[str]:
+def _write_pages(folder: Path, provenance: Provenance, run: ReportedRun, colormap: str, total: int) -> "_View":
+    """Write the pages of a report, with the pictures of one page in memory at a time; return the overview of them."""
+    make_folder(folder, "--out")
+    pages = -(-total // PER_PAGE)
+    without: set[int] = set()
+    for page, records in enumerate(_chunks(run.records()), 1):
+        view = _View((page - 1) * PER_PAGE + 1, total, page, pages)
+        kept = [run.picture_of(record) if isinstance(record, ResultRecord) else None for record in records]
+        without.update(number for number, picture in enumerate(kept, view.first) if picture is None)
+        pictures = {record.path: picture for record, picture in zip(records, kept, strict=True)}
+        of_page = ReportedRun(partial(iter, records), partial(_of_path, pictures))
+        write_atomically(folder / _file_of(page), _pieces(provenance, of_page, colormap, view))
+    return _View(total=total, pages=pages, without=without)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What one file of a report shows.
+
+    Attributes
+    ----------
+    first : int
+        Number of its first image.
+    total : int
+        Images of the whole report, where it is spread over files.
+    page, pages : int
+        Which page it is of how many; page 0 is the overview of all, and 0 pages are a report of one file.
+    without : set of int
+        For the overview: numbers of the images of which no picture was kept.
+    """
+
+    first: int = 1
+    total: int = 0
+    page: int = 0
+    pages: int = 0
+    without: AbstractSet[int] = frozenset()
+
+    @property
+    def is_overview(self) -> bool:
+        """Whether the images are in other files."""
+        return self.pages > 0 and self.page == 0
+
+
+def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+    rest = iter(records)
+    while chunk := list(islice(rest, PER_PAGE)):
+        yield chunk
+
+
+def _of_path(pictures: Mapping[str | None, ReportImage | None], record: ResultRecord) -> ReportImage | None:
+    return pictures[record.path]
+
+
+def _file_of(page: int) -> str:
+    return f"{page:05d}.html"
+
+
+def _remove_pages(folder: Path, *, from_page: int) -> None:
+    """Remove the pages of an earlier report of more images."""
+    page = from_page
+    while (old := folder / _file_of(page)).exists():
+        try:
+            old.unlink()
+        except OSError as error:
+            raise OutputUnwritable.at(old, error, "--out") from error
+        page += 1
+
+
+def _pieces(provenance: Provenance, run: ReportedRun, colormap: str, view: _View) -> Iterator[bytes]:
     records, picture_of = run.records, run.picture_of
     counts = {**_count(records()), "skipped": run.skipped}
-    large = counts["images"] <= MOST_LARGE
 
     def images() -> Iterator[str]:
-        for number, record in enumerate(records(), 1):
+        for number, record in enumerate(records() if not view.is_overview else (), view.first):
             if isinstance(record, ResultRecord) and (picture := picture_of(record)) is not None:
-                shown, name = picture if large else picture.smaller(), record.path or ""
-                yield render_image(record, shown, provenance, name=name, colormap=colormap, number=number)
+                name = record.path or ""
+                yield render_image(record, picture, provenance, name=name, colormap=colormap, number=number)
 
     def rows() -> Iterator[dict[str, Any]]:
-        for number, record in enumerate(records(), 1):
+        for number, record in enumerate(records(), view.first):
             failed = isinstance(record, FailureRecord)
-            picture = None if isinstance(record, FailureRecord) else picture_of(record)
-            yield {"number": number, "record": record, "failed": failed, "thumbnail": picture and picture.thumbnail}
+            row: dict[str, Any] = {
+                "number": number,
+                "record": record,
+                "failed": failed,
+                "kept": False,
+                "thumbnail": None,
+                "file": "",
+            }
+            if view.is_overview:
+                row |= {"kept": number not in view.without, "file": f"{PAGES}/{_file_of((number - 1) // PER_PAGE + 1)}"}
+            elif not isinstance(record, FailureRecord) and (picture := picture_of(record)) is not None:
+                row |= {"kept": True, "thumbnail": picture.thumbnail}
+            yield row
 
     style, scripts = image.STYLE + _STYLE, (image.script(), _SCRIPT)
-    yield from (
+    pieces = (
         templates()
         .get_template("page.html")
         .generate(
@@ -97,8 +190,12 @@ def _pieces(provenance: Provenance, run: ReportedRun, colormap: str) -> Iterator
             findings=[label.name for label in provenance.labels if label.is_finding],
             rows=rows,
             images=images,
+            view=view,
+            file_of=_file_of,
+            per_page=PER_PAGE,
         )
     )
+    return map(str.encode, pieces)
 
 
 def _count(records: Iterable[Record]) -> dict[str, Any]:

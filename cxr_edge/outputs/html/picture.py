@@ -13,15 +13,18 @@ from cxr_edge.model.record import ResultRecord
 from cxr_edge.model.results import Result
 from cxr_edge.outputs.base import Analysis
 from cxr_edge.outputs.overlays import overlay_prefix
-from cxr_edge.support.files import write_atomically
+from cxr_edge.support.files import make_folder, write_atomically
 
 #: Their folder in a results directory; a resumed run does not compute them again.
 FOLDER: Final = ".report"
 
-#: Longer side of a picture, in pixels: as kept, and as shown in a report of many images.
-LARGE, SMALL = 1024, 512
+#: Longer side of a picture in pixels, and the quality of its JPEG: in a report of few images, and in one of many.
+LARGE: Final = (1024, 85)
+SMALL: Final = (512, 75)
+#: Reports of more images show small pictures, so that a page of a thousand images stays below 50 MB.
+MOST_LARGE: Final = 50
 #: Longer side of a thumbnail in the overview, at twice the density of an ordinary screen.
-THUMBNAIL = 128
+THUMBNAIL: Final = 128
 
 
 class ReportImage(msgspec.Struct, frozen=True):
@@ -50,7 +53,7 @@ class ReportImage(msgspec.Struct, frozen=True):
     grid: tuple[int, int]
 
     @classmethod
-    def of(cls, pixels: npt.NDArray[np.uint8], result: Result) -> "ReportImage":
+    def of(cls, pixels: npt.NDArray[np.uint8], result: Result, shown: tuple[int, int] = LARGE) -> "ReportImage":
         """Make the pictures and maps of an image.
 
         Parameters
@@ -58,17 +61,21 @@ class ReportImage(msgspec.Struct, frozen=True):
         pixels : ndarray, (H, W) uint8
         result : Result
             With heat maps.
+        shown : (int, int)
+            `LARGE` or `SMALL`.
 
         Raises
         ------
         HeatmapNotComputed
         """
         maps = np.stack([result.map_of(label.name) for label in result.labels])
+        side, quality = shown
+        picture = shrunk(pixels, side)
         return cls(
             sha256=result.sha256,
             size=result.size,
-            picture=jpeg(shrunk(pixels, LARGE), 85),
-            thumbnail=jpeg(shrunk(pixels, THUMBNAIL), 70),
+            picture=jpeg(picture, quality),
+            thumbnail=jpeg(shrunk(picture, THUMBNAIL), 70),
             maps=_scaled(maps).tobytes(),
             grid=(maps.shape[1], maps.shape[2]),
         )
@@ -80,11 +87,6 @@ class ReportImage(msgspec.Struct, frozen=True):
         )
         return pictures and len(self.maps) == labels * self.grid[0] * self.grid[1]
 
-    def smaller(self) -> "ReportImage":
-        """Return a copy with a smaller picture, for a report of many images."""
-        pixels = cv2.imdecode(np.frombuffer(self.picture, np.uint8), cv2.IMREAD_GRAYSCALE)
-        return msgspec.structs.replace(self, picture=jpeg(shrunk(np.asarray(pixels, np.uint8), SMALL), 75))
-
 
 class ReportPictures:
     """An output that keeps what the HTML report shows of each image.
@@ -93,21 +95,21 @@ class ReportPictures:
     ----------
     root : Path
         The results directory.
+    images : int
+        About how many images the report will show.
     """
 
     needs_heatmaps = True
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, images: int) -> None:
+        self._root, self._shown = root, LARGE if images <= MOST_LARGE else SMALL
 
     def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
         """Keep the pictures and the maps of one image."""
         file = self._file(analysis.name)
-        try:
-            file.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputUnwritable.at(error.filename or file.parent, error, "--out") from error
-        write_atomically(file, msgspec.json.encode(ReportImage.of(analysis.image.pixels, analysis.result)))
+        make_folder(file.parent, "--out")
+        picture = ReportImage.of(analysis.image.pixels, analysis.result, self._shown)
+        write_atomically(file, msgspec.json.encode(picture))
         return record
 
     def is_complete(self, record: ResultRecord) -> bool:

@@ -123,7 +123,7 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   filters.addEventListener("reset", () => setTimeout(() => { showProbabilities(); sort("number", 1); filter(); }));
 
-  document.getElementById("print-all").addEventListener("click", () => {
+  document.getElementById("print-all")?.addEventListener("click", () => {
     const images = visible().map((hash) => document.getElementById(hash.slice(1)));
     document.body.classList.add("printing");
     for (const image of images) { image.classList.add("wanted"); window.cxrEdge.draw(image); }

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from cxr_edge.images import read_image
 from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.heatmaps import COLORMAPS, MAX_OPACITY, WEAK_OPACITY, overlay
+from cxr_edge.outputs.html import page as report_pages
 from cxr_edge.outputs.html.picture import jpeg
 from cxr_edge.support.text import printable
 from tests.browser import DESKTOP, PHONE, overflows, violations
@@ -106,6 +107,28 @@ def test_an_image_is_opened_switched_and_faded(page):
     assert image.locator(".cxr-map").is_hidden()
     image.get_by_role("button", name="Hernia").click()
     assert image.evaluate(COMPOSED) == faded
+
+
+def test_the_pages_of_many_images_are_reached_from_the_overview_and_back(new_page, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_pages, "MOST_ON_ONE", 3)
+    monkeypatch.setattr(report_pages, "PER_PAGE", 2)
+    infer(images, "--report", "--out", tmp_path, "--device", "cpu", status=1)
+    page = new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    assert len(names(page)) == 5
+    assert page.locator("#print-all").count() == 0
+    name = page.locator("#images a").nth(2).inner_text()
+    page.locator("#images a").nth(2).click()
+    image = page.locator(".cxr-image:visible")
+    expect(image).to_have_count(1)
+    assert image.locator("h2").inner_text() == name
+    assert image.locator(".cxr-map").evaluate("(map) => map.width > 1")
+    assert not violations(page)
+    page.get_by_role("link", name="Next page").click()
+    assert page.locator(".pages strong").inner_text() == "Images 5 to 5 of 5"
+    page.get_by_role("link", name="All images").click()
+    assert len(names(page)) == 5
+    assert not violations(page)
 
 
 def test_images_are_stepped_through_by_keyboard_alone(page):

@@ -12,6 +12,7 @@ from cxr_edge.model.bundle import read_bundle
 from cxr_edge.model.record import decode_record
 from cxr_edge.model.results import NOTICE
 from cxr_edge.outputs.csv import csv_text
+from cxr_edge.outputs.html import page
 from cxr_edge.outputs.html.image import render_image
 from cxr_edge.outputs.html.picture import LARGE, SMALL, ReportImage
 from cxr_edge.support.text import printable
@@ -130,6 +131,45 @@ def test_what_was_kept_of_another_content_is_not_shown(tmp_path):
         assert msgspec.json.decode(kept.read_bytes(), type=ReportImage).sha256 == line["sha256"]
 
 
+@pytest.fixture
+def small_pages(monkeypatch):
+    monkeypatch.setattr(page, "MOST_ON_ONE", 3)
+    monkeypatch.setattr(page, "PER_PAGE", 2)
+
+
+def test_a_report_of_many_images_is_spread_over_pages(images, tmp_path, small_pages):
+    infer(images, "--report", "--out", tmp_path, "--device", "cpu", status=1)
+    overview = Text((tmp_path / "report.html").read_text())
+    links = [attributes["href"] for tag, attributes in overview.tags if tag == "a" and "#image" in attributes["href"]]
+    assert not any(tag == "article" for tag, _ in overview.tags)
+    assert "img" not in dict(overview.tags)
+    lines = lines_of(tmp_path)
+    read = [number for number, line in enumerate(lines, 1) if line["status"] == "ok"]
+    assert links == [f"report/{(number + 1) // 2:05d}.html#image-{number}" for number in read]
+    for link in links:
+        file, _, anchor = link.partition("#")
+        shown = Text((tmp_path / file).read_text())
+        assert [a["id"] for tag, a in shown.tags if tag == "article"].count(anchor) == 1
+    pages = sorted((tmp_path / "report").iterdir())
+    assert [path.name for path in pages] == ["00001.html", "00002.html", "00003.html"]
+    middle = Text(pages[1].read_text())
+    text = " ".join("".join(middle.parts).split())
+    assert f"Images 3 to 4 of {len(lines)}" in text
+    assert {"../report.html", "00001.html", "00003.html"} <= {a.get("href") for _, a in middle.tags}
+    assert NOTICE in text
+
+
+def test_pages_of_an_earlier_report_are_removed(images, tmp_path, monkeypatch):
+    with monkeypatch.context() as small:
+        small.setattr(page, "MOST_ON_ONE", 3)
+        small.setattr(page, "PER_PAGE", 2)
+        infer(images, "--report", "--out", tmp_path, "--device", "cpu", status=1)
+    assert list((tmp_path / "report").iterdir())
+    infer(images, "--report", "--out", tmp_path, "--device", "cpu", status=1)
+    assert not list((tmp_path / "report").iterdir())
+    assert "<article" in (tmp_path / "report.html").read_text()
+
+
 def test_it_needs_a_directory():
     assert "--out DIR" in infer(SAMPLES[0], "--report", status=2)
 
@@ -142,8 +182,8 @@ def test_an_image_is_kept_small(image, model):
     assert len(picture.picture) < 200_000
     from cxr_edge import images
 
-    assert images.decode(picture.picture).pixels.shape == (LARGE, LARGE)
-    assert images.decode(picture.smaller().picture).pixels.shape == (SMALL, SMALL)
+    assert images.decode(picture.picture).pixels.shape == (LARGE[0], LARGE[0])
+    assert images.decode(ReportImage.of(image, result, SMALL).picture).pixels.shape == (SMALL[0], SMALL[0])
     with pytest.raises(HeatmapNotComputed):
         ReportImage.of(image, model.predict(image))
 
