@@ -226,7 +226,11 @@ def infer(
         if tta and len(model.manifest.tta.variants) == 1:
             typer.echo("--tta changes nothing: the bundle has one TTA variant, the image as it is.", err=True)
         settings = model.settings(tta=tta, adaptive=adaptive, operating_point=operating_point)
-        pictures = ReportPictures(out, len(inputs.paths)) if out and report else None
+        has_maps = model.manifest.maps is not None
+        if not has_maps and dicom_out and not given(context, "dicom_overlays"):
+            dicom_overlays = 0
+            typer.echo("The bundle has no heat maps: DICOM results are structured reports alone.", err=True)
+        pictures = ReportPictures(out, len(inputs.paths), heatmaps=has_maps) if out and report else None
         outputs = [  # a new kind of output is registered here
             *_overlay_outputs(out, cam, colormap, overlay_format),
             *_dicom_outputs(dicom_out, dicom_overlays, colormap, model.provenance(settings)),

@@ -47,7 +47,7 @@ def answer(model: Model, upload: Upload, mode: str, operating_point: str) -> str
         tta=mode != "single",
         adaptive=mode == "adaptive",
         operating_point=operating_point,
-        heatmaps=True,
+        heatmaps=model.manifest.maps is not None,
     )
     try:
         analysis = Analyser.of(model, settings, ()).analyse(upload.data, upload.name, path=upload.name)
@@ -58,8 +58,9 @@ def answer(model: Model, upload: Upload, mode: str, operating_point: str) -> str
     picture = ReportImage.of(analysis.image.pixels, result)
     shown = render_image(result.record(), picture, analysis.provenance, name=upload.name)
     many = "" if result.variants == 1 else "s"
+    explained = "" if result.maps is None else f" and explained for all {len(result.labels)} labels"
     text = (
-        f"Decoded, evaluated in {result.variants} TTA variant{many} and explained for all {len(result.labels)} labels "
+        f"Decoded, evaluated in {result.variants} TTA variant{many}{explained} "
         f"in {1000 * took:.0f} ms on {model.device} ({model.precision})."
     )
     return shown + str(Markup('<p class="demo-took" role="status">{}</p>').format(text))

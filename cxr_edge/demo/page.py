@@ -26,7 +26,7 @@ _NO_IMAGE: Final = (
 )
 _INTRODUCTION: Final = (
     f'<div class="demo-head"><h1>{TITLE}</h1><p><strong>{NOTICE}</strong> '
-    "A model of {count} labels, with a heat map of each; the model card below describes its training data. "
+    "A model of {count} labels{maps}; the model card below describes its training data. "
     "Expect errors.</p></div>"
 )
 
@@ -79,7 +79,13 @@ def build(model: Model, card: str, max_upload: int, concurrency: int) -> gr.Bloc
         return upload, show(upload, mode, point)
 
     with gr.Blocks(title=f"{TITLE}: research only", analytics_enabled=False) as page:
-        gr.HTML(_INTRODUCTION.format(count=len(model.labels)), js_on_load=None, apply_default_css=False)
+        gr.HTML(
+            _INTRODUCTION.format(
+                count=len(model.labels), maps=", with a heat map of each" if model.manifest.maps else ""
+            ),
+            js_on_load=None,
+            apply_default_css=False,
+        )
         held = gr.State(None)
         with gr.Row():
             file = gr.File(

@@ -217,8 +217,9 @@ class Model:
         if self._manifest.maps is None:
             why = self._manifest.training.get("no_maps")
             raise HeatmapUnavailable(
-                f"the bundle {self.identity} has no heat maps{f' ({why})' if why else ''}; leave them out (without "
-                "--cam and --report, with --dicom-overlays 0; in Python heatmaps=False), or use another"
+                f"the bundle {self.identity} has no heat maps{f' ({why})' if why else ''}; leave them out (no "
+                "--cam and no --dicom-overlays; in the node's configuration overlays = 0; in Python heatmaps=False), "
+                "or use another"
             )
         return replace(settings, heatmaps=True)
 

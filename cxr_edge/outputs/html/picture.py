@@ -40,7 +40,7 @@ class ReportImage(msgspec.Struct, frozen=True):
         JPEG, grey.
     maps : bytes
         (labels, h, w) uint8: the class activation map of each label, scaled to its own maximum; all zero where it has
-        no positive value.
+        no positive value. Empty where the model has no heat maps.
     grid : (int, int)
         h and w of the maps.
     """
@@ -60,15 +60,11 @@ class ReportImage(msgspec.Struct, frozen=True):
         ----------
         pixels : ndarray, (H, W) uint8
         result : Result
-            With heat maps.
+            With heat maps, where the model has them.
         shown : (int, int)
             `LARGE` or `SMALL`.
-
-        Raises
-        ------
-        HeatmapNotComputed
         """
-        maps = np.stack([result.map_of(label.name) for label in result.labels])
+        maps = np.zeros((len(result.labels), 0, 0), np.float32) if result.maps is None else result.maps
         side, quality = shown
         picture = shrunk(pixels, side)
         return cls(
@@ -97,11 +93,12 @@ class ReportPictures:
         The results directory.
     images : int
         About how many images the report will show.
+    heatmaps : bool
+        Whether the model has heat maps.
     """
 
-    needs_heatmaps = True
-
-    def __init__(self, root: Path, images: int) -> None:
+    def __init__(self, root: Path, images: int, *, heatmaps: bool) -> None:
+        self.needs_heatmaps = heatmaps
         self._root, self._shown = root, LARGE if images <= MOST_LARGE else SMALL
 
     def write(self, analysis: Analysis, record: ResultRecord) -> ResultRecord:
@@ -148,6 +145,6 @@ def jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> bytes:
 
 
 def _scaled(maps: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    strongest = maps.max(axis=(1, 2), keepdims=True)
+    strongest = maps.max(axis=(1, 2), keepdims=True, initial=0)
     scaled = np.divide(maps, strongest, out=np.zeros_like(maps), where=strongest > 0)
     return np.asarray(np.rint(255 * scaled), np.uint8)

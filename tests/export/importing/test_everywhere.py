@@ -107,11 +107,19 @@ def test_without_heat_maps_all_but_maps_works(tmp_path):
     assert "the bundle has no heat maps" in printed
     assert "all variants" not in printed
     assert "--adaptive" not in printed
-    done = CliRunner().invoke(sdk, ["infer", str(SAMPLES[0]), "--bundle", str(out), "--report", "--out",
-                                    str(tmp_path / "results")])  # fmt: skip
+    command = ["infer", str(dicom_files.CHEST), "--bundle", str(out), "--out", str(tmp_path / "results"), "--report",
+               "--dicom-out", str(tmp_path / "dicom"), "--device", "cpu"]  # fmt: skip
+    done = CliRunner().invoke(sdk, command)
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert "The model has no heat maps." in page
+    assert "<button" not in page[page.index("<article") : page.index("</article>")]
+    assert [path.name.rpartition("-")[2] for path in (tmp_path / "dicom").iterdir()] == ["report.dcm"]
+    done = CliRunner().invoke(sdk, [*command, "--dicom-overlays", "1"])
     assert done.exit_code == 2
-    refused = " ".join(done.output.split())
-    assert "has no heat maps (no tensor with positions" in refused
-    assert "without --cam and --report" in refused
+    assert "has no heat maps (no tensor with positions" in " ".join(done.output.split())
     model = cxr_edge.load(out, device="cpu", threads=1)
     assert "max Δp to the model as it came" in model.provenance(model.settings()).gate
+    assert "The model has no heat maps." in answer(
+        model, Upload("image.png", SAMPLES[1].read_bytes()), "single", "imported"
+    )

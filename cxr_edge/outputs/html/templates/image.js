@@ -112,6 +112,7 @@
   const nameOf = (image) => image.querySelector("h2").textContent;
   const choices = new WeakMap();  // the label chosen at each image, for when it comes again with other thresholds
   function draw(image) {
+    if (!find(image, "map")) return;  // of a model without heat maps
     if (isDrawn(image)) return show(image);
     image.dataset.drawn = "";
     const last = choices.get(image);
@@ -168,6 +169,6 @@
   else document.addEventListener("DOMContentLoaded", start);
 
   // Frees the memory of a drawing when its image is left.
-  const forget = (image) => { find(image, "map").width = find(image, "map").height = 1; };
+  const forget = (image) => { const map = find(image, "map"); if (map) map.width = map.height = 1; };
   window.cxrEdge = { draw, forget };
 })();
