@@ -7,7 +7,7 @@ which break the syntax of UIDs: what refers to the image must name it as it name
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta, timezone
 from typing import Final
@@ -134,33 +134,30 @@ def _encoded(elements: Elements, tag: int) -> bytes:
 
 
 def _shared(elements: Elements) -> dict[int, bytes]:
-    shared: dict[int, bytes] = {}
+    copied = [
+        tag for tag in (*tags.PATIENT, *tags.STUDY) if tag != tags.STUDY_INSTANCE_UID
+    ]  # every object has it anyway
+    shared = _copied(elements, copied)
     character_set = elements.encoded(tags.HIDDEN_CHARACTER_SET)
     if character_set is not None and character_set[1].strip() and _is_known(character_set[1]):
-        _put(shared, tags.CHARACTER_SET, "CS", character_set[1])
-    for tag in (*tags.PATIENT, *tags.STUDY):
-        found = elements.encoded(tag) if tag != tags.STUDY_INSTANCE_UID else None  # every object has it anyway
-        if found is not None:
-            _put(shared, tag, *found)
+        shared[tags.CHARACTER_SET] = encoded_element(tags.CHARACTER_SET, b"CS", character_set[1])
     if timezone_of(elements) is not None:
-        _put(shared, tags.TIMEZONE, "SH", _encoded(elements, tags.TIMEZONE))
+        shared[tags.TIMEZONE] = encoded_element(tags.TIMEZONE, b"SH", _encoded(elements, tags.TIMEZONE))
     if methods := elements.items(tags.DEIDENTIFICATION_METHOD):
-        codes = b"".join(item_of(_code(item)) for item in methods)
-        _put(shared, tags.DEIDENTIFICATION_METHOD, "SQ", codes)
+        codes = [_copied(item, tags.CODE) for item in methods]
+        items = b"".join(item_of(b"".join(code[tag] for tag in sorted(code))) for code in codes)
+        shared[tags.DEIDENTIFICATION_METHOD] = encoded_element(tags.DEIDENTIFICATION_METHOD, b"SQ", items)
     return shared
 
 
-def _code(item: Elements) -> bytes:
-    code: dict[int, bytes] = {}
-    for tag in tags.CODE:
-        found = item.encoded(tag)
-        if found is not None:
-            _put(code, tag, *found)
-    return b"".join(code[tag] for tag in sorted(code))
-
-
-def _put(elements: dict[int, bytes], tag: int, vr: str, value: bytes) -> None:
-    elements[tag] = encoded_element(tag, vr.encode(), value)
+def _copied(elements: Elements, wanted: Iterable[int]) -> dict[int, bytes]:
+    """Return text elements with their values as encoded; with the Standard's VR, whatever the file states."""
+    found = {tag: elements.encoded(tag) for tag in wanted}
+    return {
+        tag: encoded_element(tag, dictionary_VR(tag).encode(), value[1])
+        for tag, value in found.items()
+        if value is not None
+    }
 
 
 def _is_known(character_set: bytes) -> bool:

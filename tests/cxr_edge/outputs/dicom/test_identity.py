@@ -75,6 +75,19 @@ def test_results_refer_to_malformed_identifiers_as_they_are(
     assert values["SeriesInstanceUID"] in objects[0].data
 
 
+@pytest.mark.parametrize("stated", [b"UN\0\0\2\0\0\0", b"ZZ\2\0", b"SH\2\0"], ids=repr)
+def test_a_value_of_another_representation_has_the_standards(
+    model: cxr_edge.Model, image: np.ndarray, stated: bytes
+) -> None:
+    data = written(image)
+    there = b"\x10\0\x20\0LO\2\0A1"
+    assert data.count(there) == 1
+    _, made = objects_of(model, data.replace(there, there[:4] + stated + b"A1"))
+    for read in made:
+        assert read.get_item("PatientID").VR == "LO"
+        assert read.PatientID == "A1"
+
+
 CORRECTIONS = {
     "PatientName": "Meier^Anna", "PatientID": "B2", "PatientBirthDate": "19700101", "PatientSex": "F",
     "StudyInstanceUID": "1.2.826.0.1.9", "StudyDate": "20260102", "StudyTime": "013000", "AccessionNumber": "ACC123",
