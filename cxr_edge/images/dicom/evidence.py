@@ -25,7 +25,7 @@ _TORN: Final = 0.25
 #: Share of the neighbours that a wrong sign tears apart, at least; hard edges are fewer.
 _OFTEN: Final = 0.005
 #: About so many samples are compared with their neighbours.
-_COMPARED: Final = 1_000_000
+_COMPARED: Final = 250_000
 #: Lossy coding exceeds the highest level by at most this many bits less than the range: 3 %.
 _OVERSHOOT: Final = 5
 #: Most levels by which the channels of grey stored as colour may differ: JPEG changes them.
@@ -194,7 +194,7 @@ def check_stated_once(samples: Samples, layout: Layout, frame: Frame | None) -> 
     ------
     HeaderMismatch
     """
-    rows = samples[len(samples) // 4 :][: max(2, _COMPARED // layout.columns)]
+    rows = _some_rows(samples)
     if frame is None:
         _check_shape(samples, layout)
         _check_byte_order(rows, layout)
@@ -212,13 +212,16 @@ def check_stated_once(samples: Samples, layout: Layout, frame: Frame | None) -> 
     )
 
 
+def _some_rows(image: Samples) -> Samples:
+    """Return rows from the upper middle of an image, of about `_COMPARED` samples."""
+    return image[len(image) // 4 :][: max(2, _COMPARED // image.shape[1])]
+
+
 def _check_shape(samples: Samples, layout: Layout) -> None:
     if layout.rows == layout.columns:
         return
     turned = samples.reshape(layout.columns, layout.rows)
-    down, down_turned = (
-        np.abs(np.diff(image[: len(image) // 2].astype(np.int32), axis=0)) for image in (samples, turned)
-    )
+    down, down_turned = (np.abs(np.diff(_some_rows(image).astype(np.int32), axis=0)) for image in (samples, turned))
     if _torn(down_turned, samples) < _TORN * _torn(down, samples):
         raise HeaderMismatch(
             f"the header states {layout.rows} rows of {layout.columns} columns, and the levels are those of "
