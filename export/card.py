@@ -8,12 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from cxr_edge.model.bundle import MANIFEST, MODEL_CARD, Bundle, read_bundle
+from cxr_edge.model.gates import OWN_IMAGES
 from cxr_edge.model.manifest import MAP_METHODS
 from cxr_edge.model.results import NOTICE
 from export import card_texts
 from export.bundle_files import write_bundle
 from export.errors import ExportError
-from export.gate import OWN_IMAGES
 from export.report import change
 from training.data.nih import NIH
 from training.evaluation.evaluate import hash_of_decisions, hash_of_networks

@@ -4,7 +4,7 @@ Both sides answer through the SDK, by one TTA variant and by all, calibrated and
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,6 @@ from training.evaluation.predictions import MODES, Scores, predict_images
 from training.evaluation.reliability import expected_calibration_error
 from training.evaluation.resampling import Bootstrap, Floats, Rows
 from training.labels import LabelSet
-
-#: The part of a gate on images that a user names.
-OWN_IMAGES: Final = "user's"
 
 
 @dataclass(frozen=True)

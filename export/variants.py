@@ -13,13 +13,14 @@ import pandas as pd
 
 from cxr_edge.images import read_image
 from cxr_edge.model.bundle import Bundle, read_bundle
+from cxr_edge.model.gates import OWN_IMAGES
 from cxr_edge.model.manifest import Variant
 from cxr_edge.model.network import InputFormat, Network
 from cxr_edge.model.preprocess import preprocess
 from export.card import write_changed
 from export.errors import ExportError
 from export.float16 import emulated, to_float16
-from export.gate import LIMITS, OWN_IMAGES, Runtime, answers, compare, verdict
+from export.gate import LIMITS, Runtime, answers, compare, verdict
 from export.int8 import IMAGES, to_int8
 from training.data.splits import of_collections
 from training.evaluation.evaluate import part_of_split

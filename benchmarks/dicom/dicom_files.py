@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import cv2
 import imagecodecs
 import numpy as np
 import pydicom
@@ -67,6 +68,22 @@ def image(pixels: np.ndarray, *, bits: int | None = None, **attributes: Any) -> 
     return ds
 
 
+def chest(shape: tuple[int, int], bits: int) -> Dataset:
+    """Return the real chest radiograph in another size, with `bits` stored and its window."""
+    real = pydicom.dcmread(CHEST)
+    height, width = shape
+    enlarged = cv2.resize(real.pixel_array, (width, height), interpolation=cv2.INTER_CUBIC)
+    unused = real.BitsStored - bits
+    levels = (enlarged >> unused).astype(np.uint16 if bits > 8 else np.uint8)
+    return image(
+        levels,
+        bits=bits,
+        PhotometricInterpretation=real.PhotometricInterpretation,
+        WindowCenter=float(real.WindowCenter) / 2**unused,
+        WindowWidth=float(real.WindowWidth) / 2**unused,
+    )
+
+
 def written(ds: Dataset, syntax: str | None = None) -> bytes:
     """Return the bytes of a file, in an uncompressed transfer syntax or in the data set's own."""
     ds = copy.deepcopy(ds)
@@ -84,6 +101,11 @@ def written(ds: Dataset, syntax: str | None = None) -> bytes:
 def compressed(ds: Dataset, syntax: str) -> Dataset:
     """Return the same image with its pixels compressed."""
     return with_stream(ds, syntax, CODECS[syntax](stored(ds), ds.BitsStored))
+
+
+def baseline(ds: Dataset) -> Dataset:
+    """Return the same image of 8 bits as baseline JPEG."""
+    return with_stream(ds, BASELINE, bytes(imagecodecs.jpeg8_encode(stored(ds), level=95)))
 
 
 def stored(ds: Dataset) -> np.ndarray:

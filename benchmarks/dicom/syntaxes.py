@@ -2,16 +2,12 @@
 
 from typing import Any, Final
 
-import cv2
-import imagecodecs
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from benchmarks.dicom import dicom_files
-from benchmarks.dicom.dicom_files import BASELINE, CODECS, NATIVE, image, stored, with_stream, written
+from benchmarks.dicom.dicom_files import BASELINE, CODECS, NATIVE, baseline, chest, written
 from benchmarks.measure import interleaved, summary
 from cxr_edge.images import decode
 from cxr_edge.images.dicom.codestreams import codecs
@@ -39,11 +35,11 @@ def syntaxes(shape: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
         Rows and columns the image is enlarged to.
     rounds : int
     """
-    native = _image(shape, BITS)
+    native = chest(shape, BITS)
     datasets = {syntax: (native, syntax) for syntax in NATIVE}
     datasets |= {syntax: (dicom_files.compressed(native, syntax), None) for syntax in CODECS}
-    eight = _image(shape, BASELINE_BITS)
-    datasets[BASELINE] = (with_stream(eight, BASELINE, imagecodecs.jpeg8_encode(stored(eight), level=95)), None)
+    eight = chest(shape, BASELINE_BITS)
+    datasets[BASELINE] = (baseline(eight), None)
     files = {syntax: written(dataset, target) for syntax, (dataset, target) in datasets.items()}
     expected = {bits: decode(written(of_bits)).pixels for bits, of_bits in ((BITS, native), (BASELINE_BITS, eight))}
     times = summary(
@@ -65,22 +61,6 @@ def syntaxes(shape: tuple[int, int], rounds: int) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _image(shape: tuple[int, int], bits: int) -> Dataset:
-    """Return the real image in another size, with `bits` stored and its window."""
-    real = pydicom.dcmread(dicom_files.CHEST)
-    height, width = shape
-    enlarged = cv2.resize(real.pixel_array, (width, height), interpolation=cv2.INTER_CUBIC)
-    unused = real.BitsStored - bits
-    levels = (enlarged >> unused).astype(np.uint16 if bits > 8 else np.uint8)
-    return image(
-        levels,
-        bits=bits,
-        PhotometricInterpretation=real.PhotometricInterpretation,
-        WindowCenter=float(real.WindowCenter) / 2**unused,
-        WindowWidth=float(real.WindowWidth) / 2**unused,
-    )
 
 
 def _decoder(syntax: str) -> str:

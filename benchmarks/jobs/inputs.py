@@ -3,14 +3,10 @@
 from pathlib import Path
 from typing import Final
 
-import cv2
-import imagecodecs
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 
-from benchmarks.dicom import dicom_files
-from benchmarks.dicom.dicom_files import BASELINE, CODECS, JPEG_2000, compressed, image, stored, with_stream, written
+from benchmarks.dicom.dicom_files import BASELINE, JPEG_2000, baseline, chest, compressed, image, stored, written
 from benchmarks.images import link_images
 from cxr_edge.images import read_image
 
@@ -42,25 +38,12 @@ def make_inputs(images: list[Path], counts: dict[str, int], folder: Path) -> Non
 def _dicom(path: Path, number: int, kind: str) -> bytes:
     if kind == "dicom":
         return written(_identified(image(read_image(path).pixels), number))
-    real = pydicom.dcmread(dicom_files.CHEST)
-    bits = 8 if kind == "JPEG" else 12
-    levels = cv2.resize(real.pixel_array, BIG[::-1], interpolation=cv2.INTER_CUBIC) >> (real.BitsStored - bits)
-    made = _identified(
-        image(
-            np.roll(levels, number, axis=1).astype(np.uint8 if bits == 8 else np.uint16),
-            bits=bits,
-            PhotometricInterpretation=real.PhotometricInterpretation,
-            WindowCenter=float(real.WindowCenter) / 2 ** (real.BitsStored - bits),
-            WindowWidth=float(real.WindowWidth) / 2 ** (real.BitsStored - bits),
-        ),
-        number,
-    )
+    made = _identified(chest(BIG, 8 if kind == "JPEG" else 12), number)
+    made.PixelData = np.roll(stored(made), number, axis=1).tobytes()
     syntax = SYNTAXES[kind]
     if syntax is None:
         return written(made)
-    if syntax in CODECS:
-        return written(compressed(made, syntax))
-    return written(with_stream(made, syntax, bytes(imagecodecs.jpeg8_encode(stored(made), level=95))))
+    return written(baseline(made) if syntax == BASELINE else compressed(made, syntax))
 
 
 def _identified(made: Dataset, number: int) -> Dataset:

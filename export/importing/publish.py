@@ -172,17 +172,16 @@ def expose_features(network: ModelProto, name: str | None) -> tuple[ModelProto, 
     turned = [("Transpose", {"perm": [0, 2, 3, 1]}), ("Transpose", {"perm": [0, 3, 1, 2]})]
     kept: list[tuple[str, dict[str, Any]]] = [("Identity", {}), ("Identity", {})]
     (there, how), (back, how_back) = turned if first else kept
-    single, again = f"{found.name}/single", f"{found.name}/again"
-    element = infer_types(network)[found.name].tensor_type.elem_type  # a network may compute in half precision
+    element = infer_types(network)[found.name].tensor_type.elem_type
+    is_single = element == TensorProto.FLOAT  # a network may compute in half precision
+    single, again = (found.name, behind) if is_single else (f"{found.name}/single", f"{found.name}/again")
     nodes = [
-        helper.make_node("Cast", [found.name], [single], to=TensorProto.FLOAT),
         helper.make_node(there, [single], [TENSORS.features], **how),
         helper.make_node(back, [TENSORS.features], [again], **how_back),
-        helper.make_node("Cast", [again], [behind], to=element),
     ]
-    if element == TensorProto.FLOAT:
-        nodes = nodes[1:3]
-        nodes[0].input[0], nodes[1].output[0] = found.name, behind
+    if not is_single:
+        nodes.insert(0, helper.make_node("Cast", [found.name], [single], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Cast", [again], [behind], to=element))
     for node in reversed(nodes):
         graph.node.insert(place, node)
     shape = [batch_of(network), *found.grid, found.channels]

@@ -34,9 +34,9 @@ SERIES_NUMBER: Final = 9002
 #: Of a pixel in colour, a byte each.
 SAMPLES: Final = 3
 _RATIO: Final = re.compile(r"\d{1,12}(\.\d{1,3})?")
-_METHODS: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
-#: Of JPEG (PS3.3, C.7.6.1.1.5.2).
-_METHOD: Final = "ISO_10918_1"
+_METHOD: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
+#: The method of ours (PS3.3, C.7.6.1.1.5.2).
+_JPEG: Final = "ISO_10918_1"
 
 
 def secondary_capture(
@@ -82,7 +82,7 @@ def secondary_capture(
         element("Rows", drawn.luma.shape[0]),
         element("Columns", drawn.luma.shape[1]),
         element("LossyImageCompressionRatio", *ratios, f"{SAMPLES * drawn.luma.size / len(stream):.1f}"),
-        element("LossyImageCompressionMethod", *methods, _METHOD),
+        element("LossyImageCompressionMethod", *methods, _JPEG),
         encapsulated(stream),
     ]
     uids = _uids(provenance, header.key, finding.label, colormap)
@@ -189,7 +189,7 @@ def _sentence(doubt: CodedWarning) -> str:
 def _losses(image: Elements) -> tuple[list[str], list[str]]:
     """Return ratios and methods of the image's earlier lossy compressions (PS3.3, C.7.6.1.1.5)."""
     ratios, methods = (image.text(tag).split("\\") for tag in (tags.LOSSY_RATIO, tags.LOSSY_METHOD))
-    valid = len(ratios) == len(methods) and all(map(_RATIO.fullmatch, ratios)) and all(map(_METHODS.fullmatch, methods))
+    valid = len(ratios) == len(methods) and all(map(_RATIO.fullmatch, ratios)) and all(map(_METHOD.fullmatch, methods))
     return (ratios, methods) if valid and image.text(tags.LOSSY) == "01" else ([], [])
 
 

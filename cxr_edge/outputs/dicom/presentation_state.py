@@ -26,7 +26,7 @@ from cxr_edge.outputs.dicom.header import Header
 from cxr_edge.outputs.dicom.levels import decimal, put_levels
 from cxr_edge.outputs.dicom.origin import equipment, result_uid, software_versions
 from cxr_edge.outputs.dicom.prepared import KEY, fill, prepare, stand_in
-from cxr_edge.outputs.dicom.template import Blank, Filled, Item, Template, elements_of, find, item_of
+from cxr_edge.outputs.dicom.template import Blank, Filled, Item, Template, encoded_data_set, find, item_of, parse
 from cxr_edge.support.maker import MAKER, SOFTWARE
 
 SERIES_NUMBER: Final = 9003
@@ -98,7 +98,7 @@ def presentation_state(
             item_of(prepared.annotation.filled({**header.identifiers, **outlined})) for outlined in outlines
         ),
     }
-    elements = {element.tag: Filled([element]).filled({}) for element in elements_of(own)}
+    elements = {element.tag: Filled([element]).filled({}) for element in parse(encoded_data_set(own))}
     return fill(
         prepared.document,
         header,

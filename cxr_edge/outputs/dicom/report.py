@@ -31,7 +31,7 @@ from cxr_edge.outputs.dicom.origin import (
     software_versions,
 )
 from cxr_edge.outputs.dicom.prepared import KEY, fill, prepare, stand_in
-from cxr_edge.outputs.dicom.template import Blank, Filled, Item, Template, elements_of, find, item_of, leave_open
+from cxr_edge.outputs.dicom.template import Blank, Filled, Item, Template, encoded_data_set, find, item_of, leave_open
 from cxr_edge.support.maker import MAKER, SOFTWARE
 from cxr_edge.support.warnings import CodedWarning
 
@@ -167,7 +167,7 @@ def _concept(item: Item) -> str | None:
 
 
 def _code_item(code: Code) -> bytes:
-    return item_of(Filled(elements_of(sr.CodedConcept.from_code(code))).filled({}))
+    return item_of(encoded_data_set(sr.CodedConcept.from_code(code)))
 
 
 def _uids(provenance: Provenance, key: str) -> dict[str, str]:

@@ -112,7 +112,10 @@ def find(item: Item, tag: int) -> Element:
     ------
     KeyError
     """
-    return next(element for element in item if element.tag == tag)
+    for element in item:
+        if element.tag == tag:
+            return element
+    raise KeyError(f"no element of tag {tag:08x}")
 
 
 def leave_open(item: Item, stand_ins: Mapping[bytes, str]) -> Item:
@@ -266,9 +269,9 @@ def encapsulated(stream: bytes) -> tuple[int, bytes]:
     return _PIXEL_DATA, head + encapsulate([stream]) + _END_OF_SEQUENCE
 
 
-def elements_of(made: Dataset) -> Item:
-    """Return the elements of a data set, as pydicom writes them."""
+def encoded_data_set(made: Dataset) -> bytes:
+    """Return a data set as pydicom writes it, without a file's meta information."""
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
     write_dataset(buffer, made)
-    return parse(bytes(buffer.getvalue()))
+    return bytes(buffer.getvalue())

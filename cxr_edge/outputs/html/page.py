@@ -74,10 +74,11 @@ def write_report(target: Path, provenance: Provenance, run: ReportedRun, colorma
     ------
     OutputUnwritable
     """
-    folder, total = target.parent / PAGES, _count(run.records())["images"]
-    view = _View() if total <= MOST_ON_ONE else _write_pages(folder, provenance, run, colormap, total)
+    folder, counts = target.parent / PAGES, _count(run.records())
+    one = counts["images"] <= MOST_ON_ONE
+    view = _View() if one else _write_pages(folder, provenance, run, colormap, counts["images"])
     _remove_pages(folder, from_page=view.pages + 1)
-    write_atomically(target, _pieces(provenance, run, colormap, view))
+    write_atomically(target, _pieces(provenance, run, colormap, view, counts))
 
 
 def _write_pages(folder: Path, provenance: Provenance, run: ReportedRun, colormap: str, total: int) -> "_View":
@@ -91,7 +92,7 @@ def _write_pages(folder: Path, provenance: Provenance, run: ReportedRun, colorma
         without.update(number for number, picture in enumerate(kept, view.first) if picture is None)
         pictures = {record.path: picture for record, picture in zip(records, kept, strict=True)}
         of_page = ReportedRun(partial(iter, records), partial(_of_path, pictures))
-        write_atomically(folder / _file_of(page), _pieces(provenance, of_page, colormap, view))
+        write_atomically(folder / _file_of(page), _pieces(provenance, of_page, colormap, view, _count(records)))
     return _View(total=total, pages=pages, without=without)
 
 
@@ -148,9 +149,10 @@ def _remove_pages(folder: Path, *, from_page: int) -> None:
         page += 1
 
 
-def _pieces(provenance: Provenance, run: ReportedRun, colormap: str, view: _View) -> Iterator[bytes]:
+def _pieces(
+    provenance: Provenance, run: ReportedRun, colormap: str, view: _View, counts: dict[str, Any]
+) -> Iterator[bytes]:
     records, picture_of = run.records, run.picture_of
-    counts = {**_count(records()), "skipped": run.skipped}
 
     def images() -> Iterator[str]:
         for number, record in enumerate(records() if not view.is_overview else (), view.first):
@@ -186,12 +188,13 @@ def _pieces(provenance: Provenance, run: ReportedRun, colormap: str, view: _View
             notice=NOTICE,
             provenance=provenance,
             made=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-            counts=counts,
+            counts={**counts, "skipped": run.skipped},
             findings=[label.name for label in provenance.labels if label.is_finding],
             rows=rows,
             images=images,
             view=view,
             file_of=_file_of,
+            folder=PAGES,
             per_page=PER_PAGE,
         )
     )

@@ -27,17 +27,11 @@ from cxr_edge.outputs.dicom.header import Header, read_header
 from cxr_edge.outputs.dicom.levels import put_levels
 from cxr_edge.outputs.dicom.prepared import encoded, put_origin, stand_in
 from cxr_edge.outputs.dicom.presentation_state import outline
-from cxr_edge.outputs.dicom.template import Blank, Filled, elements_of, encoded_element, find, leave_open, parse
+from cxr_edge.outputs.dicom.template import Blank, Filled, encoded_data_set, encoded_element, find, leave_open, parse
 from cxr_edge.outputs.drawing import encoded_planes
+from tests.cxr_edge.outputs.dicom.test_identity import IDENTITY
 
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 80009, tzinfo=timezone(timedelta(hours=1)))
-IDENTITY = {
-    "SOPInstanceUID": "1.2.826.0.1.3",
-    "StudyInstanceUID": "1.2.826.0.1.1",
-    "SeriesInstanceUID": "1.2.826.0.1.2",
-    "PatientName": "Mueller^Anna",
-    "PatientID": "A1",
-}
 KINDS = {
     "plain": {},
     "of another detector": {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "Modality": "DX"},
@@ -176,11 +170,11 @@ NESTED.ReferencedImageSequence[1].ReferencedSOPInstanceUID = "1.2.3"
 
 @pytest.mark.parametrize("value", [b"", b"1", b"1.2.3", b"9" * 64])
 def test_lengths_are_counted_anew(value: bytes) -> None:
-    item = leave_open(elements_of(NESTED), {b"1.2.3": "uid"})
+    item = leave_open(parse(encoded_data_set(NESTED)), {b"1.2.3": "uid"})
     filled = parse(Filled(item).filled({"uid": value}))
     expected = copy.deepcopy(NESTED)
     expected.ReferencedImageSequence[1].ReferencedSOPInstanceUID = value.decode()
-    assert filled == elements_of(expected)
+    assert filled == parse(encoded_data_set(expected))
     assert find(item, 0x00081140).items[1][0].value == Blank("uid")
 
 
